@@ -1,0 +1,9 @@
+# What the library itself needs. Programs, tests and benchmarks look for their own packages where they are built.
+find_package(Threads REQUIRED)
+find_package(Boost 1.74 REQUIRED)
+find_package(PkgConfig REQUIRED)
+pkg_check_modules(liburing REQUIRED IMPORTED_TARGET liburing>=2.3)
+if(VUMEDIA_FFMPEG)
+  # libavcodec 59.37 is FFmpeg 5.1.
+  pkg_check_modules(libavcodec REQUIRED IMPORTED_TARGET libavcodec>=59.37 libavutil)
+endif()

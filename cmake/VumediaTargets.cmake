@@ -1,0 +1,11 @@
+# vumedia_add_program(NAME SOURCE...): a program of ours, with our warnings as errors and the sanitizers asked for.
+function(vumedia_add_program name)
+  add_executable(${name} ${ARGN})
+  target_link_libraries(${name} PRIVATE vumedia::vumedia)
+  target_compile_options(${name} PRIVATE -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror)
+  set_target_properties(${name} PROPERTIES CXX_EXTENSIONS OFF)
+  if(VUMEDIA_SANITIZE)
+    target_compile_options(${name} PRIVATE -fsanitize=${VUMEDIA_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
+    target_link_options(${name} PRIVATE -fsanitize=${VUMEDIA_SANITIZE})
+  endif()
+endfunction()

@@ -1,0 +1,86 @@
+// How another thread reaches a loop.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <utility>
+#include <vector>
+
+#include <vumedia/core/fd.hpp>
+#include <vumedia/core/result.hpp>
+
+namespace vumedia::io {
+
+// Tasks for one loop, posted by any thread. Shared by the loop and its posters, so that a worker may outlive the
+// loop: after close() tasks are dropped (destroyed on the posting thread).
+//
+// Posting allocates and locks: it is the hand-off of a worker's result, not the hot path. The loop polls fd() for
+// reading and calls run().
+class Inbox {
+ public:
+  using Task = std::move_only_function<void()>;
+
+  [[nodiscard]] static Result<std::shared_ptr<Inbox>> create() {
+    auto fd = make_event_fd();
+    if (!fd) return std::unexpected(fd.error());
+    return std::shared_ptr<Inbox>(new Inbox(std::move(*fd)));
+  }
+
+  // Any thread. False if the loop is gone; the task is then dropped.
+  bool post(Task task) {
+    {
+      const std::lock_guard lock(mutex_);
+      if (closed_) return false;
+      tasks_.push_back(std::move(task));
+      if (tasks_.size() > 1) return true;  // the loop has been woken for the first one and takes all of them
+    }
+    wake();
+    return true;
+  }
+
+  // Readable while tasks wait. Owned by the inbox.
+  [[nodiscard]] int fd() const noexcept { return fd_.get(); }
+
+  // The loop's thread: takes the wake-up back and runs the tasks that are there, in the order of posting.
+  void run() {
+    std::uint64_t count = 0;
+    [[maybe_unused]] const auto got = ::read(fd_.get(), &count, sizeof count);
+    run_woken();
+  }
+
+  // The same for a loop that has read fd() already.
+  void run_woken() {
+    std::vector<Task> batch;
+    {
+      const std::lock_guard lock(mutex_);
+      batch.swap(tasks_);
+    }
+    for (auto& task : batch) task();
+  }
+
+  // The loop's thread, before the loop ends. Waiting tasks are destroyed unrun.
+  void close() {
+    std::vector<Task> batch;
+    {
+      const std::lock_guard lock(mutex_);
+      closed_ = true;
+      batch.swap(tasks_);
+    }
+  }
+
+ private:
+  explicit Inbox(OwnedFd fd) noexcept : fd_(std::move(fd)) {}
+  void wake() noexcept {
+    const std::uint64_t one = 1;
+    // Cannot fail for want of room: at most one wake-up per emptied list is ever pending.
+    [[maybe_unused]] const auto written = ::write(fd_.get(), &one, sizeof one);
+  }
+
+  OwnedFd fd_;
+  std::mutex mutex_;
+  std::vector<Task> tasks_;
+  bool closed_ = false;
+};
+
+}  // namespace vumedia::io

@@ -1,0 +1,68 @@
+// The Reactor concept: one loop on one thread, completions to Operations.
+//
+// Laws, for every operation `op` that is idle when started:
+//  - Its handler runs exactly once, later (never from within the call that starts it), on the loop's thread, unless
+//    it is cancelled.
+//  - `cancel(op)` returns with `op` idle and its handler neither called nor to be called; the kernel no longer uses
+//    its memory. Cancelling an idle operation does nothing. It waits for the kernel only, never for a peer.
+//  - Buffers, message headers and descriptors given to a start stay valid until completion or cancel.
+//  - A descriptor that cannot be read, written or polled is an ordinary completion with a negative errno.
+//  - `timer` completes with 0 at or after its CLOCK_MONOTONIC deadline; a deadline in the past completes at once.
+//  - `run` returns after `stop`; what is pending then stays pending and can be cancelled, or run again.
+//
+// Only `stop` (through `inbox`) and `inbox()->post` may be used from other threads. A reactor is created, run and
+// destroyed on one thread.
+#pragma once
+
+#include <sys/socket.h>
+
+#include <chrono>
+#include <concepts>
+#include <cstddef>
+#include <memory>
+#include <span>
+
+#include <vumedia/core/fd.hpp>
+#include <vumedia/core/result.hpp>
+#include <vumedia/io/inbox.hpp>
+#include <vumedia/io/operation.hpp>
+
+namespace vumedia::io {
+
+// CLOCK_MONOTONIC: the clock of V4L2 time stamps and of the reactors' timers.
+using Clock = std::chrono::steady_clock;
+using TimePoint = Clock::time_point;
+
+// What wakes for operations beyond byte streams; shared by reactors and by a VMM that embeds a device.
+template <class L>
+concept Loop = requires(L& loop, Operation& operation, int fd, unsigned events, TimePoint deadline) {
+  // One-shot poll(2) for `events` (POLLIN, ...); the result is the mask that was seen.
+  { loop.poll(operation, fd, events) } -> std::same_as<void>;
+  { loop.timer(operation, deadline) } -> std::same_as<void>;
+  { loop.cancel(operation) } -> std::same_as<void>;
+  { loop.inbox() } -> std::convertible_to<std::shared_ptr<Inbox>>;
+};
+
+// The sender's end of an event fd that a peer gave us (a vhost-user call or err fd). It owns the descriptor.
+// `signal` adds 1 without ever blocking the loop, whatever the fd's flags and count; signals that the peer has not
+// taken may coalesce, none is lost.
+template <class N>
+concept Notifier = std::movable<N> && requires(N& notifier) {
+  { notifier.signal() } -> std::same_as<void>;
+};
+
+template <class R>
+concept Reactor = Loop<R> && Notifier<typename R::Notifier> &&
+                  requires(R& reactor, Operation& operation, int fd, std::span<std::byte> in,
+                           std::span<const std::byte> out, msghdr& message, OwnedFd owned) {
+                    { reactor.read(operation, fd, in) } -> std::same_as<void>;
+                    { reactor.write(operation, fd, out) } -> std::same_as<void>;
+                    // recvmsg(2) with MSG_CMSG_CLOEXEC; sendmsg(2) with MSG_NOSIGNAL.
+                    { reactor.receive(operation, fd, message) } -> std::same_as<void>;
+                    { reactor.send(operation, fd, message) } -> std::same_as<void>;
+                    { reactor.make_notifier(std::move(owned)) } -> std::same_as<Result<typename R::Notifier>>;
+                    { reactor.run() } -> std::same_as<void>;
+                    { reactor.stop() } -> std::same_as<void>;
+                  };
+
+}  // namespace vumedia::io
