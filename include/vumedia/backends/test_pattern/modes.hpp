@@ -1,0 +1,131 @@
+// What the test pattern camera can deliver: pixel formats, sizes and frame rates, and how a format that was
+// asked for becomes one that exists.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include <linux/videodev2.h>
+
+namespace vumedia::backends::test_pattern {
+
+struct FrameSize {
+  std::uint32_t width = 0;
+  std::uint32_t height = 0;
+  // Frames a second at most: the larger the picture, the more a sensor's link limits it.
+  std::uint32_t fastest = 0;
+  friend constexpr bool operator==(const FrameSize&, const FrameSize&) = default;
+};
+
+struct PixelFormat {
+  std::uint32_t fourcc = 0;
+  const char* description = "";
+  // Bytes from pixel to pixel in the first plane.
+  std::uint32_t step = 1;
+  // Bytes of the whole picture for two pixels.
+  std::uint32_t bytes_a_pair = 2;
+};
+
+// RGB3 comes first, the format in which the Rust program's camera starts.
+inline constexpr std::array pixel_formats{
+    PixelFormat{V4L2_PIX_FMT_RGB24, "24-bit RGB 8-8-8", 3, 6},
+    PixelFormat{V4L2_PIX_FMT_YUYV, "YUYV 4:2:2", 2, 4},
+    PixelFormat{V4L2_PIX_FMT_NV12, "Y/UV 4:2:0", 1, 3},
+    PixelFormat{V4L2_PIX_FMT_YUV420, "Planar YUV 4:2:0", 1, 3},
+};
+
+// All widths are multiples of the 40 cells of the frame code, all heights even.
+inline constexpr std::array frame_sizes{
+    FrameSize{640, 480, 60},  FrameSize{320, 240, 60},   FrameSize{800, 600, 60},
+    FrameSize{1280, 720, 60}, FrameSize{1920, 1080, 30},
+};
+
+// In frames a second, fastest first, as ENUM_FRAMEINTERVALS lists them.
+inline constexpr std::array<std::uint32_t, 6> frame_rates{60, 30, 25, 15, 10, 5};
+inline constexpr std::uint32_t default_rate = 30;
+
+[[nodiscard]] constexpr const PixelFormat* find_pixel_format(std::uint32_t fourcc) noexcept {
+  for (const auto& format : pixel_formats) {
+    if (format.fourcc == fourcc) return &format;
+  }
+  return nullptr;
+}
+
+[[nodiscard]] constexpr const FrameSize* find_frame_size(std::uint32_t width, std::uint32_t height) noexcept {
+  for (const auto& size : frame_sizes) {
+    if (size.width == width && size.height == height) return &size;
+  }
+  return nullptr;
+}
+
+// The size that differs least from what was asked for, by the sum of both differences.
+[[nodiscard]] constexpr const FrameSize& nearest_frame_size(std::uint32_t width,
+                                                            std::uint32_t height) noexcept {
+  const auto distance = [](std::uint32_t a, std::uint32_t b) { return std::uint64_t{a > b ? a - b : b - a}; };
+  const FrameSize* best = frame_sizes.data();
+  std::uint64_t least = UINT64_MAX;
+  for (const auto& size : frame_sizes) {
+    const std::uint64_t far = distance(size.width, width) + distance(size.height, height);
+    if (far < least) {
+      least = far;
+      best = &size;
+    }
+  }
+  return *best;
+}
+
+// The rates of `size`, fastest first.
+[[nodiscard]] constexpr std::span<const std::uint32_t> rates_of(const FrameSize& size) noexcept {
+  std::size_t skipped = 0;
+  while (skipped < frame_rates.size() && frame_rates[skipped] > size.fastest) ++skipped;
+  return std::span(frame_rates).subspan(skipped);
+}
+
+// The rate of `size` nearest to an interval of numerator/denominator seconds; the default for 0 in either,
+// which S_PARM defines as "reset".
+[[nodiscard]] constexpr std::uint32_t nearest_rate(const FrameSize& size,
+                                                   const v4l2_fract& interval) noexcept {
+  const auto rates = rates_of(size);
+  const bool reset = interval.numerator == 0 || interval.denominator == 0;
+  const std::uint64_t numerator = reset ? 1 : interval.numerator;
+  const std::uint64_t denominator = reset ? default_rate : interval.denominator;
+  std::uint32_t best = rates.front();
+  std::uint64_t least = UINT64_MAX;
+  for (const std::uint32_t rate : rates) {
+    // |rate - denominator / numerator|, times the numerator: 32-bit factors, so nothing overflows.
+    const std::uint64_t scaled = std::uint64_t{rate} * numerator;
+    const std::uint64_t far = scaled > denominator ? scaled - denominator : denominator - scaled;
+    if (far < least) {
+      least = far;
+      best = rate;
+    }
+  }
+  return best;
+}
+
+// Fills in all of a format from a fourcc and size of the tables above. YCbCr is BT.601, limited range, as
+// V4L2_COLORSPACE_SRGB implies where encoding and quantisation are left at their defaults.
+[[nodiscard]] constexpr v4l2_pix_format make_pix_format(const PixelFormat& format,
+                                                        const FrameSize& size) noexcept {
+  v4l2_pix_format pix{};
+  pix.width = size.width;
+  pix.height = size.height;
+  pix.pixelformat = format.fourcc;
+  pix.field = V4L2_FIELD_NONE;
+  pix.bytesperline = size.width * format.step;
+  pix.sizeimage = size.width * size.height / 2 * format.bytes_a_pair;
+  pix.colorspace = V4L2_COLORSPACE_SRGB;
+  pix.priv = V4L2_PIX_FMT_PRIV_MAGIC;
+  return pix;
+}
+
+// What TRY_FMT makes of a request: a known format at the nearest size; the first format for an unknown one.
+[[nodiscard]] constexpr v4l2_pix_format adjust_pix_format(const v4l2_pix_format& asked) noexcept {
+  const PixelFormat* const format = find_pixel_format(asked.pixelformat);
+  return make_pix_format(format != nullptr ? *format : pixel_formats.front(),
+                         nearest_frame_size(asked.width, asked.height));
+}
+
+}  // namespace vumedia::backends::test_pattern
