@@ -1,9 +1,19 @@
+set(VUMEDIA_WARNINGS -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror)
+
 # vumedia_add_program(NAME SOURCE...): a program of ours, with our warnings as errors and the sanitizers asked for.
+# It is linked with vumedia::ffmpeg where that is built, and then sees VUMEDIA_WITH_FFMPEG.
 function(vumedia_add_program name)
   add_executable(${name} ${ARGN})
   target_link_libraries(${name} PRIVATE vumedia::vumedia)
-  target_compile_options(${name} PRIVATE -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror)
+  target_compile_options(${name} PRIVATE ${VUMEDIA_WARNINGS})
   set_target_properties(${name} PROPERTIES CXX_EXTENSIONS OFF)
+  if(VUMEDIA_FFMPEG)
+    target_link_libraries(${name} PRIVATE vumedia::ffmpeg)
+    target_compile_definitions(${name} PRIVATE VUMEDIA_WITH_FFMPEG)
+  endif()
+  if(VUMEDIA_STATIC)
+    target_link_options(${name} PRIVATE -static)
+  endif()
   if(VUMEDIA_SANITIZE)
     target_compile_options(${name} PRIVATE -fsanitize=${VUMEDIA_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
     target_link_options(${name} PRIVATE -fsanitize=${VUMEDIA_SANITIZE})

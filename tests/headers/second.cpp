@@ -1,0 +1,5 @@
+#include "every_header.hpp"
+
+int second_half();
+
+int second_half() { return 0; }
