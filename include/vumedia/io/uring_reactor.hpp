@@ -1,0 +1,457 @@
+// The io_uring reactor: the default loop, one system call a wake-up.
+//
+// What handlers start (re-armed reads, replies, event fd signals) is only written into the submission queue.
+// One io_uring_enter then submits all of it and waits; all completions it returns with are gathered into a
+// list before the first handler runs, so that a handler may cancel or destroy any other operation, a
+// completed one too.
+//
+// The laws are those of io/reactor.hpp. Needs Linux 5.19; from 6.1 on completions are processed in our own
+// calls only (DEFER_TASKRUN) instead of interrupting the thread.
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <cassert>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <new>
+#include <span>
+#include <utility>
+
+#include <liburing.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#include <vumedia/core/fd.hpp>
+#include <vumedia/core/result.hpp>
+#include <vumedia/io/inbox.hpp>
+#include <vumedia/io/operation.hpp>
+#include <vumedia/io/operation_list.hpp>
+#include <vumedia/io/reactor.hpp>
+
+namespace vumedia::io {
+
+class UringReactor {
+ public:
+  class Notifier;
+
+  struct Counters {
+    std::uint64_t enters = 0;       // io_uring_enter calls
+    std::uint64_t completions = 0;  // operations completed or cancelled
+    std::uint64_t signals = 0;      // event fd signals queued, after coalescing
+  };
+
+  // A ring for the calling thread, which is the one that has to run and destroy it. `entries` bounds what one
+  // system call submits, not what may be pending: a full queue is submitted early.
+  [[nodiscard]] static Outcome<std::unique_ptr<UringReactor>> create(unsigned entries = 128);
+
+  UringReactor(const UringReactor&) = delete;
+  UringReactor& operator=(const UringReactor&) = delete;
+
+  // All operations and notifiers of the owner's are gone by now. Should some be pending against that rule,
+  // the kernel is made to let go of their memory; their handlers are not called.
+  ~UringReactor();
+
+  // At most 2 GiB less a page are transferred at once. Files that have a position are used at it.
+  void read(Operation& operation, int fd, std::span<std::byte> in) noexcept {
+    io_uring_sqe* const sqe = next_sqe();
+    io_uring_prep_read(sqe, fd, in.data(), transfer_size(in.size()), current_position);
+    start(operation, sqe);
+  }
+  void write(Operation& operation, int fd, std::span<const std::byte> out) noexcept {
+    io_uring_sqe* const sqe = next_sqe();
+    io_uring_prep_write(sqe, fd, out.data(), transfer_size(out.size()), current_position);
+    start(operation, sqe);
+  }
+  void receive(Operation& operation, int fd, msghdr& message) noexcept {
+    io_uring_sqe* const sqe = next_sqe();
+    io_uring_prep_recvmsg(sqe, fd, &message, MSG_CMSG_CLOEXEC);
+    start(operation, sqe);
+  }
+  void send(Operation& operation, int fd, msghdr& message) noexcept {
+    io_uring_sqe* const sqe = next_sqe();
+    io_uring_prep_sendmsg(sqe, fd, &message, MSG_NOSIGNAL);
+    start(operation, sqe);
+  }
+  void poll(Operation& operation, int fd, unsigned events) noexcept {
+    io_uring_sqe* const sqe = next_sqe();
+    io_uring_prep_poll_add(sqe, fd, events);
+    start(operation, sqe);
+  }
+  void timer(Operation& operation, TimePoint deadline) noexcept;
+
+  void cancel(Operation& operation) noexcept;
+
+  [[nodiscard]] const std::shared_ptr<Inbox>& inbox() const noexcept { return inbox_; }
+
+  // An event fd of a peer, blocking or not. EINVAL for anything else: a write to a pipe whose reader has gone
+  // would raise SIGPIPE in this process.
+  [[nodiscard]] Result<Notifier> make_notifier(OwnedFd fd) noexcept;
+
+  // Runs handlers until stop(). A stop() from before makes it return at once; each run takes one stop back.
+  void run() noexcept;
+
+  // Any thread, while the reactor exists. The handlers of the batch under way still run.
+  void stop() {
+    stop_.store(true, std::memory_order_release);
+    inbox_->post([] {});
+  }
+
+  // For embedding in another loop, and for tests: submits, runs the handlers of what has completed (with
+  // `wait`, of at least one completion, unless a signal interrupts), and returns how many ran. The inbox is
+  // served too.
+  std::size_t run_once(bool wait) noexcept;
+
+  [[nodiscard]] const Counters& counters() const noexcept { return counters_; }
+
+ private:
+  // Bits of user_data beside the pointer to the Operation; 0 as a whole is a request nobody waits for.
+  static constexpr std::uint64_t timer_tag = 1;
+  static constexpr std::uint64_t tag_mask = 7;
+  static_assert(alignof(Operation) > tag_mask);
+  static constexpr std::uint64_t current_position = ~std::uint64_t{0};
+  // What an event fd takes. The kernel may read it at any time up to the submission.
+  static constexpr std::uint64_t one = 1;
+
+  explicit UringReactor(std::shared_ptr<Inbox> inbox) : inbox_(std::move(inbox)) {}
+  [[nodiscard]] int open_ring(unsigned entries) noexcept;
+
+  [[nodiscard]] static unsigned transfer_size(std::size_t size) noexcept {
+    return static_cast<unsigned>(std::min<std::size_t>(size, 0x7ffff000));
+  }
+
+  // A free entry of the submission queue, made so by submitting if need be.
+  [[nodiscard]] io_uring_sqe* next_sqe() noexcept {
+    io_uring_sqe* sqe = io_uring_get_sqe(&ring_);
+    while (sqe == nullptr) [[unlikely]] {
+      submit();
+      sqe = io_uring_get_sqe(&ring_);
+    }
+    return sqe;
+  }
+  void start(Operation& operation, io_uring_sqe* sqe, std::uint64_t tag = 0) noexcept {
+    assert(!operation.pending());
+    OperationAccess::state(operation) = OperationAccess::State::submitted;
+    // Kept for cancel(), which has to name the request by the whole of its user_data.
+    OperationAccess::result(operation) = static_cast<std::int32_t>(tag);
+    io_uring_sqe_set_data64(sqe, reinterpret_cast<std::uintptr_t>(&operation) | tag);
+    ++outstanding_;
+  }
+  // Nobody waits for this request, and only its failure produces a completion.
+  static void start_unattended(io_uring_sqe* sqe) noexcept {
+    io_uring_sqe_set_flags(sqe, IOSQE_CQE_SKIP_SUCCESS);
+    io_uring_sqe_set_data64(sqe, 0);
+  }
+
+  void submit() noexcept { entered(io_uring_submit(&ring_)); }
+  void submit_and_wait() noexcept { entered(io_uring_submit_and_wait(&ring_, 1)); }
+  void entered(int result) noexcept;
+  void gather() noexcept;
+  std::size_t run_ready() noexcept;
+  [[nodiscard]] bool withdraw(Operation& operation) noexcept;
+
+  void arm_inbox() noexcept;
+  void on_inbox(std::int32_t result) noexcept;
+
+  io_uring ring_{};
+  bool open_ = false;
+  bool closing_ = false;
+  std::atomic<bool> stop_{false};
+  OperationList ready_;
+  // Requests of the submission queue that the kernel has taken since the beginning.
+  std::uint64_t taken_ = 0;
+  unsigned submission_head_ = 0;
+  // Operations the kernel knows, or will, and has not completed.
+  std::size_t outstanding_ = 0;
+  Counters counters_;
+  // One a slot of the submission queue: the kernel copies it when it takes the request.
+  std::unique_ptr<__kernel_timespec[]> deadlines_;
+  std::shared_ptr<Inbox> inbox_;
+  std::uint64_t inbox_count_ = 0;
+  MemberOperation<&UringReactor::on_inbox> inbox_read_{*this};
+};
+
+// Signals travel with the reactor's next submission. How depends on the event fd, because a write to one that
+// is not O_NONBLOCK is handed to a kernel thread, which a full counter would block:
+//  - O_NONBLOCK: a write that must not wait. A full counter refuses it; its reader has enough to wake up for.
+//  - otherwise: a small ring of its own has the event fd registered; a message to that ring makes the kernel
+//  signal
+//    the fd, which never waits (a full counter stays full).
+// Destroyed before its reactor, on its thread.
+class UringReactor::Notifier {
+ public:
+  Notifier() = default;
+  Notifier(Notifier&& other) noexcept
+      : reactor_(std::exchange(other.reactor_, nullptr)),
+        fd_(std::move(other.fd_)),
+        ring_(std::move(other.ring_)),
+        last_signal_(other.last_signal_) {}
+  Notifier& operator=(Notifier&& other) noexcept {
+    if (this != &other) {
+      flush();
+      reactor_ = std::exchange(other.reactor_, nullptr);
+      fd_ = std::move(other.fd_);
+      ring_ = std::move(other.ring_);
+      last_signal_ = other.last_signal_;
+    }
+    return *this;
+  }
+  ~Notifier() { flush(); }
+
+  [[nodiscard]] int fd() const noexcept { return fd_.get(); }
+  [[nodiscard]] explicit operator bool() const noexcept { return reactor_ != nullptr; }
+
+  // Nothing on an empty notifier.
+  void signal() noexcept {
+    if (reactor_ == nullptr || queued()) return;
+    io_uring_sqe* const sqe = reactor_->next_sqe();
+    if (ring_ == nullptr) {
+      io_uring_prep_write(sqe, fd_.get(), &one, sizeof one, 0);
+      sqe->rw_flags = RWF_NOWAIT;
+    } else {
+      // Room for the message's completion; the kernel has signalled for all that is there.
+      io_uring_cq_advance(&ring_->ring, io_uring_cq_ready(&ring_->ring));
+      io_uring_prep_msg_ring(sqe, ring_->ring.ring_fd, 0, 0, 0);
+    }
+    start_unattended(sqe);
+    last_signal_ = reactor_->taken_ + io_uring_sq_ready(&reactor_->ring_);
+    ++reactor_->counters_.signals;
+  }
+
+ private:
+  friend class UringReactor;
+
+  struct MessageRing {
+    MessageRing() = default;
+    MessageRing(const MessageRing&) = delete;
+    MessageRing& operator=(const MessageRing&) = delete;
+    ~MessageRing() {
+      if (open) io_uring_queue_exit(&ring);
+    }
+    io_uring ring{};
+    bool open = false;
+  };
+
+  Notifier(UringReactor& reactor, OwnedFd fd, std::unique_ptr<MessageRing> ring) noexcept
+      : reactor_(&reactor), fd_(std::move(fd)), ring_(std::move(ring)) {}
+
+  // Whether the kernel has yet to take the last signal: what happens until then needs no other.
+  [[nodiscard]] bool queued() const noexcept { return last_signal_ > reactor_->taken_; }
+
+  // A request in the queue names descriptors by number. Before they are closed, and their numbers given to
+  // others, it has to be submitted.
+  void flush() noexcept {
+    while (reactor_ != nullptr && queued()) reactor_->submit();
+  }
+
+  UringReactor* reactor_ = nullptr;
+  OwnedFd fd_;
+  std::unique_ptr<MessageRing> ring_;
+  // Position of the last signal among all requests ever queued, counted from 1.
+  std::uint64_t last_signal_ = 0;
+};
+
+inline Outcome<std::unique_ptr<UringReactor>> UringReactor::create(unsigned entries) {
+  auto inbox = Inbox::create();
+  if (!inbox) return system_failure(inbox.error().value, "cannot create an event fd");
+  std::unique_ptr<UringReactor> reactor(new UringReactor(std::move(*inbox)));
+  const int error = reactor->open_ring(entries);
+  if (error == ENOSYS || error == EPERM)
+    return system_failure(error, "io_uring is not available (see the sysctl kernel.io_uring_disabled)");
+  if (error != 0) return system_failure(error, "cannot create an io_uring");
+  constexpr unsigned needed = IORING_FEAT_NODROP | IORING_FEAT_SUBMIT_STABLE | IORING_FEAT_CQE_SKIP;
+  if ((reactor->ring_.features & needed) != needed)
+    return failure("the io_uring of this kernel is too old: Linux 5.19 or newer is needed");
+  // Spares each call the look-up of the ring's descriptor; a kernel that cannot do it loses nothing else.
+  io_uring_register_ring_fd(&reactor->ring_);
+  reactor->deadlines_ = std::make_unique<__kernel_timespec[]>(reactor->ring_.sq.ring_entries);
+  return reactor;
+}
+
+// Returns 0 or an errno.
+inline int UringReactor::open_ring(unsigned entries) noexcept {
+  // From Linux 6.1, 6.0, 5.19 and 5.18 on. An older kernel refuses flags it does not know.
+  constexpr unsigned base = IORING_SETUP_CLAMP | IORING_SETUP_CQSIZE;
+  constexpr unsigned wanted[] = {
+      base | IORING_SETUP_SUBMIT_ALL | IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN,
+      base | IORING_SETUP_SUBMIT_ALL | IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_COOP_TASKRUN,
+      base | IORING_SETUP_SUBMIT_ALL | IORING_SETUP_COOP_TASKRUN,
+      base | IORING_SETUP_SUBMIT_ALL,
+  };
+  int result = -EINVAL;
+  for (const unsigned flags : wanted) {
+    io_uring_params parameters{};
+    parameters.flags = flags;
+    parameters.cq_entries = std::max(entries, 1U) * 4;
+    result = io_uring_queue_init_params(std::max(entries, 1U), &ring_, &parameters);
+    if (result != -EINVAL) break;
+  }
+  open_ = result == 0;
+  return -result;
+}
+
+inline UringReactor::~UringReactor() {
+  inbox_->close();
+  if (!open_) return;
+  cancel(inbox_read_);
+  if (outstanding_ > 0) {
+    // From here on completions are only counted: their operations may be gone.
+    closing_ = true;
+    io_uring_sqe* const sqe = next_sqe();
+    io_uring_prep_cancel64(sqe, 0, IORING_ASYNC_CANCEL_ANY | IORING_ASYNC_CANCEL_ALL);
+    start_unattended(sqe);
+    while (outstanding_ > 0) submit_and_wait();
+  }
+  io_uring_queue_exit(&ring_);
+}
+
+inline void UringReactor::timer(Operation& operation, TimePoint deadline) noexcept {
+  using std::chrono::nanoseconds;
+  // The kernel refuses negative times.
+  const std::int64_t time =
+      std::max<std::int64_t>(std::chrono::duration_cast<nanoseconds>(deadline.time_since_epoch()).count(), 0);
+  io_uring_sqe* const sqe = next_sqe();
+  __kernel_timespec& slot = deadlines_[static_cast<std::size_t>(sqe - ring_.sq.sqes)];
+  slot.tv_sec = time / 1'000'000'000;
+  slot.tv_nsec = time % 1'000'000'000;
+  io_uring_prep_timeout(sqe, &slot, 0, IORING_TIMEOUT_ABS);
+  start(operation, sqe, timer_tag);
+}
+
+inline void UringReactor::cancel(Operation& operation) noexcept {
+  using State = OperationAccess::State;
+  State& state = OperationAccess::state(operation);
+  if (state == State::idle) return;
+  if (state == State::submitted && !withdraw(operation)) {
+    const std::uint64_t key = reinterpret_cast<std::uintptr_t>(&operation) |
+                              static_cast<std::uint64_t>(OperationAccess::result(operation));
+    // May submit, and gather the completion we are after; the request to cancel then finds nothing. One that
+    // finds something is not left behind for a later start of the same operation: requests are taken in their
+    // order.
+    io_uring_sqe* const sqe = next_sqe();
+    io_uring_prep_cancel64(sqe, key, 0);
+    start_unattended(sqe);
+    while (state == State::submitted) submit_and_wait();
+  }
+  if (state == State::ready) ready_.remove(operation);
+  state = State::idle;
+}
+
+// Takes back an operation whose request is still in the submission queue.
+inline bool UringReactor::withdraw(Operation& operation) noexcept {
+  const std::uint64_t pointer = reinterpret_cast<std::uintptr_t>(&operation);
+  const unsigned waiting = io_uring_sq_ready(&ring_);
+  for (unsigned i = 1; i <= waiting; ++i) {
+    io_uring_sqe* const sqe = &ring_.sq.sqes[(ring_.sq.sqe_tail - i) & ring_.sq.ring_mask];
+    if ((sqe->user_data & ~tag_mask) != pointer) continue;
+    io_uring_prep_nop(sqe);
+    start_unattended(sqe);
+    --outstanding_;
+    return true;
+  }
+  return false;
+}
+
+inline Result<UringReactor::Notifier> UringReactor::make_notifier(OwnedFd fd) noexcept {
+  const int flags = ::fcntl(fd.get(), F_GETFL);
+  if (flags < 0) return fail(errno);
+  if ((flags & O_NONBLOCK) != 0) {
+    // Registering tells an event fd from anything else. That it may be signalled once in between does no
+    // harm.
+    const int error = -io_uring_register_eventfd(&ring_, fd.get());
+    if (error != 0) return fail(error);
+    io_uring_unregister_eventfd(&ring_);
+    return Notifier(*this, std::move(fd), nullptr);
+  }
+  std::unique_ptr<Notifier::MessageRing> ring(new (std::nothrow) Notifier::MessageRing);
+  if (ring == nullptr) return fail(ENOMEM);
+  int error = -io_uring_queue_init(1, &ring->ring, 0);
+  if (error != 0) return fail(error);
+  ring->open = true;
+  error = -io_uring_register_eventfd(&ring->ring, fd.get());
+  if (error != 0) return fail(error);
+  return Notifier(*this, std::move(fd), std::move(ring));
+}
+
+inline void UringReactor::run() noexcept {
+  arm_inbox();
+  while (!stop_.load(std::memory_order_acquire)) run_once(true);
+  stop_.store(false, std::memory_order_relaxed);
+  // Replies and signals of the last handlers must not wait for the next run.
+  if (io_uring_sq_ready(&ring_) > 0) submit();
+}
+
+inline std::size_t UringReactor::run_once(bool wait) noexcept {
+  arm_inbox();
+  if (wait && ready_.empty())
+    submit_and_wait();
+  else
+    entered(io_uring_submit_and_get_events(&ring_));
+  return run_ready();
+}
+
+inline std::size_t UringReactor::run_ready() noexcept {
+  std::size_t count = 0;
+  while (Operation* const operation = ready_.pop_front()) {
+    const std::int32_t result = OperationAccess::result(*operation);
+    OperationAccess::state(*operation) = OperationAccess::State::idle;
+    OperationAccess::invoke(*operation, result);
+    ++count;
+  }
+  return count;
+}
+
+// After each call: what the kernel has taken from the one queue and put into the other.
+inline void UringReactor::entered(int result) noexcept {
+  ++counters_.enters;
+  const unsigned head = *ring_.sq.khead;  // moves in our calls only: there is no polling kernel thread
+  taken_ += head - submission_head_;
+  submission_head_ = head;
+  // EINTR: a signal ended the wait. EBUSY, EAGAIN: the kernel is short of memory or wants completions taken
+  // first. Anything else breaks the contract of thread or descriptor (EEXIST: called on another thread than
+  // the creating one). Memory lent to the kernel could never be got back, so nothing can go on from there.
+  if (result < 0 && result != -EINTR && result != -EBUSY && result != -EAGAIN && result != -ETIME)
+      [[unlikely]] {
+    std::fprintf(stderr, "vumedia: io_uring_enter: %s\n", std::strerror(-result));
+    std::abort();
+  }
+  gather();
+}
+
+inline void UringReactor::gather() noexcept {
+  const unsigned tail = io_uring_smp_load_acquire(ring_.cq.ktail);
+  unsigned head = *ring_.cq.khead;
+  for (; head != tail; ++head) {
+    const io_uring_cqe& cqe = ring_.cq.cqes[head & ring_.cq.ring_mask];
+    if (cqe.user_data == 0) continue;
+    ++counters_.completions;
+    --outstanding_;
+    if (closing_) continue;
+    Operation& operation = *reinterpret_cast<Operation*>(cqe.user_data & ~tag_mask);
+    const bool expired = (cqe.user_data & timer_tag) != 0 && cqe.res == -ETIME;
+    OperationAccess::result(operation) = expired ? 0 : cqe.res;
+    OperationAccess::state(operation) = OperationAccess::State::ready;
+    ready_.push_back(operation);
+  }
+  io_uring_smp_store_release(ring_.cq.khead, head);
+}
+
+inline void UringReactor::arm_inbox() noexcept {
+  if (!inbox_read_.pending())
+    read(inbox_read_, inbox_->fd(), std::as_writable_bytes(std::span(&inbox_count_, 1)));
+}
+
+inline void UringReactor::on_inbox(std::int32_t result) noexcept {
+  arm_inbox();
+  if (result > 0) inbox_->run_woken();
+}
+
+static_assert(Reactor<UringReactor>);
+
+}  // namespace vumedia::io
