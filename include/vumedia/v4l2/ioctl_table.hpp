@@ -182,13 +182,14 @@ namespace detail {
 
 using IoctlNames = std::array<const char*, ioctl_limit>;
 
+void ioctl_number_used_twice();  // never defined: calling it makes make_ioctl_names ill-formed
+
 consteval IoctlNames make_ioctl_names() {
   IoctlNames names{};
   const auto add = [&names](std::uint32_t number, const char* name) {
-    // Not a constant expression, hence a compile error, should two ioctls share a number or one be out of
-    // range.
-    if (names.at(number) != nullptr) throw "duplicate ioctl number";
-    names.at(number) = name;
+    // A number out of range is no constant expression either: both are compile errors.
+    if (names[number] != nullptr) ioctl_number_used_twice();
+    names[number] = name;
   };
   boost::hana::unpack(ioctl_tags, [&add](auto... types) {
     (add(decltype(types)::type::number, decltype(types)::type::name), ...);

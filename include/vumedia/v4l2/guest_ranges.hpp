@@ -1,0 +1,117 @@
+// Lists of guest ranges: what travels in place of a pointer to user memory (VIRTIO 1.4, 5.22.6.3.3).
+//
+// A list has no count. It ends when its ranges cover the length that the structure before it names.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <span>
+#include <vector>
+
+#include <vumedia/core/checked.hpp>
+#include <vumedia/core/result.hpp>
+#include <vumedia/memory/address.hpp>
+#include <vumedia/memory/guest_memory.hpp>
+#include <vumedia/virtio/reader_writer.hpp>
+
+namespace vumedia::v4l2 {
+
+struct GuestRange {
+  memory::GuestAddress start;
+  std::uint32_t length = 0;
+  friend constexpr bool operator==(const GuestRange&, const GuestRange&) = default;
+};
+
+// Ranges of one payload, all lists together: 256 MiB of single pages, 1 MiB of list.
+inline constexpr std::size_t max_guest_ranges = 65536;
+
+// The lists of one payload, in one vector that is reused.
+class GuestRangeLists {
+ public:
+  void clear() noexcept {
+    ranges_.clear();
+    ends_.clear();
+  }
+
+  [[nodiscard]] std::size_t size() const noexcept { return ends_.size(); }
+  [[nodiscard]] bool empty() const noexcept { return ends_.empty(); }
+
+  // The ranges of list `index`; empty if there is no such list.
+  [[nodiscard]] std::span<const GuestRange> operator[](std::size_t index) const noexcept {
+    if (index >= ends_.size()) return {};
+    const std::size_t begin = index == 0 ? 0 : ends_[index - 1];
+    return std::span(ranges_).subspan(begin, ends_[index] - begin);
+  }
+
+  // Reads the next list, which covers `length` bytes. Guest addresses are looked up when they are used.
+  [[nodiscard]] Result<> read_list(virtio::Reader& reader, std::uint64_t length) {
+    while (length > 0) {
+      WireRange wire;
+      if (!reader.read_bytes(std::as_writable_bytes(std::span(&wire, 1)))) return fail(EINVAL);
+      if (wire.length == 0 || wire.length > length) return fail(EINVAL);
+      if (!checked_add(wire.start, std::uint64_t{wire.length})) return fail(EINVAL);
+      if (ranges_.size() == max_guest_ranges) return fail(E2BIG);
+      ranges_.push_back({memory::GuestAddress{wire.start}, wire.length});
+      length -= wire.length;
+    }
+    ends_.push_back(ranges_.size());
+    return {};
+  }
+
+  // Adds a list; for tests and for commands that do not come from a queue.
+  void add_list(std::span<const GuestRange> list) {
+    ranges_.insert(ranges_.end(), list.begin(), list.end());
+    ends_.push_back(ranges_.size());
+  }
+
+ private:
+  struct WireRange {
+    std::uint64_t start;
+    std::uint32_t length;
+    std::uint32_t reserved;
+  };
+  static_assert(sizeof(WireRange) == 16);
+
+  std::vector<GuestRange> ranges_;
+  std::vector<std::size_t> ends_;
+};
+
+// Calls `visit(std::span<std::byte>)` for the pieces of host memory behind the first `length` bytes of
+// `ranges`, in order. EFAULT if the ranges are shorter or not in guest memory; pieces before the fault have
+// been visited.
+template <class Visit>
+[[nodiscard]] Result<> for_each_piece(const memory::GuestMemory& memory, std::span<const GuestRange> ranges,
+                                      std::uint64_t length, Visit&& visit) {
+  for (const GuestRange& range : ranges) {
+    if (length == 0) break;
+    const std::uint64_t part = std::min<std::uint64_t>(range.length, length);
+    if (auto done = memory.for_each_piece(range.start, part, visit); !done) return fail(EFAULT);
+    length -= part;
+  }
+  if (length != 0) return fail(EFAULT);
+  return {};
+}
+
+// Fills `out` from guest memory. Each byte is read once.
+[[nodiscard]] inline Result<> copy_from_ranges(const memory::GuestMemory& memory,
+                                               std::span<const GuestRange> ranges, std::span<std::byte> out) {
+  return for_each_piece(memory, ranges, out.size(), [&out](std::span<std::byte> piece) {
+    std::memcpy(out.data(), piece.data(), piece.size());
+    out = out.subspan(piece.size());
+  });
+}
+
+// Stores `in` in guest memory. On EFAULT a part of it may have been stored.
+[[nodiscard]] inline Result<> copy_to_ranges(const memory::GuestMemory& memory,
+                                             std::span<const GuestRange> ranges,
+                                             std::span<const std::byte> in) {
+  return for_each_piece(memory, ranges, in.size(), [&in](std::span<std::byte> piece) {
+    std::memcpy(piece.data(), in.data(), piece.size());
+    in = in.subspan(piece.size());
+  });
+}
+
+}  // namespace vumedia::v4l2
