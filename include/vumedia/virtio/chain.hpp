@@ -1,0 +1,109 @@
+// A descriptor chain that was taken from a queue: VIRTIO 1.4, 2.7.5 and 2.7.13.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include <vumedia/virtio/reader_writer.hpp>
+
+namespace vumedia::virtio {
+
+// What a driver can do wrong with a queue. Each leaves the queue as it was: the device is to stop serving it.
+enum class ChainError : std::uint8_t {
+  none,
+  avail_index_jump,         // the available index is more than the queue size ahead of ours
+  head_out_of_range,        // the available ring names a descriptor that the table does not have
+  head_in_flight,           // it names a chain that the device has not given back
+  next_out_of_range,        // a descriptor goes on where its table has none
+  loop,                     // more descriptors than their table has
+  too_long,                 // more descriptors than the queue size, those of an indirect table counted
+  nested_indirect,          // an indirect table refers to another
+  indirect_with_next,       // a descriptor is both indirect and continued
+  indirect_not_negotiated,  // an indirect table without VIRTIO_F_INDIRECT_DESC
+  bad_indirect_size,        // an indirect table of no or of a fractional number of descriptors
+  readable_after_writable,  // a device-readable descriptor behind a device-writable one
+  outside_memory,           // a buffer or an indirect table that is not guest memory
+  length_overflow,          // more than 2^32 - 1 bytes in all
+  too_many_segments,        // buffers that cross more regions than any real table has
+  ring_outside_memory,      // the rings are no longer in guest memory: the table was replaced
+};
+
+[[nodiscard]] constexpr const char* to_string(ChainError error) noexcept {
+  switch (error) {
+    case ChainError::none:
+      return "no error";
+    case ChainError::avail_index_jump:
+      return "available index jumps by more than the queue size";
+    case ChainError::head_out_of_range:
+      return "head of a chain is not in the descriptor table";
+    case ChainError::head_in_flight:
+      return "chain is made available while it is in flight";
+    case ChainError::next_out_of_range:
+      return "next descriptor is not in its table";
+    case ChainError::loop:
+      return "descriptors form a loop";
+    case ChainError::too_long:
+      return "chain is longer than the queue size";
+    case ChainError::nested_indirect:
+      return "indirect table inside an indirect table";
+    case ChainError::indirect_with_next:
+      return "indirect descriptor has a next one";
+    case ChainError::indirect_not_negotiated:
+      return "indirect descriptor without the feature";
+    case ChainError::bad_indirect_size:
+      return "indirect table is no whole number of descriptors";
+    case ChainError::readable_after_writable:
+      return "readable descriptor behind a writable one";
+    case ChainError::outside_memory:
+      return "descriptor points outside guest memory";
+    case ChainError::length_overflow:
+      return "chain holds more than 2^32 - 1 bytes";
+    case ChainError::too_many_segments:
+      return "chain crosses too many memory regions";
+    case ChainError::ring_outside_memory:
+      return "rings are not in guest memory";
+  }
+  return "unknown error";
+}
+
+// The buffers of one chain in this process's address space, readable ones first. It belongs to its Queue and
+// is valid until the next pop; the bytes are, as long as the GuestMemory it was popped with lives.
+class Chain {
+ public:
+  // Names the chain: goes back with Queue::push.
+  [[nodiscard]] std::uint16_t head() const noexcept { return head_; }
+
+  [[nodiscard]] std::span<const Segment> readable() const noexcept { return {segments_, readable_count_}; }
+  [[nodiscard]] std::span<const Segment> writable() const noexcept {
+    return {segments_ + readable_count_, count_ - readable_count_};
+  }
+  [[nodiscard]] std::uint32_t readable_size() const noexcept { return readable_size_; }
+  [[nodiscard]] std::uint32_t writable_size() const noexcept { return writable_size_; }
+
+  [[nodiscard]] Reader reader() const noexcept { return {readable(), readable_size_}; }
+  [[nodiscard]] Writer writer() const noexcept { return {writable(), writable_size_}; }
+
+ private:
+  friend class Queue;
+
+  const Segment* segments_ = nullptr;
+  std::uint32_t count_ = 0;
+  std::uint32_t readable_count_ = 0;
+  std::uint32_t readable_size_ = 0;
+  std::uint32_t writable_size_ = 0;
+  std::uint16_t head_ = 0;
+};
+
+// What Queue::pop found: a chain, nothing, or a driver that broke the rules.
+struct [[nodiscard]] PopResult {
+  Chain* chain = nullptr;
+  ChainError error = ChainError::none;
+
+  [[nodiscard]] explicit operator bool() const noexcept { return chain != nullptr; }
+  [[nodiscard]] bool empty() const noexcept { return chain == nullptr && error == ChainError::none; }
+  [[nodiscard]] bool failed() const noexcept { return error != ChainError::none; }
+  Chain* operator->() const noexcept { return chain; }
+  Chain& operator*() const noexcept { return *chain; }
+};
+
+}  // namespace vumedia::virtio

@@ -1,0 +1,419 @@
+// The device's half of a split virtqueue: VIRTIO 1.4, 2.7, with indirect descriptors, event indices,
+// notification suppression and batches of used buffers.
+//
+// Guest memory is an argument of every function that touches it. What a Queue keeps of it are translations,
+// which it makes anew when it is handed another table (GuestMemory::generation), so that rings stay served
+// across a replacement of the table.
+//
+// The driver is hostile. Each descriptor is copied once and judged by the copy; each chain ends within `size`
+// steps; nothing is allocated for it. A chain cannot be completed twice, and not under a head that was never
+// popped.
+//
+// Orderings. The available index is loaded with acquire before what it publishes is read; the used index is
+// stored after the elements it publishes, with sequential consistency, and the driver's wish for an interrupt
+// is loaded after it likewise. The same holds in enable_notifications, with the roles swapped. Each side thus
+// stores, then loads what the other stores, and in the one order of all these operations one of the two sees
+// the other's store: no notification is lost (a fence between the two would do as well, but the thread
+// sanitizer does not know fences).
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+#include <memory>
+#include <new>
+#include <span>
+
+#include <vumedia/core/checked.hpp>
+#include <vumedia/core/result.hpp>
+#include <vumedia/memory/guest_memory.hpp>
+#include <vumedia/virtio/chain.hpp>
+#include <vumedia/virtio/ring_layout.hpp>
+
+namespace vumedia::virtio {
+
+class Queue {
+ public:
+  using GuestAddress = memory::GuestAddress;
+  using GuestMemory = memory::GuestMemory;
+
+  Queue() = default;
+  Queue(const Queue&) = delete;
+  Queue& operator=(const Queue&) = delete;
+
+  // -- Settings. They take effect at the next start().
+
+  // EINVAL unless a power of two up to 32768.
+  [[nodiscard]] Result<> set_size(std::uint32_t size) noexcept {
+    if (!is_power_of_two(size) || size > max_queue_size) return fail(EINVAL);
+    settings_.size = size;
+    return {};
+  }
+  // Of descriptor table, available ring and used ring.
+  void set_addresses(GuestAddress descriptors, GuestAddress available, GuestAddress used) noexcept {
+    settings_.descriptors = descriptors;
+    settings_.available = available;
+    settings_.used = used;
+  }
+  // VIRTIO_F_EVENT_IDX, off at first, and VIRTIO_F_INDIRECT_DESC, on at first.
+  void set_event_idx(bool negotiated) noexcept { settings_.event_idx = negotiated; }
+  void set_indirect(bool negotiated) noexcept { settings_.indirect = negotiated; }
+  // The available index of the first chain to be popped.
+  void set_base(std::uint16_t base) noexcept { settings_.base = base; }
+
+  // The configured size; 0 until it is set.
+  [[nodiscard]] std::uint32_t size() const noexcept { return started_ ? size_ : settings_.size; }
+  // The available index of the next chain to be popped.
+  [[nodiscard]] std::uint16_t base() const noexcept { return started_ ? next_available_ : settings_.base; }
+
+  // -- Life.
+
+  // Translates the rings, takes the used index from them (so that a ring goes on where it was stopped) and
+  // asks for notifications. No chain is in flight then. EINVAL: no size, or a misaligned ring. EFAULT: a ring
+  // that is not in one region of `memory`. ENOMEM. EBUSY if it is started.
+  [[nodiscard]] Result<> start(const GuestMemory& memory) noexcept;
+  // Forgets what is in flight and what was pushed but not flushed; base() stays. Stopping twice is harmless.
+  void stop() noexcept;
+  [[nodiscard]] bool started() const noexcept { return started_; }
+
+  // -- Chains.
+
+  // The next available chain. Nothing if the queue is stopped.
+  PopResult pop(const GuestMemory& memory) noexcept;
+
+  // Takes back the last pop, if its chain is still in flight: the next pop sees it again. False if there is
+  // none.
+  bool undo_pop() noexcept;
+
+  // Puts the chain with `head` on the used ring, `written` bytes of it filled. The driver learns of it by
+  // flush(). EINVAL if no such chain is in flight: an error of the device. EFAULT if the used ring has left
+  // guest memory.
+  [[nodiscard]] Result<> push(const GuestMemory& memory, std::uint16_t head, std::uint32_t written) noexcept;
+
+  // Publishes what was pushed. Whether the driver is to be interrupted.
+  [[nodiscard]] bool flush(const GuestMemory& memory) noexcept;
+
+  // Chains that were popped and not pushed.
+  [[nodiscard]] std::uint32_t in_flight() const noexcept { return in_flight_; }
+  [[nodiscard]] bool is_in_flight(std::uint16_t head) const noexcept {
+    return started_ && head < size_ && in_flight_heads_[head];
+  }
+  // Gives up on all of them: they will not be pushed.
+  void reset_in_flight() noexcept;
+
+  // -- Notifications by the driver.
+
+  // Asks to be notified of the next available buffer. True if there is one already: it may never be notified
+  // of, so look again. False too if the rings have left guest memory.
+  [[nodiscard]] bool enable_notifications(const GuestMemory& memory) noexcept;
+  // Says that notifications are not needed; some may still come.
+  void disable_notifications(const GuestMemory& memory) noexcept;
+
+ private:
+  struct Settings {
+    std::uint32_t size = 0;
+    std::uint16_t base = 0;
+    bool event_idx = false;
+    bool indirect = true;
+    GuestAddress descriptors;
+    GuestAddress available;
+    GuestAddress used;
+  };
+  // A chain of `size` descriptors has so many segments more, at most, for crossing from region to region.
+  static constexpr std::uint32_t spare_segments = 64;
+
+  // Whether the ring pointers are good for `memory`.
+  [[nodiscard]] bool bound(const GuestMemory& memory) noexcept {
+    if (memory.generation() == generation_) [[likely]]
+      return true;
+    return started_ && bind(memory).has_value();
+  }
+  [[nodiscard]] Result<> bind(const GuestMemory& memory) noexcept;
+
+  [[nodiscard]] ChainError collect(const GuestMemory& memory, std::uint16_t head) noexcept;
+  [[nodiscard]] ChainError collect_indirect(const GuestMemory& memory, const Descriptor& reference,
+                                            std::uint32_t count) noexcept;
+  [[nodiscard]] static bool read_scattered(const GuestMemory& memory, GuestAddress from,
+                                           Descriptor& to) noexcept;
+  [[nodiscard]] ChainError add(const GuestMemory& memory, const Descriptor& descriptor) noexcept;
+  [[nodiscard]] ChainError add_elsewhere(const GuestMemory& memory, const Descriptor& descriptor) noexcept;
+  [[nodiscard]] ChainError add_segment(std::byte* data, std::uint64_t length) noexcept {
+    if (chain_.count_ == capacity_) return ChainError::too_many_segments;
+    segments_[chain_.count_++] = Segment(data, length);
+    return ChainError::none;
+  }
+
+  // In force since start().
+  std::byte* descriptors_ = nullptr;
+  std::byte* available_ = nullptr;
+  std::byte* used_ = nullptr;
+  std::uint64_t generation_ = 0;  // of the table for which those three and window_ are good; 0: of none
+  GuestMemory::Window window_;    // where the last buffer was found: mostly the next one is there, too
+  std::uint32_t size_ = 0;
+  std::uint32_t in_flight_ = 0;
+  std::uint16_t seen_available_ = 0;  // the driver's index when it was last read
+  std::uint16_t next_available_ = 0;
+  std::uint16_t next_used_ = 0;
+  std::uint16_t published_used_ = 0;
+  bool started_ = false;
+  bool event_idx_ = false;
+  bool indirect_ = true;
+  bool can_undo_ = false;
+  bool writable_seen_ = false;  // in the chain that is being collected
+  Chain chain_;
+
+  std::unique_ptr<Segment[]> segments_;
+  std::unique_ptr<bool[]> in_flight_heads_;
+  std::uint32_t capacity_ = 0;  // of segments_; in_flight_heads_ has that less spare_segments
+
+  Settings settings_;
+};
+
+inline Result<> Queue::start(const GuestMemory& memory) noexcept {
+  if (started_) return fail(EBUSY);
+  if (settings_.size == 0) return fail(EINVAL);
+  if (!is_aligned(settings_.descriptors.value, ring::descriptor_alignment) ||
+      !is_aligned(settings_.available.value, ring::available_alignment) ||
+      !is_aligned(settings_.used.value, ring::used_alignment))
+    return fail(EINVAL);
+
+  size_ = settings_.size;
+  if (auto done = bind(memory); !done) return done;
+  if (capacity_ != size_ + spare_segments) {
+    capacity_ = 0;
+    segments_.reset(new (std::nothrow) Segment[size_ + spare_segments]);
+    in_flight_heads_.reset(new (std::nothrow) bool[size_]);
+    if (!segments_ || !in_flight_heads_) {
+      generation_ = 0;
+      return fail(ENOMEM);
+    }
+    capacity_ = size_ + spare_segments;
+  }
+  event_idx_ = settings_.event_idx;
+  indirect_ = settings_.indirect;
+  next_available_ = seen_available_ = settings_.base;
+  next_used_ = published_used_ = ring::field(used_ + ring::index).load(std::memory_order_acquire);
+  started_ = true;
+  reset_in_flight();
+  // Whatever was served here before may have left notifications off. What is available is found by the first
+  // pop.
+  static_cast<void>(enable_notifications(memory));
+  return {};
+}
+
+inline void Queue::stop() noexcept {
+  if (!started_) return;
+  settings_.base = next_available_;
+  started_ = false;
+  generation_ = 0;  // no function gets past bound()
+  window_ = {};
+  in_flight_ = 0;
+  can_undo_ = false;
+}
+
+inline void Queue::reset_in_flight() noexcept {
+  if (started_) std::fill_n(in_flight_heads_.get(), size_, false);
+  in_flight_ = 0;
+  can_undo_ = false;
+}
+
+inline Result<> Queue::bind(const GuestMemory& memory) noexcept {
+  generation_ = 0;
+  window_ = {};
+  descriptors_ = memory.contiguous(settings_.descriptors, ring::descriptors_bytes(size_));
+  available_ = memory.contiguous(settings_.available, ring::available_bytes(size_));
+  used_ = memory.contiguous(settings_.used, ring::used_bytes(size_));
+  if (descriptors_ == nullptr || available_ == nullptr || used_ == nullptr) return fail(EFAULT);
+  // A frontend may place guest addresses and file offsets at odds with each other.
+  if (!is_aligned(reinterpret_cast<std::uintptr_t>(available_), ring::available_alignment) ||
+      !is_aligned(reinterpret_cast<std::uintptr_t>(used_), ring::used_alignment))
+    return fail(EINVAL);
+  generation_ = memory.generation();
+  return {};
+}
+
+inline PopResult Queue::pop(const GuestMemory& memory) noexcept {
+  if (!bound(memory)) [[unlikely]]
+    return {nullptr, started_ ? ChainError::ring_outside_memory : ChainError::none};
+  can_undo_ = false;
+  if (next_available_ == seen_available_) {
+    const std::uint16_t index = ring::field(available_ + ring::index).load(std::memory_order_acquire);
+    if (index == next_available_) return {};
+    if (static_cast<std::uint16_t>(index - next_available_) > size_) [[unlikely]]
+      return {nullptr, ChainError::avail_index_jump};
+    seen_available_ = index;
+  }
+  const auto head =
+      ring::load_once<std::uint16_t>(available_ + ring::elements + 2 * (next_available_ & (size_ - 1)));
+  if (head >= size_) [[unlikely]]
+    return {nullptr, ChainError::head_out_of_range};
+  if (in_flight_heads_[head]) [[unlikely]]
+    return {nullptr, ChainError::head_in_flight};
+  if (const ChainError error = collect(memory, head); error != ChainError::none) [[unlikely]]
+    return {nullptr, error};
+  in_flight_heads_[head] = true;
+  ++in_flight_;
+  ++next_available_;
+  can_undo_ = true;
+  return {&chain_, ChainError::none};
+}
+
+inline bool Queue::undo_pop() noexcept {
+  // Between that pop and now, the chain may have been pushed.
+  if (!can_undo_ || !in_flight_heads_[chain_.head_]) return false;
+  in_flight_heads_[chain_.head_] = false;
+  --in_flight_;
+  --next_available_;
+  can_undo_ = false;
+  return true;
+}
+
+inline ChainError Queue::collect(const GuestMemory& memory, std::uint16_t head) noexcept {
+  chain_.segments_ = segments_.get();
+  chain_.count_ = chain_.readable_count_ = chain_.readable_size_ = chain_.writable_size_ = 0;
+  chain_.head_ = head;
+  writable_seen_ = false;
+  std::uint16_t index = head;  // < size_
+  for (std::uint32_t count = 0; count < size_; ++count) {
+    const Descriptor descriptor = ring::load_descriptor(descriptors_ + std::size_t{16} * index);
+    if ((descriptor.flags & desc_f_indirect) != 0) return collect_indirect(memory, descriptor, count);
+    if (const ChainError error = add(memory, descriptor); error != ChainError::none) [[unlikely]]
+      return error;
+    if ((descriptor.flags & desc_f_next) == 0) return ChainError::none;
+    if (descriptor.next >= size_) return ChainError::next_out_of_range;
+    index = descriptor.next;
+  }
+  // As many descriptors as the table has, and still one more: one of them came twice.
+  return ChainError::loop;
+}
+
+// `count` descriptors of the chain came before the one that refers to the table, which itself is not counted.
+// Its write flag means nothing (2.7.5.3.2).
+inline ChainError Queue::collect_indirect(const GuestMemory& memory, const Descriptor& reference,
+                                          std::uint32_t count) noexcept {
+  if (!indirect_) return ChainError::indirect_not_negotiated;
+  if ((reference.flags & desc_f_next) != 0) return ChainError::indirect_with_next;
+  if (reference.length == 0 || reference.length % sizeof(Descriptor) != 0)
+    return ChainError::bad_indirect_size;
+  const std::uint32_t entries = reference.length / sizeof(Descriptor);
+  const GuestAddress table{reference.address};
+  if (!checked_add(reference.address, std::uint64_t{reference.length})) return ChainError::outside_memory;
+  const std::byte* direct = window_.at(table, reference.length);
+  if (direct == nullptr) direct = memory.contiguous(table, reference.length);
+
+  std::uint32_t index = 0;  // < entries
+  for (std::uint32_t steps = 0; steps < entries; ++steps, ++count) {
+    if (count == size_) return ChainError::too_long;
+    Descriptor descriptor;
+    if (direct != nullptr) [[likely]] {
+      descriptor = ring::load_descriptor(direct + std::size_t{16} * index);
+    } else if (!read_scattered(memory, {table.value + std::uint64_t{16} * index}, descriptor)) {
+      return ChainError::outside_memory;
+    }
+    if ((descriptor.flags & desc_f_indirect) != 0) return ChainError::nested_indirect;
+    if (const ChainError error = add(memory, descriptor); error != ChainError::none) [[unlikely]]
+      return error;
+    if ((descriptor.flags & desc_f_next) == 0) return ChainError::none;
+    if (descriptor.next >= entries) return ChainError::next_out_of_range;
+    index = descriptor.next;
+  }
+  return ChainError::loop;
+}
+
+// Copies a descriptor of a table that runs through several regions.
+[[gnu::cold]] inline bool Queue::read_scattered(const GuestMemory& memory, GuestAddress from,
+                                                Descriptor& to) noexcept {
+  Writer writer(std::as_writable_bytes(std::span<Descriptor, 1>(&to, 1)));
+  const auto done = memory.for_each_piece(
+      from, sizeof to, [&](std::span<std::byte> piece) { static_cast<void>(writer.write_bytes(piece)); });
+  detail::pin_copy(to);
+  return done.has_value();
+}
+
+inline ChainError Queue::add(const GuestMemory& memory, const Descriptor& descriptor) noexcept {
+  const std::uint32_t length = descriptor.length;
+  const bool writable = (descriptor.flags & desc_f_write) != 0;
+  if (writable_seen_ && !writable) return ChainError::readable_after_writable;
+  writable_seen_ = writable;
+  std::uint32_t& size = writable ? chain_.writable_size_ : chain_.readable_size_;
+  if (__builtin_add_overflow(size, length, &size)) return ChainError::length_overflow;
+  if (chain_.writable_size_ > std::numeric_limits<std::uint32_t>::max() - chain_.readable_size_)
+    return ChainError::length_overflow;
+
+  if (std::byte* const data = window_.at({descriptor.address}, length)) [[likely]] {
+    if (length != 0) {
+      if (const ChainError error = add_segment(data, length); error != ChainError::none) return error;
+    }
+  } else if (const ChainError error = add_elsewhere(memory, descriptor); error != ChainError::none) {
+    return error;
+  }
+  if (!writable) chain_.readable_count_ = chain_.count_;
+  return ChainError::none;
+}
+
+// A buffer in another region than the last one, or in several, or of no bytes: those are allowed, wherever
+// they point.
+inline ChainError Queue::add_elsewhere(const GuestMemory& memory, const Descriptor& descriptor) noexcept {
+  if (descriptor.length == 0) return ChainError::none;
+  window_ = memory.window({descriptor.address});
+  if (std::byte* const data = window_.at({descriptor.address}, descriptor.length))
+    return add_segment(data, descriptor.length);
+  ChainError error = ChainError::none;
+  const auto done =
+      memory.for_each_piece({descriptor.address}, descriptor.length, [&](std::span<std::byte> piece) {
+        error = add_segment(piece.data(), piece.size());
+        return error == ChainError::none;
+      });
+  return done ? error : ChainError::outside_memory;
+}
+
+inline Result<> Queue::push(const GuestMemory& memory, std::uint16_t head, std::uint32_t written) noexcept {
+  if (!is_in_flight(head)) [[unlikely]]
+    return fail(EINVAL);
+  if (!bound(memory)) [[unlikely]]
+    return fail(EFAULT);
+  in_flight_heads_[head] = false;
+  --in_flight_;
+  // Room is there: at most `size` chains are in flight, so that many elements at most lie behind the
+  // published index.
+  const UsedElement element{head, written};
+  std::memcpy(used_ + ring::elements + std::size_t{8} * (next_used_ & (size_ - 1)), &element, sizeof element);
+  ++next_used_;
+  return {};
+}
+
+inline bool Queue::flush(const GuestMemory& memory) noexcept {
+  const std::uint16_t before = published_used_;
+  if (next_used_ == before || !bound(memory)) return false;
+  published_used_ = next_used_;
+  // The order of these two is what the head of this file speaks of.
+  ring::field(used_ + ring::index).store(next_used_, std::memory_order_seq_cst);
+  if (event_idx_) {
+    const auto event = ring::field(available_ + ring::used_event(size_)).load(std::memory_order_seq_cst);
+    return ring::passes(event, before, next_used_);
+  }
+  const auto flags = ring::field(available_ + ring::flags).load(std::memory_order_seq_cst);
+  return (flags & avail_f_no_interrupt) == 0;
+}
+
+inline bool Queue::enable_notifications(const GuestMemory& memory) noexcept {
+  if (!bound(memory)) return false;
+  if (event_idx_) {
+    ring::field(used_ + ring::avail_event(size_)).store(next_available_, std::memory_order_seq_cst);
+  } else {
+    ring::field(used_ + ring::flags).store(0, std::memory_order_seq_cst);
+  }
+  return ring::field(available_ + ring::index).load(std::memory_order_seq_cst) != next_available_;
+}
+
+inline void Queue::disable_notifications(const GuestMemory& memory) noexcept {
+  // With event indices the driver notifies once as its index passes avail_event, which stays where it is
+  // meanwhile.
+  if (event_idx_ || !bound(memory)) return;
+  ring::field(used_ + ring::flags).store(used_f_no_notify, std::memory_order_relaxed);
+}
+
+}  // namespace vumedia::virtio
