@@ -1,0 +1,243 @@
+// A queue of V4L2 buffers: what videobuf2 is to a kernel driver, with its states, flags and errors.
+//
+// Guests drive it through the ioctls of "Streaming I/O" in the kernel's V4L2 documentation; a backend takes
+// queued buffers, fills or reads them, and completes them. A completed buffer is dequeued at once: in
+// virtio-media the DQBUF event is the VIDIOC_DQBUF. Not thread-safe: one queue belongs to one loop.
+//
+// MMAP planes are Blocks of the device's arenas, one each. A Block lives as long as anyone holds it, so
+// memory that a guest has mapped or a decoder still reads outlives REQBUFS(0): vb2's orphaned buffers.
+// USERPTR planes are lists of guest ranges, refused unless enabled; DMABUF is refused.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <optional>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include <linux/videodev2.h>
+
+#include <vumedia/core/checked.hpp>
+#include <vumedia/core/result.hpp>
+#include <vumedia/memory/arena.hpp>
+#include <vumedia/v4l2/buffer_index_fifo.hpp>
+#include <vumedia/v4l2/payload.hpp>
+
+namespace vumedia::v4l2 {
+
+// Capabilities that the headers of Debian 12 lack (Linux 6.8 and 6.10).
+inline constexpr std::uint32_t buf_cap_supports_max_num_buffers = 1U << 7;
+inline constexpr std::uint32_t buf_cap_supports_remove_bufs = 1U << 8;
+
+struct BufferQueueOptions {
+  std::uint32_t type = V4L2_BUF_TYPE_VIDEO_CAPTURE;
+  // Time stamps come from the OUTPUT buffer a frame was made of (V4L2_BUF_FLAG_TIMESTAMP_COPY; both queues of
+  // a codec), or are CLOCK_MONOTONIC, taken at the end or the start of exposure.
+  bool copies_timestamps = false;
+  bool start_of_exposure = false;
+  // REQBUFS allocates at least so many, or fails.
+  std::uint32_t min_buffers = 1;
+  // Streaming needs so many queued buffers before it starts (vb2's min_queued_buffers).
+  std::uint32_t min_queued = 0;
+  // At most IndexFifo::capacity.
+  std::uint32_t max_buffers = VIDEO_MAX_FRAME;
+  // mem_offsets are [base, base + BufferQueue::mem_offset_span). Queues of a session must not overlap.
+  std::uint32_t mem_offset_base = 0;
+  bool userptr = false;
+  // OUTPUT: bytesused 0 means empty (an old way to say "end of stream"), not "all of the buffer".
+  bool allows_zero_bytesused = false;
+};
+
+class BufferQueue {
+ public:
+  static constexpr std::uint32_t max_planes = VIDEO_MAX_PLANES;
+  static constexpr std::uint32_t mem_offset_span =
+      static_cast<std::uint32_t>(BufferIndexFifo::capacity * max_planes * page_size);
+
+  // `active` buffers are in the backend's hands.
+  enum class State : std::uint8_t { dequeued, prepared, queued, active };
+
+  struct Plane {
+    std::shared_ptr<memory::Block> block;  // MMAP
+    std::uint32_t length = 0;
+    std::uint32_t min_length = 0;
+    std::uint32_t bytesused = 0;
+    std::uint32_t data_offset = 0;
+    unsigned long userptr = 0;            // the guest's placeholder
+    std::weak_ptr<memory::Block> mapped;  // alive while the guest maps the plane
+  };
+
+  // What a backend may read of a buffer.
+  struct Slot {
+    State state = State::dequeued;
+    std::uint32_t plane_count = 0;
+    std::array<Plane, max_planes> planes;
+    GuestRangeLists ranges;  // USERPTR: list p covers plane p
+    std::uint32_t flags = 0;
+    std::uint32_t field = V4L2_FIELD_ANY;
+    std::uint64_t timestamp_ns = 0;
+    v4l2_timecode timecode{};
+    std::uint32_t sequence = 0;
+  };
+
+  // What a backend says of a buffer it is done with.
+  struct Completion {
+    // CAPTURE: bytes from the start of each plane, data_offset included; OUTPUT buffers keep what was queued.
+    std::array<std::uint32_t, max_planes> bytesused{};
+    // V4L2_BUF_FLAG_KEYFRAME, PFRAME, BFRAME, LAST, TIMECODE; TSTAMP_SRC bits if time stamps are copied.
+    std::uint32_t flags = 0;
+    bool error = false;
+    // CAPTURE, and OUTPUT with CLOCK_MONOTONIC; a copying OUTPUT queue keeps the guest's.
+    std::uint64_t timestamp_ns = 0;
+    std::uint32_t sequence = 0;
+    std::uint32_t field = V4L2_FIELD_NONE;
+    v4l2_timecode timecode{};
+  };
+
+  explicit BufferQueue(const BufferQueueOptions& options) : options_(options) {
+    options_.max_buffers = std::min<std::uint32_t>(options_.max_buffers, BufferIndexFifo::capacity);
+    options_.min_buffers = std::min(options_.min_buffers, options_.max_buffers);
+    slots_.resize(options_.max_buffers);
+  }
+
+  // ---- Ioctls. Each gets the payload as the guest sent it and fills it as vb2 would.
+
+  // `sizes`: bytes of each plane in the format in force, 1 to max_planes of them, none 0.
+  // EINVAL: type or memory not this queue's. EBUSY: streaming. ENOMEM: not even `min_buffers`.
+  [[nodiscard]] Result<> reqbufs(v4l2_requestbuffers& request, std::span<const std::uint32_t> sizes,
+                                 memory::Arenas& arenas);
+
+  // `minimum`: bytes that each plane of the format in force needs; the guest may ask for more, not for less.
+  // EINVAL: as above, or a size or plane count that does not fit. ENOBUFS: no index is free.
+  [[nodiscard]] Result<> create_bufs(v4l2_create_buffers& request, std::span<const std::uint32_t> minimum,
+                                     memory::Arenas& arenas);
+
+  // EINVAL: a buffer of the range does not exist. EBUSY: one is not dequeued.
+  [[nodiscard]] Result<> remove_bufs(const RemoveBuffers& request);
+
+  [[nodiscard]] Result<> querybuf(BufferPayload& payload) const;
+  // EINVAL, EIO (after set_error), EBADR (the guest asks for a request).
+  [[nodiscard]] Result<> qbuf(BufferPayload& payload);
+  [[nodiscard]] Result<> prepare_buf(BufferPayload& payload);
+
+  // EINVAL: not this type, no buffers, or fewer than `min_queued`. Streaming again is no error.
+  [[nodiscard]] Result<> stream_on(std::uint32_t type);
+  // Everything returns to the dequeued state, also what a backend holds; DQBUF events that wait are the
+  // caller's to purge. EINVAL: not this type.
+  [[nodiscard]] Result<> stream_off(std::uint32_t type);
+
+  // The memory behind a mem_offset, to be shown to the guest for as long as the pointer is held. The pointer
+  // is the same for every call while one is held. EINVAL: no plane is there.
+  [[nodiscard]] Result<std::shared_ptr<memory::Block>> mmap(std::uint32_t mem_offset);
+
+  // ---- The backend's side.
+
+  // The oldest queued buffer, which becomes active.
+  [[nodiscard]] std::optional<std::uint32_t> take_next() noexcept {
+    return take_if([](const Slot&) { return true; });
+  }
+  // The oldest that satisfies `accepts(const Slot&)`; a decoder passes over memory that it still references.
+  template <class Accepts>
+  [[nodiscard]] std::optional<std::uint32_t> take_if(Accepts&& accepts) {
+    const auto index = queued_.take_if([&](std::uint32_t i) { return accepts(std::as_const(*slots_[i])); });
+    if (index) slots_[*index]->state = State::active;
+    return index;
+  }
+  // An active buffer goes back to the head of the queue, unused.
+  void give_back(std::uint32_t index) noexcept {
+    if (!is_active(index)) return;
+    slots_[index]->state = State::queued;
+    queued_.push_front(index);
+  }
+  // An active buffer becomes dequeued. Returns what the guest's VIDIOC_DQBUF returns, for the DQBUF event;
+  // nothing if the buffer is not active (any more).
+  [[nodiscard]] std::optional<Buffer> complete(std::uint32_t index, const Completion& done) noexcept;
+
+  // Bumped whenever buffers are taken from the backend (STREAMOFF, REQBUFS): a worker that took a buffer in
+  // an earlier generation must not complete it.
+  [[nodiscard]] std::uint64_t generation() const noexcept { return generation_; }
+  [[nodiscard]] bool is_active(std::uint32_t index, std::uint64_t generation) const noexcept {
+    return generation == generation_ && is_active(index);
+  }
+  [[nodiscard]] bool is_active(std::uint32_t index) const noexcept {
+    return exists(index) && slots_[index]->state == State::active;
+  }
+
+  // Null if there is no such buffer.
+  [[nodiscard]] const Slot* slot(std::uint32_t index) const noexcept {
+    return exists(index) ? slots_[index].get() : nullptr;
+  }
+  // A share in a plane's memory; null if there is no such plane.
+  [[nodiscard]] std::shared_ptr<memory::Block> plane(std::uint32_t index,
+                                                     std::uint32_t plane) const noexcept {
+    if (!exists(index) || plane >= slots_[index]->plane_count) return nullptr;
+    return slots_[index]->planes[plane].block;
+  }
+
+  // Buffers exist, so that the format must not change (vb2_is_busy).
+  [[nodiscard]] bool is_busy() const noexcept { return busy_; }
+  [[nodiscard]] bool streaming() const noexcept { return streaming_; }
+  // Streaming, and enough buffers have been queued for it once.
+  [[nodiscard]] bool started() const noexcept { return started_; }
+  [[nodiscard]] std::uint32_t count() const noexcept { return count_; }
+  [[nodiscard]] std::uint32_t queued_count() const noexcept { return queued_.size(); }
+  [[nodiscard]] std::uint32_t type() const noexcept { return options_.type; }
+  [[nodiscard]] const BufferQueueOptions& options() const noexcept { return options_; }
+  [[nodiscard]] std::uint32_t capabilities() const noexcept {
+    return V4L2_BUF_CAP_SUPPORTS_MMAP | V4L2_BUF_CAP_SUPPORTS_ORPHANED_BUFS |
+           (options_.userptr ? V4L2_BUF_CAP_SUPPORTS_USERPTR : 0U);
+  }
+
+  // A fatal error: the guest's QBUF fails with EIO until STREAMOFF.
+  void set_error() noexcept { failed_ = true; }
+
+  // Stops and frees everything, as closing the file does.
+  void release() noexcept {
+    cancel();
+    free_slots(0, options_.max_buffers);
+    busy_ = false;
+  }
+
+ private:
+  [[nodiscard]] bool exists(std::uint32_t index) const noexcept {
+    return index < slots_.size() && slots_[index];
+  }
+  [[nodiscard]] Result<> check_memory_and_type(std::uint32_t memory, std::uint32_t type) const noexcept;
+  [[nodiscard]] Result<Slot*> find(const BufferPayload& payload) const noexcept;
+  [[nodiscard]] Result<> check_hand_over(const BufferPayload& payload) const noexcept;
+  [[nodiscard]] Result<> prepare(Slot& slot, const BufferPayload& payload);
+  [[nodiscard]] bool allocate_slot(std::uint32_t index, std::span<const std::uint32_t> sizes,
+                                   memory::Arenas& arenas);
+  [[nodiscard]] std::uint32_t allocate_slots(std::uint32_t first, std::uint32_t count,
+                                             std::span<const std::uint32_t> sizes, memory::Arenas& arenas);
+  [[nodiscard]] std::optional<std::uint32_t> find_free(std::uint32_t& count) const noexcept;
+  [[nodiscard]] std::uint32_t mem_offset(std::uint32_t index, std::uint32_t plane) const noexcept {
+    return options_.mem_offset_base + static_cast<std::uint32_t>((index * max_planes + plane) * page_size);
+  }
+  void fill(const Slot& slot, std::uint32_t index, Buffer& buffer) const noexcept;
+  void start_if_ready() noexcept {
+    if (streaming_ && queued_.size() >= options_.min_queued) started_ = true;
+  }
+  void cancel() noexcept;
+  void free_slots(std::uint32_t first, std::uint32_t count) noexcept;
+
+  BufferQueueOptions options_;
+  std::vector<std::unique_ptr<Slot>> slots_;  // by index; null where there is no buffer
+  BufferIndexFifo queued_;
+  std::uint64_t generation_ = 0;
+  std::uint32_t count_ = 0;
+  std::uint32_t memory_ = 0;  // V4L2_MEMORY_*, 0 while there are no buffers
+  bool busy_ = false;
+  bool streaming_ = false;
+  bool started_ = false;
+  bool failed_ = false;
+};
+
+}  // namespace vumedia::v4l2
+
+#include <vumedia/v4l2/detail/buffer_queue_impl.hpp>

@@ -1,0 +1,475 @@
+// Member functions of BufferQueue. Included by <vumedia/v4l2/buffer_queue.hpp> only.
+#pragma once
+
+#include <vumedia/v4l2/buffer_queue.hpp>
+
+namespace vumedia::v4l2 {
+
+namespace detail {
+
+// Flags that a queue computes from its state, whatever a guest sends.
+inline constexpr std::uint32_t queue_flags = V4L2_BUF_FLAG_MAPPED | V4L2_BUF_FLAG_QUEUED |
+                                             V4L2_BUF_FLAG_DONE | V4L2_BUF_FLAG_ERROR |
+                                             V4L2_BUF_FLAG_PREPARED | V4L2_BUF_FLAG_IN_REQUEST |
+                                             V4L2_BUF_FLAG_REQUEST_FD | V4L2_BUF_FLAG_TIMESTAMP_MASK;
+// Flags about the picture, which the filler of a buffer sets.
+inline constexpr std::uint32_t picture_flags =
+    V4L2_BUF_FLAG_KEYFRAME | V4L2_BUF_FLAG_PFRAME | V4L2_BUF_FLAG_BFRAME | V4L2_BUF_FLAG_TIMECODE;
+// Hints for features no queue of ours has: what is not heeded is not repeated.
+inline constexpr std::uint32_t unsupported_flags =
+    V4L2_BUF_FLAG_NO_CACHE_INVALIDATE | V4L2_BUF_FLAG_NO_CACHE_CLEAN | V4L2_BUF_FLAG_M2M_HOLD_CAPTURE_BUF;
+
+[[nodiscard]] constexpr timeval to_timeval(std::uint64_t ns) noexcept {
+  return {static_cast<time_t>(ns / 1'000'000'000), static_cast<suseconds_t>(ns % 1'000'000'000 / 1000)};
+}
+
+// A guest may send any numbers; the arithmetic wraps as the kernel's does.
+[[nodiscard]] constexpr std::uint64_t to_ns(const timeval& time) noexcept {
+  return static_cast<std::uint64_t>(time.tv_sec) * 1'000'000'000 +
+         static_cast<std::uint64_t>(time.tv_usec) * 1000;
+}
+
+// struct v4l2_create_buffers got max_num_buffers in Linux 6.8, in the first of its reserved words.
+inline void set_max_num_buffers(v4l2_create_buffers& request, std::uint32_t value) noexcept {
+  constexpr std::size_t offset = offsetof(v4l2_create_buffers, flags) + sizeof(std::uint32_t);
+  static_assert(offset + 6 * sizeof(std::uint32_t) == sizeof(v4l2_create_buffers));
+  std::memset(reinterpret_cast<std::byte*>(&request) + offset, 0, sizeof request - offset);
+  std::memcpy(reinterpret_cast<std::byte*>(&request) + offset, &value, sizeof value);
+}
+
+struct PlaneSizes {
+  std::array<std::uint32_t, VIDEO_MAX_PLANES> sizes{};
+  std::uint32_t count = 0;
+};
+
+// The bytes a format asks for. EINVAL: no such type, or a plane without bytes.
+[[nodiscard]] inline Result<PlaneSizes> requested_sizes(const v4l2_format& format) noexcept {
+  PlaneSizes result;
+  result.count = 1;
+  switch (format.type) {
+    case V4L2_BUF_TYPE_VIDEO_CAPTURE_MPLANE:
+    case V4L2_BUF_TYPE_VIDEO_OUTPUT_MPLANE:
+      result.count = format.fmt.pix_mp.num_planes;
+      if (result.count == 0 || result.count > VIDEO_MAX_PLANES) return fail(EINVAL);
+      for (std::uint32_t p = 0; p < result.count; ++p) {
+        const v4l2_plane_pix_format plane = format.fmt.pix_mp.plane_fmt[p];
+        result.sizes[p] = plane.sizeimage;
+      }
+      break;
+    case V4L2_BUF_TYPE_VIDEO_CAPTURE:
+    case V4L2_BUF_TYPE_VIDEO_OUTPUT:
+      result.sizes[0] = format.fmt.pix.sizeimage;
+      break;
+    case V4L2_BUF_TYPE_VBI_CAPTURE:
+    case V4L2_BUF_TYPE_VBI_OUTPUT: {
+      const v4l2_vbi_format& vbi = format.fmt.vbi;
+      const auto lines = checked_add(vbi.count[0], vbi.count[1]);
+      const auto size = lines ? checked_multiply(vbi.samples_per_line, *lines) : std::nullopt;
+      if (!size) return fail(EINVAL);
+      result.sizes[0] = *size;
+      break;
+    }
+    case V4L2_BUF_TYPE_SLICED_VBI_CAPTURE:
+    case V4L2_BUF_TYPE_SLICED_VBI_OUTPUT:
+      result.sizes[0] = format.fmt.sliced.io_size;
+      break;
+    case V4L2_BUF_TYPE_SDR_CAPTURE:
+    case V4L2_BUF_TYPE_SDR_OUTPUT:
+      result.sizes[0] = format.fmt.sdr.buffersize;
+      break;
+    case V4L2_BUF_TYPE_META_CAPTURE:
+    case V4L2_BUF_TYPE_META_OUTPUT:
+      result.sizes[0] = format.fmt.meta.buffersize;
+      break;
+    default:
+      return fail(EINVAL);
+  }
+  for (std::uint32_t p = 0; p < result.count; ++p) {
+    if (result.sizes[p] == 0) return fail(EINVAL);
+  }
+  return result;
+}
+
+}  // namespace detail
+
+// ---- Allocation
+
+inline Result<> BufferQueue::check_memory_and_type(std::uint32_t memory, std::uint32_t type) const noexcept {
+  if (type != options_.type) return fail(EINVAL);
+  if (memory == V4L2_MEMORY_MMAP || (memory == V4L2_MEMORY_USERPTR && options_.userptr)) return {};
+  return fail(EINVAL);
+}
+
+inline Result<> BufferQueue::reqbufs(v4l2_requestbuffers& request, std::span<const std::uint32_t> sizes,
+                                     memory::Arenas& arenas) {
+  // Linux sets this bit before it calls its driver, if the driver forwards the ioctl; else it would promise
+  // guests what only we could do.
+  request.capabilities = capabilities() | (request.capabilities & buf_cap_supports_remove_bufs);
+  request.flags = 0;  // V4L2_MEMORY_FLAG_NON_COHERENT is a cache hint
+  std::memset(request.reserved, 0, sizeof request.reserved);
+  if (auto valid = check_memory_and_type(request.memory, request.type); !valid) return valid;
+  if (streaming_) return fail(EBUSY);
+
+  if (request.count == 0 || count_ != 0) {
+    cancel();
+    free_slots(0, options_.max_buffers);
+    busy_ = false;
+    if (request.count == 0) return {};
+  }
+  if (sizes.empty() || sizes.size() > max_planes) return fail(EINVAL);
+
+  const std::uint32_t wanted = std::clamp(request.count, options_.min_buffers, options_.max_buffers);
+  memory_ = request.memory;
+  const std::uint32_t made = allocate_slots(0, wanted, sizes, arenas);
+  if (made == 0 || made < options_.min_buffers) {
+    free_slots(0, made);
+    return fail(ENOMEM);
+  }
+  request.count = made;
+  busy_ = true;
+  return {};
+}
+
+inline Result<> BufferQueue::create_bufs(v4l2_create_buffers& request, std::span<const std::uint32_t> minimum,
+                                         memory::Arenas& arenas) {
+  request.capabilities = capabilities() | buf_cap_supports_max_num_buffers |
+                         (request.capabilities & buf_cap_supports_remove_bufs);
+  request.flags = 0;
+  detail::set_max_num_buffers(request, options_.max_buffers);
+  const auto valid = check_memory_and_type(request.memory, request.format.type);
+  request.index = count_;
+  // A question about memory and type, no more.
+  if (request.count == 0) return valid;
+
+  const auto sizes = detail::requested_sizes(request.format);
+  if (!sizes) return std::unexpected(sizes.error());
+  if (!valid) return valid;
+  if (count_ == options_.max_buffers) return fail(ENOBUFS);
+  if (count_ != 0 && memory_ != request.memory) return fail(EINVAL);
+  if (sizes->count != minimum.size()) return fail(EINVAL);
+  for (std::uint32_t p = 0; p < sizes->count; ++p) {
+    if (sizes->sizes[p] < minimum[p]) return fail(EINVAL);
+  }
+
+  std::uint32_t wanted = std::min(request.count, options_.max_buffers - count_);
+  const auto first = find_free(wanted);
+  if (!first) return fail(ENOMEM);
+  memory_ = request.memory;
+  const std::uint32_t made =
+      allocate_slots(*first, wanted, std::span(sizes->sizes).first(sizes->count), arenas);
+  if (made == 0) {
+    if (count_ == 0) memory_ = 0;
+    return fail(ENOMEM);
+  }
+  request.index = *first;
+  request.count = made;
+  busy_ = true;
+  return {};
+}
+
+// The first hole of `count` indices, or of as many as one hole has (at least 1).
+inline std::optional<std::uint32_t> BufferQueue::find_free(std::uint32_t& count) const noexcept {
+  for (; count > 0; --count) {
+    std::uint32_t run = 0;
+    for (std::uint32_t i = 0; i < options_.max_buffers; ++i) {
+      run = slots_[i] ? 0 : run + 1;
+      if (run == count) return i + 1 - count;
+    }
+  }
+  return std::nullopt;
+}
+
+inline std::uint32_t BufferQueue::allocate_slots(std::uint32_t first, std::uint32_t count,
+                                                 std::span<const std::uint32_t> sizes,
+                                                 memory::Arenas& arenas) {
+  std::uint32_t made = 0;
+  while (made < count && allocate_slot(first + made, sizes, arenas)) ++made;
+  return made;
+}
+
+inline bool BufferQueue::allocate_slot(std::uint32_t index, std::span<const std::uint32_t> sizes,
+                                       memory::Arenas& arenas) {
+  auto slot = std::make_unique<Slot>();
+  slot->plane_count = static_cast<std::uint32_t>(sizes.size());
+  for (std::size_t p = 0; p < sizes.size(); ++p) {
+    Plane& plane = slot->planes[p];
+    plane.length = plane.min_length = sizes[p];
+    if (memory_ != V4L2_MEMORY_MMAP) continue;
+    auto block = arenas.allocate(sizes[p]);
+    if (!block) return false;
+    plane.block = std::move(*block);
+  }
+  slots_[index] = std::move(slot);
+  ++count_;
+  return true;
+}
+
+inline void BufferQueue::free_slots(std::uint32_t first, std::uint32_t count) noexcept {
+  for (std::uint32_t i = first; i < first + count; ++i) {
+    if (!slots_[i]) continue;
+    slots_[i].reset();
+    --count_;
+  }
+  if (count_ == 0) memory_ = 0;
+}
+
+inline Result<> BufferQueue::remove_bufs(const RemoveBuffers& request) {
+  if (request.type != options_.type) return fail(EINVAL);
+  if (request.count == 0) return {};
+  if (!range_fits(request.index, request.count, options_.max_buffers)) return fail(EINVAL);
+  for (std::uint32_t i = request.index; i < request.index + request.count; ++i) {
+    if (!slots_[i]) return fail(EINVAL);
+    if (slots_[i]->state != State::dequeued) return fail(EBUSY);
+  }
+  free_slots(request.index, request.count);
+  return {};
+}
+
+inline Result<std::shared_ptr<memory::Block>> BufferQueue::mmap(std::uint32_t offset) {
+  if (memory_ != V4L2_MEMORY_MMAP || offset < options_.mem_offset_base || !is_aligned(offset, page_size)) {
+    return fail(EINVAL);
+  }
+  const auto cookie = static_cast<std::uint32_t>((offset - options_.mem_offset_base) / page_size);
+  const std::uint32_t index = cookie / max_planes;
+  const std::uint32_t number = cookie % max_planes;
+  if (!exists(index) || number >= slots_[index]->plane_count) return fail(EINVAL);
+
+  Plane& plane = slots_[index]->planes[number];
+  if (auto mapped = plane.mapped.lock()) return mapped;
+  // Ownership of its own, so that its life tells whether the guest maps the plane (V4L2_BUF_FLAG_MAPPED),
+  // whoever else holds the block.
+  std::shared_ptr<memory::Block> mapped(plane.block.get(), [keep = plane.block](memory::Block*) {});
+  plane.mapped = mapped;
+  return mapped;
+}
+
+// ---- Queueing
+
+inline Result<BufferQueue::Slot*> BufferQueue::find(const BufferPayload& payload) const noexcept {
+  const v4l2_buffer& head = payload.buffer.head;
+  if (head.type != options_.type || !exists(head.index)) return fail(EINVAL);
+  Slot* const slot = slots_[head.index].get();
+  // A multi-planar buffer needs room for all its planes.
+  if (is_multiplanar(options_.type) && payload.sent.planes < slot->plane_count) return fail(EINVAL);
+  return slot;
+}
+
+inline Result<> BufferQueue::querybuf(BufferPayload& payload) const {
+  const auto slot = find(payload);
+  if (!slot) return std::unexpected(slot.error());
+  fill(**slot, payload.buffer.head.index, payload.buffer);
+  return {};
+}
+
+inline Result<> BufferQueue::prepare_buf(BufferPayload& payload) {
+  if (payload.buffer.head.flags & V4L2_BUF_FLAG_REQUEST_FD) return fail(EINVAL);
+  const auto slot = find(payload);
+  if (!slot) return std::unexpected(slot.error());
+  if (payload.buffer.head.memory != memory_) return fail(EINVAL);
+  if ((*slot)->state != State::dequeued) return fail(EINVAL);
+  if (auto done = prepare(**slot, payload); !done) return done;
+  (*slot)->state = State::prepared;
+  fill(**slot, payload.buffer.head.index, payload.buffer);
+  return {};
+}
+
+inline Result<> BufferQueue::qbuf(BufferPayload& payload) {
+  const auto found = find(payload);
+  if (!found) return std::unexpected(found.error());
+  Slot& slot = **found;
+  const v4l2_buffer& head = payload.buffer.head;
+  if (head.memory != memory_) return fail(EINVAL);
+  if (head.flags & V4L2_BUF_FLAG_REQUEST_FD) return fail(EBADR);
+  if (failed_) return fail(EIO);
+  if (slot.state == State::dequeued) {
+    if (auto done = prepare(slot, payload); !done) return done;
+  } else if (slot.state != State::prepared) {
+    return fail(EINVAL);
+  }
+  if (is_output(options_.type)) {
+    if (options_.copies_timestamps) slot.timestamp_ns = detail::to_ns(head.timestamp);
+    if (head.flags & V4L2_BUF_FLAG_TIMECODE) {
+      slot.flags |= V4L2_BUF_FLAG_TIMECODE;
+      slot.timecode = head.timecode;
+    }
+  }
+  slot.state = State::queued;
+  queued_.push_back(head.index);
+  fill(slot, head.index, payload.buffer);
+  start_if_ready();
+  return {};
+}
+
+// Takes what the guest says of a dequeued buffer. Changes nothing if it fails.
+inline Result<> BufferQueue::prepare(Slot& slot, const BufferPayload& payload) {
+  const v4l2_buffer& head = payload.buffer.head;
+  const bool multiplanar = is_multiplanar(options_.type);
+  const bool output = is_output(options_.type);
+  const bool userptr = memory_ == V4L2_MEMORY_USERPTR;
+  std::array<Plane, max_planes>& planes = slot.planes;
+
+  struct Said {
+    std::uint32_t length, bytesused, data_offset;
+    unsigned long userptr;
+  };
+  const auto said = [&](std::uint32_t p) -> Said {
+    const v4l2_plane& plane = payload.buffer.planes[p];
+    return {.length = !userptr      ? planes[p].length
+                      : multiplanar ? plane.length
+                                    : head.length,
+            .bytesused = multiplanar ? plane.bytesused : head.bytesused,
+            .data_offset = multiplanar ? plane.data_offset : 0,
+            .userptr = !userptr      ? 0
+                       : multiplanar ? plane.m.userptr
+                                     : head.m.userptr};
+  };
+
+  if (output && head.field == V4L2_FIELD_ALTERNATE) return fail(EINVAL);
+  for (std::uint32_t p = 0; p < slot.plane_count; ++p) {
+    const Said plane = said(p);
+    if (output) {
+      if (plane.bytesused > plane.length) return fail(EINVAL);
+      const std::uint32_t used = plane.bytesused != 0 ? plane.bytesused : plane.length;
+      if (plane.data_offset > 0 && plane.data_offset >= used) return fail(EINVAL);
+    }
+    if (userptr && (plane.length < planes[p].min_length || plane.userptr == 0)) return fail(EINVAL);
+  }
+
+  for (std::uint32_t p = 0; p < slot.plane_count; ++p) {
+    const Said plane = said(p);
+    planes[p].length = plane.length;
+    planes[p].userptr = plane.userptr;
+    const bool whole = plane.bytesused == 0 && !options_.allows_zero_bytesused;
+    planes[p].bytesused = !output ? 0 : whole ? plane.length : plane.bytesused;
+    planes[p].data_offset = output ? plane.data_offset : 0;
+  }
+  if (userptr) slot.ranges = payload.ranges;
+  slot.timestamp_ns = 0;
+  slot.sequence = 0;
+  slot.flags = head.flags & ~detail::queue_flags & ~detail::unsupported_flags;
+  if (!options_.copies_timestamps || !output)
+    slot.flags &= ~static_cast<std::uint32_t>(V4L2_BUF_FLAG_TSTAMP_SRC_MASK);
+  if (output) {
+    // The time code is taken when the buffer is queued.
+    slot.flags &= ~static_cast<std::uint32_t>(V4L2_BUF_FLAG_TIMECODE);
+    slot.field = head.field;
+  } else {
+    slot.flags &= ~(detail::picture_flags | V4L2_BUF_FLAG_LAST);
+  }
+  return {};
+}
+
+// ---- Streaming
+
+inline Result<> BufferQueue::stream_on(std::uint32_t type) {
+  if (type != options_.type) return fail(EINVAL);
+  if (streaming_) return {};
+  if (count_ == 0 || count_ < options_.min_queued) return fail(EINVAL);
+  streaming_ = true;
+  start_if_ready();
+  return {};
+}
+
+inline Result<> BufferQueue::stream_off(std::uint32_t type) {
+  if (type != options_.type) return fail(EINVAL);
+  // Also without STREAMON: buffers that were prepared or queued come back.
+  cancel();
+  return {};
+}
+
+inline void BufferQueue::cancel() noexcept {
+  streaming_ = false;
+  started_ = false;
+  failed_ = false;
+  queued_.clear();
+  for (auto& slot : slots_) {
+    if (slot) slot->state = State::dequeued;
+  }
+  ++generation_;
+}
+
+inline std::optional<Buffer> BufferQueue::complete(std::uint32_t index, const Completion& done) noexcept {
+  if (!is_active(index)) return std::nullopt;
+  Slot& slot = *slots_[index];
+  const bool output = is_output(options_.type);
+
+  slot.sequence = done.sequence;
+  if (!output || !options_.copies_timestamps) slot.timestamp_ns = done.timestamp_ns;
+  if (!output) {
+    constexpr std::uint32_t filler =
+        detail::picture_flags | V4L2_BUF_FLAG_LAST | V4L2_BUF_FLAG_TSTAMP_SRC_MASK;
+    slot.flags |= done.flags & filler;
+    if (done.flags & V4L2_BUF_FLAG_TIMECODE) slot.timecode = done.timecode;
+    slot.field = done.field;
+    for (std::uint32_t p = 0; p < slot.plane_count; ++p) {
+      slot.planes[p].bytesused = std::min(done.bytesused[p], slot.planes[p].length);
+    }
+  } else if (slot.field == V4L2_FIELD_ANY) {
+    slot.field = done.field;
+  }
+  slot.state = State::dequeued;
+
+  Buffer buffer{};
+  fill(slot, index, buffer);
+  if (done.error) buffer.head.flags |= V4L2_BUF_FLAG_ERROR;
+  return buffer;
+}
+
+// What the guest is told of a buffer. Leaves a multi-planar `m.planes` as it is.
+inline void BufferQueue::fill(const Slot& slot, std::uint32_t index, Buffer& buffer) const noexcept {
+  v4l2_buffer& head = buffer.head;
+  head.index = index;
+  head.type = options_.type;
+  head.memory = memory_;
+  head.bytesused = 0;
+  head.field = slot.field;
+  head.timestamp = detail::to_timeval(slot.timestamp_ns);
+  head.timecode = slot.timecode;
+  head.sequence = slot.sequence;
+  head.reserved2 = 0;
+  head.request_fd = 0;
+
+  bool mapped = false;
+  for (std::uint32_t p = 0; p < slot.plane_count; ++p) mapped = mapped || !slot.planes[p].mapped.expired();
+
+  const auto set_memory = [&](auto& m, std::uint32_t p) {
+    m.userptr = 0;  // the widest member: nothing stale stays behind a mem_offset
+    if (memory_ == V4L2_MEMORY_USERPTR) {
+      m.userptr = slot.planes[p].userptr;
+    } else if constexpr (requires { m.mem_offset; }) {
+      m.mem_offset = mem_offset(index, p);
+    } else {
+      m.offset = mem_offset(index, p);
+    }
+  };
+  if (is_multiplanar(options_.type)) {
+    head.length = slot.plane_count;
+    for (std::uint32_t p = 0; p < slot.plane_count; ++p) {
+      v4l2_plane& plane = buffer.planes[p];
+      plane = {};
+      plane.bytesused = slot.planes[p].bytesused;
+      plane.length = slot.planes[p].length;
+      plane.data_offset = slot.planes[p].data_offset;
+      set_memory(plane.m, p);
+    }
+  } else {
+    head.length = slot.planes[0].length;
+    head.bytesused = slot.planes[0].bytesused;
+    set_memory(head.m, 0);
+  }
+
+  std::uint32_t flags = slot.flags;
+  if (options_.copies_timestamps) {
+    flags |= V4L2_BUF_FLAG_TIMESTAMP_COPY;
+  } else {
+    flags &= ~static_cast<std::uint32_t>(V4L2_BUF_FLAG_TSTAMP_SRC_MASK);
+    flags |= V4L2_BUF_FLAG_TIMESTAMP_MONOTONIC;
+    flags |= options_.start_of_exposure ? V4L2_BUF_FLAG_TSTAMP_SRC_SOE : V4L2_BUF_FLAG_TSTAMP_SRC_EOF;
+  }
+  if (slot.state == State::queued || slot.state == State::active) flags |= V4L2_BUF_FLAG_QUEUED;
+  if (slot.state == State::prepared) flags |= V4L2_BUF_FLAG_PREPARED;
+  if (mapped) flags |= V4L2_BUF_FLAG_MAPPED;
+  head.flags = flags;
+}
+
+}  // namespace vumedia::v4l2
