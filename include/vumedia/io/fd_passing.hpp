@@ -1,0 +1,190 @@
+// File descriptors travelling with bytes over a UNIX stream socket (SCM_RIGHTS), see unix(7).
+//
+// What arrives is owned at once, whatever becomes of the message it came with: a peer cannot make us leak
+// descriptors by sending too many, or by sending them where none belong.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstring>
+#include <span>
+#include <utility>
+
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#include <vumedia/core/fd.hpp>
+#include <vumedia/core/result.hpp>
+
+namespace vumedia::io {
+
+// The descriptors of one message, in the order of sending. Closes what was not taken.
+class FdList {
+ public:
+  // More than any vhost-user message carries.
+  static constexpr std::size_t capacity = 16;
+
+  FdList() = default;
+  FdList(FdList&& other) noexcept : fds_(std::move(other.fds_)), size_(std::exchange(other.size_, 0)) {}
+  FdList& operator=(FdList&& other) noexcept {
+    if (this != &other) {
+      fds_ = std::move(other.fds_);
+      size_ = std::exchange(other.size_, 0);
+    }
+    return *this;
+  }
+
+  // Taken ones count.
+  [[nodiscard]] std::size_t size() const noexcept { return size_; }
+  [[nodiscard]] bool empty() const noexcept { return size_ == 0; }
+
+  // The descriptor at `index`, still owned by the list; -1 if it was taken or never there.
+  [[nodiscard]] int get(std::size_t index) const noexcept { return index < size_ ? fds_[index].get() : -1; }
+  // The same, given away.
+  [[nodiscard]] OwnedFd take(std::size_t index) noexcept {
+    return index < size_ ? std::move(fds_[index]) : OwnedFd();
+  }
+
+  // False if the list is full; the descriptor is then closed.
+  bool add(OwnedFd fd) noexcept {
+    if (size_ == capacity) return false;
+    fds_[size_++] = std::move(fd);
+    return true;
+  }
+
+  void clear() noexcept {
+    for (std::size_t i = 0; i < size_; ++i) fds_[i].reset();
+    size_ = 0;
+  }
+
+ private:
+  std::array<OwnedFd, capacity> fds_;
+  std::size_t size_ = 0;
+};
+
+// Duplicates of `fds`. EMFILE if the process has no more room, EINVAL if there are more than
+// FdList::capacity.
+[[nodiscard]] inline Result<FdList> duplicate_fds(std::span<const int> fds) noexcept {
+  if (fds.size() > FdList::capacity) return fail(EINVAL);
+  FdList list;
+  for (const int fd : fds) {
+    OwnedFd copy(::fcntl(fd, F_DUPFD_CLOEXEC, 0));
+    if (!copy) return fail(errno);
+    list.add(std::move(copy));
+  }
+  return list;
+}
+
+// One sendmsg or recvmsg: the message header and all that it points to. Not movable, for it points into
+// itself. `Capacity` is the number of descriptors that fit, at most FdList::capacity.
+template <std::size_t Capacity = FdList::capacity>
+class FdMessage {
+  static_assert(Capacity <= FdList::capacity);
+
+ public:
+  FdMessage() = default;
+  FdMessage(const FdMessage&) = delete;
+  FdMessage& operator=(const FdMessage&) = delete;
+
+  [[nodiscard]] msghdr& header() noexcept { return header_; }
+
+  // Makes header() ready to receive into `bytes`, which stays valid until the call is done.
+  void prepare_receive(std::span<std::byte> bytes) noexcept {
+    vector_ = {bytes.data(), bytes.size()};
+    // The exact length, not CMSG_SPACE: alignment would let one descriptor more through.
+    prepare(Capacity == 0 ? 0 : CMSG_LEN(Capacity * sizeof(int)));
+  }
+
+  // After a receive that succeeded: adds the descriptors to `fds`. False if some were lost, because more came
+  // than fit there or here, or because this process may not open that many.
+  [[nodiscard]] bool collect(FdList& fds) noexcept {
+    bool complete = (header_.msg_flags & MSG_CTRUNC) == 0;
+    for (cmsghdr* part = CMSG_FIRSTHDR(&header_); part != nullptr; part = CMSG_NXTHDR(&header_, part)) {
+      if (part->cmsg_level != SOL_SOCKET || part->cmsg_type != SCM_RIGHTS) continue;
+      const std::size_t count = (part->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+      for (std::size_t i = 0; i < count; ++i) {
+        int fd = -1;
+        std::memcpy(&fd, CMSG_DATA(part) + i * sizeof fd, sizeof fd);
+        if (!fds.add(OwnedFd(fd))) complete = false;
+      }
+    }
+    header_.msg_controllen = 0;  // they must not be found, and owned, twice
+    return complete;
+  }
+
+  // Makes header() ready to send `bytes` and `fds`, of which at most Capacity go.
+  void prepare_send(std::span<const std::byte> bytes, std::span<const int> fds) noexcept {
+    // sendmsg only reads, but shares its structs with recvmsg.
+    vector_ = {const_cast<std::byte*>(bytes.data()), bytes.size()};
+    fds = fds.first(std::min(fds.size(), Capacity));
+    prepare(fds.empty() ? 0 : CMSG_SPACE(fds.size_bytes()));
+    if (fds.empty()) return;
+    control_ = {};
+    cmsghdr* const part = CMSG_FIRSTHDR(&header_);
+    part->cmsg_level = SOL_SOCKET;
+    part->cmsg_type = SCM_RIGHTS;
+    part->cmsg_len = CMSG_LEN(fds.size_bytes());
+    std::memcpy(CMSG_DATA(part), fds.data(), fds.size_bytes());
+  }
+  void prepare_send(std::span<const std::byte> bytes, const FdList& fds) noexcept {
+    std::array<int, FdList::capacity> numbers;
+    for (std::size_t i = 0; i < fds.size(); ++i) numbers[i] = fds.get(i);
+    prepare_send(bytes, std::span(numbers).first(fds.size()));
+  }
+
+ private:
+  void prepare(std::size_t control_size) noexcept {
+    header_ = {};
+    header_.msg_iov = &vector_;
+    header_.msg_iovlen = 1;
+    header_.msg_control = control_size == 0 ? nullptr : control_.data();
+    header_.msg_controllen = control_size;
+  }
+
+  msghdr header_{};
+  iovec vector_{};
+  alignas(cmsghdr) std::array<std::byte, CMSG_SPACE(Capacity * sizeof(int))> control_{};
+};
+
+// Sends all of `bytes`, `fds` with the first of them, waiting as long as the socket does: EAGAIN if it is
+// non-blocking or its SO_SNDTIMEO has passed, and part of the message may then be sent.
+[[nodiscard]] inline Result<> send_message(int socket, std::span<const std::byte> bytes,
+                                           std::span<const int> fds = {}) noexcept {
+  if (fds.size() > FdList::capacity) return fail(EINVAL);
+  FdMessage<> message;
+  while (!bytes.empty()) {
+    message.prepare_send(bytes, fds);
+    const ssize_t sent = ::sendmsg(socket, &message.header(), MSG_NOSIGNAL);
+    if (sent < 0) {
+      if (errno == EINTR) continue;
+      return fail(errno);
+    }
+    fds = {};
+    bytes = bytes.subspan(static_cast<std::size_t>(sent));
+  }
+  return {};
+}
+
+// Receives until `bytes` is full or the peer has ended; returns how many came. The descriptors that came with
+// them are added to `fds`. EMSGSIZE if there were more than FdList::capacity, else the socket's errors
+// (EAGAIN as above).
+[[nodiscard]] inline Result<std::size_t> receive_message(int socket, std::span<std::byte> bytes,
+                                                         FdList& fds) noexcept {
+  FdMessage<> message;
+  std::size_t received = 0;
+  while (received < bytes.size()) {
+    message.prepare_receive(bytes.subspan(received));
+    const ssize_t got = ::recvmsg(socket, &message.header(), MSG_CMSG_CLOEXEC);
+    if (got < 0) {
+      if (errno == EINTR) continue;
+      return fail(errno);
+    }
+    if (!message.collect(fds)) return fail(EMSGSIZE);
+    if (got == 0) break;
+    received += static_cast<std::size_t>(got);
+  }
+  return received;
+}
+
+}  // namespace vumedia::io
