@@ -1,0 +1,75 @@
+// The answer that a backend owes for a deferred command.
+//
+// The device goes on serving while it is owed. A Completion names the command by a slot of the device and an
+// object of its own, not by ring indices alone, so an answer that comes after a timeout, a reset or the end
+// of the device finds nothing to answer and is discarded.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <utility>
+
+#include <vumedia/core/result.hpp>
+#include <vumedia/io/inbox.hpp>
+#include <vumedia/v4l2/payload.hpp>
+
+namespace vumedia::media {
+
+namespace detail {
+
+// What other threads hold of a device: whether it is still there. `device` is read and written on the loop's
+// thread only, where every posted task runs.
+struct Anchor {
+  void* device = nullptr;
+};
+
+// One deferred command, shared by the device and the Completion. Before the answer is posted the payload
+// belongs to the backend, after it to the device; the inbox's lock orders the two.
+struct Deferred {
+  std::shared_ptr<io::Inbox> inbox;
+  std::shared_ptr<Anchor> anchor;
+  void (*finish)(void* device, Deferred& command) noexcept = nullptr;
+  std::uint32_t slot = 0;
+  Result<> result;
+  v4l2::PayloadStorage storage;
+};
+
+}  // namespace detail
+
+// Move-only; complete it once, from any thread. Dropped without an answer, it answers EIO. The device answers
+// ETIMEDOUT when four seconds have passed, since the driver gives up after five; a later answer is discarded.
+//
+// The payload reference that came with it stays valid, and the backend's own, until then: it may be filled by
+// any thread before complete(), and not be touched after.
+class Completion {
+ public:
+  explicit Completion(std::shared_ptr<detail::Deferred> command) noexcept : command_(std::move(command)) {}
+  Completion(Completion&&) noexcept = default;
+  Completion& operator=(Completion&& other) noexcept {
+    if (this != &other) {
+      complete(fail(EIO));
+      command_ = std::move(other.command_);
+    }
+    return *this;
+  }
+  ~Completion() { complete(fail(EIO)); }
+
+  // Whether an answer is still owed through this object.
+  [[nodiscard]] explicit operator bool() const noexcept { return command_ != nullptr; }
+
+  // Answers with the payload as it is now, or with an errno. A second call does nothing.
+  void complete(Result<> result) noexcept {
+    if (command_ == nullptr) return;
+    const auto command = std::move(command_);
+    command->result = result;
+    // Posting refuses if the loop is gone: then nobody waits for an answer.
+    command->inbox->post([command] {
+      if (command->anchor->device != nullptr) command->finish(command->anchor->device, *command);
+    });
+  }
+
+ private:
+  std::shared_ptr<detail::Deferred> command_;
+};
+
+}  // namespace vumedia::media

@@ -1,0 +1,194 @@
+// What the device does for a backend: events, memory, timers, and a way back from other threads.
+//
+// Three handles, all small and freely copied:
+//   Context<Backend, Host>  what member functions of a backend are given (declare them as templates over it,
+//   or
+//                           with AnyContext): direct calls, all services;
+//   AnyContext              the same without the types, to be kept in a Session: a Context converts to it.
+//   One
+//                           indirect call a service;
+//   Poster<Session>         for worker threads: posts a task that runs on the loop, with the session, if that
+//                           still lives.
+// The first two are for the loop's thread, and for as long as the device lives. When the session of a context
+// is gone, what concerns the session does nothing; a session id is never taken for a later session's.
+#pragma once
+
+#include <concepts>
+#include <cstdint>
+#include <memory>
+#include <type_traits>
+#include <utility>
+
+#include <linux/videodev2.h>
+
+#include <vumedia/core/log.hpp>
+#include <vumedia/core/result.hpp>
+#include <vumedia/io/inbox.hpp>
+#include <vumedia/io/reactor.hpp>
+#include <vumedia/media/completion.hpp>
+#include <vumedia/memory/arena.hpp>
+#include <vumedia/memory/guest_memory.hpp>
+#include <vumedia/v4l2/payload.hpp>
+#include <vumedia/virtio/concepts.hpp>
+
+namespace vumedia::media {
+
+template <class Backend, virtio::Host Host>
+class Device;
+
+namespace detail {
+
+// The services of a Device<Backend, Host>, for those who do not know its type.
+struct Services {
+  void* (*find_session)(void* device, std::uint32_t id) noexcept;
+  void (*send_dqbuf)(void* device, std::uint32_t id, const v4l2::Buffer& buffer) noexcept;
+  void (*send_event)(void* device, std::uint32_t id, const v4l2_event& event) noexcept;
+  void (*send_error)(void* device, std::uint32_t id, int error) noexcept;
+  void (*purge_dqbuf)(void* device, std::uint32_t id, std::uint32_t buffer_type) noexcept;
+  memory::Arenas& (*arenas)(void* device) noexcept;
+  const std::shared_ptr<const memory::GuestMemory>& (*memory)(void* device) noexcept;
+  const Log& (*log)(void* device) noexcept;
+  void (*timer)(void* device, io::Operation& operation, io::TimePoint deadline) noexcept;
+  void (*poll)(void* device, io::Operation& operation, int fd, unsigned events) noexcept;
+  void (*cancel)(void* device, io::Operation& operation) noexcept;
+};
+
+}  // namespace detail
+
+class AnyContext {
+ public:
+  // Of no session. May only be assigned to and tested.
+  AnyContext() = default;
+  AnyContext(void* device, const detail::Services& services, std::uint32_t session_id) noexcept
+      : device_(device), services_(&services), id_(session_id) {}
+
+  // Whether there is a device behind it (of which the session may have gone).
+  [[nodiscard]] explicit operator bool() const noexcept { return device_ != nullptr; }
+  [[nodiscard]] std::uint32_t session_id() const noexcept { return id_; }
+
+  // See Context for all of these.
+  void send_dqbuf(const v4l2::Buffer& buffer) const noexcept { services_->send_dqbuf(device_, id_, buffer); }
+  void send_event(const v4l2_event& event) const noexcept { services_->send_event(device_, id_, event); }
+  void send_error(int error) const noexcept { services_->send_error(device_, id_, error); }
+  void purge_dqbuf(std::uint32_t buffer_type) const noexcept {
+    services_->purge_dqbuf(device_, id_, buffer_type);
+  }
+  [[nodiscard]] memory::Arenas& arenas() const noexcept { return services_->arenas(device_); }
+  [[nodiscard]] const std::shared_ptr<const memory::GuestMemory>& memory() const noexcept {
+    return services_->memory(device_);
+  }
+  [[nodiscard]] const Log& log() const noexcept { return services_->log(device_); }
+  void timer(io::Operation& operation, io::TimePoint deadline) const noexcept {
+    services_->timer(device_, operation, deadline);
+  }
+  void poll(io::Operation& operation, int fd, unsigned events) const noexcept {
+    services_->poll(device_, operation, fd, events);
+  }
+  void cancel(io::Operation& operation) const noexcept { services_->cancel(device_, operation); }
+
+ private:
+  void* device_ = nullptr;
+  const detail::Services* services_ = nullptr;
+  std::uint32_t id_ = 0;
+};
+
+// A worker's way back to its session. Any thread may copy, use and destroy it, at any time, also after the
+// session, the device and the loop are gone.
+template <class Session>
+class Poster {
+ public:
+  // Posts nothing.
+  Poster() = default;
+  Poster(std::shared_ptr<io::Inbox> inbox, std::shared_ptr<detail::Anchor> anchor,
+         const detail::Services& services, std::uint32_t session_id) noexcept
+      : inbox_(std::move(inbox)), anchor_(std::move(anchor)), services_(&services), id_(session_id) {}
+
+  [[nodiscard]] std::uint32_t session_id() const noexcept { return id_; }
+
+  // Runs `task(Session&, AnyContext)` soon, on the loop's thread, in the order of posting; if the session has
+  // gone by then the task is destroyed unrun. False if the loop has gone already.
+  template <class Task>
+    requires std::invocable<Task&, Session&, AnyContext>
+  bool post(Task task) const {
+    if (inbox_ == nullptr) return false;
+    return inbox_->post([anchor = anchor_, services = services_, id = id_, task = std::move(task)]() mutable {
+      if (anchor->device == nullptr) return;
+      void* const session = services->find_session(anchor->device, id);
+      if (session != nullptr)
+        task(*static_cast<Session*>(session), AnyContext(anchor->device, *services, id));
+    });
+  }
+
+ private:
+  std::shared_ptr<io::Inbox> inbox_;
+  std::shared_ptr<detail::Anchor> anchor_;
+  const detail::Services* services_ = nullptr;
+  std::uint32_t id_ = 0;
+};
+
+template <class Backend, class Host>
+class Context {
+ public:
+  using DeviceType = Device<Backend, Host>;
+
+  Context(DeviceType& device, std::uint32_t session_id) noexcept : device_(&device), id_(session_id) {}
+
+  // To be kept where the types are not known.
+  operator AnyContext() const noexcept {  // NOLINT(google-explicit-constructor): the same handle, fewer types
+    return AnyContext(device_, DeviceType::services, id_);
+  }
+
+  // Names the session to the guest, and to nothing else after it.
+  [[nodiscard]] std::uint32_t session_id() const noexcept { return id_; }
+
+  // Tells the guest that `buffer` is its own again. Of a multi-planar buffer, head.length is the number of
+  // planes. Goes to the guest at once, or waits for an event buffer: waiting ones are delivered in order, and
+  // dropped by STREAMOFF and REQBUFS of the buffer's type (once the backend has carried them out) and CLOSE.
+  // Should more wait than DeviceOptions::max_waiting_events, the session ends with an error event.
+  void send_dqbuf(const v4l2::Buffer& buffer) const noexcept { device_->send_dqbuf(id_, buffer); }
+
+  // Queues a V4L2 event that the guest has subscribed to (v4l2/subscriptions.hpp knows). A control or source
+  // change that still waits is merged with its successor. Sent within SUBSCRIBE_EVENT, it arrives before the
+  // command's answer.
+  void send_event(const v4l2_event& event) const noexcept { device_->send_event(id_, event); }
+
+  // Ends the session in the guest's eyes: what waits for it is dropped, and its commands answer EIO until
+  // CLOSE. Linux then closes it under an open file, so a bad frame is better told by V4L2_BUF_FLAG_ERROR on
+  // its buffer.
+  void send_error(int error) const noexcept { device_->send_error(id_, error); }
+
+  // Drops waiting DQBUF events of this buffer type, as STREAMOFF and REQBUFS do by themselves: for a backend
+  // that stops a queue for another reason.
+  void purge_dqbuf(std::uint32_t buffer_type) const noexcept { device_->purge_dqbuf(id_, buffer_type); }
+
+  // Where buffers come from.
+  [[nodiscard]] memory::Arenas& arenas() const noexcept { return device_->arenas(); }
+  // The guest's memory, for USERPTR buffers and control payloads. A worker keeps a copy of the pointer.
+  [[nodiscard]] const std::shared_ptr<const memory::GuestMemory>& memory() const noexcept {
+    return device_->host().memory();
+  }
+  [[nodiscard]] const Log& log() const noexcept { return device_->host().log(); }
+
+  // The loop's operations (io/reactor.hpp). A session cancels its own in close() or its destructor.
+  void timer(io::Operation& operation, io::TimePoint deadline) const noexcept {
+    device_->host().timer(operation, deadline);
+  }
+  void poll(io::Operation& operation, int fd, unsigned events) const noexcept {
+    device_->host().poll(operation, fd, events);
+  }
+  void cancel(io::Operation& operation) const noexcept { device_->host().cancel(operation); }
+
+  [[nodiscard]] Host& host() const noexcept { return device_->host(); }
+
+  // For the workers of this session.
+  [[nodiscard]] auto poster() const {
+    return Poster<typename Backend::Session>(device_->host().inbox(), device_->anchor(), DeviceType::services,
+                                             id_);
+  }
+
+ private:
+  DeviceType* device_;
+  std::uint32_t id_;
+};
+
+}  // namespace vumedia::media

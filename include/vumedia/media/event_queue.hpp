@@ -1,0 +1,228 @@
+// Events, and the list of those that wait because the driver has no event buffer on the queue.
+//
+// The list is bounded and allocates only when a session opens: each session brings a store of its own, so
+// none can use up another's room. All sessions share one order, that of sending.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <new>
+#include <span>
+
+#include <linux/videodev2.h>
+
+#include <vumedia/core/result.hpp>
+#include <vumedia/media/wire.hpp>
+#include <vumedia/v4l2/payload.hpp>
+
+namespace vumedia::media {
+
+// An event as it travels: its header and the struct that the header names.
+class Event {
+ public:
+  [[nodiscard]] static Event error(std::uint32_t session, int error) noexcept {
+    Event event;
+    event.wire_.error = {{wire::event_error, session}, static_cast<std::uint32_t>(error), 0};
+    event.size_ = sizeof event.wire_.error;
+    return event;
+  }
+
+  // Always the full struct, for the driver drops a shorter one.
+  [[nodiscard]] static Event dqbuf(std::uint32_t session, const v4l2::Buffer& buffer) noexcept {
+    Event event;
+    wire::virtio_media_event_dqbuf& dqbuf = event.wire_.dqbuf;
+    dqbuf.hdr = {wire::event_dqbuf, session};
+    std::memcpy(&dqbuf.buffer, &buffer.head, sizeof dqbuf.buffer);
+    std::memcpy(dqbuf.planes, buffer.planes.data(), sizeof dqbuf.planes);
+    // A pointer means nothing to the other side, whoever's it is.
+    if (v4l2::is_multiplanar(buffer.head.type)) dqbuf.buffer.m.planes = nullptr;
+    event.size_ = sizeof dqbuf;
+    return event;
+  }
+
+  [[nodiscard]] static Event v4l2(std::uint32_t session, const v4l2_event& body) noexcept {
+    Event event;
+    event.wire_.event = {{wire::event_event, session}, body};
+    event.size_ = sizeof event.wire_.event;
+    return event;
+  }
+
+  [[nodiscard]] std::span<const std::byte> bytes() const noexcept {
+    return {reinterpret_cast<const std::byte*>(&wire_), size_};
+  }
+  [[nodiscard]] std::uint32_t kind() const noexcept { return wire_.hdr.event; }
+  [[nodiscard]] std::uint32_t session() const noexcept { return wire_.hdr.session_id; }
+
+  [[nodiscard]] bool is_dqbuf_of(std::uint32_t buffer_type) const noexcept {
+    return kind() == wire::event_dqbuf && wire_.dqbuf.buffer.type == buffer_type;
+  }
+
+  // Whether both are V4L2 events of the same subscription.
+  [[nodiscard]] bool same_subscription(const Event& other) const noexcept {
+    return kind() == wire::event_event && other.kind() == wire::event_event &&
+           wire_.event.event.type == other.wire_.event.event.type &&
+           wire_.event.event.id == other.wire_.event.event.id;
+  }
+  // Whether a later event of the subscription tells all that this one does, once their flags are united.
+  [[nodiscard]] bool mergeable() const noexcept {
+    return kind() == wire::event_event &&
+           (wire_.event.event.type == V4L2_EVENT_CTRL || wire_.event.event.type == V4L2_EVENT_SOURCE_CHANGE);
+  }
+  // Takes the place of `later`, as a kernel does whose event queue is full.
+  void supersede(const Event& later) noexcept {
+    v4l2_event body = later.wire_.event.event;
+    const v4l2_event& earlier = wire_.event.event;
+    if (body.type == V4L2_EVENT_CTRL) body.u.ctrl.changes |= earlier.u.ctrl.changes;
+    if (body.type == V4L2_EVENT_SOURCE_CHANGE) body.u.src_change.changes |= earlier.u.src_change.changes;
+    wire_.event.event = body;
+  }
+
+ private:
+  Event() = default;
+
+  // Read through `hdr` only, which all members begin with, or as what the header says.
+  union Wire {
+    wire::virtio_media_event_header hdr;
+    wire::virtio_media_event_error error;
+    wire::virtio_media_event_dqbuf dqbuf;
+    wire::virtio_media_event_event event;
+  };
+  Wire wire_;
+  std::uint32_t size_;
+};
+
+class EventQueue {
+  struct Node;
+
+ public:
+  // A session's room in the list. Destroyed empty.
+  class Store {
+   public:
+    // Makes room for `capacity` waiting events, unless it is there. ENOMEM.
+    [[nodiscard]] Result<> reserve(std::uint32_t capacity) noexcept {
+      if (nodes_ != nullptr) return {};
+      // Left uninitialised: what never waits is never paged in.
+      nodes_.reset(new (std::nothrow) Room[capacity]);
+      if (nodes_ == nullptr) return fail(ENOMEM);
+      capacity_ = capacity;
+      return {};
+    }
+
+    // While held, events are kept back: the guest does not know the session yet.
+    void hold(bool held) noexcept { held_ = held; }
+
+   private:
+    friend class EventQueue;
+    struct Room {
+      alignas(8) std::byte bytes[sizeof(Event) + 3 * sizeof(void*)];
+    };
+
+    std::unique_ptr<Room[]> nodes_;
+    Node* free_ = nullptr;
+    std::uint32_t capacity_ = 0;
+    std::uint32_t touched_ = 0;  // rooms that have been used once; those behind are free too
+    bool held_ = false;
+  };
+
+  EventQueue() = default;
+  EventQueue(const EventQueue&) = delete;
+  EventQueue& operator=(const EventQueue&) = delete;
+
+  [[nodiscard]] std::size_t size() const noexcept { return size_; }
+
+  // Appends, or merges with a waiting event of the same subscription. False if the store is full and the
+  // event cannot stand for an earlier one.
+  [[nodiscard]] bool push(Store& store, const Event& event) noexcept {
+    if (event.mergeable()) {
+      if (Node* const earlier = find(store, event)) {
+        earlier->event.supersede(event);
+        return true;
+      }
+    }
+    Node* const node = take(store, event);
+    if (node == nullptr) {
+      Node* const earlier = find(store, event);
+      if (earlier == nullptr) return false;
+      earlier->event.supersede(event);
+      return true;
+    }
+    node->previous = last_;
+    (last_ != nullptr ? last_->next : first_) = node;
+    last_ = node;
+    ++size_;
+    return true;
+  }
+
+  // The first event that is not held back, or null.
+  [[nodiscard]] const Event* front() const noexcept {
+    const Node* const node = front_node();
+    return node != nullptr ? &node->event : nullptr;
+  }
+  // Removes it.
+  void pop_front() noexcept {
+    if (Node* const node = front_node()) remove(*node);
+  }
+
+  // Removes the store's events for which `unwanted(const Event&)` holds.
+  template <class Predicate>
+  void purge(Store& store, Predicate unwanted) noexcept {
+    for (Node* node = first_; node != nullptr;) {
+      Node* const next = node->next;
+      if (node->owner == &store && unwanted(node->event)) remove(*node);
+      node = next;
+    }
+  }
+  void purge(Store& store) noexcept {
+    purge(store, [](const Event&) { return true; });
+  }
+
+ private:
+  struct Node {
+    Node* previous;
+    Node* next;
+    Store* owner;
+    Event event;
+  };
+
+  [[nodiscard]] Node* front_node() const noexcept {
+    Node* node = first_;
+    while (node != nullptr && node->owner->held_) node = node->next;
+    return node;
+  }
+  [[nodiscard]] Node* find(const Store& store, const Event& event) const noexcept {
+    Node* node = first_;
+    while (node != nullptr && !(node->owner == &store && node->event.same_subscription(event)))
+      node = node->next;
+    return node;
+  }
+
+  [[nodiscard]] static Node* take(Store& store, const Event& event) noexcept {
+    static_assert(sizeof(Node) <= sizeof(Store::Room) && alignof(Node) <= alignof(Store::Room));
+    void* room = nullptr;
+    if (store.free_ != nullptr) {
+      room = store.free_;
+      store.free_ = store.free_->next;
+    } else if (store.touched_ < store.capacity_) {
+      room = store.nodes_[store.touched_++].bytes;
+    } else {
+      return nullptr;
+    }
+    return ::new (room) Node{nullptr, nullptr, &store, event};
+  }
+
+  void remove(Node& node) noexcept {
+    (node.previous != nullptr ? node.previous->next : first_) = node.next;
+    (node.next != nullptr ? node.next->previous : last_) = node.previous;
+    node.next = node.owner->free_;
+    node.owner->free_ = &node;
+    --size_;
+  }
+
+  Node* first_ = nullptr;
+  Node* last_ = nullptr;
+  std::size_t size_ = 0;
+};
+
+}  // namespace vumedia::media
