@@ -1,0 +1,517 @@
+// The VMM's side of vhost-user, for any device: what a frontend does to bring a back-end up, run it and stop
+// it.
+//
+// Calls wait for their answers, up to a deadline, and serve the back-end's own requests (SHMEM_MAP,
+// SHMEM_UNMAP) meanwhile, since a back-end may need one of those before it can answer. Between calls, a VMM
+// polls backend_fd() and calls serve_backend().
+//
+// Nothing a back-end sends is trusted. What is not an answer to the question, or comes too late, ends the
+// connection: every later call fails with the same message.
+#pragma once
+
+#include <algorithm>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <functional>
+#include <span>
+#include <string>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include <vumedia/core/checked.hpp>
+#include <vumedia/core/fd.hpp>
+#include <vumedia/core/result.hpp>
+#include <vumedia/io/reactor.hpp>
+#include <vumedia/memory/address.hpp>
+#include <vumedia/vhost_user/blocking_channel.hpp>
+#include <vumedia/vhost_user/requests.hpp>
+#include <vumedia/vhost_user/wire.hpp>
+
+namespace vumedia::vhost_user {
+
+// Movable; used by one thread at a time.
+class Frontend {
+ public:
+  // A piece of guest memory as the back-end is told of it. The fd is borrowed for the call.
+  struct Region {
+    memory::GuestAddress guest;
+    memory::FrontendAddress user;
+    std::uint64_t size = 0;
+    std::uint64_t file_offset = 0;
+    int fd = -1;
+  };
+
+  // A SHMEM_MAP or SHMEM_UNMAP: offsets and length are page multiples (a length is rounded up), the length is
+  // not 0, and no end overflows. `fd` is there for a map only. Whether the range exists and is free is for
+  // the handler to say: an errno refuses the request.
+  struct ShmemRequest {
+    bool map = false;
+    ShmemMap range{};
+    OwnedFd fd;
+  };
+  using ShmemHandler = std::move_only_function<Result<>(ShmemRequest request)>;
+
+  // How long one call may take in all.
+  static constexpr std::chrono::milliseconds default_deadline{10'000};
+
+  // What negotiate() asks for unless told otherwise: everything that this class can make use of.
+  static constexpr std::uint64_t default_features =
+      feature::version_1 | feature::ring_indirect_desc | feature::ring_event_idx | feature::protocol_features;
+  static constexpr std::uint64_t default_protocol_features =
+      protocol_feature::mq | protocol_feature::reply_ack | protocol_feature::backend_req |
+      protocol_feature::backend_send_fd | protocol_feature::config | protocol_feature::reset_device |
+      protocol_feature::configure_mem_slots | protocol_feature::status | protocol_feature::shmem;
+
+  // Connects to a listening back-end.
+  [[nodiscard]] static Outcome<Frontend> connect(const std::string& path,
+                                                 std::chrono::milliseconds deadline = default_deadline);
+  // Over a connected stream socket.
+  explicit Frontend(OwnedFd socket, std::chrono::milliseconds deadline = default_deadline) noexcept
+      : main_(std::move(socket)), deadline_(deadline) {}
+
+  // SET_OWNER, then the intersection of what is offered and what is wanted, features and (if there are any)
+  // protocol features. Opens the back-end's channel if BACKEND_REQ is among them and a handler is set.
+  [[nodiscard]] Outcome<> negotiate(std::uint64_t features = default_features,
+                                    std::uint64_t protocol_features = default_protocol_features);
+  [[nodiscard]] std::uint64_t features() const noexcept { return features_; }
+  [[nodiscard]] std::uint64_t protocol_features() const noexcept { return protocol_features_; }
+  [[nodiscard]] bool has(std::uint64_t protocol_feature) const noexcept {
+    return (protocol_features_ & protocol_feature) != 0;
+  }
+
+  // The steps of negotiate(), one by one.
+  [[nodiscard]] Outcome<std::uint64_t> get_features() { return ask_u64<request::GetFeatures>(); }
+  [[nodiscard]] Outcome<> set_features(std::uint64_t features);
+  [[nodiscard]] Outcome<std::uint64_t> get_protocol_features() {
+    return ask_u64<request::GetProtocolFeatures>();
+  }
+  [[nodiscard]] Outcome<> set_protocol_features(std::uint64_t features);
+  [[nodiscard]] Outcome<> set_owner() { return tell<request::SetOwner>(NoBody{}); }
+  [[nodiscard]] Outcome<> reset_owner() { return tell<request::ResetOwner>(NoBody{}); }
+  [[nodiscard]] Outcome<> open_backend_channel();
+
+  [[nodiscard]] Outcome<std::uint64_t> queue_count() { return ask_u64<request::GetQueueNum>(); }
+
+  // At most 8 regions.
+  [[nodiscard]] Outcome<> set_memory(std::span<const Region> regions);
+  [[nodiscard]] Outcome<std::uint64_t> max_memory_slots() { return ask_u64<request::GetMaxMemSlots>(); }
+  [[nodiscard]] Outcome<> add_region(const Region& region);
+  [[nodiscard]] Outcome<> remove_region(const Region& region);
+
+  [[nodiscard]] Outcome<> set_vring_size(std::uint32_t index, std::uint32_t size) {
+    return tell<request::SetVringNum>(VringState{index, size});
+  }
+  [[nodiscard]] Outcome<> set_vring_base(std::uint32_t index, std::uint32_t base) {
+    return tell<request::SetVringBase>(VringState{index, base});
+  }
+  [[nodiscard]] Outcome<> set_vring_addresses(std::uint32_t index, memory::FrontendAddress descriptors,
+                                              memory::FrontendAddress available,
+                                              memory::FrontendAddress used) {
+    return tell<request::SetVringAddr>(
+        VringAddress{index, 0, descriptors.value, used.value, available.value, 0});
+  }
+  // The fds are borrowed; -1 for none (kick: the back-end polls the ring; call: the driver does).
+  [[nodiscard]] Outcome<> set_vring_kick(std::uint32_t index, int fd) {
+    return tell_fd<request::SetVringKick>(index, fd);
+  }
+  [[nodiscard]] Outcome<> set_vring_call(std::uint32_t index, int fd) {
+    return tell_fd<request::SetVringCall>(index, fd);
+  }
+  [[nodiscard]] Outcome<> set_vring_err(std::uint32_t index, int fd) {
+    return tell_fd<request::SetVringErr>(index, fd);
+  }
+  [[nodiscard]] Outcome<> enable_vring(std::uint32_t index, bool enabled) {
+    return tell<request::SetVringEnable>(VringState{index, enabled ? 1u : 0u});
+  }
+  // Stops the ring once its commands are completed; returns the index at which it can go on.
+  [[nodiscard]] Outcome<std::uint32_t> stop_vring(std::uint32_t index);
+
+  // Fills `out` from the device's configuration space.
+  [[nodiscard]] Outcome<> get_config(std::uint32_t offset, std::span<std::byte> out);
+  [[nodiscard]] Outcome<> set_config(std::uint32_t offset, std::span<const std::byte> bytes);
+  // A back-end of an earlier draft answers with fewer sizes; the others are 0.
+  [[nodiscard]] Outcome<ShmemConfig> shmem_config();
+
+  [[nodiscard]] Outcome<> set_status(std::uint8_t status) { return tell<request::SetStatus>(U64{status}); }
+  [[nodiscard]] Outcome<std::uint64_t> get_status() { return ask_u64<request::GetStatus>(); }
+  [[nodiscard]] Outcome<> reset_device() { return tell<request::ResetDevice>(NoBody{}); }
+
+  // Called from within any call that waits, and from serve_backend(). It must not use this Frontend.
+  void set_shmem_handler(ShmemHandler handler) { handler_ = std::move(handler); }
+  // Serves the requests of the back-end that have arrived; does not wait for any.
+  [[nodiscard]] Outcome<> serve_backend();
+  // Readable when serve_backend() has something to do; -1 without a channel.
+  [[nodiscard]] int backend_fd() const noexcept { return backend_.fd(); }
+  // The main socket: readable between calls only if the back-end has gone.
+  [[nodiscard]] int fd() const noexcept { return main_.fd(); }
+
+ private:
+  using Clock = io::Clock;
+  using Message = BlockingChannel::Message;
+  // Requests of the back-end served within one turn of a wait, so that a flood of them cannot outlast a
+  // deadline.
+  static constexpr int requests_a_turn = 64;
+
+  template <class Spec, class Body>
+  [[nodiscard]] Outcome<> tell(const Body& body, std::span<const int> fds = {}) {
+    if constexpr (std::is_same_v<Body, NoBody>) {
+      return tell_bytes<Spec>({}, fds);
+    } else {
+      return tell_bytes<Spec>(bytes_of(body), fds);
+    }
+  }
+  template <class Spec>
+  [[nodiscard]] Outcome<> tell_fd(std::uint32_t index, int fd) {
+    if (index > vring_index_mask) return failure("%s: there is no queue %u", Spec::name, index);
+    if (fd < 0) return tell<Spec>(U64{index | vring_no_fd});
+    return tell<Spec>(U64{index}, std::span<const int>(&fd, 1));
+  }
+  // Sends a request that has no answer of its own, and takes the acknowledgement if there are any.
+  template <class Spec>
+  [[nodiscard]] Outcome<> tell_bytes(std::span<const std::byte> body, std::span<const int> fds) {
+    static_assert(Spec::reply == ReplyKind::acknowledgement);
+    return acknowledged(static_cast<std::uint32_t>(Spec::number), Spec::name, body, fds);
+  }
+  template <class Spec>
+  [[nodiscard]] Outcome<Message> ask(std::span<const std::byte> body = {}) {
+    static_assert(Spec::reply == ReplyKind::own);
+    return answered(static_cast<std::uint32_t>(Spec::number), Spec::name, body);
+  }
+  template <class Spec>
+  [[nodiscard]] Outcome<std::uint64_t> ask_u64() {
+    auto answer = ask<Spec>();
+    if (!answer) return std::unexpected(std::move(answer.error()));
+    U64 number;
+    if (answer->body.size() != sizeof number) return broken(wrong_size(Spec::name, answer->body.size()));
+    std::memcpy(&number, answer->body.data(), sizeof number);
+    return number.value;
+  }
+
+  [[nodiscard]] Outcome<> acknowledged(std::uint32_t request, const char* name,
+                                       std::span<const std::byte> body, std::span<const int> fds);
+  [[nodiscard]] Outcome<Message> answered(std::uint32_t request, const char* name,
+                                          std::span<const std::byte> body);
+  [[nodiscard]] Outcome<> send(Header header, std::span<const std::byte> body, std::span<const int> fds,
+                               io::TimePoint until);
+  [[nodiscard]] Outcome<Message> receive(std::uint32_t request, const char* name, io::TimePoint until);
+  [[nodiscard]] Outcome<> wait(short events, io::TimePoint until);
+  [[nodiscard]] Outcome<> serve(Message message);
+  [[nodiscard]] Outcome<> reply_to_backend(const Header& request, std::uint64_t value);
+  [[nodiscard]] Result<> shmem(Message& message);
+
+  [[nodiscard]] static Error wrong_size(const char* name, std::size_t size) {
+    return {format_text("%s: the back-end answered with %zu bytes", name, size), EPROTO};
+  }
+  // Ends the connection.
+  std::unexpected<Error> broken(Error error) {
+    main_.close();
+    backend_.close();
+    error_ = error;
+    return std::unexpected(std::move(error));
+  }
+
+  BlockingChannel main_;
+  BlockingChannel backend_;
+  std::chrono::milliseconds deadline_;
+  ShmemHandler handler_;
+  std::uint64_t features_ = 0;
+  std::uint64_t protocol_features_ = 0;
+  Error error_{"not connected", ENOTCONN};
+};
+
+inline Outcome<Frontend> Frontend::connect(const std::string& path, std::chrono::milliseconds deadline) {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  if (path.empty() || path.size() >= sizeof address.sun_path)
+    return failure("'%s' is no path for a socket", path.c_str());
+  std::memcpy(address.sun_path, path.c_str(), path.size());
+  OwnedFd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  if (!socket) return system_failure(errno, "cannot create a socket");
+  if (::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0)
+    return system_failure(errno, "cannot connect to %s", path.c_str());
+  return Frontend(std::move(socket), deadline);
+}
+
+inline Outcome<> Frontend::negotiate(std::uint64_t features, std::uint64_t protocol_features) {
+  if (auto done = set_owner(); !done) return done;
+  auto offered = get_features();
+  if (!offered) return std::unexpected(std::move(offered.error()));
+  features &= *offered;
+  if ((features & feature::protocol_features) != 0) {
+    auto offered_protocol = get_protocol_features();
+    if (!offered_protocol) return std::unexpected(std::move(offered_protocol.error()));
+    protocol_features &= *offered_protocol;
+    if (auto done = set_protocol_features(protocol_features); !done) return done;
+    if (has(protocol_feature::backend_req) && handler_ != nullptr) {
+      if (auto done = open_backend_channel(); !done) return done;
+    }
+  }
+  return set_features(features);
+}
+
+inline Outcome<> Frontend::set_features(std::uint64_t features) {
+  auto done = tell<request::SetFeatures>(U64{features});
+  if (done) features_ = features;
+  return done;
+}
+
+inline Outcome<> Frontend::set_protocol_features(std::uint64_t features) {
+  // Never acknowledged: that an acknowledgement may be asked for is being agreed on just now.
+  protocol_features_ = 0;
+  auto done = tell<request::SetProtocolFeatures>(U64{features});
+  if (done) protocol_features_ = features;
+  return done;
+}
+
+inline Outcome<> Frontend::open_backend_channel() {
+  int ends[2];
+  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0)
+    return system_failure(errno, "cannot create a socket pair");
+  OwnedFd ours(ends[0]);
+  const OwnedFd theirs(ends[1]);
+  const int fd = theirs.get();
+  if (auto done = tell<request::SetBackendReqFd>(NoBody{}, std::span<const int>(&fd, 1)); !done) return done;
+  backend_ = BlockingChannel(std::move(ours));
+  return {};
+}
+
+namespace detail {
+
+[[nodiscard]] inline MemoryRegion wire_region(const Frontend::Region& region) noexcept {
+  return {region.guest.value, region.size, region.user.value, region.file_offset};
+}
+
+}  // namespace detail
+
+inline Outcome<> Frontend::set_memory(std::span<const Region> regions) {
+  if (regions.size() > max_table_regions)
+    return failure("SET_MEM_TABLE: %zu regions, at most %u fit", regions.size(), max_table_regions);
+  struct {
+    MemoryTableHeader head{};
+    MemoryRegion regions[max_table_regions]{};
+  } table;
+  int fds[max_table_regions];
+  table.head.count = static_cast<std::uint32_t>(regions.size());
+  for (std::size_t i = 0; i < regions.size(); ++i) {
+    table.regions[i] = detail::wire_region(regions[i]);
+    fds[i] = regions[i].fd;
+  }
+  const std::size_t size = sizeof table.head + regions.size() * sizeof(MemoryRegion);
+  return tell_bytes<request::SetMemTable>(bytes_of(table).first(size), std::span(fds).first(regions.size()));
+}
+
+inline Outcome<> Frontend::add_region(const Region& region) {
+  return tell<request::AddMemReg>(SingleRegion{0, detail::wire_region(region)},
+                                  std::span<const int>(&region.fd, 1));
+}
+
+inline Outcome<> Frontend::remove_region(const Region& region) {
+  return tell<request::RemMemReg>(SingleRegion{0, detail::wire_region(region)});
+}
+
+inline Outcome<std::uint32_t> Frontend::stop_vring(std::uint32_t index) {
+  auto answer = ask<request::GetVringBase>(bytes_of(VringState{index, 0}));
+  if (!answer) return std::unexpected(std::move(answer.error()));
+  VringState state;
+  if (answer->body.size() != sizeof state)
+    return broken(wrong_size(request::GetVringBase::name, answer->body.size()));
+  std::memcpy(&state, answer->body.data(), sizeof state);
+  if (state.index != index)
+    return broken(
+        {format_text("GET_VRING_BASE: asked for queue %u, told of queue %u", index, state.index), EPROTO});
+  return state.num;
+}
+
+inline Outcome<> Frontend::get_config(std::uint32_t offset, std::span<std::byte> out) {
+  constexpr const char* name = request::GetConfig::name;
+  if (out.size() > max_config_size) return failure("%s: %zu bytes are too many", name, out.size());
+  std::byte body[sizeof(ConfigHeader) + max_config_size]{};
+  ConfigHeader head{offset, static_cast<std::uint32_t>(out.size()), 0};
+  std::memcpy(body, &head, sizeof head);
+  auto answer = ask<request::GetConfig>(std::span<const std::byte>(body).first(sizeof head + out.size()));
+  if (!answer) return std::unexpected(std::move(answer.error()));
+  if (answer->body.size() < sizeof head) return broken(wrong_size(name, answer->body.size()));
+  std::memcpy(&head, answer->body.data(), sizeof head);
+  // How a back-end says no.
+  if (head.size == 0 && !out.empty())
+    return std::unexpected(Error{
+        format_text("%s: the back-end has no %zu bytes at offset %u", name, out.size(), offset), EINVAL});
+  if (head.offset != offset || head.size != out.size() || answer->body.size() != sizeof head + out.size())
+    return broken(wrong_size(name, answer->body.size()));
+  std::memcpy(out.data(), answer->body.data() + sizeof head, out.size());
+  return {};
+}
+
+inline Outcome<> Frontend::set_config(std::uint32_t offset, std::span<const std::byte> bytes) {
+  constexpr const char* name = request::SetConfig::name;
+  if (bytes.size() > max_config_size) return failure("%s: %zu bytes are too many", name, bytes.size());
+  std::byte body[sizeof(ConfigHeader) + max_config_size]{};
+  const ConfigHeader head{offset, static_cast<std::uint32_t>(bytes.size()), 0};
+  std::memcpy(body, &head, sizeof head);
+  std::memcpy(body + sizeof head, bytes.data(), bytes.size());
+  return tell_bytes<request::SetConfig>(std::span<const std::byte>(body).first(sizeof head + bytes.size()),
+                                        {});
+}
+
+inline Outcome<ShmemConfig> Frontend::shmem_config() {
+  auto answer = ask<request::GetShmemConfig>();
+  if (!answer) return std::unexpected(std::move(answer.error()));
+  const std::size_t size = answer->body.size();
+  ShmemConfig config{};
+  if (size < offsetof(ShmemConfig, size) || size > sizeof config || size % sizeof(std::uint64_t) != 0)
+    return broken(wrong_size(request::GetShmemConfig::name, size));
+  std::memcpy(&config, answer->body.data(), size);
+  return config;
+}
+
+// From here on: how messages travel.
+
+inline Outcome<> Frontend::acknowledged(std::uint32_t request, const char* name,
+                                        std::span<const std::byte> body, std::span<const int> fds) {
+  const bool wants_ack = has(protocol_feature::reply_ack);
+  const io::TimePoint until = Clock::now() + deadline_;
+  const Header header{request, flag::version | (wants_ack ? flag::need_reply : 0),
+                      static_cast<std::uint32_t>(body.size())};
+  if (auto done = send(header, body, fds, until); !done || !wants_ack) return done;
+  auto answer = receive(request, name, until);
+  if (!answer) return std::unexpected(std::move(answer.error()));
+  U64 value;
+  if (answer->body.size() != sizeof value) return broken(wrong_size(name, answer->body.size()));
+  std::memcpy(&value, answer->body.data(), sizeof value);
+  if (value.value == 0) return {};
+  const int code = value.value < 4096 ? static_cast<int>(value.value) : EIO;
+  return std::unexpected(Error{
+      format_text("%s: the back-end refused it (%llu)", name, static_cast<unsigned long long>(value.value)),
+      code});
+}
+
+inline Outcome<Frontend::Message> Frontend::answered(std::uint32_t request, const char* name,
+                                                     std::span<const std::byte> body) {
+  const io::TimePoint until = Clock::now() + deadline_;
+  const Header header{request, flag::version, static_cast<std::uint32_t>(body.size())};
+  if (auto done = send(header, body, {}, until); !done) return std::unexpected(std::move(done.error()));
+  return receive(request, name, until);
+}
+
+inline Outcome<> Frontend::send(Header header, std::span<const std::byte> body, std::span<const int> fds,
+                                io::TimePoint until) {
+  if (!main_) return std::unexpected(error_);
+  std::vector<std::byte> bytes(sizeof header + body.size());
+  std::memcpy(bytes.data(), &header, sizeof header);
+  std::memcpy(bytes.data() + sizeof header, body.data(), body.size());
+  std::size_t sent = 0;
+  while (true) {
+    auto done = main_.send_some(bytes, sent, fds);
+    if (!done) return broken(std::move(done.error()));
+    if (*done) return {};
+    if (auto waited = wait(POLLOUT, until); !waited) return waited;
+  }
+}
+
+inline Outcome<Frontend::Message> Frontend::receive(std::uint32_t request, const char* name,
+                                                    io::TimePoint until) {
+  while (true) {
+    auto message = main_.receive_some();
+    if (!message) {
+      message.error().message = format_text("%s: %s", name, message.error().message.c_str());
+      return broken(std::move(message.error()));
+    }
+    if (*message) {
+      const Header& header = (*message)->header;
+      if (header.request != request || header.flags != (flag::version | flag::reply))
+        return broken({format_text("%s: the back-end answered with request %u, flags 0x%x", name,
+                                   header.request, header.flags),
+                       EPROTO});
+      return std::move(**message);
+    }
+    if (auto waited = wait(POLLIN, until); !waited) {
+      waited.error().message = format_text("%s: %s", name, waited.error().message.c_str());
+      return std::unexpected(std::move(waited.error()));
+    }
+  }
+}
+
+// Until the main socket is ready for `events`. What the back-end asks for meanwhile is served.
+inline Outcome<> Frontend::wait(short events, io::TimePoint until) {
+  while (true) {
+    const auto left = std::chrono::ceil<std::chrono::milliseconds>(until - Clock::now()).count();
+    if (left <= 0) return broken({"the back-end did not answer in time", ETIMEDOUT});
+    // poll() passes over a descriptor of -1.
+    pollfd fds[2] = {{main_.fd(), events, 0}, {backend_.fd(), POLLIN, 0}};
+    const int ready = ::poll(fds, 2, static_cast<int>(std::min<long long>(left, 60'000)));
+    if (ready < 0 && errno != EINTR) return broken(system_failure(errno, "cannot poll").error());
+    if (ready <= 0) continue;
+    if (fds[1].revents != 0) {
+      if (auto served = serve_backend(); !served) return served;
+    }
+    if (fds[0].revents != 0) return {};
+  }
+}
+
+inline Outcome<> Frontend::serve_backend() {
+  for (int i = 0; backend_ && i < requests_a_turn; ++i) {
+    auto message = backend_.receive_some();
+    if (!message) {
+      // A back-end may do without the channel from here on; the main socket tells whether it has gone.
+      backend_.close();
+      return {};
+    }
+    if (!*message) return {};
+    if (auto done = serve(std::move(**message)); !done) return done;
+  }
+  return {};
+}
+
+inline Outcome<> Frontend::serve(Message message) {
+  const Header header = message.header;
+  if ((header.flags & ~flag::need_reply) != flag::version)
+    return broken(
+        {format_text("the back-end sent request %u with flags 0x%x", header.request, header.flags), EPROTO});
+  const Result<> result = shmem(message);
+  if ((header.flags & flag::need_reply) == 0) return {};
+  return reply_to_backend(header, result ? 0 : static_cast<std::uint64_t>(result.error().value));
+}
+
+inline Result<> Frontend::shmem(Message& message) {
+  const bool map = message.header.request == static_cast<std::uint32_t>(BackendRequest::shmem_map);
+  if (!map && message.header.request != static_cast<std::uint32_t>(BackendRequest::shmem_unmap))
+    return fail(ENOSYS);
+  ShmemRequest request{map, {}, {}};
+  if (message.body.size() != sizeof request.range || !handler_) return fail(EINVAL);
+  std::memcpy(&request.range, message.body.data(), sizeof request.range);
+  const ShmemMap& range = request.range;
+  if (!is_aligned(range.shm_offset | range.fd_offset, page_size)) return fail(EINVAL);
+  // Some back-ends do not round the length to pages; what is mapped is whole pages all the same.
+  const auto length = align_up(range.length, page_size);
+  if (!length || *length == 0) return fail(EINVAL);
+  if (!checked_add(range.shm_offset, *length) || !checked_add(range.fd_offset, *length)) return fail(EINVAL);
+  request.range.length = *length;
+  if (map) {
+    if (message.fds.size() != 1) return fail(EBADF);
+    request.fd = message.fds.take(0);
+  }
+  return handler_(std::move(request));
+}
+
+inline Outcome<> Frontend::reply_to_backend(const Header& request, std::uint64_t value) {
+  struct {
+    Header header;
+    std::uint32_t value[2];
+  } reply{{request.request, flag::version | flag::reply, sizeof(U64)}, {}};
+  static_assert(sizeof reply == sizeof(Header) + sizeof(U64));
+  std::memcpy(reply.value, &value, sizeof value);
+  std::size_t sent = 0;
+  auto done = backend_.send_some(bytes_of(reply), sent, {});
+  // It does not read its answers: waiting for it could go on for ever.
+  if (!done || !*done) backend_.close();
+  return {};
+}
+
+}  // namespace vumedia::vhost_user
