@@ -1,0 +1,270 @@
+// UringReactor: the laws of every reactor, and what it promises beyond them.
+#include <atomic>
+#include <fstream>
+
+#include <dirent.h>
+#include <io/reactor_laws.hpp>
+#include <pthread.h>
+#include <signal.h>
+
+#include <vumedia/io/uring_reactor.hpp>
+
+namespace vumedia::io::test {
+
+INSTANTIATE_TYPED_TEST_SUITE_P(Uring, ReactorLaws, ::testing::Types<UringReactor>);
+
+namespace {
+
+std::unique_ptr<UringReactor> make_reactor(unsigned entries = 128) {
+  auto made = UringReactor::create(entries);
+  EXPECT_TRUE(made);
+  return made ? std::move(*made) : nullptr;
+}
+
+// Kernel threads that work for this process's rings.
+int ring_workers() {
+  int count = 0;
+  DIR* const tasks = ::opendir("/proc/self/task");
+  EXPECT_NE(tasks, nullptr);
+  while (tasks != nullptr) {
+    const dirent* const entry = ::readdir(tasks);
+    if (entry == nullptr) break;
+    std::ifstream file("/proc/self/task/" + std::string(entry->d_name) + "/comm");
+    std::string name;
+    std::getline(file, name);
+    if (name.starts_with("iou-")) ++count;
+  }
+  if (tasks != nullptr) ::closedir(tasks);
+  return count;
+}
+
+void settle(UringReactor& reactor) {
+  while (reactor.run_once(false) > 0) {
+  }
+}
+
+TEST(UringReactor, RefusesNoNumberOfEntries) {
+  for (const unsigned entries : {0U, 1U, 3U, 100'000U}) {
+    const auto reactor = make_reactor(entries);
+    Probe probe;
+    reactor->timer(probe.operation(), TimePoint::min());
+    reactor->run_once(true);
+    EXPECT_EQ(probe.calls, 1);
+  }
+}
+
+TEST(UringReactor, ServesARoundTripWithOneSystemCall) {
+  for (const int flags : {0, int{EFD_NONBLOCK}}) {
+    const auto reactor = make_reactor();
+    const OwnedFd kick = event_fd(flags);
+    const OwnedFd call = event_fd(flags);
+    auto notifier = reactor->make_notifier(std::move(*call.duplicate()));
+    ASSERT_TRUE(notifier);
+    std::uint64_t count = 0;
+    std::optional<Probe> probe;
+    probe.emplace([&] {
+      notifier->signal();
+      reactor->read(probe->operation(), kick.get(), bytes_of(count));
+    });
+    reactor->read(probe->operation(), kick.get(), bytes_of(count));
+    settle(*reactor);
+    take(call);
+    constexpr int rounds = 2000;
+    const auto before = reactor->counters();
+    std::thread peer([&] {
+      for (int i = 0; i < rounds; ++i) {
+        add(kick);
+        pollfd state{call.get(), POLLIN, 0};
+        EXPECT_EQ(::poll(&state, 1, 20'000), 1);
+        EXPECT_EQ(take(call), 1U);
+      }
+      reactor->stop();
+    });
+    reactor->run();
+    peer.join();
+    const auto after = reactor->counters();
+    EXPECT_EQ(after.signals - before.signals, std::uint64_t{rounds});
+    // One each, the stop, and what another signal may interrupt.
+    EXPECT_LE(after.enters - before.enters, std::uint64_t{rounds + 5});
+    EXPECT_EQ(ring_workers(), 0);
+    reactor->cancel(probe->operation());
+  }
+}
+
+TEST(UringReactor, SignalsCoalesceUntilTheyAreSubmitted) {
+  for (const int flags : {0, int{EFD_NONBLOCK}}) {
+    const auto reactor = make_reactor();
+    const OwnedFd event = event_fd(flags);
+    auto notifier = reactor->make_notifier(std::move(*event.duplicate()));
+    ASSERT_TRUE(notifier);
+    settle(*reactor);
+    take(event);
+    const auto enters = reactor->counters().enters;
+    for (int i = 0; i < 1000; ++i) notifier->signal();
+    EXPECT_EQ(reactor->counters().enters, enters);
+    EXPECT_EQ(take(event), 0U);
+    settle(*reactor);
+    EXPECT_EQ(take(event), 1U);
+    // A signal after the submission is another one.
+    notifier->signal();
+    settle(*reactor);
+    EXPECT_EQ(take(event), 1U);
+  }
+}
+
+TEST(UringReactor, ASignalDoesNotEndTheWait) {
+  for (const int flags : {0, int{EFD_NONBLOCK}}) {
+    const auto reactor = make_reactor();
+    const OwnedFd event = event_fd(flags);
+    auto notifier = reactor->make_notifier(std::move(*event.duplicate()));
+    ASSERT_TRUE(notifier);
+    settle(*reactor);
+    const TimePoint deadline = Clock::now() + 30ms;
+    Probe probe;
+    reactor->timer(probe.operation(), deadline);
+    notifier->signal();
+    const auto enters = reactor->counters().enters;
+    reactor->run_once(true);
+    EXPECT_EQ(reactor->counters().enters, enters + 1);
+    EXPECT_EQ(probe.calls, 1);
+    EXPECT_GE(Clock::now(), deadline);
+  }
+}
+
+TEST(UringReactor, FullCountersNeedNoKernelThread) {
+  const auto reactor = make_reactor();
+  for (const int flags : {0, int{EFD_NONBLOCK}}) {
+    const OwnedFd event = event_fd(flags);
+    auto notifier = reactor->make_notifier(std::move(*event.duplicate()));
+    ASSERT_TRUE(notifier);
+    take(event);
+    add(event, ~std::uint64_t{0} - 1);
+    for (int i = 0; i < 100; ++i) {
+      notifier->signal();
+      settle(*reactor);
+    }
+    EXPECT_EQ(ring_workers(), 0);
+  }
+}
+
+// The flag belongs to the open file, which the peer has too.
+TEST(UringReactor, APeerThatMakesItsEventFdBlockingBlocksNobody) {
+  const auto reactor = make_reactor();
+  const OwnedFd event = event_fd(EFD_NONBLOCK);
+  auto notifier = reactor->make_notifier(std::move(*event.duplicate()));
+  ASSERT_TRUE(notifier);
+  settle(*reactor);
+  add(event, ~std::uint64_t{0} - 1 - take(event));
+  ASSERT_EQ(::fcntl(event.get(), F_SETFL, 0), 0);
+  for (int i = 0; i < 100; ++i) {
+    notifier->signal();
+    settle(*reactor);
+  }
+  EXPECT_EQ(ring_workers(), 0);
+}
+
+TEST(UringReactor, ManyNotifiersOnASmallRing) {
+  const auto reactor = make_reactor(2);
+  const OwnedFd event = event_fd(0);
+  std::vector<UringReactor::Notifier> notifiers;
+  for (int i = 0; i < 40; ++i) {
+    auto notifier = reactor->make_notifier(std::move(*event.duplicate()));
+    ASSERT_TRUE(notifier);
+    notifiers.push_back(std::move(*notifier));
+  }
+  take(event);
+  for (auto& notifier : notifiers) notifier.signal();
+  settle(*reactor);
+  EXPECT_EQ(take(event), 40U);
+  for (auto& notifier : notifiers) notifier.signal();
+  notifiers.clear();
+  EXPECT_EQ(take(event), 40U);
+}
+
+TEST(UringReactor, MoreCompletionsAtOnceThanTheRingHolds) {
+  const auto reactor = make_reactor(1);
+  const OwnedFd event = event_fd();
+  std::vector<std::unique_ptr<Probe>> probes;
+  for (int i = 0; i < 500; ++i) {
+    probes.push_back(std::make_unique<Probe>());
+    reactor->poll(probes.back()->operation(), event.get(), POLLIN);
+  }
+  settle(*reactor);
+  add(event);
+  settle(*reactor);
+  for (const auto& probe : probes) EXPECT_EQ(probe->calls, 1);
+}
+
+TEST(UringReactor, ASignalHandlerInterruptsNothing) {
+  struct sigaction action{};
+  struct sigaction previous{};
+  action.sa_handler = [](int) {};
+  ASSERT_EQ(::sigaction(SIGUSR1, &action, &previous), 0);
+  const auto reactor = make_reactor();
+  const pthread_t here = ::pthread_self();
+  std::atomic<bool> enough{false};
+  std::thread other([&] {
+    while (!enough) ::pthread_kill(here, SIGUSR1), ::usleep(500);
+  });
+  Probe probe([&] { reactor->stop(); });
+  reactor->timer(probe.operation(), Clock::now() + 50ms);
+  reactor->run();
+  enough = true;
+  other.join();
+  EXPECT_EQ(probe.calls, 1);
+  EXPECT_EQ(probe.result, 0);
+  ::sigaction(SIGUSR1, &previous, nullptr);
+}
+
+TEST(UringReactor, ReleasesMemoryThatWasLeftPending) {
+  const OwnedFd event = event_fd();
+  const auto [here, there] = socket_pair();
+  auto reactor = make_reactor();
+  auto count = std::make_unique<std::uint64_t>(0);
+  std::array<std::byte, 8> in{};
+  FdMessage<> message;
+  message.prepare_receive(in);
+  Probe read, receive, timer, queued;
+  reactor->read(read.operation(), event.get(), bytes_of(*count));
+  reactor->receive(receive.operation(), here.get(), message.header());
+  reactor->timer(timer.operation(), TimePoint::max());
+  settle(*reactor);
+  reactor->poll(queued.operation(), event.get(), POLLIN);  // not submitted yet
+  reactor.reset();
+  count.reset();
+  add(event, 3);
+  EXPECT_EQ(take(event), 3U) << "somebody still reads";
+  EXPECT_EQ(read.calls + receive.calls + timer.calls + queued.calls, 0);
+}
+
+TEST(UringReactor, CancelGathersWhatElseCompletes) {
+  const auto reactor = make_reactor();
+  const OwnedFd ready = event_fd();
+  const OwnedFd waiting = event_fd();
+  add(ready);
+  Probe first, second;
+  reactor->poll(second.operation(), waiting.get(), POLLIN);
+  settle(*reactor);
+  reactor->poll(first.operation(), ready.get(), POLLIN);
+  reactor->cancel(second.operation());  // submits both requests and waits
+  EXPECT_FALSE(second.pending());
+  EXPECT_TRUE(first.pending());
+  EXPECT_EQ(first.calls, 0) << "a handler ran within cancel";
+  EXPECT_EQ(reactor->run_once(false), 1U);
+  EXPECT_EQ(first.calls, 1);
+}
+
+TEST(UringReactor, LeavesNoDescriptorBehind) {
+  const int next = event_fd().get();
+  for (int i = 0; i < 10; ++i) {
+    const auto reactor = make_reactor();
+    const OwnedFd event = event_fd(0);
+    auto notifier = reactor->make_notifier(std::move(*event.duplicate()));
+    ASSERT_TRUE(notifier);
+    notifier->signal();
+  }
+  EXPECT_EQ(event_fd().get(), next);
+}
+
+}  // namespace
+}  // namespace vumedia::io::test
