@@ -1,4 +1,8 @@
 set(VUMEDIA_WARNINGS -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror)
+if(CMAKE_CXX_COMPILER_ID STREQUAL GNU AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
+  # GCC 12 sees overlaps in std::string that cannot be (its bug 105651).
+  list(APPEND VUMEDIA_WARNINGS -Wno-restrict)
+endif()
 
 # vumedia_add_program(NAME SOURCE...): a program of ours, with our warnings as errors and the sanitizers asked for.
 # It is linked with vumedia::ffmpeg where that is built, and then sees VUMEDIA_WITH_FFMPEG.

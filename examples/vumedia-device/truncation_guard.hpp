@@ -1,0 +1,117 @@
+// Surviving a frontend that truncates the memory it shares.
+//
+// Guest memory is a file that the frontend may shorten at any time. Where the file ends, a mapping of it
+// raises SIGBUS, and the default action would let one frontend end a daemon that others are to use. No check
+// beforehand helps. So this handler puts a page of zeros under the address that faulted, and tells the loop,
+// which then drops the frontend.
+//
+// Why that is sound:
+//  - Only pages of shared mappings are covered (looked up in /proc/self/maps): guest memory and our own
+//  memory files,
+//    never the program's code, its libraries or its heap. Any other SIGBUS takes the default action.
+//  - Only the page that faulted is replaced. It lies in a mapping that the faulting thread is using, hence
+//  holds on to,
+//    so no other mapping can have taken its place. Unmapping the whole mapping later takes the page along.
+//  - What is written there is lost, what is read is zero: to the code that faulted, bytes that a hostile
+//  guest could
+//    have put there itself.
+//  - The handler calls nothing but system calls, keeps errno, and allocates nothing.
+// Pages of hugetlbfs cannot be covered so; there the default action stays.
+#pragma once
+
+#include <atomic>
+#include <cerrno>
+#include <cstdint>
+#include <cstring>
+#include <utility>
+
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <vumedia/core/checked.hpp>
+#include <vumedia/core/fd.hpp>
+#include <vumedia/core/result.hpp>
+
+namespace vumedia::device {
+
+// There is one at a time, since a process has one handler for SIGBUS.
+class TruncationGuard {
+ public:
+  [[nodiscard]] static Outcome<TruncationGuard> install() {
+    auto event = make_event_fd();
+    if (!event) return failure("cannot make an event fd: %s", std::strerror(event.error().value));
+    event_fd_.store(event->get());
+
+    struct sigaction action{};
+    action.sa_sigaction = on_bus_error;
+    action.sa_flags = SA_SIGINFO;
+    ::sigemptyset(&action.sa_mask);
+    struct sigaction before{};
+    if (::sigaction(SIGBUS, &action, &before) != 0) {
+      return failure("cannot handle SIGBUS: %s", std::strerror(errno));
+    }
+    return TruncationGuard(std::move(*event), before);
+  }
+
+  TruncationGuard(TruncationGuard&&) = default;
+  TruncationGuard& operator=(TruncationGuard&&) = delete;
+  ~TruncationGuard() {
+    if (event_) ::sigaction(SIGBUS, &before_, nullptr);
+  }
+
+  // Becomes readable when a page had to be covered. An event fd.
+  [[nodiscard]] int fd() const noexcept { return event_.get(); }
+
+ private:
+  TruncationGuard(OwnedFd event, const struct sigaction& before) noexcept
+      : event_(std::move(event)), before_(before) {}
+
+  static void on_bus_error(int, siginfo_t* info, void*) noexcept {
+    const int saved = errno;
+    const auto address = reinterpret_cast<std::uintptr_t>(info->si_addr);
+    // In a handler an address is known as a number only.
+    void* const page =
+        reinterpret_cast<void*>(address & ~(page_size - 1));  // NOLINT(performance-no-int-to-ptr)
+    const bool covered = info->si_code == BUS_ADRERR && (is_shared(page) ? cover(page) : is_readable(page));
+    if (!covered) ::signal(SIGBUS, SIG_DFL);  // the instruction faults again when this returns
+    errno = saved;
+  }
+
+  // An old size of 0 asks mremap for a second view of a page, which it gives of shared mappings only (EINVAL
+  // of others): one call, where reading /proc/self/maps could be overtaken by other threads.
+  static bool is_shared(void* page) noexcept {
+    void* const view = ::mremap(page, 0, page_size, MREMAP_MAYMOVE);
+    if (view == MAP_FAILED) return false;
+    ::munmap(view, page_size);
+    return true;
+  }
+
+  // Whether another thread has covered the page since this one faulted.
+  static bool is_readable(void* page) noexcept {
+    char byte = 0;
+    const iovec here{.iov_base = &byte, .iov_len = 1};
+    const iovec there{.iov_base = page, .iov_len = 1};
+    return ::process_vm_readv(::getpid(), &here, 1, &there, 1, 0) == 1;
+  }
+
+  static bool cover(void* page) noexcept {
+    // The bare system call: mmap() may be wrapped by what is not safe in a handler, such as a sanitizer.
+    const long mapped = ::syscall(SYS_mmap, page, page_size, PROT_READ | PROT_WRITE,
+                                  MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+    if (mapped == -1) return false;
+    const std::uint64_t one = 1;
+    [[maybe_unused]] const auto written = ::write(event_fd_.load(), &one, sizeof one);
+    return true;
+  }
+
+  // For the handler, which is given no pointer of ours.
+  static inline std::atomic<int> event_fd_{-1};
+
+  OwnedFd event_;
+  struct sigaction before_{};
+};
+
+}  // namespace vumedia::device
