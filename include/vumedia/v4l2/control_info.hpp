@@ -1,0 +1,177 @@
+// How a backend declares its controls: a constant table.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+#include <linux/v4l2-controls.h>
+#include <linux/videodev2.h>
+
+#include <vumedia/core/result.hpp>
+
+namespace vumedia::v4l2 {
+
+// One control, as v4l2_ctrl_config has it in the kernel. Names are English, at most 31 bytes.
+//
+//   constexpr ControlInfo controls[] = {
+//       {.id = V4L2_CID_BRIGHTNESS, .name = "Brightness", .maximum = 255, .default_value = 128},
+//       {.id = V4L2_CID_TEST_PATTERN, .type = V4L2_CTRL_TYPE_MENU, .name = "Test Pattern", .maximum = 2,
+//       .menu = names}};
+//   static_assert(valid_controls(controls));
+struct ControlInfo {
+  std::uint32_t id = 0;
+  std::uint32_t type = V4L2_CTRL_TYPE_INTEGER;
+  const char* name = "";
+  // Of strings: the shortest and longest length without the NUL. Of a bitmask: `maximum` is the mask, `step`
+  // 0.
+  std::int64_t minimum = 0;
+  std::int64_t maximum = 0;
+  std::uint64_t step = 1;
+  std::int64_t default_value = 0;
+  // V4L2_CTRL_FLAG_READ_ONLY, WRITE_ONLY, VOLATILE, SLIDER, UPDATE, INACTIVE, DYNAMIC_ARRAY, ...
+  std::uint32_t flags = 0;
+  // Menus: an item for each value up to `maximum`. A null or empty name, or a bit in `skipped`, leaves a gap.
+  std::span<const char* const> menu = {};
+  std::span<const std::int64_t> integer_menu = {};
+  std::uint64_t skipped = 0;
+  // Arrays: elements in each dimension, 0 behind the last. A dynamic array has one, its largest size.
+  std::array<std::uint32_t, V4L2_CTRL_MAX_DIMS> dimensions = {};
+  // Compound types: bytes of an element, its initial value (null: zeros), and a check that may also tidy
+  // padding (null: everything is valid).
+  std::uint32_t element_size = 0;
+  const void* default_element = nullptr;
+  Result<> (*validate)(std::span<std::byte> element) = nullptr;
+};
+
+[[nodiscard]] constexpr bool is_menu_type(std::uint32_t type) noexcept {
+  return type == V4L2_CTRL_TYPE_MENU || type == V4L2_CTRL_TYPE_INTEGER_MENU;
+}
+
+// The elements of all dimensions; 1 if it is no array. Not exact above 2^32, where no control is valid.
+[[nodiscard]] constexpr std::uint64_t element_count(const ControlInfo& info) noexcept {
+  std::uint64_t count = 1;
+  for (const std::uint32_t dimension : info.dimensions) {
+    if (dimension == 0 || count >> 32 != 0) break;
+    count *= dimension;
+  }
+  return count;
+}
+
+// Bytes of one element; 0 for a compound type that does not say.
+[[nodiscard]] constexpr std::uint32_t element_size(const ControlInfo& info) noexcept {
+  switch (info.type) {
+    case V4L2_CTRL_TYPE_INTEGER64:
+      return 8;
+    case V4L2_CTRL_TYPE_STRING:
+      return static_cast<std::uint32_t>(info.maximum + 1);
+    case V4L2_CTRL_TYPE_U8:
+      return 1;
+    case V4L2_CTRL_TYPE_U16:
+      return 2;
+    case V4L2_CTRL_TYPE_U32:
+      return 4;
+    default:
+      return info.type < V4L2_CTRL_COMPOUND_TYPES ? 4 : info.element_size;
+  }
+}
+
+// The kernel's own sanity checks of a control's range.
+[[nodiscard]] constexpr bool valid_range(std::uint32_t type, std::int64_t minimum, std::int64_t maximum,
+                                         std::uint64_t step, std::int64_t default_value) noexcept {
+  switch (type) {
+    case V4L2_CTRL_TYPE_BOOLEAN:
+      if (step != 1 || maximum > 1 || minimum < 0) return false;
+      [[fallthrough]];
+    case V4L2_CTRL_TYPE_INTEGER:
+    case V4L2_CTRL_TYPE_INTEGER64:
+    case V4L2_CTRL_TYPE_U8:
+    case V4L2_CTRL_TYPE_U16:
+    case V4L2_CTRL_TYPE_U32:
+      return step != 0 && minimum <= maximum && default_value >= minimum && default_value <= maximum;
+    case V4L2_CTRL_TYPE_BITMASK:
+      return step == 0 && minimum == 0 && maximum != 0 && (default_value & ~maximum) == 0;
+    case V4L2_CTRL_TYPE_MENU:
+    case V4L2_CTRL_TYPE_INTEGER_MENU:
+      return minimum >= 0 && minimum <= maximum && default_value >= minimum && default_value <= maximum;
+    case V4L2_CTRL_TYPE_STRING:
+      return minimum >= 0 && minimum <= maximum && maximum < 65536 && step >= 1 && default_value == 0;
+    default:
+      return true;
+  }
+}
+
+// Whether menu value `index` can be chosen.
+[[nodiscard]] constexpr bool has_menu_item(const ControlInfo& info, std::int64_t index) noexcept {
+  if (index < 0) return false;
+  if (index < 64 && ((info.skipped >> index) & 1) != 0) return false;
+  const auto position = static_cast<std::uint64_t>(index);
+  if (info.type == V4L2_CTRL_TYPE_INTEGER_MENU) return position < info.integer_menu.size();
+  return position < info.menu.size() && info.menu[position] != nullptr && info.menu[position][0] != '\0';
+}
+
+[[nodiscard]] constexpr bool valid_control(const ControlInfo& info) noexcept {
+  if (info.id == 0 || info.id >= V4L2_CID_PRIVATE_BASE || (info.id & 0xffff) < 0x900) return false;
+  if (info.name == nullptr || std::string_view(info.name).empty() || std::string_view(info.name).size() > 31)
+    return false;
+  // Classes are added by themselves.
+  if (info.type == V4L2_CTRL_TYPE_CTRL_CLASS) return false;
+  if (!valid_range(info.type, info.minimum, info.maximum, info.step, info.default_value)) return false;
+  if (element_size(info) == 0 || element_count(info) > (1U << 20) / element_size(info)) return false;
+  if (is_menu_type(info.type) && !has_menu_item(info, info.default_value)) return false;
+  const bool array = info.dimensions[0] != 0;
+  if (array && info.type == V4L2_CTRL_TYPE_BUTTON) return false;
+  const bool dynamic = (info.flags & V4L2_CTRL_FLAG_DYNAMIC_ARRAY) != 0;
+  return !dynamic || (array && info.dimensions[1] == 0);
+}
+
+// For a static_assert next to a table: every control is valid and none is there twice.
+[[nodiscard]] constexpr bool valid_controls(std::span<const ControlInfo> table) noexcept {
+  for (std::size_t i = 0; i < table.size(); ++i) {
+    if (!valid_control(table[i])) return false;
+    for (std::size_t j = 0; j < i; ++j) {
+      if (table[i].id == table[j].id) return false;
+    }
+  }
+  return true;
+}
+
+// The kernel's name of a control class.
+[[nodiscard]] constexpr const char* control_class_name(std::uint32_t id) noexcept {
+  switch (id & 0x0fff0000U) {
+    case 0x00980000:
+      return "User Controls";
+    case 0x00990000:
+      return "Codec Controls";
+    case 0x009a0000:
+      return "Camera Controls";
+    case 0x009b0000:
+      return "FM Radio Modulator Controls";
+    case 0x009c0000:
+      return "Flash Controls";
+    case 0x009d0000:
+      return "JPEG Compression Controls";
+    case 0x009e0000:
+      return "Image Source Controls";
+    case 0x009f0000:
+      return "Image Processing Controls";
+    case 0x00a00000:
+      return "Digital Video Controls";
+    case 0x00a10000:
+      return "FM Radio Receiver Controls";
+    case 0x00a20000:
+      return "RF Tuner Controls";
+    case 0x00a30000:
+      return "Detection Controls";
+    case 0x00a40000:
+      return "Stateless Codec Controls";
+    case 0x00a50000:
+      return "Colorimetry Controls";
+    default:
+      return "Controls";
+  }
+}
+
+}  // namespace vumedia::v4l2
