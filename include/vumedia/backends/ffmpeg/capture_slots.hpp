@@ -1,0 +1,179 @@
+// The guest's CAPTURE buffers as libavcodec's frame buffers.
+#pragma once
+
+#include <algorithm>
+#include <condition_variable>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include <vumedia/backends/ffmpeg/layout.hpp>
+
+extern "C" {
+#include <libavutil/buffer.h>
+}
+
+namespace vumedia::backends::ffmpeg {
+
+// Memory of one plane of a buffer, and what keeps it alive.
+struct BufferMemory {
+  std::byte* data = nullptr;
+  std::size_t size = 0;
+  std::shared_ptr<const void> owner;
+};
+
+// Which buffers the guest has queued, and which are in use by libavcodec.
+//
+// The two are independent. A buffer is lent to libavcodec while it is queued, leaves the queue when its frame
+// is delivered, and may still be a reference then; the guest can queue it again at once, but it is not
+// written before the last reference is gone. A lent buffer whose frame is never shown (a VP9 alt-ref, a
+// damaged picture) is simply free again. What is in use keeps its memory alive even when the guest has freed
+// the buffer.
+//
+// get_buffer2 cannot wait for a buffer, and references may be held for ever (long-term ones). So at least
+// `reserve` buffers are never lent: a frame from elsewhere can always be copied to one of them as soon as the
+// guest queues it.
+//
+// All functions but the release of a lent buffer are called with mutex() held. `changed` is notified when a
+// buffer becomes free. No frame may be dropped with the mutex held, for that takes it.
+class CaptureSlots : public std::enable_shared_from_this<CaptureSlots> {
+  struct Slot {
+    BufferMemory memory;
+    std::uint64_t order = 0;  // when it was queued; 0 if it is not
+    unsigned users = 0;       // frames of libavcodec, copies under way
+  };
+  using SlotPointer = std::shared_ptr<Slot>;
+
+ public:
+  static constexpr std::size_t max_slots = 64;
+  static constexpr std::size_t reserve = 2;
+
+  [[nodiscard]] std::mutex& mutex() noexcept { return mutex_; }
+  std::condition_variable changed;
+
+  // The guest queues buffer `index` < max_slots.
+  void queue(std::uint32_t index, BufferMemory memory) {
+    if (index >= slots_.size()) slots_.resize(index + std::size_t{1});
+    SlotPointer& slot = slots_[index];
+    if (slot == nullptr || slot->memory.owner != memory.owner || slot->memory.data != memory.data) {
+      slot = std::make_shared<Slot>();
+      slot->memory = std::move(memory);
+    }
+    slot->order = ++order_;
+    changed.notify_all();
+  }
+
+  // STREAMOFF: no buffer is queued.
+  void unqueue_all() noexcept {
+    for (auto& slot : slots_) {
+      if (slot != nullptr) slot->order = 0;
+    }
+  }
+
+  // The guest has freed its buffers.
+  void forget_all() noexcept { slots_.clear(); }
+
+  // A queued and unused buffer of at least `size` bytes for a frame to be decoded into, or nullptr. The
+  // reference frees it when the last copy goes, on any thread.
+  [[nodiscard]] AVBufferRef* lend(std::size_t size) {
+    std::size_t known = 0;
+    std::size_t used = 0;
+    for (const auto& slot : slots_) {
+      if (slot == nullptr) continue;
+      ++known;
+      if (slot->users != 0) ++used;
+    }
+    if (known < used + 1 + reserve) return nullptr;
+    const SlotPointer* const slot = oldest_free(size);
+    if (slot == nullptr) return nullptr;
+    auto lease = std::make_unique<Lease>(Lease{shared_from_this(), *slot});
+    auto* const data = reinterpret_cast<std::uint8_t*>((*slot)->memory.data);
+    AVBufferRef* const buffer = av_buffer_create(data, size, &CaptureSlots::release, lease.get(), 0);
+    if (buffer == nullptr) return nullptr;
+    // From here on the reference owns the lease.
+    lease.release()->slot->users++;
+    return buffer;
+  }
+
+  // Takes the buffer that holds the frame at `data` out of the queue; nothing if the frame is elsewhere, or
+  // its buffer is not queued (any more).
+  [[nodiscard]] std::optional<std::uint32_t> take_rendered(const std::uint8_t* data) noexcept {
+    for (std::size_t i = 0; i < slots_.size(); ++i) {
+      Slot* const slot = slots_[i].get();
+      // Memory in use is alive, so that its address is its own; and unless in use it holds no frame of
+      // libavcodec.
+      if (slot == nullptr || slot->order == 0 || slot->users == 0) continue;
+      if (reinterpret_cast<const std::uint8_t*>(slot->memory.data) != data) continue;
+      slot->order = 0;
+      return static_cast<std::uint32_t>(i);
+    }
+    return std::nullopt;
+  }
+
+  // A buffer taken to copy a frame to.
+  struct Target {
+    std::uint32_t index = 0;
+    std::byte* data = nullptr;
+    std::uint64_t order = 0;
+    SlotPointer slot;
+  };
+
+  // Takes the oldest queued and unused buffer of at least `size` bytes; give_back() when the copy is done.
+  [[nodiscard]] std::optional<Target> take_free(std::size_t size) noexcept {
+    const SlotPointer* const slot = oldest_free(size);
+    if (slot == nullptr) return std::nullopt;
+    (*slot)->users++;
+    return Target{static_cast<std::uint32_t>(slot - slots_.data()), (*slot)->memory.data,
+                  std::exchange((*slot)->order, 0), *slot};
+  }
+  // With `queue_again` the buffer takes its old place in the queue.
+  void give_back(Target& target, bool queue_again) noexcept {
+    target.slot->users--;
+    if (queue_again) target.slot->order = target.order;
+    target.slot.reset();
+    changed.notify_all();
+  }
+
+  // Takes any queued buffer, to be returned empty; one in use if there is no other.
+  [[nodiscard]] std::optional<std::uint32_t> take_any() noexcept {
+    const SlotPointer* slot = oldest_free(0);
+    for (const auto& other : slots_) {
+      if (slot == nullptr && other != nullptr && other->order != 0) slot = &other;
+    }
+    if (slot == nullptr) return std::nullopt;
+    (*slot)->order = 0;
+    return static_cast<std::uint32_t>(slot - slots_.data());
+  }
+
+ private:
+  struct Lease {
+    std::shared_ptr<CaptureSlots> slots;
+    SlotPointer slot;
+  };
+
+  static void release(void* opaque, std::uint8_t*) noexcept {
+    const std::unique_ptr<Lease> lease(static_cast<Lease*>(opaque));
+    const std::lock_guard lock(lease->slots->mutex_);
+    lease->slot->users--;
+    lease->slots->changed.notify_all();
+  }
+
+  [[nodiscard]] const SlotPointer* oldest_free(std::size_t size) const noexcept {
+    const SlotPointer* oldest = nullptr;
+    for (const auto& slot : slots_) {
+      if (slot == nullptr || slot->order == 0 || slot->users != 0 || slot->memory.size < size) continue;
+      if (oldest == nullptr || slot->order < (*oldest)->order) oldest = &slot;
+    }
+    return oldest;
+  }
+
+  std::mutex mutex_;
+  std::vector<SlotPointer> slots_;
+  std::uint64_t order_ = 0;
+};
+
+}  // namespace vumedia::backends::ffmpeg

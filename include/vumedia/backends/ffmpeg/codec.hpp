@@ -1,0 +1,143 @@
+// libavcodec's objects with owners.
+#pragma once
+
+#include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <span>
+#include <utility>
+
+#include <vumedia/backends/ffmpeg/formats.hpp>
+#include <vumedia/core/log.hpp>
+#include <vumedia/core/result.hpp>
+
+namespace vumedia::backends::ffmpeg {
+
+struct CodecOptions {
+  // Threads that one session's decoder may use, 1 or more.
+  unsigned threads = 1;
+  // With several threads: decode whole frames side by side (more speed, and as many frames of delay) rather
+  // than slices of one frame.
+  bool frame_threads = false;
+  // The largest picture in luma samples, as coded; a stream that has larger ones gets errors.
+  std::uint64_t max_pixels = 4096ull * 2304;
+};
+
+struct FrameDeleter {
+  void operator()(AVFrame* frame) const noexcept { av_frame_free(&frame); }
+};
+struct PacketDeleter {
+  void operator()(AVPacket* packet) const noexcept { av_packet_free(&packet); }
+};
+using Frame = std::unique_ptr<AVFrame, FrameDeleter>;
+using Packet = std::unique_ptr<AVPacket, PacketDeleter>;
+
+// A decoder that is open. One thread at a time.
+class Codec {
+ public:
+  // Called by libavcodec on any of its threads; see AVCodecContext::get_buffer2.
+  using GetBuffer = int (*)(AVCodecContext* context, AVFrame* frame, int flags);
+
+  Codec() = default;
+
+  // `opaque` comes back in AVCodecContext::opaque. ENODEV if there is no such decoder here.
+  [[nodiscard]] static Result<Codec> open(const CodedFormat& format, const CodecOptions& options,
+                                          GetBuffer get_buffer, void* opaque) noexcept {
+    const AVCodec* const decoder = find_decoder(format);
+    if (decoder == nullptr) return fail(ENODEV);
+    Codec codec;
+    codec.context_.reset(avcodec_alloc_context3(decoder));
+    codec.packet_.reset(av_packet_alloc());
+    if (!codec.context_ || !codec.packet_) return fail(ENOMEM);
+    AVCodecContext& context = *codec.context_;
+    context.opaque = opaque;
+    context.get_buffer2 = get_buffer;
+    context.max_pixels = static_cast<std::int64_t>(options.max_pixels);
+    context.thread_count = static_cast<int>(options.threads);
+    context.thread_type = options.frame_threads ? FF_THREAD_FRAME : FF_THREAD_SLICE;
+    // The picture stays where it was decoded; the client learns from G_SELECTION which part of it to show.
+    context.apply_cropping = 0;
+#if LIBAVCODEC_VERSION_MAJOR < 60
+    // Later versions take it for granted.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wdeprecated-declarations"
+    context.thread_safe_callbacks = 1;
+#pragma GCC diagnostic pop
+#endif
+    if (avcodec_open2(&context, decoder, nullptr) < 0) return fail(EINVAL);
+    return codec;
+  }
+
+  [[nodiscard]] explicit operator bool() const noexcept { return context_ != nullptr; }
+  [[nodiscard]] AVCodecContext& context() const noexcept { return *context_; }
+
+  // Copies `bytes` (not empty) and decodes them; `id` comes back as the pts of their frame. Returns what
+  // avcodec_send_packet does. All frames must have been received before.
+  [[nodiscard]] int send(std::span<const std::byte> bytes, std::int64_t id) noexcept {
+    AVBufferRef* const memory = packet_memory(bytes.size());
+    if (memory == nullptr) return AVERROR(ENOMEM);
+    // The one copy of the bitstream: the guest may change its buffer at any time, and parsers read past the
+    // end.
+    std::memcpy(memory->data, bytes.data(), bytes.size());
+    std::memset(memory->data + bytes.size(), 0, AV_INPUT_BUFFER_PADDING_SIZE);
+    packet_->buf = memory;
+    packet_->data = memory->data;
+    packet_->size = static_cast<int>(bytes.size());
+    packet_->pts = id;
+    const int result = avcodec_send_packet(context_.get(), packet_.get());
+    av_packet_unref(packet_.get());
+    return result;
+  }
+
+  // From here on only the frames that are left come out, then AVERROR_EOF, until flush().
+  [[nodiscard]] int drain() noexcept { return avcodec_send_packet(context_.get(), nullptr); }
+
+  [[nodiscard]] int receive(AVFrame& frame) noexcept { return avcodec_receive_frame(context_.get(), &frame); }
+
+  // Forgets all frames; the next packet should begin with a key frame.
+  void flush() noexcept { avcodec_flush_buffers(context_.get()); }
+
+ private:
+  struct ContextDeleter {
+    void operator()(AVCodecContext* context) const noexcept { avcodec_free_context(&context); }
+  };
+  struct PoolDeleter {
+    void operator()(AVBufferPool* pool) const noexcept { av_buffer_pool_uninit(&pool); }
+  };
+
+  // Packets come and go at the rate of frames: their memory is used again rather than faulted in each time.
+  [[nodiscard]] AVBufferRef* packet_memory(std::size_t size) noexcept {
+    if (size > INT32_MAX - AV_INPUT_BUFFER_PADDING_SIZE) return nullptr;
+    const std::size_t needed = size + AV_INPUT_BUFFER_PADDING_SIZE;
+    if (needed > pool_size_) {
+      pool_size_ = needed + needed / 2;
+      packet_pool_.reset(av_buffer_pool_init(pool_size_, nullptr));
+    }
+    return packet_pool_ ? av_buffer_pool_get(packet_pool_.get()) : nullptr;
+  }
+
+  std::unique_ptr<AVBufferPool, PoolDeleter> packet_pool_;
+  std::size_t pool_size_ = 0;
+  Packet packet_;
+  std::unique_ptr<AVCodecContext, ContextDeleter> context_;
+};
+
+// Whether an access unit holds more than parameter sets and the like. libavcodec calls one without a picture
+// an error, but V4L2 clients may send headers by themselves.
+[[nodiscard]] inline bool holds_picture(const CodedFormat& format,
+                                        std::span<const std::byte> bytes) noexcept {
+  if (format.codec != AV_CODEC_ID_H264 && format.codec != AV_CODEC_ID_HEVC) return true;
+  for (std::size_t i = 0; i + 3 < bytes.size(); ++i) {
+    if (bytes[i] != std::byte{0} || bytes[i + 1] != std::byte{0} || bytes[i + 2] != std::byte{1}) continue;
+    const auto header = std::to_integer<unsigned>(bytes[i + 3]);
+    const bool picture = format.codec == AV_CODEC_ID_H264 ? (header & 31) >= 1 && (header & 31) <= 5
+                                                          : ((header >> 1) & 63) < 32;
+    if (picture) return true;
+    i += 3;
+  }
+  return false;
+}
+
+}  // namespace vumedia::backends::ffmpeg

@@ -1,0 +1,330 @@
+// A stateful decoder without its V4L2 face: coded buffers in, frames in the client's buffers and events out
+// (the kernel's "Memory-to-Memory Stateful Video Decoder Interface").
+#pragma once
+
+#include <array>
+#include <cerrno>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include <vumedia/backends/ffmpeg/capture_slots.hpp>
+#include <vumedia/backends/ffmpeg/codec.hpp>
+#include <vumedia/backends/ffmpeg/events.hpp>
+#include <vumedia/backends/ffmpeg/formats.hpp>
+#include <vumedia/backends/ffmpeg/layout.hpp>
+#include <vumedia/backends/ffmpeg/picture.hpp>
+#include <vumedia/backends/ffmpeg/workers.hpp>
+#include <vumedia/core/log.hpp>
+#include <vumedia/core/result.hpp>
+
+namespace vumedia::backends::ffmpeg {
+
+struct EngineOptions {
+  CodecOptions codec;
+  // Decode straight into YU12 buffers where that is possible.
+  bool direct = true;
+};
+
+// One session's decoder. The public functions belong to the thread of the session's loop; none waits for
+// decoding. The worker thread starts with the first start_output() and ends some time after close().
+//
+// The client's steps map to functions: QBUF to queue_output and queue_capture (also before STREAMON),
+// STREAMON to start_output and start_capture, STREAMOFF to stop_*, DECODER_CMD to drain and resume. Once a
+// stop_ function has returned, no event for a buffer of that queue will come, and those not taken yet are
+// gone.
+//
+// Frames are delivered in display order. When their shape changes, PictureChanged comes behind the frames
+// before; then, if CAPTURE is streaming, an empty buffer flagged LAST, and nothing more until CAPTURE is
+// started again or resume() says that the buffers fit. A drain ends with a buffer flagged LAST and
+// EndOfStream; after it decoding goes on with start_capture, start_output or resume, from the next key frame.
+class Engine : public std::enable_shared_from_this<Engine> {
+  struct Private {};
+
+ public:
+  // Called on any thread when take_events() has something again. It is called with a lock held: it only
+  // passes the word on (io::Inbox::post), and does not call the engine.
+  using Notify = std::move_only_function<void()>;
+
+  [[nodiscard]] static std::shared_ptr<Engine> create(const EngineOptions& options, Notify notify,
+                                                      Log log = {}) {
+    return std::make_shared<Engine>(Private{}, options, std::move(notify), log);
+  }
+
+  Engine(Private, const EngineOptions& options, Notify notify, Log log)
+      : options_(options), notify_(std::move(notify)), log_(log), slots_(std::make_shared<CaptureSlots>()) {}
+
+  // Starts to decode what is queued. EINVAL for an unknown format, ENODEV for one that libavcodec lacks,
+  // EBUSY or EAGAIN if there is no thread for the session. The format may differ from that of an earlier
+  // start only after reset_stream().
+  Result<> start_output(std::uint32_t fourcc, Workers& workers) {
+    const CodedFormat* const format = find_coded_format(fourcc);
+    if (format == nullptr) return fail(EINVAL);
+    if (find_decoder(*format) == nullptr) return fail(ENODEV);
+    if (!worker_started_) {
+      auto self = shared_from_this();
+      auto started = workers.run([self] { self->work(); });
+      if (!started) return started;
+      worker_started_ = true;
+    }
+    const std::lock_guard lock(slots_->mutex());
+    format_ = format;
+    output_on_ = true;
+    if (phase_ == Phase::drained) restart_decoding();
+    slots_->changed.notify_all();
+    return {};
+  }
+
+  // Forgets queued coded buffers, a drain under way, and all frames that are not delivered (a seek).
+  void stop_output() {
+    const std::lock_guard lock(slots_->mutex());
+    output_on_ = false;
+    restart_decoding();
+    queue_.clear();
+    draining_ = false;
+    if (last_ == Last::drain) last_ = Last::none;
+    std::erase_if(events_, [](const Event& event) {
+      return std::holds_alternative<CodedBufferDone>(event) || std::holds_alternative<EndOfStream>(event);
+    });
+    slots_->changed.notify_all();
+  }
+
+  // With OUTPUT stopped: the next stream is a new one, and its first picture is announced whatever it is.
+  void reset_stream() {
+    const std::lock_guard lock(slots_->mutex());
+    current_.reset();
+    reopen_ = true;
+    restart_decoding();
+    if (last_ == Last::change) last_ = Last::none;
+    if (phase_ == Phase::changing) phase_ = Phase::running;
+  }
+
+  // ENOBUFS beyond what V4L2 queues can hold.
+  Result<> queue_output(CodedBuffer buffer) {
+    const std::lock_guard lock(slots_->mutex());
+    if (queue_.size() > CaptureSlots::max_slots) return fail(ENOBUFS);
+    queue_.emplace_back(std::move(buffer));
+    slots_->changed.notify_all();
+    return {};
+  }
+
+  void start_capture(const CaptureSetup& setup) {
+    const std::lock_guard lock(slots_->mutex());
+    capture_ = setup;
+    capture_on_ = true;
+    leave_stop();
+    slots_->changed.notify_all();
+  }
+
+  void stop_capture() {
+    const std::lock_guard lock(slots_->mutex());
+    capture_on_ = false;
+    ++capture_epoch_;
+    slots_->unqueue_all();
+    // Nobody waits for LAST any more.
+    if (last_ == Last::change) stop_at(Phase::changing);
+    if (last_ == Last::drain) stop_at(Phase::drained);
+    std::erase_if(events_, [](const Event& event) { return std::holds_alternative<FrameDone>(event); });
+  }
+
+  // ERANGE for an index no V4L2 queue has.
+  Result<> queue_capture(std::uint32_t index, BufferMemory memory) {
+    if (index >= CaptureSlots::max_slots) return fail(ERANGE);
+    const std::lock_guard lock(slots_->mutex());
+    slots_->queue(index, std::move(memory));
+    return {};
+  }
+
+  // With CAPTURE stopped: its buffers are freed.
+  void forget_capture_buffers() {
+    const std::lock_guard lock(slots_->mutex());
+    slots_->forget_all();
+  }
+
+  // DECODER_CMD STOP. EBUSY while an earlier one is not complete.
+  Result<> drain() {
+    const std::lock_guard lock(slots_->mutex());
+    if (draining_) return fail(EBUSY);
+    draining_ = true;
+    end_pushed_ = false;
+    queue_.emplace_back(DrainMark{});
+    slots_->changed.notify_all();
+    return {};
+  }
+
+  // DECODER_CMD START: goes on after LAST. After a change of shape `setup` is the new one, and fits the
+  // buffers. EBUSY while LAST is still to come.
+  Result<> resume(const CaptureSetup& setup) {
+    const std::lock_guard lock(slots_->mutex());
+    if (draining_ || last_ != Last::none) return fail(EBUSY);
+    if (capture_on_) capture_ = setup;
+    leave_stop();
+    slots_->changed.notify_all();
+    return {};
+  }
+
+  // Whether it waits for the client to restart CAPTURE, or to resume().
+  [[nodiscard]] bool stopped() const {
+    const std::lock_guard lock(slots_->mutex());
+    return phase_ != Phase::running;
+  }
+
+  // The last call: the worker ends after the picture at hand.
+  void close() {
+    const std::lock_guard lock(slots_->mutex());
+    closing_ = true;
+    queue_.clear();
+    events_.clear();
+    slots_->unqueue_all();
+    slots_->changed.notify_all();
+  }
+
+  // Frames delivered so far, by how they came into their buffers.
+  struct Counters {
+    std::uint64_t in_place = 0;
+    std::uint64_t copied = 0;
+  };
+  [[nodiscard]] Counters counters() const {
+    const std::lock_guard lock(slots_->mutex());
+    return counters_;
+  }
+
+  // Moves what has happened, in order, to `events` (its contents are replaced).
+  void take_events(std::vector<Event>& events) {
+    events.clear();
+    const std::lock_guard lock(slots_->mutex());
+    events.swap(events_);
+  }
+
+ private:
+  struct DrainMark {};
+  using Lock = std::unique_lock<std::mutex>;
+  // running; or stopped behind LAST, until the client has seen to its buffers (changing) or starts anew
+  // (drained).
+  enum class Phase : std::uint8_t { running, changing, drained };
+  // Why an empty buffer flagged LAST is owed.
+  enum class Last : std::uint8_t { none, change, drain };
+  enum class Step : std::uint8_t { again, wait };
+
+  // -- with the lock held, on any thread
+
+  void push(Event event) {
+    if (closing_) return;
+    events_.push_back(std::move(event));
+    if (events_.size() == 1) notify_();
+  }
+
+  // The worker drops its frames and flushes libavcodec before it does anything else.
+  void restart_decoding() {
+    ++stream_epoch_;
+    if (phase_ == Phase::drained) phase_ = Phase::running;
+  }
+
+  // LAST has been sent, or is no longer waited for.
+  void stop_at(Phase phase) {
+    last_ = Last::none;
+    phase_ = phase;
+    if (phase != Phase::drained) return;
+    draining_ = false;
+    push_end_of_stream();
+  }
+
+  void push_end_of_stream() {
+    if (!std::exchange(end_pushed_, true)) push(EndOfStream{});
+  }
+
+  void leave_stop() {
+    if (phase_ == Phase::drained) restart_decoding();
+    phase_ = Phase::running;
+  }
+
+  // Whether frames like current_ can go to the client's buffers.
+  [[nodiscard]] bool capture_fits() const noexcept {
+    if (!capture_on_ || !current_ || capture_.layout != current_->layout) return false;
+    // A client may have guessed right before it knew.
+    return capture_.serial == serial_ || (capture_.serial == 0 && serial_ == 1);
+  }
+
+  void announce(const Picture& picture, const AVCodecContext& context) {
+    current_ = picture;
+    ++serial_;
+    push(PictureChanged{picture, serial_, min_buffers(context)});
+  }
+
+  // -- the worker's thread
+
+  void work();
+  [[nodiscard]] Step step(Lock& lock);
+  void begin_stream(Lock& lock);
+  void send_next(Lock& lock);
+  [[nodiscard]] bool send_buffer(const CodedFormat& format, const CodedBuffer& buffer);
+  void receive_next(Lock& lock);
+  [[nodiscard]] bool receive(AVFrame& frame, bool& refused);
+  [[nodiscard]] Step deliver(Lock& lock);
+  [[nodiscard]] Step deliver_last();
+  [[nodiscard]] std::optional<std::uint32_t> copy_out(Lock& lock, CaptureSlots::Target target);
+  void report(const char* what, int error);
+
+  // -- libavcodec's threads
+
+  static int get_buffer(AVCodecContext* context, AVFrame* frame, int flags) noexcept;
+  [[nodiscard]] bool try_lend(AVCodecContext& context, AVFrame& frame);
+
+  // Buffers with which all frames can be decoded in place; fewer work too.
+  [[nodiscard]] std::uint32_t min_buffers(const AVCodecContext& context) const noexcept {
+    const std::uint32_t in_flight = options_.codec.frame_threads ? std::max(options_.codec.threads, 1u) : 1u;
+    const auto buffers =
+        references_of(context) + in_flight + static_cast<std::uint32_t>(CaptureSlots::reserve);
+    return std::min<std::uint32_t>(buffers, VIDEO_MAX_FRAME);
+  }
+
+  const EngineOptions options_;
+  Notify notify_;
+  const Log log_;
+  const std::shared_ptr<CaptureSlots> slots_;
+  bool worker_started_ = false;  // the loop's
+
+  // Under slots_->mutex().
+  std::deque<std::variant<CodedBuffer, DrainMark>> queue_;
+  std::vector<Event> events_;
+  const CodedFormat* format_ = nullptr;
+  bool output_on_ = false;
+  bool capture_on_ = false;
+  bool draining_ = false;    // from drain() until it is complete or dropped
+  bool end_pushed_ = false;  // EndOfStream, for this drain
+  bool reopen_ = true;
+  bool closing_ = false;
+  Phase phase_ = Phase::running;
+  Last last_ = Last::none;
+  std::uint64_t stream_epoch_ = 1;
+  std::uint64_t capture_epoch_ = 1;
+  CaptureSetup capture_;
+  std::optional<Picture> current_;
+  std::uint64_t serial_ = 0;
+  Counters counters_;
+  std::uint64_t worker_epoch_ = 0;  // the stream the worker is at
+
+  // The worker's own.
+  const CodedFormat* worker_format_ = nullptr;
+  Codec codec_;
+  Frame frame_;  // the next to deliver, if has_frame_
+  Frame ahead_;  // while draining, the one behind it, if has_ahead_
+  bool has_frame_ = false;
+  bool has_ahead_ = false;
+  bool more_frames_ = false;  // libavcodec may have frames without another packet
+  bool codec_draining_ = false;
+  std::uint64_t failures_ = 0;
+  std::int64_t next_id_ = 1;
+  // The stamps of the latest packets. No decoder holds frames back over as many packets.
+  std::array<Stamp, 512> stamps_{};
+};
+
+}  // namespace vumedia::backends::ffmpeg
+
+#include <vumedia/backends/ffmpeg/engine_worker.hpp>

@@ -1,0 +1,261 @@
+// The worker's half of an Engine. Included by engine.hpp.
+//
+// The worker owns the codec and the frames; everything else is read and written with the lock held, and the
+// lock is never held while libavcodec works, samples are copied or frames are dropped.
+#pragma once
+
+#include <algorithm>
+#include <bit>
+
+#include <vumedia/backends/ffmpeg/engine.hpp>
+
+namespace vumedia::backends::ffmpeg {
+
+inline void Engine::work() {
+  frame_.reset(av_frame_alloc());
+  ahead_.reset(av_frame_alloc());
+  Lock lock(slots_->mutex());
+  while (!closing_) {
+    if (step(lock) == Step::wait && !closing_) slots_->changed.wait(lock);
+  }
+  lock.unlock();
+  frame_.reset();
+  ahead_.reset();
+  codec_ = {};
+}
+
+inline Engine::Step Engine::step(Lock& lock) {
+  if (worker_epoch_ != stream_epoch_) {
+    begin_stream(lock);
+    return Step::again;
+  }
+  if (last_ != Last::none) return deliver_last();
+  if (phase_ != Phase::running) return Step::wait;
+  if (has_frame_) return deliver(lock);
+  if (more_frames_) {
+    receive_next(lock);
+    return Step::again;
+  }
+  if (output_on_ && !queue_.empty()) {
+    send_next(lock);
+    return Step::again;
+  }
+  return Step::wait;
+}
+
+// What was before is dropped: after a seek, a drain, or for a new stream.
+inline void Engine::begin_stream(Lock& lock) {
+  worker_epoch_ = stream_epoch_;
+  const bool reopen = std::exchange(reopen_, false);
+  lock.unlock();
+  if (frame_) av_frame_unref(frame_.get());
+  if (ahead_) av_frame_unref(ahead_.get());
+  has_frame_ = has_ahead_ = more_frames_ = codec_draining_ = false;
+  if (reopen) {
+    codec_ = {};
+  } else if (codec_) {
+    codec_.flush();
+  }
+  lock.lock();
+}
+
+inline void Engine::send_next(Lock& lock) {
+  auto next = std::move(queue_.front());
+  queue_.pop_front();
+  const CodedFormat& format = *format_;
+  lock.unlock();
+  auto* const buffer = std::get_if<CodedBuffer>(&next);
+  if (buffer == nullptr) {
+    codec_draining_ = true;
+    if (codec_) (void)codec_.drain();
+    more_frames_ = true;  // or their end
+    lock.lock();
+    return;
+  }
+  const CodedBufferDone done{buffer->index, !send_buffer(format, *buffer)};
+  buffer->owner.reset();
+  lock.lock();
+  if (worker_epoch_ == stream_epoch_) push(done);
+}
+
+// False if the buffer did not yield what it should.
+inline bool Engine::send_buffer(const CodedFormat& format, const CodedBuffer& buffer) {
+  if (!frame_ || !ahead_) return false;
+  if (!codec_ || worker_format_ != &format) {
+    codec_ = {};
+    auto codec = Codec::open(format, options_.codec, &Engine::get_buffer, this);
+    if (!codec) {
+      report("cannot open the decoder", AVERROR(codec.error().value));
+      return false;
+    }
+    codec_ = std::move(*codec);
+    worker_format_ = &format;
+  }
+  // An empty packet would begin a drain.
+  if (buffer.bytes.empty()) return true;
+  stamps_[static_cast<std::size_t>(next_id_) % stamps_.size()] = buffer.stamp;
+  const int sent = codec_.send(buffer.bytes, next_id_++);
+  const bool failed = sent < 0 && holds_picture(format, buffer.bytes);
+  if (failed) report("damaged data", sent);
+  // With one thread the frame is decoded now, and what is wrong with it can still be said of its buffer.
+  more_frames_ = true;
+  bool refused = false;
+  has_frame_ = receive(*frame_, refused);
+  return !failed && !refused;
+}
+
+inline void Engine::receive_next(Lock& lock) {
+  lock.unlock();
+  bool refused = false;
+  has_frame_ = receive(*frame_, refused);
+  lock.lock();
+  // An end with no frame to carry LAST.
+  const bool ended = codec_draining_ && !has_frame_ && !more_frames_;
+  if (ended && worker_epoch_ == stream_epoch_) last_ = Last::drain;
+}
+
+// The next frame, in display order. False, and more_frames_ false, if another packet is needed first (or
+// there is no end to the errors).
+inline bool Engine::receive(AVFrame& frame, bool& refused) {
+  for (int attempt = 0; attempt < 32 && codec_; ++attempt) {
+    const int result = codec_.receive(frame);
+    if (result == AVERROR(EAGAIN) || result == AVERROR_EOF) break;
+    const bool got = result >= 0;
+    if (got && is_supported(static_cast<AVPixelFormat>(frame.format)) &&
+        picture_of(frame, codec_.context().codec_id)) {
+      return true;
+    }
+    refused = true;
+    report(got ? "a pixel format other than 8-bit 4:2:0" : "damaged data", got ? AVERROR(ENOTSUP) : result);
+    av_frame_unref(&frame);
+  }
+  more_frames_ = false;
+  return false;
+}
+
+inline Engine::Step Engine::deliver(Lock& lock) {
+  const AVFrame& frame = *frame_;
+  // receive() has made sure that there is one.
+  const Picture picture = *picture_of(frame, codec_.context().codec_id);
+  if (!current_ || !current_->same_shape(picture)) {
+    announce(picture, codec_.context());
+  } else if (current_->colours != picture.colours) {
+    current_->colours = picture.colours;
+    push(ColoursChanged{picture.colours});
+  }
+  if (!capture_on_) return Step::wait;
+  if (!capture_fits()) {
+    last_ = Last::change;
+    return Step::again;
+  }
+  if (codec_draining_ && more_frames_ && !has_ahead_) {
+    // LAST belongs on the last frame, and which that is only the next attempt shows.
+    lock.unlock();
+    bool refused = false;
+    has_ahead_ = receive(*ahead_, refused);
+    lock.lock();
+    return Step::again;
+  }
+
+  std::optional<std::uint32_t> index;
+  if (capture_.fourcc == V4L2_PIX_FMT_YUV420) index = slots_->take_rendered(frame.data[0]);
+  if (index) {
+    ++counters_.in_place;
+  } else {
+    auto target = slots_->take_free(picture.layout.payload());
+    if (!target) return Step::wait;
+    index = copy_out(lock, std::move(*target));
+    if (!index) return Step::again;
+    ++counters_.copied;
+  }
+  const bool is_last = codec_draining_ && !has_ahead_;
+  FrameDone done{*index, static_cast<std::uint32_t>(picture.layout.payload()), buffer_flags(frame), {}};
+  if (is_last) done.flags |= V4L2_BUF_FLAG_LAST;
+  if (frame.pts > 0) done.stamp = stamps_[static_cast<std::size_t>(frame.pts) % stamps_.size()];
+  push(done);
+  if (is_last) stop_at(Phase::drained);
+
+  lock.unlock();
+  av_frame_unref(frame_.get());
+  std::swap(frame_, ahead_);
+  has_frame_ = std::exchange(has_ahead_, false);
+  lock.lock();
+  return Step::again;
+}
+
+inline Engine::Step Engine::deliver_last() {
+  if (!capture_on_) {
+    // Nothing was ever decoded, or CAPTURE is being set up.
+    if (last_ == Last::drain) push_end_of_stream();
+    return Step::wait;
+  }
+  const auto index = slots_->take_any();
+  if (!index) return Step::wait;
+  push(FrameDone{*index, 0, V4L2_BUF_FLAG_LAST, {}});
+  stop_at(last_ == Last::drain ? Phase::drained : Phase::changing);
+  return Step::again;
+}
+
+// Copies frame_ to `target`. Nothing if the loop has stopped one of the queues meanwhile.
+inline std::optional<std::uint32_t> Engine::copy_out(Lock& lock, CaptureSlots::Target target) {
+  const std::uint64_t epoch = capture_epoch_;
+  const CaptureSetup setup = capture_;
+  lock.unlock();
+  // A copy because the frame was decoded elsewhere: the guest's buffers were lent out or not there yet, its
+  // format is not libavcodec's, or the decoder brings its own memory.
+  copy_frame(*frame_, setup, reinterpret_cast<std::uint8_t*>(target.data));
+  lock.lock();
+  const bool stopped = epoch != capture_epoch_;
+  const bool dropped = worker_epoch_ != stream_epoch_;
+  const std::uint32_t index = target.index;
+  // A seek leaves CAPTURE as it is: the buffer is still the guest's gift.
+  slots_->give_back(target, !stopped && dropped);
+  if (stopped || dropped) return std::nullopt;
+  return index;
+}
+
+inline void Engine::report(const char* what, int error) {
+  // The first, then ever fewer: a hostile stream must not fill the log.
+  if (!std::has_single_bit(++failures_)) return;
+  char text[AV_ERROR_MAX_STRING_SIZE] = {};
+  av_strerror(error, text, sizeof text);
+  log_.write(LogLevel::warning, "decoder: %s (%s), %llu in all", what, text,
+             static_cast<unsigned long long>(failures_));
+}
+
+inline int Engine::get_buffer(AVCodecContext* context, AVFrame* frame, int flags) noexcept {
+  if (!is_supported(static_cast<AVPixelFormat>(frame->format))) return AVERROR(ENOTSUP);
+  auto& engine = *static_cast<Engine*>(context->opaque);
+  if (engine.try_lend(*context, *frame)) return 0;
+  // libavcodec's own pool: get_buffer2 cannot wait for the guest to queue a buffer.
+  return avcodec_default_get_buffer2(context, frame, flags);
+}
+
+inline bool Engine::try_lend(AVCodecContext& context, AVFrame& frame) {
+  const auto picture = picture_at_allocation(context, frame);
+  if (!picture) return false;
+  const Layout& layout = picture->layout;
+  const bool can_render =
+      (context.codec->capabilities & AV_CODEC_CAP_DR1) != 0 && satisfies(layout, context, frame);
+  AVBufferRef* buffer = nullptr;
+  {
+    const std::lock_guard lock(slots_->mutex());
+    if (worker_epoch_ != stream_epoch_ || closing_) return false;
+    // The client can prepare its buffers while the first frames are decoded.
+    if (!current_) announce(*picture, context);
+    const bool wanted = options_.direct && capture_.fourcc == V4L2_PIX_FMT_YUV420 && phase_ == Phase::running;
+    if (!wanted || !can_render || !capture_fits() || capture_.layout != layout) return false;
+    buffer = slots_->lend(layout.size_image());
+  }
+  if (buffer == nullptr) return false;
+  frame.buf[0] = buffer;
+  frame.data[0] = buffer->data;
+  frame.data[1] = frame.data[0] + layout.luma_size();
+  frame.data[2] = frame.data[1] + layout.chroma_size();
+  frame.linesize[0] = static_cast<int>(layout.stride);
+  frame.linesize[1] = frame.linesize[2] = static_cast<int>(layout.chroma_stride());
+  frame.extended_data = frame.data;
+  return true;
+}
+
+}  // namespace vumedia::backends::ffmpeg

@@ -1,0 +1,71 @@
+// What goes to a decoding engine and what comes back.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <variant>
+
+#include <linux/videodev2.h>
+
+#include <vumedia/backends/ffmpeg/layout.hpp>
+
+namespace vumedia::backends::ffmpeg {
+
+// What a CAPTURE buffer inherits from the OUTPUT buffer its frame came from.
+struct Stamp {
+  std::uint64_t timestamp_ns = 0;
+  v4l2_timecode timecode{};
+  // V4L2_BUF_FLAG_TIMECODE and V4L2_BUF_FLAG_TSTAMP_SRC_MASK only.
+  std::uint32_t flags = 0;
+};
+
+// A queued OUTPUT buffer.
+struct CodedBuffer {
+  std::uint32_t index = 0;
+  std::span<const std::byte> bytes;
+  std::shared_ptr<const void> owner;  // keeps `bytes` alive
+  Stamp stamp;
+};
+
+// How the client has set up its CAPTURE queue.
+struct CaptureSetup {
+  std::uint32_t fourcc = V4L2_PIX_FMT_YUV420;  // or V4L2_PIX_FMT_NV12
+  Layout layout;
+  // PictureChanged::serial of the change the client has seen last; 0 if it set the queue up before any.
+  std::uint64_t serial = 0;
+};
+
+// An OUTPUT buffer is the guest's again.
+struct CodedBufferDone {
+  std::uint32_t index = 0;
+  bool damaged = false;
+};
+
+// A CAPTURE buffer is the guest's again.
+struct FrameDone {
+  std::uint32_t index = 0;
+  std::uint32_t bytes_used = 0;  // 0: an empty buffer that carries V4L2_BUF_FLAG_LAST only
+  std::uint32_t flags = 0;       // V4L2_BUF_FLAG_LAST, ERROR, KEYFRAME, PFRAME, BFRAME
+  Stamp stamp;
+};
+
+// V4L2_EVENT_SOURCE_CHANGE: frames to come have another shape, or the first one is known.
+struct PictureChanged {
+  Picture picture;
+  std::uint64_t serial = 0;
+  std::uint32_t min_buffers = 0;  // V4L2_CID_MIN_BUFFERS_FOR_CAPTURE
+};
+
+// Frames to come have other colours but the same shape.
+struct ColoursChanged {
+  Colours colours;
+};
+
+// V4L2_EVENT_EOS: a drain is complete.
+struct EndOfStream {};
+
+using Event = std::variant<CodedBufferDone, FrameDone, PictureChanged, ColoursChanged, EndOfStream>;
+
+}  // namespace vumedia::backends::ffmpeg

@@ -1,0 +1,148 @@
+// The compressed formats a decoder takes, and what FFmpeg's colour numbers are called in V4L2.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <cstring>
+
+#include <linux/videodev2.h>
+
+#include <vumedia/backends/ffmpeg/layout.hpp>
+
+extern "C" {
+#include <libavcodec/avcodec.h>
+#include <libavutil/pixdesc.h>
+}
+
+namespace vumedia::backends::ffmpeg {
+
+// Newer than the kernel headers of Debian 12: a whole AV1 temporal unit in each buffer.
+inline constexpr std::uint32_t pix_fmt_av1 = v4l2_fourcc('A', 'V', '0', '1');
+
+struct CodedFormat {
+  std::uint32_t fourcc;
+  AVCodecID codec;
+  const char* description;
+  // Frames that libavcodec may keep as references while it decodes the next.
+  std::uint32_t max_references;
+};
+
+// In the order of VIDIOC_ENUM_FMT. Each buffer holds one access unit (H264, HEVC, MPG2), frame or superframe
+// (VP80, VP90), temporal unit (AV01) or picture (MJPG); parameter sets may come alone or in front of an
+// access unit.
+inline constexpr std::array<CodedFormat, 7> coded_formats{{
+    {V4L2_PIX_FMT_H264, AV_CODEC_ID_H264, "H.264", 16},
+    {V4L2_PIX_FMT_HEVC, AV_CODEC_ID_HEVC, "HEVC", 16},
+    {V4L2_PIX_FMT_VP8, AV_CODEC_ID_VP8, "VP8", 4},
+    {V4L2_PIX_FMT_VP9, AV_CODEC_ID_VP9, "VP9", 8},
+    {pix_fmt_av1, AV_CODEC_ID_AV1, "AV1", 8},
+    {V4L2_PIX_FMT_MPEG2, AV_CODEC_ID_MPEG2VIDEO, "MPEG-2 ES", 3},
+    {V4L2_PIX_FMT_MJPEG, AV_CODEC_ID_MJPEG, "Motion-JPEG", 1},
+}};
+
+// nullptr for what is no compressed format of ours.
+[[nodiscard]] inline const CodedFormat* find_coded_format(std::uint32_t fourcc) noexcept {
+  for (const auto& format : coded_formats) {
+    if (format.fourcc == fourcc) return &format;
+  }
+  return nullptr;
+}
+
+// Whether this build of libavcodec has a software decoder for the format.
+[[nodiscard]] inline const AVCodec* find_decoder(const CodedFormat& format) noexcept {
+  constexpr int unwanted = AV_CODEC_CAP_HARDWARE | AV_CODEC_CAP_HYBRID | AV_CODEC_CAP_EXPERIMENTAL;
+  const auto decodes_here = [](const AVCodec& codec) {
+    // FFmpeg's own AV1 decoder does nothing without a GPU, though its flags do not say so.
+    return (codec.capabilities & unwanted) == 0 && std::strcmp(codec.name, "av1") != 0;
+  };
+  const AVCodec* const preferred = avcodec_find_decoder(format.codec);
+  if (preferred != nullptr && decodes_here(*preferred)) return preferred;
+  // A build may list a decoder that needs a GPU in front of the one that does not.
+  void* position = nullptr;
+  while (const AVCodec* const codec = av_codec_iterate(&position)) {
+    if (codec->id == format.codec && av_codec_is_decoder(codec) != 0 && decodes_here(*codec)) return codec;
+  }
+  return nullptr;
+}
+
+// 8-bit 4:2:0 in three planes: what becomes NV12 and YU12 without a change of any sample. Other samplings and
+// depths would have to be converted, and are refused.
+[[nodiscard]] constexpr bool is_supported(AVPixelFormat format) noexcept {
+  return format == AV_PIX_FMT_YUV420P || format == AV_PIX_FMT_YUVJ420P;
+}
+
+[[nodiscard]] inline std::uint32_t to_v4l2(AVColorSpace matrix) noexcept {
+  switch (matrix) {
+    case AVCOL_SPC_BT709:
+      return V4L2_YCBCR_ENC_709;
+    case AVCOL_SPC_BT470BG:
+    case AVCOL_SPC_SMPTE170M:
+      return V4L2_YCBCR_ENC_601;
+    case AVCOL_SPC_SMPTE240M:
+      return V4L2_YCBCR_ENC_SMPTE240M;
+    case AVCOL_SPC_BT2020_NCL:
+      return V4L2_YCBCR_ENC_BT2020;
+    case AVCOL_SPC_BT2020_CL:
+      return V4L2_YCBCR_ENC_BT2020_CONST_LUM;
+    default:
+      return V4L2_YCBCR_ENC_DEFAULT;
+  }
+}
+
+[[nodiscard]] inline std::uint32_t to_v4l2(AVColorTransferCharacteristic transfer) noexcept {
+  switch (transfer) {
+    case AVCOL_TRC_BT709:
+    case AVCOL_TRC_SMPTE170M:
+    case AVCOL_TRC_BT2020_10:
+    case AVCOL_TRC_BT2020_12:
+      return V4L2_XFER_FUNC_709;
+    case AVCOL_TRC_IEC61966_2_1:
+      return V4L2_XFER_FUNC_SRGB;
+    case AVCOL_TRC_SMPTE240M:
+      return V4L2_XFER_FUNC_SMPTE240M;
+    case AVCOL_TRC_LINEAR:
+      return V4L2_XFER_FUNC_NONE;
+    case AVCOL_TRC_SMPTE2084:
+      return V4L2_XFER_FUNC_SMPTE2084;
+    default:
+      return V4L2_XFER_FUNC_DEFAULT;
+  }
+}
+
+[[nodiscard]] inline std::uint32_t to_v4l2(AVColorPrimaries primaries, bool jpeg) noexcept {
+  switch (primaries) {
+    case AVCOL_PRI_BT709:
+      return V4L2_COLORSPACE_REC709;
+    case AVCOL_PRI_BT470M:
+      return V4L2_COLORSPACE_470_SYSTEM_M;
+    case AVCOL_PRI_BT470BG:
+      return V4L2_COLORSPACE_470_SYSTEM_BG;
+    case AVCOL_PRI_SMPTE170M:
+      return V4L2_COLORSPACE_SMPTE170M;
+    case AVCOL_PRI_SMPTE240M:
+      return V4L2_COLORSPACE_SMPTE240M;
+    case AVCOL_PRI_BT2020:
+      return V4L2_COLORSPACE_BT2020;
+    case AVCOL_PRI_SMPTE431:
+    case AVCOL_PRI_SMPTE432:
+      return V4L2_COLORSPACE_DCI_P3;
+    // Unspecified. Motion-JPEG has a colour space of its own; video defaults to Rec. 709 in V4L2's
+    // documentation.
+    default:
+      return jpeg ? V4L2_COLORSPACE_JPEG : V4L2_COLORSPACE_REC709;
+  }
+}
+
+// What the stream says about its colours. Unspecified properties are left to V4L2's defaults for the colour
+// space, but for the range: FFmpeg knows it in all cases, and a wrong guess would show.
+[[nodiscard]] inline Colours colours_of(const AVFrame& frame, AVCodecID codec) noexcept {
+  const bool full = frame.color_range == AVCOL_RANGE_JPEG || frame.format == AV_PIX_FMT_YUVJ420P;
+  Colours colours;
+  colours.colorspace = to_v4l2(frame.color_primaries, codec == AV_CODEC_ID_MJPEG);
+  colours.ycbcr_enc = to_v4l2(frame.colorspace);
+  colours.quantization = full ? V4L2_QUANTIZATION_FULL_RANGE : V4L2_QUANTIZATION_LIM_RANGE;
+  colours.xfer_func = to_v4l2(frame.color_trc);
+  return colours;
+}
+
+}  // namespace vumedia::backends::ffmpeg

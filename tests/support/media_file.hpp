@@ -1,0 +1,230 @@
+// Compressed video for tests: read with libavformat, decoded by libavcodec alone for comparison, made by the
+// ffmpeg program.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <memory>
+#include <span>
+#include <sstream>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <gtest/gtest.h>
+#include <linux/videodev2.h>
+
+extern "C" {
+#include <libavcodec/avcodec.h>
+#include <libavformat/avformat.h>
+#include <libavutil/md5.h>
+}
+
+namespace vumedia::test {
+
+// An MD5 in the making.
+class Md5 {
+ public:
+  Md5() : state_(av_md5_alloc()) { av_md5_init(state_.get()); }
+  void update(const void* data, std::size_t size) {
+    av_md5_update(state_.get(), static_cast<const std::uint8_t*>(data), size);
+  }
+  std::string hex() {
+    std::uint8_t digest[16];
+    av_md5_final(state_.get(), digest);
+    std::string text;
+    for (const auto byte : digest) {
+      constexpr char digits[] = "0123456789abcdef";
+      text += digits[byte >> 4];
+      text += digits[byte & 15];
+    }
+    return text;
+  }
+
+ private:
+  struct Deleter {
+    void operator()(AVMD5* state) const { av_free(state); }
+  };
+  std::unique_ptr<AVMD5, Deleter> state_;
+};
+
+// The visible samples of one frame, planar 4:2:0: Y, U, V without padding.
+inline std::string md5_of(std::span<const std::uint8_t> samples) {
+  Md5 md5;
+  md5.update(samples.data(), samples.size());
+  return md5.hex();
+}
+
+// A video stream as access units.
+struct Clip {
+  AVCodecID codec = AV_CODEC_ID_NONE;
+  struct Unit {
+    std::vector<std::uint8_t> bytes;
+    bool key = false;
+  };
+  std::vector<Unit> units;
+};
+
+// Reads the first video stream of `path`. Empty if there is none.
+inline Clip read_clip(const std::filesystem::path& path) {
+  Clip clip;
+  AVFormatContext* input = nullptr;
+  if (avformat_open_input(&input, path.c_str(), nullptr, nullptr) < 0) return clip;
+  AVPacket* const packet = av_packet_alloc();
+  int stream = -1;
+  while (av_read_frame(input, packet) >= 0) {
+    if (stream < 0 && input->streams[packet->stream_index]->codecpar->codec_type == AVMEDIA_TYPE_VIDEO) {
+      stream = packet->stream_index;
+      clip.codec = input->streams[stream]->codecpar->codec_id;
+    }
+    if (packet->stream_index == stream) {
+      clip.units.push_back(
+          {{packet->data, packet->data + packet->size}, (packet->flags & AV_PKT_FLAG_KEY) != 0});
+    }
+    av_packet_unref(packet);
+  }
+  av_packet_free(const_cast<AVPacket**>(&packet));
+  avformat_close_input(&input);
+  return clip;
+}
+
+// What libavcodec makes of a clip with nothing of ours between: the MD5 of each frame's visible samples, in
+// order.
+inline std::vector<std::string> decode_plainly(const Clip& clip) {
+  std::vector<std::string> frames;
+  AVCodecContext* context = avcodec_alloc_context3(avcodec_find_decoder(clip.codec));
+  AVPacket* packet = av_packet_alloc();
+  AVFrame* frame = av_frame_alloc();
+  context->flags |= AV_CODEC_FLAG_UNALIGNED;  // exact cropping
+  if (avcodec_open2(context, nullptr, nullptr) == 0) {
+    const auto receive = [&] {
+      while (avcodec_receive_frame(context, frame) >= 0) {
+        Md5 md5;
+        for (int plane = 0; plane < 3; ++plane) {
+          const int shift = plane == 0 ? 0 : 1;
+          for (int y = 0; y < (frame->height + shift) >> shift; ++y) {
+            md5.update(frame->data[plane] + std::ptrdiff_t{y} * frame->linesize[plane],
+                       static_cast<std::size_t>((frame->width + shift) >> shift));
+          }
+        }
+        frames.push_back(md5.hex());
+        av_frame_unref(frame);
+      }
+    };
+    for (const auto& unit : clip.units) {
+      if (av_new_packet(packet, static_cast<int>(unit.bytes.size())) < 0) break;
+      std::copy(unit.bytes.begin(), unit.bytes.end(), packet->data);
+      (void)avcodec_send_packet(context, packet);
+      av_packet_unref(packet);
+      receive();
+    }
+    (void)avcodec_send_packet(context, nullptr);
+    receive();
+  }
+  av_frame_free(&frame);
+  av_packet_free(&packet);
+  avcodec_free_context(&context);
+  return frames;
+}
+
+// One line of the test vectors' manifest.
+struct Vector {
+  std::string file;
+  std::string codec;
+  std::uint32_t width = 0;
+  std::uint32_t height = 0;
+  std::size_t frames = 0;
+  std::string md5;
+};
+
+// VUMEDIA_TEST_VECTORS, else ../shared/vectors beside the checkout. Empty if neither exists.
+inline std::filesystem::path vectors_folder() {
+  std::error_code error;
+  if (const char* const named = std::getenv("VUMEDIA_TEST_VECTORS")) {
+    return std::filesystem::exists(std::filesystem::path(named) / "manifest.tsv", error) ? named : "";
+  }
+  const std::filesystem::path beside =
+      std::filesystem::path(VUMEDIA_SOURCE_DIR) / ".." / "shared" / "vectors";
+  return std::filesystem::exists(beside / "manifest.tsv", error) ? beside : std::filesystem::path();
+}
+
+inline std::vector<Vector> read_manifest() {
+  std::vector<Vector> vectors;
+  const auto folder = vectors_folder();
+  if (folder.empty()) return vectors;
+  std::ifstream manifest(folder / "manifest.tsv");
+  std::string line;
+  std::getline(manifest, line);  // the heading
+  while (std::getline(manifest, line)) {
+    std::istringstream fields(line);
+    Vector vector;
+    char times = 0;
+    if (fields >> vector.file >> vector.codec >> vector.width >> times >> vector.height >> vector.frames >>
+        vector.md5) {
+      vectors.push_back(std::move(vector));
+    }
+  }
+  return vectors;
+}
+
+// A folder that goes with its owner.
+class TemporaryFolder {
+ public:
+  TemporaryFolder() {
+    std::string name = (std::filesystem::temp_directory_path() / "vumedia-test-XXXXXX").string();
+    if (::mkdtemp(name.data()) != nullptr) path_ = name;
+  }
+  TemporaryFolder(const TemporaryFolder&) = delete;
+  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
+  ~TemporaryFolder() {
+    std::error_code error;
+    if (!path_.empty()) std::filesystem::remove_all(path_, error);
+  }
+  [[nodiscard]] const std::filesystem::path& path() const { return path_; }
+
+ private:
+  std::filesystem::path path_;
+};
+
+// Makes a clip with `ffmpeg <options> FILE`; the file's name decides the container. An empty clip if the
+// program or the encoder is missing: callers skip.
+inline Clip make_clip(const std::string& options, const std::string& name) {
+  const TemporaryFolder folder;
+  const auto file = folder.path() / name;
+  const std::string command =
+      "ffmpeg -nostdin -v error -y " + options + " '" + file.string() + "' >/dev/null 2>&1";
+  if (std::system(command.c_str()) != 0) return {};
+  return read_clip(file);
+}
+
+// The moving test picture of libavfilter, `frames` of it.
+inline std::string moving_picture(std::uint32_t width, std::uint32_t height, unsigned frames) {
+  return "-f lavfi -i testsrc2=size=" + std::to_string(width) + "x" + std::to_string(height) +
+         ":rate=25 -frames:v " + std::to_string(frames) + " -pix_fmt yuv420p";
+}
+
+inline std::uint32_t fourcc_of(AVCodecID codec) {
+  switch (codec) {
+    case AV_CODEC_ID_H264:
+      return V4L2_PIX_FMT_H264;
+    case AV_CODEC_ID_HEVC:
+      return V4L2_PIX_FMT_HEVC;
+    case AV_CODEC_ID_VP8:
+      return V4L2_PIX_FMT_VP8;
+    case AV_CODEC_ID_VP9:
+      return V4L2_PIX_FMT_VP9;
+    case AV_CODEC_ID_AV1:
+      return v4l2_fourcc('A', 'V', '0', '1');
+    case AV_CODEC_ID_MPEG2VIDEO:
+      return V4L2_PIX_FMT_MPEG2;
+    case AV_CODEC_ID_MJPEG:
+      return V4L2_PIX_FMT_MJPEG;
+    default:
+      return 0;
+  }
+}
+
+}  // namespace vumedia::test
