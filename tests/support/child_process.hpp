@@ -1,0 +1,129 @@
+// Running a program and looking at what it says and how it ends.
+#pragma once
+
+#include <array>
+#include <cerrno>
+#include <chrono>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <vumedia/core/fd.hpp>
+
+namespace vumedia::test {
+
+using namespace std::chrono_literals;
+
+// A child with its output in two pipes. Killed if it still runs at the end.
+class ChildProcess {
+ public:
+  // `inherited` is given to the child as descriptor 3, if there is one.
+  explicit ChildProcess(std::vector<std::string> command, int inherited = -1) {
+    std::array<int, 2> out{-1, -1}, err{-1, -1};
+    if (::pipe2(out.data(), O_CLOEXEC) != 0 || ::pipe2(err.data(), O_CLOEXEC) != 0) return;
+    out_.reset(out[0]);
+    err_.reset(err[0]);
+    const OwnedFd out_write(out[1]), err_write(err[1]);
+
+    posix_spawn_file_actions_t actions;
+    ::posix_spawn_file_actions_init(&actions);
+    ::posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
+    ::posix_spawn_file_actions_adddup2(&actions, out_write.get(), 1);
+    ::posix_spawn_file_actions_adddup2(&actions, err_write.get(), 2);
+    if (inherited >= 0) ::posix_spawn_file_actions_adddup2(&actions, inherited, 3);
+    std::vector<char*> arguments;
+    for (auto& word : command) arguments.push_back(word.data());
+    arguments.push_back(nullptr);
+    if (::posix_spawn(&pid_, arguments[0], &actions, nullptr, arguments.data(), environ) != 0) pid_ = -1;
+    ::posix_spawn_file_actions_destroy(&actions);
+    if (pid_ > 0) pid_fd_.reset(static_cast<int>(::syscall(SYS_pidfd_open, pid_, 0)));
+  }
+  ChildProcess(const ChildProcess&) = delete;
+  ChildProcess& operator=(const ChildProcess&) = delete;
+  ~ChildProcess() {
+    if (pid_ > 0) {
+      ::kill(pid_, SIGKILL);
+      ::waitpid(pid_, nullptr, 0);
+    }
+  }
+
+  [[nodiscard]] bool started() const noexcept { return pid_ > 0; }
+  [[nodiscard]] pid_t pid() const noexcept { return pid_; }
+  void signal(int number) const {
+    if (pid_ > 0) ::kill(pid_, number);
+  }
+
+  // The exit status (128 + the number of a signal that ended it), or nothing if it still runs when time is
+  // up.
+  std::optional<int> wait(std::chrono::milliseconds limit = 20s) {
+    const auto deadline = std::chrono::steady_clock::now() + limit;
+    // The pipes are emptied meanwhile, since a child blocked on a full one would not end.
+    while (pid_ > 0) {
+      std::array<pollfd, 3> fds{
+          {{pid_fd_.get(), POLLIN, 0}, {out_.get(), POLLIN, 0}, {err_.get(), POLLIN, 0}}};
+      const auto left =
+          std::chrono::duration_cast<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
+      if (left < 0ms || ::poll(fds.data(), fds.size(), static_cast<int>(left.count()) + 1) == 0)
+        return std::nullopt;
+      if (fds[1].revents != 0) read_some(out_, out_text_);
+      if (fds[2].revents != 0) read_some(err_, err_text_);
+      if (fds[0].revents != 0) {
+        int status = 0;
+        ::waitpid(std::exchange(pid_, -1), &status, 0);
+        status_ = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+      }
+    }
+    while (read_some(out_, out_text_)) {
+    }
+    while (read_some(err_, err_text_)) {
+    }
+    return status_;
+  }
+
+  // Waits until standard error holds `text`; false if the child ended or time is up first.
+  bool wait_for_error_text(const std::string& text, std::chrono::milliseconds limit = 20s) {
+    const auto deadline = std::chrono::steady_clock::now() + limit;
+    while (err_text_.find(text) == std::string::npos) {
+      pollfd fd{err_.get(), POLLIN, 0};
+      const auto left =
+          std::chrono::duration_cast<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
+      if (left < 0ms || ::poll(&fd, 1, static_cast<int>(left.count()) + 1) == 0) return false;
+      if (!read_some(err_, err_text_)) return false;
+    }
+    return true;
+  }
+
+  // What it has written so far, as far as it was read by the calls above.
+  [[nodiscard]] const std::string& output() const noexcept { return out_text_; }
+  [[nodiscard]] const std::string& error_output() const noexcept { return err_text_; }
+
+ private:
+  // False at the end of the pipe (which is then closed).
+  static bool read_some(OwnedFd& fd, std::string& text) {
+    if (!fd) return false;
+    std::array<char, 4096> chunk;
+    const ssize_t size = ::read(fd.get(), chunk.data(), chunk.size());
+    if (size <= 0) {
+      fd.reset();
+      return false;
+    }
+    text.append(chunk.data(), static_cast<std::size_t>(size));
+    return true;
+  }
+
+  pid_t pid_ = -1;
+  std::optional<int> status_;
+  OwnedFd pid_fd_, out_, err_;
+  std::string out_text_, err_text_;
+};
+
+}  // namespace vumedia::test
