@@ -112,6 +112,7 @@ class EventQueue {
 
     // While held, events are kept back: the guest does not know the session yet.
     void hold(bool held) noexcept { held_ = held; }
+    [[nodiscard]] bool held() const noexcept { return held_; }
 
    private:
     friend class EventQueue;

@@ -1,0 +1,244 @@
+// A virtio-media device (VIRTIO 1.4, 5.22) on any host: Device<Backend, Host> is a virtio::Device.
+//
+// A command runs in one pass from the chain to the backend and back. Nothing is allocated for it, unless its
+// backend defers the answer; what a guest gets wrong becomes the status of that command and touches no other:
+//   EINVAL  the chain is shorter than its command, payload or response; no such session, offset or driver
+//   address ENOTTY  no such command, or no such ioctl ENFILE  OPEN beyond DeviceOptions::max_sessions EIO the
+//   session has ended with an error event ENODEV  MMAP, and the backend has nothing to map; ENXIO: the host
+//   has no shared memory ETIMEDOUT  no answer in DeviceOptions::command_timeout
+// A chain without room for a response header is returned with length 0, carried out only if it is a CLOSE.
+//
+// An eventq buffer too short for the event that comes next is returned with length 0, and the event waits for
+// another.
+#pragma once
+
+#include <algorithm>
+#include <bit>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <span>
+#include <utility>
+
+#include <linux/videodev2.h>
+
+#include <vumedia/core/checked.hpp>
+#include <vumedia/core/log.hpp>
+#include <vumedia/core/result.hpp>
+#include <vumedia/io/reactor.hpp>
+#include <vumedia/media/backend.hpp>
+#include <vumedia/media/completion.hpp>
+#include <vumedia/media/context.hpp>
+#include <vumedia/media/dispatch.hpp>
+#include <vumedia/media/event_queue.hpp>
+#include <vumedia/media/mappings.hpp>
+#include <vumedia/media/pending.hpp>
+#include <vumedia/media/sessions.hpp>
+#include <vumedia/media/wire.hpp>
+#include <vumedia/memory/arena.hpp>
+#include <vumedia/v4l2/ioctl_table.hpp>
+#include <vumedia/v4l2/payload.hpp>
+#include <vumedia/virtio/concepts.hpp>
+#include <vumedia/virtio/queue.hpp>
+
+namespace vumedia::media {
+
+// Limits on what a guest can make the device hold.
+struct DeviceOptions {
+  // Bytes of shared memory region 0; rounded up to a power of two, at least a page.
+  std::uint64_t shm_size = std::uint64_t{256} << 20;
+  // Open files at a time, up to 65536.
+  std::uint32_t max_sessions = 64;
+  // Bytes of all buffers, and of one memory file that they are carved from (memory/arena.hpp).
+  std::uint64_t max_buffer_bytes = std::uint64_t{256} << 20;
+  std::uint64_t arena_bytes = std::uint64_t{64} << 20;
+  // Events of one session that wait for the guest to lend buffers: room for the 64 buffers of two queues, and
+  // for V4L2 events. A session that exceeds it ends with an error event.
+  std::uint32_t max_waiting_events = 192;
+  // When a deferred command is answered ETIMEDOUT. Linux gives up after 5 s.
+  std::chrono::milliseconds command_timeout{4000};
+};
+
+// Lives on its host's loop and thread, both of which outlive it; never moves. Destroying it closes all
+// sessions.
+template <class BackendType, virtio::Host Host>
+class Device {
+  using Handle = Context<BackendType, Host>;
+  static_assert(
+      HasSession<BackendType>,
+      "media::Device<BackendType, Host>: BackendType is no media::Backend: it has no type `Session`");
+  static_assert(HasConfig<BackendType>,
+                "media::Device<BackendType, Host>: BackendType is no media::Backend: it has no "
+                "`media::Config config() const`");
+  static_assert(OpensPlainly<BackendType> || OpensWithContext<BackendType, Handle>,
+                "media::Device<BackendType, Host>: BackendType is no media::Backend: it has no "
+                "`Result<std::unique_ptr<Session>> open()` or `open(context)`");
+
+ public:
+  using Session = typename BackendType::Session;
+
+  // -- virtio::Device
+
+  static constexpr std::uint32_t device_id = wire::device_id;
+  static constexpr std::uint16_t queue_count = wire::queue_count;
+
+  // The further arguments go to the backend's constructor.
+  template <class... Arguments>
+  explicit Device(Host& host, const DeviceOptions& options, Arguments&&... arguments);
+  ~Device();
+  Device(const Device&) = delete;
+  Device& operator=(const Device&) = delete;
+
+  [[nodiscard]] std::uint64_t features() const noexcept { return 0; }
+  [[nodiscard]] std::span<const std::byte> config() const noexcept {
+    return std::as_bytes(std::span<const wire::virtio_media_config, 1>(&config_, 1));
+  }
+  [[nodiscard]] std::span<const std::uint64_t> shm_regions() const noexcept { return {&shm_size_, 1}; }
+
+  void process(std::uint16_t queue) noexcept;
+  void stop(std::uint16_t queue) noexcept;
+  [[nodiscard]] std::uint32_t in_flight(std::uint16_t queue) const noexcept {
+    return queue == wire::commandq ? pending_.count() : 0;
+  }
+  void reset() noexcept;
+
+  // -- For backends, through the handles of context.hpp
+
+  static const detail::Services services;
+
+  void send_dqbuf(std::uint32_t session, const v4l2::Buffer& buffer) noexcept {
+    if (Record* const record = sessions_.find(session)) send(*record, Event::dqbuf(session, buffer));
+  }
+  void send_event(std::uint32_t session, const v4l2_event& event) noexcept {
+    if (Record* const record = sessions_.find(session)) send(*record, Event::v4l2(session, event));
+  }
+  void send_error(std::uint32_t session, int error) noexcept;
+  void purge_dqbuf(std::uint32_t session, std::uint32_t buffer_type) noexcept {
+    if (Record* const record = sessions_.find(session)) purge_dqbuf(*record, buffer_type);
+  }
+  [[nodiscard]] memory::Arenas& arenas() noexcept { return arenas_; }
+  [[nodiscard]] Host& host() noexcept { return host_; }
+  [[nodiscard]] const std::shared_ptr<detail::Anchor>& anchor() const noexcept { return anchor_; }
+
+  // -- For whoever embeds the device
+
+  [[nodiscard]] BackendType& backend() noexcept { return backend_; }
+  [[nodiscard]] std::uint32_t session_count() const noexcept { return sessions_.count(); }
+  [[nodiscard]] std::size_t waiting_events() const noexcept { return events_.size(); }
+
+ private:
+  using Record = typename Sessions<Session>::Record;
+  using Pending = PendingCommand<Device>;
+
+  // What a command leaves behind: the length of its answer, or that its chain is not to be pushed now.
+  using Written = std::uint32_t;
+  static constexpr Written not_now = ~Written{0};  // no answer is as long
+
+  using IoctlFunction = Written (*)(Device& device, Record& record, const virtio::Chain& chain,
+                                    virtio::Reader reader);
+  template <class Tag>
+  struct IoctlEntry;
+  struct IoctlTable;
+
+  struct Timer final : io::Operation {
+    Timer(Device& owner, Handler handler) noexcept : Operation(handler), device(owner) {}
+    Device& device;
+  };
+
+  friend class Mappings<Host, Device>;
+
+  void process_commands() noexcept;
+  [[nodiscard]] Written execute(const virtio::Chain& chain);
+  [[nodiscard]] Written open(const virtio::Chain& chain);
+  void close(virtio::Reader reader) noexcept;
+  void close(Record& record) noexcept;
+  [[nodiscard]] Written ioctl(const virtio::Chain& chain, virtio::Reader reader);
+  [[nodiscard]] Written mmap(const virtio::Chain& chain, virtio::Reader reader);
+  [[nodiscard]] Written munmap(const virtio::Chain& chain, virtio::Reader reader);
+  [[nodiscard]] Result<Mappable> find_buffer(Record& record, std::uint32_t offset);
+
+  template <class Tag>
+  [[nodiscard]] static Written answer_ioctl(Device& device, std::uint32_t session, virtio::Writer writer,
+                                            const typename Tag::Payload& payload, Result<> result) noexcept;
+  template <class Tag>
+  void purge_after(std::uint32_t session, const typename Tag::Payload& payload) noexcept;
+
+  [[nodiscard]] Pending& defer(const virtio::Chain& chain, std::uint32_t session);
+  void finish(detail::Deferred& command) noexcept;
+  void answer(Pending& command, Written written) noexcept;
+  void refuse(Pending& command, int status) noexcept {
+    answer(command, write_status(command.writer(), status));
+  }
+  void on_mappings_changed() noexcept;
+  void expire() noexcept;
+  void arm_deadline() noexcept;
+
+  void send(Record& record, const Event& event) noexcept;
+  [[nodiscard]] bool send_or_keep(Record& record, const Event& event) noexcept;
+  void fail_session(Record& record, int error) noexcept;
+  void purge_dqbuf(Record& record, std::uint32_t buffer_type) noexcept {
+    events_.purge(record.events, [=](const Event& event) { return event.is_dqbuf_of(buffer_type); });
+  }
+  enum class Delivery : std::uint8_t { done, no_buffer, broken };
+  [[nodiscard]] Delivery deliver(const Event& event, std::uint32_t& budget) noexcept;
+  void deliver_waiting() noexcept;
+  void flush_events() noexcept;
+
+  void trace(const char* what, std::uint32_t session, Result<> result) const noexcept;
+  void push(std::uint16_t head, Written written) noexcept;
+  void queue_broken(std::uint16_t queue, virtio::ChainError error) noexcept;
+  void resume_later(std::uint16_t queue) noexcept;
+
+  // A response that is a status and nothing else; 0 if there is no room for one.
+  [[nodiscard]] static Written write_status(virtio::Writer writer, int status) noexcept {
+    const wire::virtio_media_resp_header header{static_cast<std::uint32_t>(status > 0 ? status : EIO), 0};
+    static_cast<void>(writer.write(header));
+    return static_cast<Written>(writer.written());
+  }
+  [[nodiscard]] static Written write_status(const virtio::Chain& chain, int status) noexcept {
+    return write_status(chain.writer(), status);
+  }
+  template <class Response>
+  [[nodiscard]] static Written write_response(virtio::Writer writer, const Response& response) noexcept {
+    static_cast<void>(writer.write(response));
+    return static_cast<Written>(writer.written());
+  }
+  [[nodiscard]] static wire::virtio_media_config make_config(const Config& config) noexcept;
+
+  Host& host_;
+  BackendType backend_;
+  memory::Arenas arenas_;
+  std::shared_ptr<detail::Anchor> anchor_;
+  std::uint64_t shm_size_;
+  wire::virtio_media_config config_;
+  std::uint32_t max_waiting_events_;
+  std::chrono::milliseconds command_timeout_;
+
+  EventQueue events_;
+  Sessions<Session> sessions_;
+  PendingCommands<Device> pending_;
+  Mappings<Host, Device> mappings_;
+  v4l2::PayloadStorage payload_;  // of the command that is being carried out
+  Timer deadline_{*this, [](io::Operation& operation, std::int32_t) noexcept {
+                    static_cast<Timer&>(operation).device.expire();
+                  }};
+  // Continues with a queue that had more to do than one turn of the loop should.
+  Timer resume_{*this, [](io::Operation& operation, std::int32_t) noexcept {
+                  Device& device = static_cast<Timer&>(operation).device;
+                  if (std::exchange(device.resume_events_, false)) device.process(wire::eventq);
+                  if (std::exchange(device.resume_commands_, false)) device.process(wire::commandq);
+                }};
+  bool resume_commands_ = false;
+  bool resume_events_ = false;
+  bool in_commands_ = false;  // process_commands() is running, and will flush
+  bool events_unflushed_ = false;
+  bool mapping_ = false;  // on_mappings_changed() is running
+  bool map_again_ = false;
+};
+
+}  // namespace vumedia::media
+
+#include <vumedia/media/device_commands.hpp>
+#include <vumedia/media/device_events.hpp>

@@ -1,0 +1,463 @@
+// The command queue of media::Device (VIRTIO 1.4, 5.22.6): OPEN, CLOSE, IOCTL, MMAP, MUNMAP, and answers that
+// come later. Part of device.hpp.
+#pragma once
+
+#include <vumedia/media/device.hpp>
+
+namespace vumedia::media {
+
+template <class B, virtio::Host H>
+template <class... Arguments>
+Device<B, H>::Device(H& host, const DeviceOptions& options, Arguments&&... arguments)
+    : host_(host),
+      backend_(std::forward<Arguments>(arguments)...),
+      arenas_(memory::Arenas::Limits{options.arena_bytes, options.max_buffer_bytes}),
+      anchor_(std::make_shared<detail::Anchor>()),
+      shm_size_(std::bit_ceil(std::clamp(options.shm_size, page_size, std::uint64_t{1} << 62))),
+      config_(make_config(std::as_const(backend_).config())),
+      // A session that has not one place left could not even be told of its end.
+      max_waiting_events_(std::max(options.max_waiting_events, 1u)),
+      command_timeout_(options.command_timeout),
+      sessions_(options.max_sessions),
+      mappings_(host, *this, shm_size_, options.arena_bytes) {
+  anchor_->device = this;
+}
+
+template <class B, virtio::Host H>
+Device<B, H>::~Device() {
+  // Before the sessions: what their workers post from now on finds no device.
+  anchor_->device = nullptr;
+  reset();
+}
+
+template <class B, virtio::Host H>
+wire::virtio_media_config Device<B, H>::make_config(const Config& config) noexcept {
+  wire::virtio_media_config out{config.device_caps, static_cast<std::uint32_t>(config.device_type), {}};
+  std::copy_n(config.card.begin(), std::min(config.card.size(), out.card.size()), out.card.begin());
+  return out;
+}
+
+template <class B, virtio::Host H>
+void Device<B, H>::process(std::uint16_t queue) noexcept {
+  if (queue == wire::commandq) {
+    process_commands();
+  } else if (queue == wire::eventq) {
+    deliver_waiting();
+  }
+}
+
+template <class B, virtio::Host H>
+void Device<B, H>::process_commands() noexcept {
+  if (in_commands_ || !host_.queue_running(wire::commandq)) return;
+  in_commands_ = true;
+  virtio::Queue& queue = host_.queue(wire::commandq);
+  // The table may be replaced while a command waits for the frontend, so it is asked for anew each time.
+  queue.disable_notifications(*host_.memory());
+  // A driver that adds commands as fast as they are served gets a queue's worth before others have their
+  // turn.
+  for (std::uint32_t budget = queue.size();; --budget) {
+    if (budget == 0) {
+      resume_later(wire::commandq);
+      break;
+    }
+    const virtio::PopResult popped = queue.pop(*host_.memory());
+    if (popped) [[likely]] {
+      const std::uint16_t head = popped->head();
+      const Written written = execute(*popped);
+      if (written != not_now) push(head, written);
+    } else if (popped.failed()) {
+      queue_broken(wire::commandq, popped.error);
+      break;
+    } else if (!queue.enable_notifications(*host_.memory())) {
+      break;
+    }
+  }
+  in_commands_ = false;
+  // Events of a command reach the driver before its answer.
+  flush_events();
+  host_.flush(wire::commandq);
+}
+
+template <class B, virtio::Host H>
+auto Device<B, H>::execute(const virtio::Chain& chain) -> Written {
+  virtio::Reader reader = chain.reader();
+  wire::virtio_media_cmd_header header;
+  if (!reader.read_to(header)) [[unlikely]]
+    return write_status(chain, EINVAL);
+  if (header.cmd == wire::cmd_ioctl) [[likely]]
+    return ioctl(chain, reader);
+  switch (header.cmd) {
+    case wire::cmd_open:
+      return open(chain);
+    case wire::cmd_close:
+      close(reader);
+      return 0;
+    case wire::cmd_mmap:
+      return mmap(chain, reader);
+    case wire::cmd_munmap:
+      return munmap(chain, reader);
+    default:
+      host_.log().write(LogLevel::debug, "unknown command %u", header.cmd);
+      return write_status(chain, ENOTTY);
+  }
+}
+
+// -- Sessions
+
+template <class B, virtio::Host H>
+auto Device<B, H>::open(const virtio::Chain& chain) -> Written {
+  if (chain.writable_size() < sizeof(wire::virtio_media_resp_open)) return write_status(chain, EINVAL);
+  const auto reserved = sessions_.reserve();
+  if (!reserved) return write_status(chain, reserved.error().value);
+  Record& record = **reserved;
+  const auto refuse_open = [&](int error) {
+    events_.purge(record.events);
+    sessions_.release(record);
+    return write_status(chain, error);
+  };
+  if (const auto room = record.events.reserve(max_waiting_events_); !room)
+    return refuse_open(room.error().value);
+
+  // What the backend sends while it opens waits until the guest knows the id.
+  record.events.hold(true);
+  Result<std::unique_ptr<Session>> session = [&] {
+    if constexpr (OpensWithContext<B, Handle>) {
+      Handle context(*this, record.id);
+      return backend_.open(context);
+    } else {
+      return backend_.open();
+    }
+  }();
+  if (!session || *session == nullptr) {
+    const int error = session ? EIO : session.error().value;
+    trace("OPEN", record.id, fail(error));
+    return refuse_open(error);
+  }
+  record.session = std::move(*session);
+  trace("OPEN", record.id, {});
+
+  push(chain.head(), write_response(chain.writer(), wire::virtio_media_resp_open{{0, 0}, record.id, 0}));
+  if (events_unflushed_) {
+    events_unflushed_ = false;
+    host_.flush(wire::eventq);
+  }
+  host_.flush(wire::commandq);
+  record.events.hold(false);
+  deliver_waiting();
+  return not_now;
+}
+
+template <class B, virtio::Host H>
+void Device<B, H>::close(virtio::Reader reader) noexcept {
+  std::uint32_t id = 0;
+  if (!reader.read_to(id)) return;
+  Record* const record = sessions_.find(id);
+  trace("CLOSE", id, record != nullptr ? Result<>{} : fail(EINVAL));
+  if (record != nullptr) close(*record);
+}
+
+template <class B, virtio::Host H>
+void Device<B, H>::close(Record& record) noexcept {
+  Handle context(*this, record.id);
+  if constexpr (requires { backend_.close(*record.session, context); }) {
+    backend_.close(*record.session, context);
+  } else if constexpr (requires { backend_.close(*record.session); }) {
+    backend_.close(*record.session);
+  }
+  events_.purge(record.events);
+  sessions_.release(record);
+}
+
+// -- Ioctls
+
+// One ioctl of the table, as B supports it.
+template <class B, virtio::Host H>
+template <class Tag>
+struct Device<B, H>::IoctlEntry {
+  using Payload = typename Tag::Payload;
+  static constexpr IoctlShape shape = ioctl_shape<B, Handle, Tag>();
+
+  // Before the backend acts, not after: what it does must not go unanswered for want of room.
+  static Result<Payload*> read(const virtio::Chain& chain, virtio::Reader& reader,
+                               v4l2::PayloadStorage& storage) {
+    auto payload = v4l2::read_payload<Tag>(reader, storage);
+    if (payload && chain.writable_size() < sizeof(wire::virtio_media_resp_ioctl) +
+                                               v4l2::payload_size<Tag>(**payload)) [[unlikely]]
+      return fail(EINVAL);
+    return payload;
+  }
+
+  static Written carry_out(Device& device, Record& record, const virtio::Chain& chain,
+                           virtio::Reader reader) {
+    const auto payload = read(chain, reader, device.payload_);
+    if (!payload) [[unlikely]]
+      return write_status(chain, payload.error().value);
+    const auto result = [&]() -> Result<> {
+      [[maybe_unused]] Handle context(device, record.id);
+      if constexpr (shape == IoctlShape::plain) {
+        return device.backend_.ioctl(*record.session, Tag{}, **payload);
+      } else if constexpr (shape == IoctlShape::with_context) {
+        return device.backend_.ioctl(*record.session, context, Tag{}, **payload);
+      } else {
+        return fail(ENOTTY);  // but with the payload, as its failures have to have it
+      }
+    }();
+    return answer_ioctl<Tag>(device, record.id, chain.writer(), **payload, result);
+  }
+
+  static Written hand_over(Device& device, Record& record, const virtio::Chain& chain,
+                           virtio::Reader reader) {
+    auto command = std::make_shared<detail::Deferred>();
+    const auto payload = read(chain, reader, command->storage);
+    if (!payload) [[unlikely]]
+      return write_status(chain, payload.error().value);
+    command->inbox = device.host_.inbox();
+    command->anchor = device.anchor_;
+    command->finish = [](void* self, detail::Deferred& finished) noexcept {
+      static_cast<Device*>(self)->finish(finished);
+    };
+    Pending& pending = device.defer(chain, record.id);
+    command->slot = device.pending_.slot(pending);
+    pending.deferred = command;
+    pending.payload = *payload;
+    pending.answer = [](Device& self, Pending& answered, Result<> result) noexcept {
+      return answer_ioctl<Tag>(self, answered.session_id, answered.writer(),
+                               *static_cast<Payload*>(answered.payload), result);
+    };
+    Handle context(device, record.id);
+    device.backend_.ioctl(*record.session, context, Tag{}, **payload, Completion(std::move(command)));
+    return not_now;
+  }
+
+  static constexpr IoctlFunction choose() {
+    if constexpr (shape == IoctlShape::deferred) {
+      return &hand_over;
+    } else if constexpr (shape != IoctlShape::missing || v4l2::answers_failure<Tag>) {
+      return &carry_out;
+    } else {
+      return nullptr;
+    }
+  }
+  static constexpr IoctlFunction run = choose();
+};
+
+template <class B, virtio::Host H>
+struct Device<B, H>::IoctlTable {
+  static Written unsupported(Device&, Record&, const virtio::Chain& chain, virtio::Reader) {
+    return write_status(chain, ENOTTY);
+  }
+  static constexpr auto functions = make_dispatch_table<IoctlFunction, IoctlEntry>(&unsupported);
+};
+
+template <class B, virtio::Host H>
+auto Device<B, H>::ioctl(const virtio::Chain& chain, virtio::Reader reader) -> Written {
+  struct {
+    std::uint32_t session_id;
+    std::uint32_t code;
+  } command;
+  if (!reader.read_to(command)) [[unlikely]]
+    return write_status(chain, EINVAL);
+  Record* const record = sessions_.find(command.session_id);
+  if (record == nullptr) [[unlikely]]
+    return write_status(chain, EINVAL);
+  if (record->error != 0) [[unlikely]]
+    return write_status(chain, EIO);
+  if (command.code >= IoctlTable::functions.size()) [[unlikely]]
+    return write_status(chain, ENOTTY);
+  return IoctlTable::functions[command.code](*this, *record, chain, reader);
+}
+
+template <class B, virtio::Host H>
+template <class Tag>
+auto Device<B, H>::answer_ioctl(Device& device, std::uint32_t session, virtio::Writer writer,
+                                const typename Tag::Payload& payload, Result<> result) noexcept -> Written {
+  device.trace(Tag::name, session, result);
+  if (!result && !v4l2::answers_failure<Tag>) return write_status(writer, result.error().value);
+  std::uint32_t status = 0;
+  if (result) {
+    device.purge_after<Tag>(session, payload);
+  } else {
+    status = static_cast<std::uint32_t>(result.error().value > 0 ? result.error().value : EIO);
+  }
+  // Both have room: IoctlEntry::read() has seen to that.
+  static_cast<void>(writer.write(wire::virtio_media_resp_ioctl{{status, 0}}));
+  static_cast<void>(v4l2::write_payload<Tag>(writer, payload));
+  return static_cast<Written>(writer.written());
+}
+
+// The driver has forgotten the buffers of a queue that it stopped, and would miscount if it got them now.
+template <class B, virtio::Host H>
+template <class Tag>
+void Device<B, H>::purge_after(std::uint32_t session, const typename Tag::Payload& payload) noexcept {
+  if constexpr (std::same_as<Tag, v4l2::tag::STREAMOFF>) {
+    purge_dqbuf(session, payload);
+  } else if constexpr (std::same_as<Tag, v4l2::tag::REQBUFS>) {
+    purge_dqbuf(session, payload.type);
+  }
+}
+
+// -- Mappings
+
+template <class B, virtio::Host H>
+auto Device<B, H>::mmap(const virtio::Chain& chain, virtio::Reader reader) -> Written {
+  struct {
+    std::uint32_t session_id;
+    std::uint32_t flags;
+    std::uint32_t offset;
+  } command;
+  if (!reader.read_to(command)) return write_status(chain, EINVAL);
+  if (chain.writable_size() < sizeof(wire::virtio_media_resp_mmap)) return write_status(chain, EINVAL);
+  Record* const record = sessions_.find(command.session_id);
+  if (record == nullptr) return write_status(chain, EINVAL);
+  if (record->error != 0) return write_status(chain, EIO);
+  auto buffer = find_buffer(*record, command.offset);
+  trace("MMAP", record->id, buffer ? Result<>{} : fail(buffer.error().value));
+  if (!buffer) return write_status(chain, buffer.error().value);
+
+  Pending& pending = defer(chain, record->id);
+  pending.mappable = std::move(*buffer);
+  pending.map_writable = (command.flags & wire::mmap_flag_rw) != 0;
+  on_mappings_changed();
+  return not_now;
+}
+
+template <class B, virtio::Host H>
+Result<Mappable> Device<B, H>::find_buffer(Record& record, std::uint32_t offset) {
+  Handle context(*this, record.id);
+  if constexpr (MapsWithContext<B, Handle>) {
+    return backend_.mmap(*record.session, offset, context);
+  } else if constexpr (MapsPlainly<B>) {
+    return backend_.mmap(*record.session, offset);
+  } else {
+    return fail(ENODEV);
+  }
+}
+
+template <class B, virtio::Host H>
+auto Device<B, H>::munmap(const virtio::Chain& chain, virtio::Reader reader) -> Written {
+  std::uint64_t address = 0;
+  if (!reader.read_to(address)) return write_status(chain, EINVAL);
+  if (chain.writable_size() < sizeof(wire::virtio_media_resp_munmap)) return 0;
+  const auto done = mappings_.unmap(address);
+  trace("MUNMAP", 0, done);
+  if (!done) return write_status(chain, done.error().value);
+  return write_response(chain.writer(), wire::virtio_media_resp_munmap{});
+}
+
+// Tries all maps that wait; each either is answered or goes on waiting.
+template <class B, virtio::Host H>
+void Device<B, H>::on_mappings_changed() noexcept {
+  if (std::exchange(mapping_, true)) {
+    map_again_ = true;
+    return;
+  }
+  do {
+    map_again_ = false;
+    for (Pending* pending = pending_.first(); pending != nullptr;) {
+      Pending& command = *pending;
+      pending = pending_.next(command);
+      if (!command.mappable) continue;
+      const auto address = mappings_.map(*command.mappable, command.map_writable);
+      if (!address) {
+        refuse(command, address.error().value);
+      } else if (*address) {
+        answer(command, write_response(command.writer(), wire::virtio_media_resp_mmap{
+                                                             {0, 0}, **address, command.mappable->length}));
+      }
+    }
+  } while (map_again_);
+  mapping_ = false;
+}
+
+// -- Answers that come later
+
+template <class B, virtio::Host H>
+auto Device<B, H>::defer(const virtio::Chain& chain, std::uint32_t session) -> Pending& {
+  Pending& pending = pending_.add(chain, host_.memory(), io::Clock::now() + command_timeout_);
+  pending.session_id = session;
+  arm_deadline();
+  return pending;
+}
+
+template <class B, virtio::Host H>
+void Device<B, H>::finish(detail::Deferred& command) noexcept {
+  Pending* const pending = pending_.find(command);
+  if (pending != nullptr) answer(*pending, pending->answer(*this, *pending, command.result));
+}
+
+template <class B, virtio::Host H>
+void Device<B, H>::answer(Pending& command, Written written) noexcept {
+  const std::uint16_t head = command.head;
+  pending_.remove(command);
+  push(head, written);
+  if (!in_commands_) host_.flush(wire::commandq);
+}
+
+template <class B, virtio::Host H>
+void Device<B, H>::expire() noexcept {
+  const io::TimePoint now = io::Clock::now();
+  while (Pending* const first = pending_.first()) {
+    if (first->deadline > now) break;
+    host_.log().write(LogLevel::warning, "session %u: a command was not answered in time", first->session_id);
+    refuse(*first, ETIMEDOUT);
+  }
+  arm_deadline();
+}
+
+// The timer is left alone when the command it was set for is answered: it then finds nothing, or the next
+// one.
+template <class B, virtio::Host H>
+void Device<B, H>::arm_deadline() noexcept {
+  if (pending_.first() != nullptr && !deadline_.pending()) host_.timer(deadline_, pending_.first()->deadline);
+}
+
+// -- Life of the queues
+
+template <class B, virtio::Host H>
+void Device<B, H>::stop(std::uint16_t queue) noexcept {
+  if (queue != wire::commandq) return;
+  mappings_.stop();
+  for (Pending* pending = pending_.first(); pending != nullptr;) {
+    Pending& command = *pending;
+    pending = pending_.next(command);
+    if (command.mappable) refuse(command, EIO);
+  }
+}
+
+template <class B, virtio::Host H>
+void Device<B, H>::reset() noexcept {
+  host_.cancel(deadline_);
+  host_.cancel(resume_);
+  resume_commands_ = resume_events_ = events_unflushed_ = false;
+  while (Pending* const first = pending_.first()) pending_.remove(*first);
+  mappings_.reset();
+  sessions_.for_each([this](Record& record) { close(record); });
+}
+
+template <class B, virtio::Host H>
+void Device<B, H>::push(std::uint16_t head, Written written) noexcept {
+  if (!host_.queue(wire::commandq).push(*host_.memory(), head, written)) [[unlikely]]
+    host_.log().write(LogLevel::warning, "the answer to chain %u found no queue", unsigned{head});
+}
+
+template <class B, virtio::Host H>
+void Device<B, H>::queue_broken(std::uint16_t queue, virtio::ChainError error) noexcept {
+  host_.queue_failed(queue, Error{format_text("%s: %s", queue == wire::commandq ? "commandq" : "eventq",
+                                              virtio::to_string(error)),
+                                  EPROTO});
+}
+
+template <class B, virtio::Host H>
+void Device<B, H>::resume_later(std::uint16_t queue) noexcept {
+  (queue == wire::commandq ? resume_commands_ : resume_events_) = true;
+  if (!resume_.pending()) host_.timer(resume_, io::TimePoint{});
+}
+
+template <class B, virtio::Host H>
+void Device<B, H>::trace(const char* what, std::uint32_t session, Result<> result) const noexcept {
+  if (host_.log().enabled(LogLevel::trace)) [[unlikely]]
+    host_.log().write(LogLevel::trace, "session %u: %s: %s", session, what,
+                      result ? "done" : strerrorname_np(result.error().value));
+}
+
+}  // namespace vumedia::media

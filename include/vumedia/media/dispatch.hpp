@@ -1,0 +1,103 @@
+// From an ioctl's number to a backend's overload, decided at compile time (contract in backend.hpp).
+//
+// For each ioctl of the table the backend's overload is looked for in three shapes; what is found becomes an
+// entry of a dense array of functions, indexed by the number. The rest of the array answers ENOTTY.
+#pragma once
+
+#include <array>
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+
+#include <boost/hana/unpack.hpp>
+
+#include <vumedia/core/result.hpp>
+#include <vumedia/media/backend.hpp>
+#include <vumedia/media/completion.hpp>
+#include <vumedia/v4l2/ioctl_table.hpp>
+#include <vumedia/v4l2/payload.hpp>
+
+namespace vumedia::media {
+
+enum class IoctlShape : std::uint8_t { missing, plain, with_context, deferred };
+
+namespace detail {
+
+// Stands for a payload of any type: finds the overload that is there for an ioctl, but takes another struct.
+struct AnyPayload {
+  template <class T>
+  operator T&() const noexcept;  // NOLINT(google-explicit-constructor)
+};
+
+// `backend.ioctl(session, [context,] Tag, payload [, completion])` compiles, whatever it returns.
+template <class B, class Tag, class Payload>
+concept TakesPlain = requires(B& backend, typename B::Session& session, Tag tag, Payload& payload) {
+  backend.ioctl(session, tag, payload);
+};
+template <class B, class C, class Tag, class Payload>
+concept TakesContext = requires(B& backend, typename B::Session& session, C context, Tag tag,
+                                Payload& payload) { backend.ioctl(session, context, tag, payload); };
+template <class B, class C, class Tag, class Payload>
+concept TakesCompletion =
+    requires(B& backend, typename B::Session& session, C context, Tag tag, Payload& payload,
+             Completion completion) { backend.ioctl(session, context, tag, payload, std::move(completion)); };
+
+}  // namespace detail
+
+// The shape of B's overload for Tag. A near miss is an error, not a missing ioctl.
+template <class B, class C, class Tag>
+[[nodiscard]] consteval IoctlShape ioctl_shape() {
+  using Payload = typename Tag::Payload;
+  constexpr bool plain = detail::TakesPlain<B, Tag, Payload>;
+  constexpr bool with_context = detail::TakesContext<B, C, Tag, Payload>;
+  constexpr bool deferred = detail::TakesCompletion<B, C, Tag, Payload>;
+  static_assert(plain + with_context + deferred <= 1,
+                "media::Backend: this ioctl (Tag) has overloads of more than one shape; "
+                "keep one of (session, tag, payload), (session, context, tag, payload) and "
+                "(session, context, tag, payload, completion)");
+  if constexpr (plain) {
+    static_assert(
+        requires(B& backend, typename B::Session& session, Payload& payload) {
+          { backend.ioctl(session, Tag{}, payload) } -> std::same_as<Result<>>;
+        }, "media::Backend: the overload for this ioctl (Tag) must return vumedia::Result<>");
+    return IoctlShape::plain;
+  } else if constexpr (with_context) {
+    static_assert(
+        requires(B& backend, typename B::Session& session, C context, Payload& payload) {
+          { backend.ioctl(session, context, Tag{}, payload) } -> std::same_as<Result<>>;
+        }, "media::Backend: the overload for this ioctl (Tag) must return vumedia::Result<>");
+    return IoctlShape::with_context;
+  } else if constexpr (deferred) {
+    static_assert(
+        requires(B& backend, typename B::Session& session, C context, Payload& payload,
+                 Completion completion) {
+          { backend.ioctl(session, context, Tag{}, payload, std::move(completion)) } -> std::same_as<void>;
+        },
+        "media::Backend: an overload that takes a Completion answers through it and must return void");
+    return IoctlShape::deferred;
+  } else {
+    static_assert(
+        !detail::TakesPlain<B, Tag, const detail::AnyPayload> &&
+            !detail::TakesContext<B, C, Tag, const detail::AnyPayload> &&
+            !detail::TakesCompletion<B, C, Tag, const detail::AnyPayload>,
+        "media::Backend: the overload for this ioctl (Tag) must take `Tag::Payload&` as its payload");
+    return IoctlShape::missing;
+  }
+}
+
+// The functions by ioctl number. `Entries<Tag>::run` is the function of a tag, or null for what is not
+// supported.
+template <class Function, template <class> class Entries>
+[[nodiscard]] consteval std::array<Function, v4l2::ioctl_limit> make_dispatch_table(Function unsupported) {
+  std::array<Function, v4l2::ioctl_limit> table{};
+  table.fill(unsupported);
+  boost::hana::unpack(v4l2::ioctl_tags, [&table](auto... types) {
+    const auto add = [&table](std::uint32_t number, Function run) {
+      if (run != nullptr) table[number] = run;
+    };
+    (add(decltype(types)::type::number, Entries<typename decltype(types)::type>::run), ...);
+  });
+  return table;
+}
+
+}  // namespace vumedia::media

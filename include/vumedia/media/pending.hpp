@@ -1,0 +1,118 @@
+// Commands whose answer is owed: deferred ioctls, and maps that wait for the frontend.
+//
+// Each keeps where its answer goes, and the memory table that this belongs to. There are never more than
+// chains in flight, so the queue size bounds them.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include <vumedia/core/result.hpp>
+#include <vumedia/io/reactor.hpp>
+#include <vumedia/media/backend.hpp>
+#include <vumedia/media/completion.hpp>
+#include <vumedia/memory/guest_memory.hpp>
+#include <vumedia/virtio/chain.hpp>
+
+namespace vumedia::media {
+
+template <class Device>
+struct PendingCommand {
+  // Writes the answer to a deferred ioctl and returns its length.
+  using Answer = std::uint32_t (*)(Device& device, PendingCommand& command, Result<> result) noexcept;
+
+  [[nodiscard]] virtio::Writer writer() const noexcept { return {segments, writable_size}; }
+
+  std::uint16_t head = 0;
+  std::uint32_t session_id = 0;
+  io::TimePoint deadline;
+
+  // The chain's writable part, which its queue forgets at the next pop.
+  std::vector<virtio::Segment> segments;
+  std::size_t writable_size = 0;
+  std::shared_ptr<const memory::GuestMemory> memory;
+
+  // A deferred ioctl...
+  std::shared_ptr<detail::Deferred> deferred;
+  Answer answer = nullptr;
+  void* payload = nullptr;
+  // ...or a map.
+  std::optional<Mappable> mappable;
+  bool map_writable = false;
+
+ private:
+  template <class>
+  friend class PendingCommands;
+  std::uint32_t slot = 0;
+  PendingCommand* previous = nullptr;
+  PendingCommand* next = nullptr;
+  bool in_use = false;
+};
+
+// Slots, reused, and a list in order of arrival, which is that of the deadlines.
+template <class Device>
+class PendingCommands {
+ public:
+  using Command = PendingCommand<Device>;
+
+  [[nodiscard]] Command& add(const virtio::Chain& chain, std::shared_ptr<const memory::GuestMemory> memory,
+                             io::TimePoint deadline) {
+    if (free_.empty()) {
+      slots_.push_back(std::make_unique<Command>());
+      slots_.back()->slot = static_cast<std::uint32_t>(slots_.size() - 1);
+      free_.reserve(slots_.size());
+      free_.push_back(slots_.back().get());
+    }
+    Command& command = *free_.back();
+    free_.pop_back();
+    command.in_use = true;
+    command.head = chain.head();
+    command.deadline = deadline;
+    command.segments.assign(chain.writable().begin(), chain.writable().end());
+    command.writable_size = chain.writable_size();
+    command.memory = std::move(memory);
+    command.previous = last_;
+    command.next = nullptr;
+    (last_ != nullptr ? last_->next : first_) = &command;
+    last_ = &command;
+    ++count_;
+    return command;
+  }
+
+  void remove(Command& command) noexcept {
+    (command.previous != nullptr ? command.previous->next : first_) = command.next;
+    (command.next != nullptr ? command.next->previous : last_) = command.previous;
+    command.in_use = false;
+    command.segments.clear();
+    command.memory.reset();
+    command.deferred.reset();
+    command.mappable.reset();
+    free_.push_back(&command);  // within what add() reserved
+    --count_;
+  }
+
+  // The command that waits for this answer; null if it was answered, or dropped, before.
+  [[nodiscard]] Command* find(const detail::Deferred& deferred) noexcept {
+    if (deferred.slot >= slots_.size()) return nullptr;
+    Command& command = *slots_[deferred.slot];
+    return command.in_use && command.deferred.get() == &deferred ? &command : nullptr;
+  }
+  [[nodiscard]] static std::uint32_t slot(const Command& command) noexcept { return command.slot; }
+
+  // The one with the earliest deadline, or null; and the one after `command`.
+  [[nodiscard]] Command* first() const noexcept { return first_; }
+  [[nodiscard]] static Command* next(const Command& command) noexcept { return command.next; }
+  [[nodiscard]] std::uint32_t count() const noexcept { return count_; }
+
+ private:
+  std::vector<std::unique_ptr<Command>> slots_;
+  std::vector<Command*> free_;
+  Command* first_ = nullptr;
+  Command* last_ = nullptr;
+  std::uint32_t count_ = 0;
+};
+
+}  // namespace vumedia::media
