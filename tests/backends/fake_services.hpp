@@ -1,0 +1,79 @@
+// The services of a media device, for a backend alone: events are kept, timers fire when a test says so.
+#pragma once
+
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include <vumedia/io/operation.hpp>
+#include <vumedia/media/context.hpp>
+#include <vumedia/memory/arena.hpp>
+#include <vumedia/memory/guest_memory.hpp>
+
+namespace vumedia::backends::test {
+
+class FakeServices {
+ public:
+  struct Sent {
+    std::uint32_t session = 0;
+    v4l2::Buffer buffer{};
+  };
+
+  [[nodiscard]] media::AnyContext context(std::uint32_t session) { return {this, services, session}; }
+
+  // Completes the one timer that is set. False if none is.
+  bool fire() {
+    if (timer_ == nullptr) return false;
+    io::Operation& operation = *std::exchange(timer_, nullptr);
+    io::OperationAccess::state(operation) = io::OperationAccess::State::idle;
+    io::OperationAccess::invoke(operation, 0);
+    return true;
+  }
+  [[nodiscard]] bool has_timer() const { return timer_ != nullptr; }
+  [[nodiscard]] io::TimePoint deadline() const { return deadline_; }
+
+  std::vector<Sent> dqbufs;
+  std::vector<std::pair<std::uint32_t, v4l2_event>> events;
+  memory::Arenas arenas;
+  std::shared_ptr<const memory::GuestMemory> memory = memory::GuestMemory::empty();
+
+ private:
+  io::Operation* timer_ = nullptr;
+  io::TimePoint deadline_{};
+
+  static FakeServices& self(void* device) { return *static_cast<FakeServices*>(device); }
+
+  static const media::detail::Services services;
+};
+
+inline constexpr media::detail::Services FakeServices::services{
+    .find_session = [](void*, std::uint32_t) noexcept -> void* { return nullptr; },
+    .send_dqbuf = [](void* device, std::uint32_t id,
+                     const v4l2::Buffer& buffer) noexcept { self(device).dqbufs.push_back({id, buffer}); },
+    .send_event = [](void* device, std::uint32_t id,
+                     const v4l2_event& event) noexcept { self(device).events.emplace_back(id, event); },
+    .send_error = [](void*, std::uint32_t, int) noexcept {},
+    .purge_dqbuf = [](void*, std::uint32_t, std::uint32_t) noexcept {},
+    .arenas = [](void* device) noexcept -> memory::Arenas& { return self(device).arenas; },
+    .memory = [](void* device) noexcept -> const std::shared_ptr<const memory::GuestMemory>& {
+      return self(device).memory;
+    },
+    .log = [](void*) noexcept -> const Log& {
+      static const Log none;
+      return none;
+    },
+    .timer =
+        [](void* device, io::Operation& operation, io::TimePoint deadline) noexcept {
+          self(device).timer_ = &operation;
+          self(device).deadline_ = deadline;
+          io::OperationAccess::state(operation) = io::OperationAccess::State::submitted;
+        },
+    .poll = [](void*, io::Operation&, int, unsigned) noexcept {},
+    .cancel =
+        [](void* device, io::Operation& operation) noexcept {
+          if (self(device).timer_ == &operation) self(device).timer_ = nullptr;
+          io::OperationAccess::state(operation) = io::OperationAccess::State::idle;
+        },
+};
+
+}  // namespace vumedia::backends::test
