@@ -50,7 +50,7 @@ class GuestRangeLists {
   [[nodiscard]] Result<> read_list(virtio::Reader& reader, std::uint64_t length) {
     while (length > 0) {
       WireRange wire;
-      if (!reader.read_bytes(std::as_writable_bytes(std::span(&wire, 1)))) return fail(EINVAL);
+      if (!reader.read_to(wire)) return fail(EINVAL);
       if (wire.length == 0 || wire.length > length) return fail(EINVAL);
       if (!checked_add(wire.start, std::uint64_t{wire.length})) return fail(EINVAL);
       if (ranges_.size() == max_guest_ranges) return fail(E2BIG);

@@ -124,13 +124,13 @@ namespace detail {
 
 template <class T>
 [[nodiscard]] Result<> read_into(virtio::Reader& reader, T& value) noexcept {
-  if (!reader.read_bytes(std::as_writable_bytes(std::span(&value, 1)))) return fail(EINVAL);
+  if (!reader.read_to(value)) return fail(EINVAL);
   return {};
 }
 
 template <class T>
-[[nodiscard]] Result<> write_from(virtio::Writer& writer, const T* values, std::size_t count) noexcept {
-  if (!writer.write_bytes(std::as_bytes(std::span(values, count)))) return fail(ENOSPC);
+[[nodiscard]] Result<> write_from(virtio::Writer& writer, const T& value) noexcept {
+  if (!writer.write(value)) return fail(ENOSPC);
   return {};
 }
 
@@ -172,11 +172,11 @@ template <class T>
   const BufferPayload::Sent& sent = payload.sent;
   // The answer has the shape of the question: a driver lends room for as many planes as it sent.
   if (is_multiplanar(head.type) || sent.restores_memory) head.m = sent.buffer.head.m;
-  if (auto done = write_from(writer, &head, 1); !done) return done;
+  if (auto done = write_from(writer, head); !done) return done;
   for (std::uint32_t p = 0; p < sent.planes; ++p) {
     v4l2_plane plane = payload.buffer.planes[p];
     if (sent.restores_memory) plane.m = sent.buffer.planes[p].m;
-    if (auto done = write_from(writer, &plane, 1); !done) return done;
+    if (auto done = write_from(writer, plane); !done) return done;
   }
   return {};
 }
@@ -211,13 +211,13 @@ template <class T>
   head.count = payload.sent.count;
   head.controls = payload.sent.array;
   head.request_fd = payload.sent.request_fd;
-  if (auto done = write_from(writer, &head, 1); !done) return done;
+  if (auto done = write_from(writer, head); !done) return done;
   for (std::uint32_t i = 0; i < payload.sent.count; ++i) {
     v4l2_ext_control control = i < payload.controls.size() ? payload.controls[i] : payload.sent.controls[i];
     const v4l2_ext_control& sent = payload.sent.controls[i];
     // A control with a size was sent with a pointer, and gets it back whatever a backend put there.
     if (sent.size > 0) control.ptr = sent.ptr;
-    if (auto done = write_from(writer, &control, 1); !done) return done;
+    if (auto done = write_from(writer, control); !done) return done;
   }
   return {};
 }
@@ -272,7 +272,7 @@ template <class Tag>
   } else if constexpr (std::same_as<typename Tag::Payload, ExtControls>) {
     return detail::write_controls(writer, payload);
   } else {
-    return detail::write_from(writer, &payload, 1);
+    return detail::write_from(writer, payload);
   }
 }
 
