@@ -1,0 +1,709 @@
+// The buffer queue against videobuf2's rules: tables of errnos, each flag and field, and random operations
+// against a model.
+#include <map>
+#include <random>
+#include <vector>
+
+#include <gtest/gtest.h>
+#include <linux/videodev2.h>
+
+#include <vumedia/v4l2/buffer_queue.hpp>
+
+namespace vumedia::v4l2::test {
+namespace {
+
+constexpr std::uint32_t kSize = 10000;
+constexpr std::uint32_t kSizes[] = {kSize};
+constexpr std::uint32_t kTwoSizes[] = {8000, 4000};
+
+int code(const Result<>& result) {
+  return result ? 0 : result.error().value;
+}
+
+struct Fixture {
+  explicit Fixture(const BufferQueueOptions& options = {}) : queue(options) {}
+
+  int reqbufs(std::uint32_t count, std::uint32_t memory = V4L2_MEMORY_MMAP) {
+    request = {};
+    request.count = count;
+    request.type = queue.type();
+    request.memory = memory;
+    request.flags = 0xff;
+    return code(queue.reqbufs(request, sizes(), arenas));
+  }
+  int create_bufs(std::uint32_t count, std::uint32_t size = kSize) {
+    create = {};
+    create.count = count;
+    create.memory = V4L2_MEMORY_MMAP;
+    create.format.type = queue.type();
+    create.format.fmt.pix.sizeimage = size;
+    return code(queue.create_bufs(create, sizes(), arenas));
+  }
+  BufferPayload make(std::uint32_t index) const {
+    BufferPayload payload{};
+    payload.buffer.head.index = index;
+    payload.buffer.head.type = queue.type();
+    payload.buffer.head.memory = V4L2_MEMORY_MMAP;
+    if (is_multiplanar(queue.type())) payload.buffer.head.length = payload.sent.planes = 2;
+    return payload;
+  }
+  int qbuf(std::uint32_t index) {
+    last = make(index);
+    return code(queue.qbuf(last));
+  }
+  int prepare(std::uint32_t index) {
+    last = make(index);
+    return code(queue.prepare_buf(last));
+  }
+  std::uint32_t flags(std::uint32_t index) {
+    last = make(index);
+    EXPECT_TRUE(queue.querybuf(last));
+    return last.buffer.head.flags;
+  }
+  std::span<const std::uint32_t> sizes() const {
+    return is_multiplanar(queue.type()) ? std::span<const std::uint32_t>(kTwoSizes) : kSizes;
+  }
+  int stream_on() { return code(queue.stream_on(queue.type())); }
+  int stream_off() { return code(queue.stream_off(queue.type())); }
+
+  memory::Arenas arenas;
+  BufferQueue queue;
+  v4l2_requestbuffers request{};
+  v4l2_create_buffers create{};
+  BufferPayload last{};
+};
+
+constexpr std::uint32_t kStates =
+    V4L2_BUF_FLAG_QUEUED | V4L2_BUF_FLAG_DONE | V4L2_BUF_FLAG_ERROR | V4L2_BUF_FLAG_PREPARED;
+
+TEST(BufferQueue, RefusesWhatIsNotItsOwn) {
+  Fixture f;
+  struct Case {
+    std::uint32_t type, memory, count;
+    int error;
+  };
+  const Case cases[] = {{V4L2_BUF_TYPE_VIDEO_OUTPUT, V4L2_MEMORY_MMAP, 2, EINVAL},
+                        {0, V4L2_MEMORY_MMAP, 2, EINVAL},
+                        {UINT32_MAX, V4L2_MEMORY_MMAP, 2, EINVAL},
+                        {V4L2_BUF_TYPE_VIDEO_CAPTURE, 0, 2, EINVAL},
+                        {V4L2_BUF_TYPE_VIDEO_CAPTURE, 99, 0, EINVAL},
+                        {V4L2_BUF_TYPE_VIDEO_CAPTURE, V4L2_MEMORY_USERPTR, 2, EINVAL},
+                        {V4L2_BUF_TYPE_VIDEO_CAPTURE, V4L2_MEMORY_OVERLAY, 2, EINVAL},
+                        {V4L2_BUF_TYPE_VIDEO_CAPTURE, V4L2_MEMORY_DMABUF, 2, EINVAL},
+                        {V4L2_BUF_TYPE_VIDEO_CAPTURE, V4L2_MEMORY_MMAP, 0, 0},
+                        {V4L2_BUF_TYPE_VIDEO_CAPTURE, V4L2_MEMORY_MMAP, 2, 0}};
+  for (const Case& test : cases) {
+    v4l2_requestbuffers request{};
+    request.type = test.type;
+    request.memory = test.memory;
+    request.count = test.count;
+    EXPECT_EQ(code(f.queue.reqbufs(request, kSizes, f.arenas)), test.error)
+        << test.type << ' ' << test.memory;
+    EXPECT_EQ(request.capabilities, V4L2_BUF_CAP_SUPPORTS_MMAP | V4L2_BUF_CAP_SUPPORTS_ORPHANED_BUFS);
+  }
+  EXPECT_EQ(code(f.queue.stream_on(V4L2_BUF_TYPE_VIDEO_OUTPUT)), EINVAL);
+  EXPECT_EQ(code(f.queue.stream_off(V4L2_BUF_TYPE_VIDEO_OUTPUT)), EINVAL);
+}
+
+TEST(BufferQueue, ReqbufsClampsAndReports) {
+  Fixture f({.min_buffers = 3});
+  EXPECT_EQ(f.reqbufs(1), 0);
+  EXPECT_EQ(f.request.count, 3U);
+  EXPECT_EQ(f.request.flags, 0U);
+  EXPECT_TRUE(f.queue.is_busy());
+  EXPECT_EQ(f.reqbufs(UINT32_MAX), 0);
+  EXPECT_EQ(f.request.count, static_cast<std::uint32_t>(VIDEO_MAX_FRAME));
+  EXPECT_EQ(f.queue.count(), static_cast<std::uint32_t>(VIDEO_MAX_FRAME));
+  EXPECT_EQ(f.reqbufs(0), 0);
+  EXPECT_EQ(f.queue.count(), 0U);
+  EXPECT_FALSE(f.queue.is_busy());
+  EXPECT_EQ(f.arenas.used_bytes(), 0U);
+}
+
+TEST(BufferQueue, ReqbufsIsBusyWhileStreaming) {
+  Fixture f;
+  EXPECT_EQ(f.stream_on(), EINVAL);  // no buffers
+  EXPECT_EQ(f.stream_off(), 0);
+  ASSERT_EQ(f.reqbufs(2), 0);
+  EXPECT_EQ(f.stream_on(), 0);
+  EXPECT_EQ(f.stream_on(), 0);
+  EXPECT_EQ(f.reqbufs(3), EBUSY);
+  EXPECT_EQ(f.reqbufs(0), EBUSY);
+  EXPECT_EQ(f.create_bufs(1), 0);
+  EXPECT_EQ(f.stream_off(), 0);
+  EXPECT_EQ(f.reqbufs(0), 0);
+}
+
+TEST(BufferQueue, ReqbufsLowersTheCountWhenMemoryLacks) {
+  Fixture f({.min_buffers = 2});
+  f.arenas = memory::Arenas({.arena_size = 12288, .total_bytes = 3 * 12288});
+  EXPECT_EQ(f.reqbufs(8), 0);
+  EXPECT_EQ(f.request.count, 3U);
+  EXPECT_EQ(f.create_bufs(1), ENOMEM);
+  EXPECT_EQ(f.queue.count(), 3U);
+  EXPECT_EQ(f.reqbufs(0), 0);
+
+  f.arenas = memory::Arenas({.arena_size = 12288, .total_bytes = 12288});
+  EXPECT_EQ(f.reqbufs(8), ENOMEM);
+  EXPECT_EQ(f.queue.count(), 0U);
+  EXPECT_FALSE(f.queue.is_busy());
+  EXPECT_EQ(f.arenas.used_bytes(), 0U);
+}
+
+TEST(BufferQueue, CreateBufsChecksSizesAndIndices) {
+  Fixture f({.max_buffers = 6});
+  EXPECT_EQ(f.create_bufs(0), 0);  // a question
+  EXPECT_EQ(f.create.index, 0U);
+  EXPECT_EQ(f.create.capabilities & buf_cap_supports_max_num_buffers, buf_cap_supports_max_num_buffers);
+  std::uint32_t max_num_buffers = 0;
+  std::memcpy(&max_num_buffers, &f.create.flags + 1, sizeof max_num_buffers);
+  EXPECT_EQ(max_num_buffers, 6U);
+  EXPECT_EQ(f.create_bufs(1, kSize - 1), EINVAL);
+  EXPECT_EQ(f.create_bufs(1, 0), EINVAL);
+  EXPECT_FALSE(f.queue.is_busy());
+  ASSERT_EQ(f.reqbufs(2), 0);
+  EXPECT_EQ(f.create_bufs(2, 2 * kSize), 0);
+  EXPECT_EQ(f.create.index, 2U);
+  EXPECT_EQ(f.create.count, 2U);
+  (void)f.flags(2);
+  EXPECT_EQ(f.last.buffer.head.length, 2 * kSize);
+  EXPECT_EQ(f.create_bufs(100), 0);
+  EXPECT_EQ(f.create.index, 4U);
+  EXPECT_EQ(f.create.count, 2U);
+  EXPECT_EQ(f.create_bufs(1), ENOBUFS);
+  f.create.memory = V4L2_MEMORY_DMABUF;
+  f.create.count = 0;
+  EXPECT_EQ(code(f.queue.create_bufs(f.create, kSizes, f.arenas)), EINVAL);
+}
+
+TEST(BufferQueue, CreateBufsOfEveryTypeIsBounded) {
+  Fixture f({.type = V4L2_BUF_TYPE_VIDEO_CAPTURE_MPLANE});
+  v4l2_create_buffers create{};
+  create.memory = V4L2_MEMORY_MMAP;
+  create.format.type = f.queue.type();
+  struct Case {
+    std::uint8_t planes;
+    std::uint32_t first, second;
+    int error;
+  };
+  const Case cases[] = {{0, 8000, 4000, EINVAL}, {1, 8000, 4000, EINVAL}, {2, 8000, 4000, 0},
+                        {2, 8000, 3999, EINVAL}, {2, 8000, 0, EINVAL},    {3, 8000, 4000, EINVAL},
+                        {9, 8000, 4000, EINVAL}, {255, 1, 1, EINVAL}};
+  for (const Case& test : cases) {
+    create.count = 1;
+    create.format.fmt.pix_mp.num_planes = test.planes;
+    create.format.fmt.pix_mp.plane_fmt[0].sizeimage = test.first;
+    create.format.fmt.pix_mp.plane_fmt[1].sizeimage = test.second;
+    EXPECT_EQ(code(f.queue.create_bufs(create, kTwoSizes, f.arenas)), test.error) << int{test.planes};
+  }
+  v4l2_format vbi{};
+  vbi.type = V4L2_BUF_TYPE_VBI_CAPTURE;
+  vbi.fmt.vbi.samples_per_line = 0x10000;
+  vbi.fmt.vbi.count[0] = 0x10000;
+  EXPECT_FALSE(detail::requested_sizes(vbi));
+  vbi.type = V4L2_BUF_TYPE_VIDEO_OVERLAY;
+  EXPECT_FALSE(detail::requested_sizes(vbi));
+}
+
+TEST(BufferQueue, RemoveBufsLeavesHolesThatAreFilled) {
+  Fixture f({.max_buffers = 8});
+  ASSERT_EQ(f.reqbufs(6), 0);
+  const auto remove = [&](std::uint32_t index, std::uint32_t count) {
+    RemoveBuffers request{};
+    request.index = index;
+    request.count = count;
+    request.type = f.queue.type();
+    return code(f.queue.remove_bufs(request));
+  };
+  EXPECT_EQ(remove(5, 2), EINVAL);
+  EXPECT_EQ(remove(UINT32_MAX, 2), EINVAL);
+  EXPECT_EQ(remove(1, UINT32_MAX), EINVAL);
+  EXPECT_EQ(remove(99, 0), 0);
+  ASSERT_EQ(f.qbuf(2), 0);
+  EXPECT_EQ(remove(1, 3), EBUSY);
+  EXPECT_EQ(f.queue.count(), 6U);
+  ASSERT_EQ(f.stream_off(), 0);
+  EXPECT_EQ(remove(1, 2), 0);
+  EXPECT_EQ(f.queue.count(), 4U);
+  EXPECT_EQ(f.qbuf(1), EINVAL);
+  EXPECT_EQ(remove(2, 1), EINVAL);
+  EXPECT_EQ(f.create_bufs(2), 0);
+  EXPECT_EQ(f.create.index, 1U);
+  EXPECT_EQ(f.create_bufs(3), 0);  // two indices are left
+  EXPECT_EQ(f.create.index, 6U);
+  EXPECT_EQ(f.create.count, 2U);
+  EXPECT_EQ(remove(0, 8), 0);
+  EXPECT_TRUE(f.queue.is_busy());  // until REQBUFS(0)
+}
+
+TEST(BufferQueue, AdvertisesRemoveBufsOnlyToWhoForwardsIt) {
+  Fixture f;
+  f.request.type = f.queue.type();
+  f.request.memory = V4L2_MEMORY_MMAP;
+  f.request.capabilities = buf_cap_supports_remove_bufs | 0x80000000;
+  ASSERT_TRUE(f.queue.reqbufs(f.request, kSizes, f.arenas));
+  EXPECT_EQ(f.request.capabilities, f.queue.capabilities() | buf_cap_supports_remove_bufs);
+}
+
+TEST(BufferQueue, StatesAndFlags) {
+  Fixture f;
+  ASSERT_EQ(f.reqbufs(3), 0);
+  EXPECT_EQ(f.flags(0), static_cast<std::uint32_t>(V4L2_BUF_FLAG_TIMESTAMP_MONOTONIC));
+  EXPECT_EQ(f.prepare(0), 0);
+  EXPECT_EQ(f.flags(0) & kStates, static_cast<std::uint32_t>(V4L2_BUF_FLAG_PREPARED));
+  EXPECT_EQ(f.prepare(0), EINVAL);
+  EXPECT_EQ(f.qbuf(0), 0);
+  EXPECT_EQ(f.last.buffer.head.flags & kStates, static_cast<std::uint32_t>(V4L2_BUF_FLAG_QUEUED));
+  EXPECT_EQ(f.qbuf(0), EINVAL);
+  EXPECT_EQ(f.prepare(0), EINVAL);
+  EXPECT_EQ(f.qbuf(1), 0);
+  EXPECT_EQ(f.queue.take_next(), 0U);
+  EXPECT_EQ(f.flags(0) & kStates, static_cast<std::uint32_t>(V4L2_BUF_FLAG_QUEUED));
+  EXPECT_EQ(f.qbuf(0), EINVAL);
+  BufferQueue::Completion done;
+  done.bytesused[0] = 77;
+  done.sequence = 5;
+  done.timestamp_ns = 3'000'004'999;
+  done.flags =
+      V4L2_BUF_FLAG_KEYFRAME | V4L2_BUF_FLAG_LAST | V4L2_BUF_FLAG_QUEUED | V4L2_BUF_FLAG_TSTAMP_SRC_SOE;
+  const auto dequeued = f.queue.complete(0, done);
+  ASSERT_TRUE(dequeued);
+  EXPECT_EQ(dequeued->head.flags, static_cast<std::uint32_t>(V4L2_BUF_FLAG_TIMESTAMP_MONOTONIC |
+                                                             V4L2_BUF_FLAG_KEYFRAME | V4L2_BUF_FLAG_LAST));
+  EXPECT_EQ(dequeued->head.bytesused, 77U);
+  EXPECT_EQ(dequeued->head.sequence, 5U);
+  EXPECT_EQ(dequeued->head.timestamp.tv_sec, 3);
+  EXPECT_EQ(dequeued->head.timestamp.tv_usec, 4);
+  EXPECT_EQ(dequeued->head.field, static_cast<std::uint32_t>(V4L2_FIELD_NONE));
+  EXPECT_EQ(f.flags(0) & kStates, 0U);
+  EXPECT_FALSE(f.queue.complete(0, done));
+  EXPECT_FALSE(f.queue.complete(1, done));  // queued, not taken
+  EXPECT_FALSE(f.queue.complete(99, done));
+  // The next use starts clean.
+  EXPECT_EQ(f.qbuf(0), 0);
+  EXPECT_EQ(f.last.buffer.head.flags & (V4L2_BUF_FLAG_LAST | V4L2_BUF_FLAG_KEYFRAME), 0U);
+  EXPECT_EQ(f.last.buffer.head.sequence, 0U);
+  EXPECT_EQ(f.last.buffer.head.bytesused, 0U);
+  EXPECT_EQ(f.last.buffer.head.timestamp.tv_sec, 0);
+}
+
+TEST(BufferQueue, ErrorsAreFlaggedOnce) {
+  Fixture f;
+  ASSERT_EQ(f.reqbufs(1), 0);
+  ASSERT_EQ(f.qbuf(0), 0);
+  ASSERT_TRUE(f.queue.take_next());
+  const auto dequeued = f.queue.complete(0, {.bytesused = {UINT32_MAX}, .error = true});
+  ASSERT_TRUE(dequeued);
+  EXPECT_EQ(dequeued->head.flags & kStates, static_cast<std::uint32_t>(V4L2_BUF_FLAG_ERROR));
+  EXPECT_EQ(dequeued->head.bytesused, kSize);
+  EXPECT_EQ(f.flags(0) & kStates, 0U);
+}
+
+TEST(BufferQueue, QbufErrno) {
+  Fixture f;
+  ASSERT_EQ(f.reqbufs(2), 0);
+  struct Case {
+    const char* what;
+    void (*break_it)(BufferPayload&);
+    int qbuf, prepare, query;
+  };
+  const Case cases[] = {
+      {"index", [](BufferPayload& p) { p.buffer.head.index = 2; }, EINVAL, EINVAL, EINVAL},
+      {"huge index", [](BufferPayload& p) { p.buffer.head.index = UINT32_MAX; }, EINVAL, EINVAL, EINVAL},
+      {"type", [](BufferPayload& p) { p.buffer.head.type = V4L2_BUF_TYPE_VIDEO_OUTPUT; }, EINVAL, EINVAL,
+       EINVAL},
+      {"memory", [](BufferPayload& p) { p.buffer.head.memory = V4L2_MEMORY_USERPTR; }, EINVAL, EINVAL, 0},
+      {"request", [](BufferPayload& p) { p.buffer.head.flags = V4L2_BUF_FLAG_REQUEST_FD; }, EBADR, EINVAL, 0},
+      {"nothing", [](BufferPayload&) {}, 0, 0, 0}};
+  for (const Case& test : cases) {
+    BufferPayload payload = f.make(0);
+    test.break_it(payload);
+    EXPECT_EQ(code(f.queue.querybuf(payload)), test.query) << test.what;
+    payload = f.make(0);
+    test.break_it(payload);
+    EXPECT_EQ(code(f.queue.qbuf(payload)), test.qbuf) << test.what;
+    payload = f.make(1);
+    test.break_it(payload);
+    EXPECT_EQ(code(f.queue.prepare_buf(payload)), test.prepare) << test.what;
+  }
+  ASSERT_EQ(f.stream_off(), 0);
+  f.queue.set_error();
+  EXPECT_EQ(f.qbuf(0), EIO);
+  ASSERT_EQ(f.stream_off(), 0);
+  EXPECT_EQ(f.qbuf(0), 0);
+}
+
+TEST(BufferQueue, CaptureIgnoresWhatOnlyOutputMaySay) {
+  Fixture f;
+  ASSERT_EQ(f.reqbufs(1), 0);
+  BufferPayload payload = f.make(0);
+  payload.buffer.head.bytesused = UINT32_MAX;
+  payload.buffer.head.field = V4L2_FIELD_ALTERNATE;
+  payload.buffer.head.timestamp = {77, 1};
+  payload.buffer.head.flags = V4L2_BUF_FLAG_KEYFRAME | V4L2_BUF_FLAG_TIMECODE | V4L2_BUF_FLAG_LAST |
+                              V4L2_BUF_FLAG_ERROR | V4L2_BUF_FLAG_NO_CACHE_CLEAN |
+                              V4L2_BUF_FLAG_TSTAMP_SRC_SOE;
+  ASSERT_TRUE(f.queue.qbuf(payload));
+  EXPECT_EQ(payload.buffer.head.flags,
+            static_cast<std::uint32_t>(V4L2_BUF_FLAG_QUEUED | V4L2_BUF_FLAG_TIMESTAMP_MONOTONIC));
+  EXPECT_EQ(payload.buffer.head.bytesused, 0U);
+  EXPECT_EQ(payload.buffer.head.timestamp.tv_sec, 0);
+}
+
+TEST(BufferQueue, OutputBytesused) {
+  struct Case {
+    bool allows_zero;
+    std::uint32_t bytesused;
+    int error;
+    std::uint32_t used;
+  };
+  const Case cases[] = {{false, 0, 0, kSize},          {false, 5, 0, 5}, {false, kSize, 0, kSize},
+                        {false, kSize + 1, EINVAL, 0}, {true, 0, 0, 0},  {true, UINT32_MAX, EINVAL, 0}};
+  for (const Case& test : cases) {
+    Fixture f({.type = V4L2_BUF_TYPE_VIDEO_OUTPUT, .allows_zero_bytesused = test.allows_zero});
+    ASSERT_EQ(f.reqbufs(1), 0);
+    BufferPayload payload = f.make(0);
+    payload.buffer.head.bytesused = test.bytesused;
+    EXPECT_EQ(code(f.queue.qbuf(payload)), test.error);
+    if (test.error == 0) {
+      EXPECT_EQ(payload.buffer.head.bytesused, test.used);
+      EXPECT_EQ(f.queue.slot(0)->planes[0].bytesused, test.used);
+    } else {
+      EXPECT_EQ(f.flags(0) & kStates, 0U);
+    }
+  }
+}
+
+TEST(BufferQueue, OutputPlanesAndDataOffset) {
+  struct Case {
+    std::uint32_t bytesused, data_offset;
+    int error;
+  };
+  const Case cases[] = {{100, 0, 0},  {100, 99, 0},      {100, 100, EINVAL},
+                        {0, 3999, 0}, {0, 4000, EINVAL}, {4001, 0, EINVAL}};
+  for (const Case& test : cases) {
+    Fixture f({.type = V4L2_BUF_TYPE_VIDEO_OUTPUT_MPLANE});
+    ASSERT_EQ(f.reqbufs(1), 0);
+    BufferPayload payload = f.make(0);
+    payload.buffer.planes[1].bytesused = test.bytesused;
+    payload.buffer.planes[1].data_offset = test.data_offset;
+    EXPECT_EQ(code(f.queue.qbuf(payload)), test.error) << test.bytesused << ' ' << test.data_offset;
+    if (test.error == 0) {
+      EXPECT_EQ(payload.buffer.planes[1].data_offset, test.data_offset);
+      EXPECT_EQ(payload.buffer.planes[0].bytesused, 8000U);
+      EXPECT_EQ(payload.buffer.head.bytesused, 0U);
+    }
+  }
+}
+
+TEST(BufferQueue, PreparedValuesAreTheOnesThatCount) {
+  Fixture f({.type = V4L2_BUF_TYPE_VIDEO_OUTPUT, .copies_timestamps = true});
+  ASSERT_EQ(f.reqbufs(1), 0);
+  BufferPayload payload = f.make(0);
+  payload.buffer.head.timestamp = {5, 6};
+  ASSERT_TRUE(f.queue.prepare_buf(payload));
+  EXPECT_EQ(payload.buffer.head.timestamp.tv_sec, 0);
+  payload.buffer.head.bytesused = 0xdeadbeef;
+  payload.buffer.head.timestamp = {7, 8};
+  ASSERT_TRUE(f.queue.qbuf(payload));
+  EXPECT_EQ(payload.buffer.head.bytesused, kSize);
+  EXPECT_EQ(payload.buffer.head.timestamp.tv_sec, 7);
+}
+
+TEST(BufferQueue, OutputTimestampsAndFlagsAreCopied) {
+  Fixture f({.type = V4L2_BUF_TYPE_VIDEO_OUTPUT, .copies_timestamps = true});
+  ASSERT_EQ(f.reqbufs(1), 0);
+  BufferPayload payload = f.make(0);
+  v4l2_buffer& head = payload.buffer.head;
+  head.timestamp = {12, 345678};
+  head.flags =
+      V4L2_BUF_FLAG_TIMECODE | V4L2_BUF_FLAG_PFRAME | V4L2_BUF_FLAG_TSTAMP_SRC_SOE | V4L2_BUF_FLAG_DONE;
+  head.timecode.hours = 9;
+  ASSERT_TRUE(f.queue.qbuf(payload));
+  const std::uint32_t said = V4L2_BUF_FLAG_TIMECODE | V4L2_BUF_FLAG_PFRAME | V4L2_BUF_FLAG_TSTAMP_SRC_SOE |
+                             V4L2_BUF_FLAG_TIMESTAMP_COPY;
+  EXPECT_EQ(head.flags, said | V4L2_BUF_FLAG_QUEUED);
+  ASSERT_TRUE(f.queue.take_next());
+  EXPECT_EQ(f.queue.slot(0)->timestamp_ns, 12'345'678'000U);
+  const auto dequeued = f.queue.complete(0, {.timestamp_ns = 1, .sequence = 3});
+  EXPECT_EQ(dequeued->head.flags, said);
+  EXPECT_EQ(dequeued->head.timestamp.tv_usec, 345678);
+  EXPECT_EQ(dequeued->head.timecode.hours, 9);
+  EXPECT_EQ(dequeued->head.field, static_cast<std::uint32_t>(V4L2_FIELD_NONE));
+  // Negative and huge times neither trap nor matter.
+  head.timestamp = {INT64_MIN, INT64_MAX};
+  payload.buffer.head.flags = 0;
+  EXPECT_TRUE(f.queue.qbuf(payload));
+}
+
+TEST(BufferQueue, AlternateIsNoFieldOfAnOutputBuffer) {
+  Fixture f({.type = V4L2_BUF_TYPE_VIDEO_OUTPUT});
+  ASSERT_EQ(f.reqbufs(1), 0);
+  BufferPayload payload = f.make(0);
+  payload.buffer.head.field = V4L2_FIELD_ALTERNATE;
+  EXPECT_EQ(code(f.queue.qbuf(payload)), EINVAL);
+  payload.buffer.head.field = V4L2_FIELD_TOP;
+  EXPECT_EQ(code(f.queue.qbuf(payload)), 0);
+  EXPECT_EQ(payload.buffer.head.field, static_cast<std::uint32_t>(V4L2_FIELD_TOP));
+}
+
+TEST(BufferQueue, MultiplanarNeedsRoomForItsPlanes) {
+  Fixture f({.type = V4L2_BUF_TYPE_VIDEO_CAPTURE_MPLANE, .mem_offset_base = 1U << 30});
+  ASSERT_EQ(f.reqbufs(2), 0);
+  BufferPayload payload = f.make(1);
+  payload.sent.planes = 1;
+  EXPECT_EQ(code(f.queue.querybuf(payload)), EINVAL);
+  EXPECT_EQ(code(f.queue.qbuf(payload)), EINVAL);
+  payload.sent.planes = 8;
+  payload.buffer.head.m.userptr = 0x1234;
+  ASSERT_EQ(code(f.queue.querybuf(payload)), 0);
+  EXPECT_EQ(payload.buffer.head.length, 2U);
+  EXPECT_EQ(payload.buffer.head.m.userptr, 0x1234U);
+  EXPECT_EQ(payload.buffer.planes[0].length, 8000U);
+  EXPECT_EQ(payload.buffer.planes[1].length, 4000U);
+  EXPECT_EQ(payload.buffer.planes[0].m.mem_offset, (1U << 30) + 8 * 4096);
+  EXPECT_EQ(payload.buffer.planes[1].m.mem_offset, (1U << 30) + 9 * 4096);
+}
+
+TEST(BufferQueue, MmapFindsPlanesAndNothingElse) {
+  Fixture f({.type = V4L2_BUF_TYPE_VIDEO_CAPTURE_MPLANE, .mem_offset_base = 1U << 30});
+  EXPECT_FALSE(f.queue.mmap(1U << 30));
+  ASSERT_EQ(f.reqbufs(2), 0);
+  const std::uint32_t base = 1U << 30;
+  for (const std::uint32_t bad : {0U, base - 4096, base + 1, base + 2 * 4096, base + 16 * 4096,
+                                  base + BufferQueue::mem_offset_span, UINT32_MAX, UINT32_MAX & ~4095U}) {
+    const auto found = f.queue.mmap(bad);
+    ASSERT_FALSE(found) << bad;
+    EXPECT_EQ(found.error().value, EINVAL);
+  }
+  auto mapped = f.queue.mmap(base + 9 * 4096);
+  ASSERT_TRUE(mapped);
+  EXPECT_EQ(mapped->get(), f.queue.plane(1, 1).get());
+  EXPECT_EQ(f.queue.mmap(base + 9 * 4096)->get(), mapped->get());
+  EXPECT_NE(f.flags(1) & V4L2_BUF_FLAG_MAPPED, 0U);
+  EXPECT_EQ(f.flags(0) & V4L2_BUF_FLAG_MAPPED, 0U);
+  // A backend's share is no mapping; the guest's outlives the buffers.
+  const auto share = f.queue.plane(0, 0);
+  EXPECT_EQ(f.flags(0) & V4L2_BUF_FLAG_MAPPED, 0U);
+  EXPECT_EQ(f.queue.plane(0, 2), nullptr);
+  EXPECT_EQ(f.queue.plane(2, 0), nullptr);
+  ASSERT_EQ(f.reqbufs(2), 0);
+  EXPECT_EQ(f.flags(1) & V4L2_BUF_FLAG_MAPPED, 0U);
+  EXPECT_NE(f.queue.mmap(base + 9 * 4096)->get(), mapped->get());
+  std::memset((*mapped)->data(), 1, (*mapped)->size());
+  ASSERT_EQ(f.reqbufs(0), 0);
+  EXPECT_GT(f.arenas.used_bytes(), 0U);
+}
+
+TEST(BufferQueue, MappedFlagEndsWithTheMapping) {
+  Fixture f;
+  ASSERT_EQ(f.reqbufs(1), 0);
+  {
+    const auto mapped = f.queue.mmap(0);
+    ASSERT_TRUE(mapped);
+    EXPECT_NE(f.flags(0) & V4L2_BUF_FLAG_MAPPED, 0U);
+  }
+  EXPECT_EQ(f.flags(0) & V4L2_BUF_FLAG_MAPPED, 0U);
+}
+
+TEST(BufferQueue, StreamoffTakesEverythingBack) {
+  Fixture f;
+  ASSERT_EQ(f.reqbufs(4), 0);
+  ASSERT_EQ(f.prepare(0), 0);
+  ASSERT_EQ(f.qbuf(1), 0);
+  ASSERT_EQ(f.qbuf(2), 0);
+  ASSERT_EQ(f.queue.take_next(), 1U);
+  const auto generation = f.queue.generation();
+  ASSERT_EQ(f.stream_off(), 0);  // without STREAMON
+  EXPECT_NE(f.queue.generation(), generation);
+  EXPECT_FALSE(f.queue.is_active(1, generation));
+  for (std::uint32_t i = 0; i < 4; ++i) EXPECT_EQ(f.flags(i) & kStates, 0U);
+  EXPECT_FALSE(f.queue.take_next());
+  // A late worker of before must not complete what was queued and taken again.
+  ASSERT_EQ(f.qbuf(1), 0);
+  ASSERT_EQ(f.queue.take_next(), 1U);
+  EXPECT_TRUE(f.queue.is_active(1));
+  EXPECT_FALSE(f.queue.is_active(1, generation));
+}
+
+TEST(BufferQueue, StartsWhenEnoughIsQueued) {
+  Fixture f({.min_queued = 2});
+  ASSERT_EQ(f.reqbufs(1), 0);
+  EXPECT_EQ(f.stream_on(), EINVAL);
+  ASSERT_EQ(f.reqbufs(3), 0);
+  EXPECT_EQ(f.stream_on(), 0);
+  EXPECT_FALSE(f.queue.started());
+  ASSERT_EQ(f.qbuf(0), 0);
+  EXPECT_FALSE(f.queue.started());
+  ASSERT_EQ(f.qbuf(1), 0);
+  EXPECT_TRUE(f.queue.started());
+  ASSERT_TRUE(f.queue.take_next());
+  EXPECT_TRUE(f.queue.started());
+  ASSERT_EQ(f.stream_off(), 0);
+  EXPECT_FALSE(f.queue.started());
+}
+
+TEST(BufferQueue, KeepsTheOrder) {
+  Fixture f;
+  ASSERT_EQ(f.reqbufs(5), 0);
+  for (const std::uint32_t i : {3U, 0U, 4U, 1U}) ASSERT_EQ(f.qbuf(i), 0);
+  EXPECT_EQ(f.queue.take_if([&](const BufferQueue::Slot& slot) { return &slot == f.queue.slot(4); }), 4U);
+  EXPECT_EQ(f.queue.take_next(), 3U);
+  f.queue.give_back(4);
+  f.queue.give_back(4);
+  f.queue.give_back(2);
+  EXPECT_EQ(f.queue.queued_count(), 3U);
+  EXPECT_EQ(f.queue.take_next(), 4U);
+  EXPECT_EQ(f.queue.take_next(), 0U);
+  EXPECT_EQ(f.queue.take_next(), 1U);
+  EXPECT_EQ(f.queue.take_next(), std::nullopt);
+}
+
+TEST(BufferQueue, UserptrWhenEnabled) {
+  Fixture f({.userptr = true});
+  ASSERT_EQ(f.reqbufs(1, V4L2_MEMORY_USERPTR), 0);
+  EXPECT_NE(f.request.capabilities & V4L2_BUF_CAP_SUPPORTS_USERPTR, 0U);
+  EXPECT_EQ(f.arenas.used_bytes(), 0U);
+  EXPECT_FALSE(f.queue.mmap(0));
+  EXPECT_EQ(f.create_bufs(1), EINVAL);  // the memory of a queue is one
+  BufferPayload payload = f.make(0);
+  v4l2_buffer& head = payload.buffer.head;
+  EXPECT_EQ(code(f.queue.qbuf(payload)), EINVAL);
+  head.memory = V4L2_MEMORY_USERPTR;
+  head.length = kSize - 1;
+  head.m.userptr = 0xabcd000;
+  EXPECT_EQ(code(f.queue.qbuf(payload)), EINVAL);
+  head.length = kSize + 1;
+  head.m.userptr = 0;
+  EXPECT_EQ(code(f.queue.qbuf(payload)), EINVAL);
+  head.m.userptr = 0xabcd000;
+  const GuestRange ranges[] = {{{0x1000}, kSize + 1}};
+  payload.ranges.add_list(ranges);
+  EXPECT_EQ(code(f.queue.qbuf(payload)), 0);
+  EXPECT_EQ(head.m.userptr, 0xabcd000U);
+  EXPECT_EQ(head.length, kSize + 1);
+  EXPECT_EQ(f.queue.slot(0)->ranges[0].size(), 1U);
+}
+
+// Random operations: the queue agrees with a model of states, keeps its counts, and never loses or repeats a
+// buffer.
+class BufferQueueModel : public testing::TestWithParam<std::uint32_t> {};
+
+TEST_P(BufferQueueModel, AgreesOverRandomOperations) {
+  enum class State { dequeued, prepared, queued, active };
+  for (std::uint32_t seed = 0; seed < 20; ++seed) {
+    Fixture f({.type = GetParam(), .max_buffers = 64});
+    std::mt19937 random(seed);
+    std::map<std::uint32_t, State> model;
+    std::vector<std::uint32_t> order;
+    bool streaming = false;
+    const auto dequeue_all = [&] {
+      order.clear();
+      for (auto& [index, state] : model) state = State::dequeued;
+      streaming = false;
+    };
+    for (int step = 0; step < 600; ++step) {
+      const std::uint32_t index = static_cast<std::uint32_t>(random() % 68);
+      const auto entry = model.find(index);
+      const bool there = entry != model.end();
+      switch (random() % 12) {
+        case 0: {
+          if (random() % 8) break;
+          const std::uint32_t count = static_cast<std::uint32_t>(random() % 70);
+          ASSERT_EQ(f.reqbufs(count), streaming ? EBUSY : 0);
+          if (streaming) break;
+          dequeue_all();
+          model.clear();
+          for (std::uint32_t i = 0; i < f.queue.count(); ++i) model[i] = State::dequeued;
+          ASSERT_EQ(f.queue.count(), std::min(count, 64U));
+          break;
+        }
+        case 1: {
+          RemoveBuffers request{};
+          request.type = f.queue.type();
+          request.index = index;
+          request.count = 1;
+          const int expected = !there ? EINVAL : entry->second != State::dequeued ? EBUSY : 0;
+          ASSERT_EQ(code(f.queue.remove_bufs(request)), expected);
+          if (expected == 0) model.erase(entry);
+          break;
+        }
+        case 2: {
+          if (is_multiplanar(f.queue.type())) break;
+          const int expected = model.size() == 64 ? ENOBUFS : 0;
+          ASSERT_EQ(f.create_bufs(1), expected);
+          if (expected == 0) {
+            ASSERT_FALSE(model.contains(f.create.index));
+            model[f.create.index] = State::dequeued;
+          }
+          break;
+        }
+        case 3:
+          ASSERT_EQ(f.prepare(index), there && entry->second == State::dequeued ? 0 : EINVAL);
+          if (there && entry->second == State::dequeued) entry->second = State::prepared;
+          break;
+        case 4:
+        case 5:
+        case 6: {
+          const bool fine = there && (entry->second == State::dequeued || entry->second == State::prepared);
+          ASSERT_EQ(f.qbuf(index), fine ? 0 : EINVAL);
+          if (!fine) break;
+          entry->second = State::queued;
+          order.push_back(index);
+          break;
+        }
+        case 7:
+        case 8: {
+          const auto taken = f.queue.take_next();
+          ASSERT_EQ(taken.has_value(), !order.empty());
+          if (!taken) break;
+          ASSERT_EQ(*taken, order.front());
+          order.erase(order.begin());
+          model[*taken] = State::active;
+          break;
+        }
+        case 9: {
+          const bool fine = there && entry->second == State::active;
+          if (random() % 3 == 0) {
+            f.queue.give_back(index);
+            if (fine) {
+              entry->second = State::queued;
+              order.insert(order.begin(), index);
+            }
+            break;
+          }
+          ASSERT_EQ(f.queue.complete(index, {}).has_value(), fine);
+          if (fine) entry->second = State::dequeued;
+          break;
+        }
+        case 10:
+          ASSERT_EQ(f.stream_on(), model.empty() && !streaming ? EINVAL : 0);
+          streaming = streaming || !model.empty();
+          break;
+        default:
+          if (random() % 10) break;
+          ASSERT_EQ(f.stream_off(), 0);
+          dequeue_all();
+      }
+      ASSERT_EQ(f.queue.count(), model.size());
+      ASSERT_EQ(f.queue.queued_count(), order.size());
+      ASSERT_EQ(f.queue.streaming(), streaming);
+      for (const auto& [i, state] : model) {
+        const std::uint32_t expected = state == State::dequeued   ? 0
+                                       : state == State::prepared ? V4L2_BUF_FLAG_PREPARED
+                                                                  : V4L2_BUF_FLAG_QUEUED;
+        ASSERT_EQ(f.flags(i) & kStates, expected);
+      }
+    }
+    f.queue.release();
+    EXPECT_EQ(f.arenas.used_bytes(), 0U);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Types, BufferQueueModel,
+                         testing::Values(V4L2_BUF_TYPE_VIDEO_CAPTURE, V4L2_BUF_TYPE_VIDEO_OUTPUT,
+                                         V4L2_BUF_TYPE_VIDEO_CAPTURE_MPLANE,
+                                         V4L2_BUF_TYPE_VIDEO_OUTPUT_MPLANE));
+
+}  // namespace
+}  // namespace vumedia::v4l2::test
