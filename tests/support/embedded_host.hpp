@@ -85,7 +85,7 @@ struct EmbeddedOptions {
   bool shm = true;
   bool hold_shm_answers = false;  // until answer_shm()
   bool event_fds = false;         // kicks and calls are event fds; else process() and counters
-  Log log;
+  Log log = {};
 };
 
 template <io::Reactor R>

@@ -1,0 +1,210 @@
+// Answers that come later, from anywhere, or never.
+#include <cerrno>
+#include <chrono>
+#include <cstdint>
+#include <thread>
+
+#include <gtest/gtest.h>
+
+#include <vumedia/media/device.hpp>
+
+#include "media/test_backend.hpp"
+#include "support/media_guest.hpp"
+
+namespace vumedia::media::test {
+namespace {
+
+namespace tag = v4l2::tag;
+using namespace vumedia::test;
+using Guest = MediaGuest<TestBackend>;
+
+class DeferredTest : public testing::Test {
+ protected:
+  explicit DeferredTest(DeviceOptions options = {}) : guest(EmbeddedOptions{}, options), id(guest.open()) {}
+
+  // Sends an S_CTRL, which the backend does not answer by itself.
+  std::uint16_t defer(std::int32_t value = 1) {
+    const v4l2_control control{.id = V4L2_CID_GAIN, .value = value};
+    const std::uint16_t head = guest.add(Guest::ioctl_command<tag::S_CTRL>(id, control), 16);
+    guest.device->process(wire::commandq);
+    return head;
+  }
+  TestBackend::Session& session() { return *guest.backend().last; }
+  int serve_another() {
+    v4l2_format format{};
+    format.type = V4L2_BUF_TYPE_VIDEO_CAPTURE;
+    return guest.ioctl<tag::G_FMT>(id, format);
+  }
+
+  Guest guest;
+  std::uint32_t id;
+};
+
+TEST_F(DeferredTest, AreAnsweredFromAnotherThreadWithThePayloadAsItIsThen) {
+  defer(5);
+  EXPECT_FALSE(guest.take_reply());
+  EXPECT_EQ(guest.device->in_flight(0), 1u);
+  EXPECT_EQ(serve_another(), 0) << "others do not wait";
+  std::thread worker([completion = std::move(session().owed[0]), payload = session().payloads[0]]() mutable {
+    EXPECT_EQ(payload->value, 5);
+    payload->value = 6;
+    EXPECT_TRUE(completion);
+    completion.complete({});
+    EXPECT_FALSE(completion);
+  });
+  const auto reply = guest.wait_reply();
+  worker.join();
+  ASSERT_TRUE(reply);
+  EXPECT_EQ(reply->status(), 0);
+  EXPECT_EQ(reply->length, 16u);
+  EXPECT_EQ(reply->as<v4l2_control>(8).value, 6);
+  EXPECT_EQ(guest.device->in_flight(0), 0u);
+}
+
+TEST_F(DeferredTest, MayBeAnsweredWithinTheCallAndOnlyOnce) {
+  const v4l2_control control{};
+  guest.add(Guest::ioctl_command<tag::G_CTRL>(id, control), 16);
+  guest.device->process(wire::commandq);
+  const auto reply = guest.wait_reply();
+  ASSERT_TRUE(reply);
+  EXPECT_EQ(reply->status(), 0);
+  EXPECT_EQ(reply->as<v4l2_control>(8).value, 11);
+}
+
+TEST_F(DeferredTest, ErrorsAndDroppedAnswers) {
+  defer();
+  session().owed[0].complete(fail(ERANGE));
+  auto reply = guest.wait_reply();
+  ASSERT_TRUE(reply);
+  EXPECT_EQ(reply->status(), ERANGE);
+  EXPECT_EQ(reply->length, 8u);
+  session().owed.clear();
+  defer();
+  session().owed.clear();
+  reply = guest.wait_reply();
+  ASSERT_TRUE(reply);
+  EXPECT_EQ(reply->status(), EIO);
+  // Assigning over one drops it, too.
+  defer();
+  defer();
+  session().owed[0] = std::move(session().owed[1]);
+  reply = guest.wait_reply();
+  ASSERT_TRUE(reply);
+  EXPECT_EQ(reply->status(), EIO);
+  EXPECT_EQ(guest.device->in_flight(0), 1u);
+}
+
+TEST_F(DeferredTest, CompleteOutOfOrder) {
+  const std::uint16_t first = defer(1), second = defer(2), third = defer(3);
+  session().owed[2].complete({});
+  session().owed[0].complete({});
+  session().owed[1].complete({});
+  for (const std::uint16_t head : {third, first, second}) {
+    std::optional<std::pair<std::uint16_t, Reply>> reply;
+    ASSERT_TRUE(guest.run_until([&] { return (reply = guest.take_reply()).has_value(); }));
+    EXPECT_EQ(reply->first, head);
+  }
+}
+
+TEST_F(DeferredTest, AnswersOfAClosedSessionStillArrive) {
+  guest.backend().keep_owed = true;
+  defer();
+  guest.close(id);
+  EXPECT_EQ(guest.device->in_flight(0), 1u);
+  guest.backend().kept[0].complete({});
+  const auto reply = guest.wait_reply();
+  ASSERT_TRUE(reply);
+  EXPECT_EQ(reply->status(), 0);
+}
+
+TEST_F(DeferredTest, AnswersFindTheirMemoryAfterTheTableWasReplaced) {
+  defer(3);
+  const std::weak_ptr<const memory::GuestMemory> table = guest.host.memory();
+  guest.host.replace_memory();
+  EXPECT_FALSE(table.expired()) << "the chain's buffers are in the old mapping";
+  session().owed[0].complete({});
+  const auto reply = guest.wait_reply();
+  ASSERT_TRUE(reply);
+  EXPECT_EQ(reply->as<v4l2_control>(8).value, 3);
+  EXPECT_TRUE(table.expired());
+}
+
+TEST_F(DeferredTest, StoppingWaitsForAnswers) {
+  defer();
+  EXPECT_FALSE(guest.host.stop(*guest.device));
+  guest.host.resume();
+  session().owed[0].complete({});
+  EXPECT_TRUE(guest.run_until([&] { return guest.device->in_flight(0) == 0; }));
+  EXPECT_TRUE(guest.take_reply());
+}
+
+TEST_F(DeferredTest, AnswersAfterAResetAreDiscarded) {
+  guest.backend().keep_owed = true;
+  defer();
+  guest.host.reset(*guest.device);
+  EXPECT_EQ(guest.device->in_flight(0), 0u);
+  // The same head is in flight again, with another command, in the same slot.
+  id = guest.open();
+  defer();
+  guest.backend().kept[0].complete(fail(EPERM));
+  guest.backend().kept.clear();
+  session().owed[0].complete({});
+  const auto reply = guest.wait_reply();
+  ASSERT_TRUE(reply);
+  EXPECT_EQ(reply->status(), 0);
+  EXPECT_FALSE(guest.take_reply());
+}
+
+TEST_F(DeferredTest, AnswersAfterTheDeviceAreDiscarded) {
+  guest.backend().keep_owed = true;
+  defer();
+  auto completion = std::move(session().owed[0]);
+  guest.device.reset();
+  completion.complete({});
+  int turns = 0;
+  guest.run_until([&] { return ++turns > 3; });
+  EXPECT_FALSE(guest.take_reply());
+}
+
+class TimeoutTest : public DeferredTest {
+ protected:
+  TimeoutTest() : DeferredTest(DeviceOptions{.command_timeout = std::chrono::milliseconds(30)}) {}
+};
+
+TEST_F(TimeoutTest, LateAnswersAreDiscarded) {
+  const auto before = io::Clock::now();
+  defer();
+  auto reply = guest.wait_reply();
+  ASSERT_TRUE(reply);
+  EXPECT_EQ(reply->status(), ETIMEDOUT);
+  EXPECT_GE(io::Clock::now() - before, std::chrono::milliseconds(30));
+  // In the meantime another command takes the slot.
+  defer();
+  session().payloads[0]->value = 99;  // still the backend's
+  session().owed[0].complete(fail(EPERM));
+  session().owed[1].complete({});
+  reply = guest.wait_reply();
+  ASSERT_TRUE(reply);
+  EXPECT_EQ(reply->status(), 0);
+  EXPECT_FALSE(guest.take_reply());
+  EXPECT_EQ(serve_another(), 0);
+}
+
+TEST_F(TimeoutTest, IsEachCommandsOwn) {
+  defer();
+  defer();
+  session().owed[0].complete({});
+  auto reply = guest.wait_reply();
+  ASSERT_TRUE(reply);
+  EXPECT_EQ(reply->status(), 0);
+  reply = guest.wait_reply();
+  ASSERT_TRUE(reply);
+  EXPECT_EQ(reply->status(), ETIMEDOUT);
+  defer();
+  reply = guest.wait_reply();
+  ASSERT_TRUE(reply);
+  EXPECT_EQ(reply->status(), ETIMEDOUT);
+}
+
+}  // namespace
+}  // namespace vumedia::media::test
