@@ -1,0 +1,247 @@
+// Laws of every backend, run through a whole device on real rings. To instantiate them for one:
+//   INSTANTIATE_TYPED_TEST_SUITE_P(Camera, BackendLaws, backends::Camera);
+// A backend that is not default-constructible specialises make_guest.
+#pragma once
+
+#include <cstring>
+#include <memory>
+#include <optional>
+#include <set>
+#include <utility>
+#include <vector>
+
+#include <boost/hana/for_each.hpp>
+#include <gtest/gtest.h>
+
+#include <vumedia/media/device.hpp>
+#include <vumedia/v4l2/ioctl_table.hpp>
+
+#include "support/media_guest.hpp"
+
+namespace vumedia::backends::test {
+
+using vumedia::test::Bytes;
+using vumedia::test::bytes_of;
+using vumedia::test::MediaGuest;
+
+template <class B>
+std::unique_ptr<MediaGuest<B>> make_guest() {
+  return std::make_unique<MediaGuest<B>>();
+}
+
+template <class B>
+class BackendLaws : public testing::Test {
+ protected:
+  using Guest = MediaGuest<B>;
+
+  // Sends an ioctl with `payload` as both its input and the room for its output; waits for the answer.
+  int call(std::uint32_t session, std::uint32_t number, const Bytes& payload, Bytes* answer = nullptr) {
+    Bytes command = Guest::ioctl_command(session, number);
+    command.insert(command.end(), payload.begin(), payload.end());
+    guest->add(command, 8 + payload.size());
+    guest->device->process(vumedia::test::wire::commandq);
+    const auto reply = guest->wait_reply();
+    if (!reply) {
+      ADD_FAILURE() << "ioctl " << number << " was never answered";
+      return -1;
+    }
+    if (answer != nullptr) answer->assign(reply->bytes.begin() + 8, reply->bytes.end());
+    return reply->status();
+  }
+
+  struct Queue {
+    std::uint32_t type = 0;
+    std::uint32_t count = 0;
+    std::vector<std::uint32_t> offsets;
+  };
+
+  static bool multiplanar(std::uint32_t type) {
+    return type == V4L2_BUF_TYPE_VIDEO_CAPTURE_MPLANE || type == V4L2_BUF_TYPE_VIDEO_OUTPUT_MPLANE;
+  }
+  static Bytes buffer_bytes(std::uint32_t type, std::uint32_t index) {
+    v4l2_buffer buffer{};
+    buffer.type = type;
+    buffer.index = index;
+    buffer.memory = V4L2_MEMORY_MMAP;
+    buffer.length = multiplanar(type) ? 1 : 0;
+    v4l2_plane plane{};
+    plane.bytesused = 1;
+    if (!multiplanar(type)) {
+      buffer.bytesused = 1;
+      return bytes_of(buffer);
+    }
+    return bytes_of(buffer, plane);
+  }
+
+  int request(std::uint32_t session, std::uint32_t type, std::uint32_t count, std::uint32_t* got = nullptr) {
+    v4l2_requestbuffers buffers{};
+    buffers.count = count;
+    buffers.type = type;
+    buffers.memory = V4L2_MEMORY_MMAP;
+    Bytes answer;
+    const int status = call(session, v4l2::tag::REQBUFS::number, bytes_of(buffers), &answer);
+    if (status == 0 && got != nullptr) {
+      std::memcpy(&buffers, answer.data(), sizeof buffers);
+      *got = buffers.count;
+    }
+    return status;
+  }
+
+  // Buffers on every queue on which the backend gives any in its initial state, queued where it takes them,
+  // and streaming.
+  std::vector<Queue> start_all(std::uint32_t session) {
+    std::vector<Queue> queues;
+    for (const std::uint32_t type : {V4L2_BUF_TYPE_VIDEO_CAPTURE, V4L2_BUF_TYPE_VIDEO_OUTPUT,
+                                     V4L2_BUF_TYPE_VIDEO_CAPTURE_MPLANE, V4L2_BUF_TYPE_VIDEO_OUTPUT_MPLANE}) {
+      Queue queue{type, 0, {}};
+      if (request(session, type, 3, &queue.count) != 0) continue;
+      for (std::uint32_t index = 0; index < queue.count; ++index) {
+        Bytes answer;
+        EXPECT_EQ(call(session, v4l2::tag::QUERYBUF::number, buffer_bytes(type, index), &answer), 0);
+        v4l2_buffer buffer;
+        std::memcpy(&buffer, answer.data(), sizeof buffer);
+        std::uint32_t offset = buffer.m.offset;
+        if (multiplanar(type)) {
+          v4l2_plane plane;
+          std::memcpy(&plane, answer.data() + sizeof buffer, sizeof plane);
+          offset = plane.m.mem_offset;
+        }
+        queue.offsets.push_back(offset);
+        EXPECT_EQ(call(session, v4l2::tag::QBUF::number, buffer_bytes(type, index)), 0);
+      }
+      EXPECT_EQ(call(session, v4l2::tag::STREAMON::number, bytes_of(type)), 0);
+      queues.push_back(queue);
+    }
+    return queues;
+  }
+
+  std::unique_ptr<Guest> guest = make_guest<B>();
+};
+
+TYPED_TEST_SUITE_P(BackendLaws);
+
+TYPED_TEST_P(BackendLaws, ConfigurationIsSound) {
+  const auto config = std::as_const(*this->guest->device).config();
+  ASSERT_EQ(config.size(), 40u);
+  EXPECT_NE(config[8], std::byte{0}) << "the card has a name";
+}
+
+TYPED_TEST_P(BackendLaws, OpensAndClosesManyTimes) {
+  std::set<std::uint32_t> open;
+  for (int i = 0; i < 8; ++i)
+    EXPECT_TRUE(open.insert(this->guest->open()).second) << "ids of open files differ";
+  for (const auto id : open) this->guest->close(id);
+  for (int i = 0; i < 1000; ++i) this->guest->close(this->guest->open());
+  EXPECT_EQ(this->guest->device->session_count(), 0u);
+}
+
+TYPED_TEST_P(BackendLaws, UnknownIoctlsAreNotTypewriters) {
+  const auto id = this->guest->open();
+  const Bytes payload(256, std::byte{0});
+  std::set<std::uint32_t> known;
+  boost::hana::for_each(v4l2::ioctl_tags, [&](auto type) { known.insert(decltype(type)::type::number); });
+  for (std::uint32_t number = 0; number < 300; ++number) {
+    if (known.contains(number)) continue;
+    EXPECT_EQ(this->call(id, number, payload), ENOTTY) << number;
+  }
+  // VIDIOC_QUERYCAP, DQBUF and DQEVENT exist, but never reach a device.
+  for (const std::uint32_t number : {0u, 17u, 89u, 0xffffffffu})
+    EXPECT_EQ(this->call(id, number, payload), ENOTTY);
+}
+
+// Whatever the bytes: an answer, and a device that goes on.
+TYPED_TEST_P(BackendLaws, EveryIoctlSurvivesEveryPayload) {
+  const auto id = this->guest->open();
+  boost::hana::for_each(v4l2::ioctl_tags, [&](auto type) {
+    using Tag = typename decltype(type)::type;
+    for (const unsigned fill : {0x00u, 0x01u, 0x7fu, 0x80u, 0xffu}) {
+      const Bytes payload(sizeof(typename Tag::Wire) + 64, std::byte{static_cast<unsigned char>(fill)});
+      EXPECT_GE(this->call(id, Tag::number, payload), 0) << Tag::name << " filled with " << fill;
+    }
+    EXPECT_GE(this->call(id, Tag::number, {}), 0) << Tag::name << " with nothing";
+  });
+  this->guest->close(id);
+  this->guest->close(this->guest->open());
+}
+
+TYPED_TEST_P(BackendLaws, MapsNothingThatItNeverNamed) {
+  const auto id = this->guest->open();
+  for (const std::uint32_t offset :
+       {0u, 1u, 4096u, 4097u, 0x40000000u, 0x7ffff000u, 0xfffff000u, 0xffffffffu}) {
+    EXPECT_NE(this->guest->mmap(id, offset).hdr.status, 0u) << offset;
+  }
+  for (const auto& queue : this->start_all(id)) {
+    for (const auto offset : queue.offsets) {
+      EXPECT_EQ(offset % 4096, 0u);
+      EXPECT_NE(this->guest->mmap(id, offset + 1).hdr.status, 0u) << "unaligned";
+      EXPECT_EQ(this->guest->mmap(id, offset).hdr.status, 0u);
+    }
+  }
+}
+
+TYPED_TEST_P(BackendLaws, OffsetsAreUniqueInASession) {
+  const auto id = this->guest->open();
+  std::set<std::uint32_t> offsets;
+  for (const auto& queue : this->start_all(id)) {
+    for (const auto offset : queue.offsets) EXPECT_TRUE(offsets.insert(offset).second) << offset;
+  }
+}
+
+TYPED_TEST_P(BackendLaws, RequestingNoBuffersFreesThem) {
+  const auto id = this->guest->open();
+  const auto queues = this->start_all(id);
+  if (!queues.empty()) {
+    EXPECT_GT(this->guest->device->arenas().used_bytes(), 0u);
+  }
+  for (const auto& queue : queues) {
+    EXPECT_EQ(this->call(id, v4l2::tag::STREAMOFF::number, bytes_of(queue.type)), 0);
+    EXPECT_EQ(this->request(id, queue.type, 0), 0);
+  }
+  EXPECT_TRUE(this->guest->run_until([&] { return this->guest->device->arenas().used_bytes() == 0; }));
+}
+
+TYPED_TEST_P(BackendLaws, ClosingWhileStreamingLeavesNothing) {
+  this->guest->lend_event_buffers(8);
+  for (int round = 0; round < 3; ++round) {
+    const auto id = this->guest->open();
+    std::vector<std::uint64_t> mapped;
+    for (const auto& queue : this->start_all(id)) {
+      const auto response = this->guest->mmap(id, queue.offsets.front());
+      EXPECT_EQ(response.hdr.status, 0u);
+      mapped.push_back(response.driver_addr);
+    }
+    this->guest->close(id);
+    EXPECT_EQ(this->guest->device->session_count(), 0u);
+    // Mappings outlive their session.
+    for (const auto address : mapped) EXPECT_EQ(this->guest->munmap(address), 0);
+    EXPECT_TRUE(this->guest->run_until([&] { return this->guest->device->arenas().used_bytes() == 0; }));
+  }
+}
+
+TYPED_TEST_P(BackendLaws, ResetWhileStreamingLeavesNothing) {
+  this->guest->lend_event_buffers(8);
+  const auto id = this->guest->open();
+  this->start_all(id);
+  this->guest->device->reset();
+  EXPECT_EQ(this->guest->device->session_count(), 0u);
+  EXPECT_TRUE(this->guest->run_until([&] { return this->guest->device->arenas().used_bytes() == 0; }));
+  const auto again = this->guest->open();
+  this->start_all(again);
+  this->guest->close(again);
+}
+
+TYPED_TEST_P(BackendLaws, StreamingWithoutBuffersFails) {
+  const auto id = this->guest->open();
+  for (std::uint32_t type = 0; type < 16; ++type) {
+    EXPECT_NE(this->call(id, v4l2::tag::STREAMON::number, bytes_of(type)), 0) << type;
+    EXPECT_NE(this->call(id, v4l2::tag::QBUF::number, this->buffer_bytes(type, 0)), 0) << type;
+  }
+}
+
+REGISTER_TYPED_TEST_SUITE_P(BackendLaws, ConfigurationIsSound, OpensAndClosesManyTimes,
+                            UnknownIoctlsAreNotTypewriters, EveryIoctlSurvivesEveryPayload,
+                            MapsNothingThatItNeverNamed, OffsetsAreUniqueInASession,
+                            RequestingNoBuffersFreesThem, ClosingWhileStreamingLeavesNothing,
+                            ResetWhileStreamingLeavesNothing, StreamingWithoutBuffersFails);
+
+}  // namespace vumedia::backends::test
