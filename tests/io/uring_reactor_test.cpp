@@ -163,6 +163,18 @@ TEST(UringReactor, APeerThatMakesItsEventFdBlockingBlocksNobody) {
   EXPECT_EQ(ring_workers(), 0);
 }
 
+TEST(UringReactor, TellsAnEventFdFromOtherFiles) {
+  const auto reactor = make_reactor();
+  for (const int flags : {0, int{EFD_NONBLOCK}, int{EFD_SEMAPHORE}}) {
+    const OwnedFd event = event_fd(flags);
+    EXPECT_TRUE(reactor->check_event_fd(event.get()));
+    EXPECT_TRUE(reactor->check_event_fd(event.get())) << "still registered";
+  }
+  const auto [socket, peer] = socket_pair();
+  EXPECT_EQ(reactor->check_event_fd(socket.get()).error().value, EINVAL);
+  EXPECT_EQ(reactor->check_event_fd(-1).error().value, EBADF);
+}
+
 TEST(UringReactor, ManyNotifiersOnASmallRing) {
   const auto reactor = make_reactor(2);
   const OwnedFd event = event_fd(0);

@@ -8,7 +8,9 @@
 //  - Buffers, message headers and descriptors given to a start stay valid until completion or cancel.
 //  - A descriptor that cannot be read, written or polled is an ordinary completion with a negative errno.
 //  - `timer` completes with 0 at or after its CLOCK_MONOTONIC deadline; a deadline in the past completes at once.
-//  - `run` returns after `stop`; what is pending then stays pending and can be cancelled, or run again.
+//  - `run` returns after `stop`, at once after one from before; what is pending then stays pending and can be
+//    cancelled, or run again.
+//  - `make_notifier` refuses with EINVAL what is no event fd.
 //
 // Only `stop` (through `inbox`) and `inbox()->post` may be used from other threads. A reactor is created, run and
 // destroyed on one thread.

@@ -94,6 +94,9 @@ class UringReactor {
   // would raise SIGPIPE in this process.
   [[nodiscard]] Result<Notifier> make_notifier(OwnedFd fd) noexcept;
 
+  // Success if `fd` is an event fd, else EINVAL or EBADF. It may be signalled once.
+  [[nodiscard]] Result<> check_event_fd(int fd) noexcept;
+
   // Runs handlers until stop(). A stop() from before makes it return at once; each run takes one stop back.
   void run() noexcept;
 
@@ -358,15 +361,21 @@ inline bool UringReactor::withdraw(Operation& operation) noexcept {
   return false;
 }
 
+// Only event fds can be registered for signals of completions; there is no other way to ask that needs no
+// /proc.
+inline Result<> UringReactor::check_event_fd(int fd) noexcept {
+  const int error = -io_uring_register_eventfd(&ring_, fd);
+  if (error != 0) return fail(error);
+  io_uring_unregister_eventfd(&ring_);
+  return {};
+}
+
 inline Result<UringReactor::Notifier> UringReactor::make_notifier(OwnedFd fd) noexcept {
   const int flags = ::fcntl(fd.get(), F_GETFL);
   if (flags < 0) return fail(errno);
   if ((flags & O_NONBLOCK) != 0) {
-    // Registering tells an event fd from anything else. That it may be signalled once in between does no
-    // harm.
-    const int error = -io_uring_register_eventfd(&ring_, fd.get());
-    if (error != 0) return fail(error);
-    io_uring_unregister_eventfd(&ring_);
+    const auto checked = check_event_fd(fd.get());
+    if (!checked) return std::unexpected(checked.error());
     return Notifier(*this, std::move(fd), nullptr);
   }
   std::unique_ptr<Notifier::MessageRing> ring(new (std::nothrow) Notifier::MessageRing);
