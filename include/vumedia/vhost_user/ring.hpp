@@ -1,0 +1,149 @@
+// A queue and what vhost-user ties to it: settings, states, the kick, call and err descriptors.
+//
+// States (vhost-user specification, "Ring states"): a ring is started by SET_VRING_KICK and stopped by
+// GET_VRING_BASE or a reset; apart from that it is enabled or disabled. It is served while it is started,
+// enabled and not failed.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <utility>
+
+#include <poll.h>
+#include <sys/stat.h>
+
+#include <vumedia/core/fd.hpp>
+#include <vumedia/core/result.hpp>
+#include <vumedia/io/operation.hpp>
+#include <vumedia/io/reactor.hpp>
+#include <vumedia/memory/address.hpp>
+#include <vumedia/virtio/queue.hpp>
+#include <vumedia/virtio/ring_layout.hpp>
+
+namespace vumedia::vhost_user {
+
+// The operation that completes when the driver kicks. It names its ring, and whom to tell.
+class Wakeup final : public io::Operation {
+ public:
+  Wakeup(Handler handler, void* owner_of_it, std::uint16_t index_of_ring) noexcept
+      : Operation(handler), owner(owner_of_it), index(index_of_ring) {}
+  void* const owner;
+  const std::uint16_t index;
+};
+
+// Where a ring lies, as SET_VRING_ADDR names it.
+struct RingAddresses {
+  memory::FrontendAddress descriptors;
+  memory::FrontendAddress available;
+  memory::FrontendAddress used;
+};
+
+// The same as the guest sees it. It outlives a change of the frontend's own addresses.
+struct RingPlace {
+  memory::GuestAddress descriptors;
+  memory::GuestAddress available;
+  memory::GuestAddress used;
+  friend constexpr bool operator==(const RingPlace&, const RingPlace&) = default;
+};
+
+// How a ring was when it stopped: what tells a pause from a reset.
+struct StoppedRing {
+  std::uint16_t base = 0;
+  std::uint32_t size = 0;
+  RingPlace place;
+};
+
+template <io::Reactor R>
+class Ring {
+ public:
+  // How often a ring without a kick descriptor is looked at.
+  static constexpr std::chrono::milliseconds poll_interval{1};
+
+  // What a completed wake-up means.
+  enum class Wake { process, nothing, broken };
+
+  Ring(R& reactor, io::Operation::Handler handler, void* owner, std::uint16_t index) noexcept
+      : reactor_(reactor), wakeup_(handler, owner, index) {}
+  Ring(const Ring&) = delete;
+  Ring& operator=(const Ring&) = delete;
+  ~Ring() { disarm(); }
+
+  virtio::Queue queue;
+  std::optional<RingAddresses> addresses;
+  RingPlace place;                     // since the last start
+  std::optional<StoppedRing> stopped;  // since GET_VRING_BASE, until the next start or reset
+
+  bool started = false;
+  std::optional<bool> enabled;  // as SET_VRING_ENABLE said, if it did
+  bool failed = false;
+  bool running = false;      // served: started, enabled, not failed, not being stopped
+  bool held_back = false;    // woken while the device must not be called
+  bool missed_call = false;  // an interrupt was due and there was no descriptor for it
+
+  std::optional<typename R::Notifier> call;
+  std::optional<typename R::Notifier> err;
+
+  // Takes the kick descriptor, or none: the ring is then looked at in intervals. EINVAL for a file that is
+  // readable at all times, which would keep the loop busy: an event fd or a pipe is waited for.
+  [[nodiscard]] Result<> set_kick(OwnedFd fd) noexcept {
+    if (fd) {
+      struct stat status{};
+      if (::fstat(fd.get(), &status) != 0) return fail(errno);
+      // Anonymous inodes, which event fds are, have no type.
+      const auto type = status.st_mode & S_IFMT;
+      if (type != 0 && type != S_IFIFO) return fail(EINVAL);
+    }
+    disarm();
+    kick_ = std::move(fd);
+    return {};
+  }
+  void drop_kick() noexcept {
+    disarm();
+    kick_.reset();
+  }
+
+  // Waits for the next kick, once.
+  void arm() noexcept {
+    if (wakeup_.pending()) return;
+    if (!kick_) {
+      reactor_.timer(wakeup_, io::Clock::now() + poll_interval);
+    } else if (readable_first_) {
+      reactor_.poll(wakeup_, kick_.get(), POLLIN);
+    } else {
+      reactor_.read(wakeup_, kick_.get(), std::as_writable_bytes(std::span(&kicks_, 1)));
+    }
+  }
+  void disarm() noexcept {
+    reactor_.cancel(wakeup_);
+    readable_first_ = false;
+  }
+
+  // What the completion of the wake-up with `result` means. The caller processes the ring if it is to, and
+  // arms it.
+  [[nodiscard]] Wake woken(std::int32_t result) noexcept {
+    if (!kick_) return Wake::process;
+    if (result == sizeof kicks_ && !readable_first_) [[likely]]
+      return Wake::process;
+    if (result == -EINTR) return Wake::nothing;
+    if (readable_first_) {
+      readable_first_ = false;
+      return result > 0 && (result & POLLIN) != 0 ? Wake::nothing : Wake::broken;
+    }
+    if (result != -EAGAIN) return Wake::broken;
+    // Kernels before 6.0 do not wait in a read of a non-blocking descriptor.
+    readable_first_ = true;
+    return Wake::nothing;
+  }
+
+ private:
+  R& reactor_;
+  OwnedFd kick_;
+  std::uint64_t kicks_ = 0;
+  bool readable_first_ = false;
+  Wakeup wakeup_;
+};
+
+}  // namespace vumedia::vhost_user

@@ -1,0 +1,113 @@
+// What a vhost-user session is to its device: a virtio::Host. It owns the memory table, the rings and the
+// back-end channel, and does not know what the device is. Session drives it.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include <vumedia/core/fd.hpp>
+#include <vumedia/core/log.hpp>
+#include <vumedia/core/result.hpp>
+#include <vumedia/io/operation.hpp>
+#include <vumedia/io/reactor.hpp>
+#include <vumedia/memory/guest_memory.hpp>
+#include <vumedia/vhost_user/backend_channel.hpp>
+#include <vumedia/vhost_user/ring.hpp>
+#include <vumedia/virtio/concepts.hpp>
+#include <vumedia/virtio/queue.hpp>
+
+namespace vumedia::vhost_user {
+
+template <class Device, io::Reactor R>
+class Session;
+
+template <io::Reactor R>
+class SessionHost {
+ public:
+  using Reactor = R;
+
+  // `on_kick` is the handler of each ring's Wakeup, whose owner is `owner`.
+  SessionHost(R& reactor, const Log& log, std::uint16_t queues, io::Operation::Handler on_kick, void* owner)
+      : reactor_(reactor), log_(log), memory_(memory::GuestMemory::empty()), channel_(reactor, log_) {
+    rings_.reserve(queues);
+    for (std::uint16_t i = 0; i < queues; ++i)
+      rings_.push_back(std::make_unique<Ring<R>>(reactor, on_kick, owner, i));
+  }
+  SessionHost(const SessionHost&) = delete;
+  SessionHost& operator=(const SessionHost&) = delete;
+
+  // virtio::Host. Queue indices are the device's own and below its queue_count.
+
+  [[nodiscard]] const std::shared_ptr<const memory::GuestMemory>& memory() const noexcept { return memory_; }
+  [[nodiscard]] virtio::Queue& queue(std::uint16_t index) noexcept { return rings_[index]->queue; }
+  [[nodiscard]] bool queue_running(std::uint16_t index) const noexcept { return rings_[index]->running; }
+
+  void flush(std::uint16_t index) noexcept {
+    Ring<R>& ring = *rings_[index];
+    if (!ring.queue.flush(*memory_)) return;
+    if (ring.call) [[likely]]
+      ring.call->signal();
+    else
+      ring.missed_call = true;
+  }
+
+  // Serves the queue no more until it is stopped and started again.
+  void queue_failed(std::uint16_t index, const Error& error) noexcept {
+    Ring<R>& ring = *rings_[index];
+    log_.write(LogLevel::error, "queue %u is broken: %s", index, error.message.c_str());
+    ring.failed = true;
+    ring.running = false;
+    ring.disarm();
+    if (ring.err) ring.err->signal();
+  }
+
+  [[nodiscard]] bool has_shm() const noexcept { return shm_negotiated_ && channel_.is_open(); }
+  void shm_map(virtio::ShmOperation& operation, const virtio::ShmMapping& mapping) noexcept {
+    start(BackendRequest::shmem_map, operation, mapping);
+  }
+  void shm_unmap(virtio::ShmOperation& operation, const virtio::ShmMapping& mapping) noexcept {
+    start(BackendRequest::shmem_unmap, operation, mapping);
+  }
+  void shm_abandon(virtio::ShmOperation& operation) noexcept { channel_.abandon(operation); }
+
+  [[nodiscard]] const Log& log() const noexcept { return log_; }
+
+  // io::Loop.
+
+  void poll(io::Operation& operation, int fd, unsigned events) noexcept {
+    reactor_.poll(operation, fd, events);
+  }
+  void timer(io::Operation& operation, io::TimePoint deadline) noexcept {
+    reactor_.timer(operation, deadline);
+  }
+  void cancel(io::Operation& operation) noexcept { reactor_.cancel(operation); }
+  [[nodiscard]] std::shared_ptr<io::Inbox> inbox() noexcept { return reactor_.inbox(); }
+
+  [[nodiscard]] R& reactor() noexcept { return reactor_; }
+
+ private:
+  template <class Device, io::Reactor Other>
+  friend class Session;
+
+  void start(BackendRequest request, virtio::ShmOperation& operation,
+             const virtio::ShmMapping& mapping) noexcept {
+    if (!has_shm()) return operation.complete(fail(ENXIO));
+    // A frontend whose rings are stopped may have taken down what a map needs.
+    if (!shm_allowed_) return operation.complete(fail(ECANCELED));
+    channel_.start(request, operation, mapping);
+  }
+
+  R& reactor_;
+  const Log log_;
+  std::shared_ptr<const memory::GuestMemory> memory_;
+  std::vector<std::unique_ptr<Ring<R>>> rings_;
+  BackendChannel<R> channel_;
+  bool shm_negotiated_ = false;
+  // From the moment a ring runs until the frontend begins to stop rings: it disables all of them, then stops
+  // one after the other.
+  bool shm_allowed_ = false;
+};
+
+}  // namespace vumedia::vhost_user

@@ -1,0 +1,439 @@
+// A session as a well-behaved frontend sees it: negotiation, rings and their states, reset and pause, memory,
+// stops that wait.
+#include <gtest/gtest.h>
+
+#include "vhost_user/backend_thread.hpp"
+
+namespace vumedia::vhost_user::test {
+namespace {
+
+TEST(Session, OffersWhatItServes) {
+  BackendThread backend;
+  Frontend frontend(backend.connect());
+  const auto features = frontend.get_features();
+  ASSERT_TRUE(features) << features.error().message;
+  EXPECT_EQ(*features, feature::version_1 | feature::ring_indirect_desc | feature::ring_event_idx |
+                           feature::protocol_features | Echo::feature_bit);
+  using namespace protocol_feature;
+  EXPECT_EQ(frontend.get_protocol_features().value_or(0), mq | reply_ack | backend_req | backend_send_fd |
+                                                              config | reset_device |
+                                                              protocol_feature::status | shmem);
+}
+
+TEST(Session, OffersMemorySlotsOnRequestOnly) {
+  BackendThread backend(true);
+  Vmm vmm(backend.connect());
+  vmm.negotiate();
+  EXPECT_TRUE(vmm.frontend.has(protocol_feature::configure_mem_slots));
+  EXPECT_EQ(vmm.frontend.max_memory_slots().value_or(0), 509u);
+}
+
+TEST(Session, AnswersQuestions) {
+  BackendThread backend;
+  Vmm vmm(backend.connect());
+  vmm.negotiate();
+  EXPECT_EQ(vmm.frontend.queue_count().value_or(0), 2u);
+  const auto shmem = vmm.frontend.shmem_config();
+  ASSERT_TRUE(shmem) << shmem.error().message;
+  EXPECT_EQ(shmem->count, 1u);
+  EXPECT_EQ(shmem->size[0], 1u << 26);
+  EXPECT_EQ(shmem->size[1], 0u);
+  EXPECT_EQ(vmm.frontend.get_status().value_or(9), 0u);
+  Vmm::check(vmm.frontend.set_status(15));
+  EXPECT_EQ(vmm.frontend.get_status().value_or(9), 15u);
+  Vmm::check(vmm.frontend.reset_owner());
+}
+
+TEST(Session, ReadsConfigurationAtAnyOffset) {
+  BackendThread backend;
+  Vmm vmm(backend.connect());
+  vmm.negotiate();
+  std::array<std::byte, 40> all;
+  Vmm::check(vmm.frontend.get_config(0, all));
+  for (std::size_t i = 0; i < all.size(); ++i) EXPECT_EQ(all[i], static_cast<std::byte>(i));
+  std::array<std::byte, 3> some;
+  Vmm::check(vmm.frontend.get_config(37, some));
+  EXPECT_EQ(some[2], std::byte{39});
+  EXPECT_FALSE(vmm.frontend.get_config(38, some));           // beyond: size 0
+  EXPECT_FALSE(vmm.frontend.get_config(0xfffffff0u, some));  // wraps
+  std::array<std::byte, 256> large;
+  EXPECT_FALSE(vmm.frontend.get_config(0, large));
+  Vmm::check(vmm.frontend.get_config(8, some));  // and goes on
+  const auto written = vmm.frontend.set_config(0, some);
+  ASSERT_FALSE(written);
+  EXPECT_EQ(written.error().code, EPERM);
+}
+
+TEST(Session, EchoesOverRealEventFds) {
+  BackendThread backend;
+  Vmm vmm(backend.connect());
+  vmm.negotiate();
+  vmm.start();
+  EXPECT_EQ(vmm.echo("hello"), "hello");
+  for (int i = 0; i < 200; ++i) EXPECT_EQ(vmm.echo(std::to_string(i)), std::to_string(i));
+}
+
+TEST(Session, ServesBlockingEventFds) {
+  BackendThread backend;
+  Vmm vmm(backend.connect());
+  for (int i = 0; i < 2; ++i) {
+    vmm.kick[i] = std::move(*make_event_fd(EFD_CLOEXEC));
+    vmm.call[i] = std::move(*make_event_fd(EFD_CLOEXEC));
+  }
+  vmm.negotiate();
+  vmm.start();
+  for (int i = 0; i < 20; ++i) EXPECT_EQ(vmm.echo("blocking"), "blocking");
+}
+
+TEST(Session, FindsWhatWaitedBeforeTheKickDescriptorCame) {
+  BackendThread backend;
+  Vmm vmm(backend.connect());
+  vmm.negotiate();
+  vmm.offer("early", false);
+  vmm.start();
+  EXPECT_TRUE(vmm.await());
+}
+
+TEST(Session, LooksAtARingWithoutKickDescriptor) {
+  BackendThread backend;
+  Vmm vmm(backend.connect());
+  vmm.negotiate();
+  vmm.start();
+  Vmm::check(vmm.frontend.set_vring_kick(0, -1));
+  vmm.offer("nobody kicks", false);
+  EXPECT_TRUE(vmm.await());
+}
+
+TEST(Session, SignalsAnInterruptThatWasDueBeforeItsDescriptorCame) {
+  BackendThread backend;
+  Vmm vmm(backend.connect());
+  vmm.negotiate();
+  vmm.start();
+  Vmm::check(vmm.frontend.set_vring_call(0, -1));
+  vmm.offer("late call");
+  ASSERT_TRUE(eventually([&] {
+    return backend.run([&] {
+      return backend.device().in_flight(0) == 0 && !backend.state.processed.empty() &&
+             backend.session()->host().queue(0).base() == 1;
+    });
+  }));
+  Vmm::check(vmm.frontend.set_vring_call(0, vmm.call[0].get()));
+  EXPECT_GT(take_event(vmm.call[0].get()), 0u);
+}
+
+TEST(Session, ServesOneCallDescriptorForAllQueues) {
+  BackendThread backend;
+  Vmm vmm(backend.connect());
+  vmm.negotiate();
+  vmm.start();
+  Vmm::check(vmm.frontend.set_vring_call(1, vmm.call[0].get()));
+  EXPECT_EQ(vmm.echo("one"), "one");
+  vmm.lend();
+  ASSERT_TRUE(eventually([&] { return backend.run([&] { return backend.device().tell(std::byte{7}); }); }));
+  EXPECT_GT(take_event(vmm.call[0].get()), 0u);
+}
+
+// libkrun: few protocol features, no acknowledgements, memory before the features, kick before call.
+TEST(Session, TakesTheOrderOfLibkrun) {
+  BackendThread backend;
+  Vmm vmm(backend.connect());
+  auto& frontend = vmm.frontend;
+  ASSERT_TRUE(frontend.get_features());
+  ASSERT_TRUE(frontend.get_protocol_features());
+  Vmm::check(frontend.set_protocol_features(protocol_feature::config | protocol_feature::mq));
+  Vmm::check(frontend.set_owner());
+  vmm.set_memory();
+  Vmm::check(frontend.set_features(Frontend::default_features));
+  for (std::uint16_t i = 0; i < 2; ++i) {
+    auto& queue = *vmm.queues[i];
+    Vmm::check(frontend.set_vring_size(i, Vmm::queue_size));
+    Vmm::check(frontend.set_vring_addresses(i, vmm.user(queue.descriptors()), vmm.user(queue.available()),
+                                            vmm.user(queue.used())));
+    Vmm::check(frontend.set_vring_base(i, 0));
+    Vmm::check(frontend.set_vring_kick(i, vmm.kick[i].get()));
+    Vmm::check(frontend.set_vring_call(i, vmm.call[0].get()));
+    Vmm::check(frontend.enable_vring(i, true));
+  }
+  EXPECT_EQ(vmm.echo("krun"), "krun");
+}
+
+// Without PROTOCOL_FEATURES there is no SET_VRING_ENABLE: rings start enabled, even if the features come
+// last.
+TEST(Session, StartsRingsEnabledWithoutProtocolFeatures) {
+  BackendThread backend;
+  Vmm vmm(backend.connect());
+  vmm.set_memory();
+  Vmm::check(vmm.frontend.set_features(feature::version_1 | feature::ring_event_idx));
+  vmm.configure(0);
+  EXPECT_EQ(vmm.echo("plain"), "plain");
+}
+
+// The states of a ring: whether a chain that is offered in it is served.
+TEST(Session, ServesARingOnlyWhileStartedAndEnabled) {
+  struct Step {
+    const char* name;
+    std::function<void(Vmm&)> act;
+    bool served;
+  };
+  const std::vector<Step> steps = {
+      {"enabled before it is started", [](Vmm& vmm) { Vmm::check(vmm.frontend.enable_vring(0, true)); },
+       false},
+      {"started", [](Vmm& vmm) { vmm.configure(0); }, true},
+      {"disabled", [](Vmm& vmm) { Vmm::check(vmm.frontend.enable_vring(0, false)); }, false},
+      {"enabled", [](Vmm& vmm) { Vmm::check(vmm.frontend.enable_vring(0, true)); }, true},
+      {"enabled again", [](Vmm& vmm) { Vmm::check(vmm.frontend.enable_vring(0, true)); }, true},
+      {"stopped", [](Vmm& vmm) { EXPECT_TRUE(vmm.frontend.stop_vring(0)); }, false},
+      {"started anew, still enabled",
+       [](Vmm& vmm) {
+         const auto base = vmm.frontend.stop_vring(0);  // of a stopped ring: the same
+         vmm.configure(0, base.value_or(0));
+       },
+       true},
+      {"disabled, stopped",
+       [](Vmm& vmm) {
+         Vmm::check(vmm.frontend.enable_vring(0, false));
+         EXPECT_TRUE(vmm.frontend.stop_vring(0));
+       },
+       false},
+      {"started, disabled", [](Vmm& vmm) { vmm.configure(0, vmm.frontend.stop_vring(0).value_or(0)); },
+       false},
+      {"enabled at last", [](Vmm& vmm) { Vmm::check(vmm.frontend.enable_vring(0, true)); }, true},
+  };
+  BackendThread backend;
+  Vmm vmm(backend.connect());
+  vmm.negotiate();
+  vmm.set_memory();
+  int waiting = 0;
+  for (const auto& step : steps) {
+    SCOPED_TRACE(step.name);
+    step.act(vmm);
+    vmm.offer("x");
+    ++waiting;
+    if (step.served) {
+      for (; waiting > 0; --waiting) ASSERT_TRUE(vmm.await());
+    } else {
+      // A request that is answered shows that the loop has come round; what a disabled ring holds stays
+      // there.
+      ASSERT_TRUE(vmm.frontend.get_status());
+      const auto used = vmm.queues[0]->pop_used();
+      ASSERT_TRUE(used);
+      EXPECT_FALSE(*used);
+    }
+  }
+}
+
+TEST(Session, KeepsEventBuffersUntilTheyAreNeeded) {
+  BackendThread backend;
+  Vmm vmm(backend.connect());
+  vmm.negotiate();
+  vmm.start();
+  for (int i = 0; i < 4; ++i) vmm.lend();
+  ASSERT_TRUE(vmm.frontend.get_status());
+  EXPECT_EQ(vmm.stop().second, 0u);  // none was popped
+  vmm.start(0, 0);
+  EXPECT_TRUE(backend.run([&] { return backend.device().tell(std::byte{42}); }));
+  const auto used = vmm.await(1);
+  ASSERT_TRUE(used);
+  EXPECT_EQ(used->length, 1u);
+  EXPECT_EQ(vmm.memory.data()[0x20000], std::byte{42});
+  EXPECT_EQ(vmm.stop().second, 1u);
+}
+
+TEST(Session, StopsARingWhenItsCommandsAreCompleted) {
+  BackendThread backend;
+  Vmm vmm(backend.connect());
+  vmm.negotiate();
+  vmm.start();
+  EXPECT_EQ(vmm.echo("a"), "a");
+  backend.run([&] { backend.state.hold = true; });
+  vmm.offer("b");
+  vmm.offer("c");
+  ASSERT_TRUE(eventually([&] { return backend.copy_state().held.size() == 2; }));
+
+  auto base = std::async(std::launch::async, [&] { return vmm.frontend.stop_vring(0); });
+  ASSERT_TRUE(eventually([&] { return !backend.copy_state().stopped.empty(); }));
+  // The loop goes on, the reply waits.
+  EXPECT_EQ(base.wait_for(std::chrono::milliseconds(20)), std::future_status::timeout);
+  EXPECT_FALSE(backend.run([&] { return backend.session()->host().queue_running(0); }));
+  backend.run([&] { backend.device().release(); });
+  const auto result = base.get();
+  ASSERT_TRUE(result) << result.error().message;
+  EXPECT_EQ(*result, 3u);
+  EXPECT_TRUE(vmm.await());
+  EXPECT_TRUE(vmm.await());
+}
+
+// While one queue empties, the device is not called for the other; what happened there is served afterwards.
+TEST(Session, HoldsOtherQueuesBackWhileOneStops) {
+  BackendThread backend;
+  Vmm vmm(backend.connect());
+  vmm.negotiate();
+  vmm.start();
+  backend.run([&] { backend.state.hold = true; });
+  vmm.offer("kept");
+  ASSERT_TRUE(eventually([&] { return backend.copy_state().held.size() == 1; }));
+  auto base = std::async(std::launch::async, [&] { return vmm.frontend.stop_vring(0); });
+  ASSERT_TRUE(eventually([&] { return !backend.copy_state().stopped.empty(); }));
+  const auto calls = backend.copy_state().processed.size();
+  give_event(vmm.kick[1].get());
+  for (int i = 0; i < 5; ++i) EXPECT_EQ(backend.copy_state().processed.size(), calls);
+  backend.run([&] { backend.device().release(); });
+  ASSERT_TRUE(base.get());
+  EXPECT_TRUE(eventually([&] {
+    const auto processed = backend.copy_state().processed;
+    return processed.size() == calls + 1 && processed.back() == 1;
+  }));
+}
+
+TEST(Session, LetsGoOfCommandsWhenCutOff) {
+  BackendThread backend;
+  {
+    Vmm vmm(backend.connect());
+    vmm.negotiate();
+    vmm.start();
+    backend.run([&] { backend.state.hold = true; });
+    vmm.offer("never");
+    ASSERT_TRUE(eventually([&] { return backend.copy_state().held.size() == 1; }));
+  }
+  EXPECT_TRUE(eventually([&] { return backend.copy_state().alive == 0; }));
+}
+
+TEST(Session, TellsAPauseFromAReset) {
+  BackendThread backend;
+  Vmm vmm(backend.connect());
+  vmm.negotiate();
+  vmm.start();
+  EXPECT_EQ(vmm.echo("one"), "one");
+
+  const auto paused = vmm.stop();
+  EXPECT_EQ(paused.first, 1u);
+  Vmm::check(vmm.frontend.set_features(vmm.frontend.features()));
+  vmm.start(paused.first, paused.second);
+  EXPECT_EQ(backend.copy_state().resets, 0);
+  EXPECT_EQ(vmm.echo("two"), "two");
+
+  vmm.stop();
+  for (auto& queue : vmm.queues) queue->reset();
+  vmm.start(0, 0);
+  EXPECT_EQ(backend.copy_state().resets, 1);
+  EXPECT_EQ(vmm.echo("three"), "three");
+}
+
+TEST(Session, TakesRingsThatMovedForAReset) {
+  BackendThread backend;
+  Vmm vmm(backend.connect());
+  vmm.negotiate();
+  vmm.start();
+  EXPECT_EQ(vmm.stop().first, 0u);  // as after 65536 commands
+  constexpr std::size_t elsewhere = 0x8000;
+  vmm.queues[0] = std::make_unique<virtio::DriverQueue>(vmm.memory.data() + elsewhere,
+                                                        memory::GuestAddress{Vmm::guest_base + elsewhere},
+                                                        Vmm::queue_size, true);
+  vmm.start(0, 0);
+  EXPECT_EQ(backend.copy_state().resets, 1);
+}
+
+TEST(Session, DoesNotTakeOneRestartedRingForAReset) {
+  BackendThread backend;
+  Vmm vmm(backend.connect());
+  vmm.negotiate();
+  vmm.start();
+  vmm.lend();
+  ASSERT_TRUE(eventually([&] { return backend.run([&] { return backend.device().tell(std::byte{1}); }); }));
+  ASSERT_TRUE(vmm.await(1));
+  EXPECT_EQ(vmm.frontend.stop_vring(1).value_or(9), 1u);
+  vmm.queues[1]->reset();
+  vmm.configure(1, 0);
+  EXPECT_EQ(backend.copy_state().resets, 0);
+}
+
+TEST(Session, ResetsTheDeviceWhenTold) {
+  BackendThread backend;
+  Vmm vmm(backend.connect());
+  vmm.negotiate();
+  Vmm::check(vmm.frontend.set_status(15));
+  for (int round = 1; round <= 2; ++round) {
+    for (auto& queue : vmm.queues) queue->reset();
+    vmm.start();
+    backend.run([&] { backend.state.hold = false; });
+    EXPECT_EQ(vmm.echo("x"), "x");
+    backend.run([&] { backend.state.hold = true; });
+    vmm.offer("dropped");
+    ASSERT_TRUE(eventually([&] { return backend.copy_state().held.size() == 1; }));
+    Vmm::check(round == 1 ? vmm.frontend.set_status(0) : vmm.frontend.reset_device());
+    const auto state = backend.copy_state();
+    EXPECT_EQ(state.resets, round);
+    EXPECT_TRUE(state.held.empty());
+    EXPECT_EQ(vmm.frontend.get_status().value_or(9), 0u);
+    EXPECT_FALSE(backend.run([&] { return backend.session()->host().queue_running(0); }));
+    EXPECT_EQ(vmm.frontend.stop_vring(0).value_or(9), 0u);
+  }
+}
+
+TEST(Session, GoesOnInAReplacedMemoryTable) {
+  BackendThread backend;
+  Vmm vmm(backend.connect());
+  vmm.negotiate();
+  vmm.start();
+  EXPECT_EQ(vmm.echo("before"), "before");
+  // As QEMU does at each map: the same memory, and more of it.
+  auto more = make_sealed_memfd("more", 1 << 16);
+  const Frontend::Region regions[] = {vmm.region(),
+                                      {{0x4000'0000}, {0x6000'0000'0000}, 1 << 16, 0, more->get()}};
+  Vmm::check(vmm.frontend.set_memory(regions));
+  EXPECT_EQ(vmm.echo("after"), "after");
+}
+
+TEST(Session, AddsAndRemovesMemory) {
+  BackendThread backend(true);
+  Vmm vmm(backend.connect());
+  vmm.negotiate();
+  Vmm::check(vmm.frontend.add_region(vmm.region()));
+  auto more = make_sealed_memfd("more", 1 << 16);
+  const Frontend::Region other{{0x4000'0000}, {0x6000'0000'0000}, 1 << 16, 0, more->get()};
+  Vmm::check(vmm.frontend.add_region(other));
+  vmm.configure(0);
+  Vmm::check(vmm.frontend.enable_vring(0, true));
+  EXPECT_EQ(vmm.echo("slots"), "slots");
+  EXPECT_FALSE(vmm.frontend.add_region(other));  // overlaps itself
+  Vmm::check(vmm.frontend.remove_region(other));
+  EXPECT_FALSE(vmm.frontend.remove_region(other));
+  EXPECT_EQ(vmm.echo("still"), "still");
+  Vmm::check(vmm.frontend.remove_region(vmm.region()));
+  EXPECT_GT(take_event(vmm.err[0].get()), 0u);  // the ring lost its memory
+}
+
+TEST(Session, ReportsABrokenRing) {
+  BackendThread backend;
+  Vmm vmm(backend.connect());
+  vmm.negotiate();
+  vmm.start();
+  const virtio::Piece outside{{0x8000'0000'0000}, 16, false};
+  ASSERT_TRUE(vmm.queues[0]->add(std::span(&outside, 1)));
+  static_cast<void>(vmm.queues[0]->publish());
+  give_event(vmm.kick[0].get());
+  EXPECT_GT(take_event(vmm.err[0].get()), 0u);
+  EXPECT_TRUE(backend.lines.contains("queue 0 is broken"));
+  // The session lives, and a restart of the ring heals it.
+  EXPECT_TRUE(vmm.frontend.stop_vring(0));
+  vmm.queues[0]->reset();
+  vmm.configure(0);
+  EXPECT_EQ(vmm.echo("healed"), "healed");
+}
+
+TEST(Session, ReportsAKickDescriptorThatCannotBeRead) {
+  BackendThread backend;
+  Vmm vmm(backend.connect());
+  vmm.negotiate();
+  vmm.start();
+  int pipe[2];
+  ASSERT_EQ(::pipe2(pipe, O_CLOEXEC), 0);
+  OwnedFd in(pipe[0]), out(pipe[1]);
+  Vmm::check(vmm.frontend.set_vring_kick(0, in.get()));
+  out.reset();  // the end of the pipe
+  EXPECT_GT(take_event(vmm.err[0].get()), 0u);
+  EXPECT_TRUE(vmm.frontend.get_status());
+}
+
+}  // namespace
+}  // namespace vumedia::vhost_user::test
