@@ -147,7 +147,7 @@ class EngineClient {
   }
   void stop_capture() {
     engine->stop_capture();
-    engine->forget_capture_buffers();
+    engine->forget_capture_buffers(0, buffers.size());
     capture_on = false;
     last_seen = false;
     held_.clear();

@@ -74,8 +74,10 @@ class CaptureSlots : public std::enable_shared_from_this<CaptureSlots> {
     }
   }
 
-  // The guest has freed its buffers.
-  void forget_all() noexcept { slots_.clear(); }
+  // The guest has freed `count` buffers from `first` on.
+  void forget(std::uint32_t first, std::size_t count) noexcept {
+    for (std::size_t i = first; i < slots_.size() && i - first < count; ++i) slots_[i].reset();
+  }
 
   // A queued and unused buffer of at least `size` bytes for a frame to be decoded into, or nullptr. The
   // reference frees it when the last copy goes, on any thread.

@@ -99,6 +99,7 @@ class Engine : public std::enable_shared_from_this<Engine> {
   void reset_stream() {
     const std::lock_guard lock(slots_->mutex());
     current_.reset();
+    first_serial_ = serial_ + 1;
     reopen_ = true;
     restart_decoding();
     if (last_ == Last::change) last_ = Last::none;
@@ -141,15 +142,17 @@ class Engine : public std::enable_shared_from_this<Engine> {
     return {};
   }
 
-  // With CAPTURE stopped: its buffers are freed.
-  void forget_capture_buffers() {
+  // The guest has freed `count` buffers from `first` on; none of them is queued. What libavcodec uses of them
+  // lives on.
+  void forget_capture_buffers(std::uint32_t first, std::size_t count) {
     const std::lock_guard lock(slots_->mutex());
-    slots_->forget_all();
+    slots_->forget(first, count);
   }
 
-  // DECODER_CMD STOP. EBUSY while an earlier one is not complete.
+  // DECODER_CMD STOP. EBUSY while an earlier one is not complete; nothing to do behind one that is.
   Result<> drain() {
     const std::lock_guard lock(slots_->mutex());
+    if (phase_ == Phase::drained) return {};
     if (draining_) return fail(EBUSY);
     draining_ = true;
     end_pushed_ = false;
@@ -248,7 +251,7 @@ class Engine : public std::enable_shared_from_this<Engine> {
   [[nodiscard]] bool capture_fits() const noexcept {
     if (!capture_on_ || !current_ || capture_.layout != current_->layout) return false;
     // A client may have guessed right before it knew.
-    return capture_.serial == serial_ || (capture_.serial == 0 && serial_ == 1);
+    return capture_.serial == serial_ || serial_ == first_serial_;
   }
 
   void announce(const Picture& picture, const AVCodecContext& context) {
@@ -306,7 +309,8 @@ class Engine : public std::enable_shared_from_this<Engine> {
   std::uint64_t capture_epoch_ = 1;
   CaptureSetup capture_;
   std::optional<Picture> current_;
-  std::uint64_t serial_ = 0;
+  std::uint64_t serial_ = 0;        // of current_, or the one before it
+  std::uint64_t first_serial_ = 1;  // the first since reset_stream()
   Counters counters_;
   std::uint64_t worker_epoch_ = 0;  // the stream the worker is at
 

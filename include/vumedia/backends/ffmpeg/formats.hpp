@@ -8,6 +8,7 @@
 #include <linux/videodev2.h>
 
 #include <vumedia/backends/ffmpeg/layout.hpp>
+#include <vumedia/v4l2/formats.hpp>
 
 extern "C" {
 #include <libavcodec/avcodec.h>
@@ -15,9 +16,6 @@ extern "C" {
 }
 
 namespace vumedia::backends::ffmpeg {
-
-// Newer than the kernel headers of Debian 12: a whole AV1 temporal unit in each buffer.
-inline constexpr std::uint32_t pix_fmt_av1 = v4l2_fourcc('A', 'V', '0', '1');
 
 struct CodedFormat {
   std::uint32_t fourcc;
@@ -35,7 +33,7 @@ inline constexpr std::array<CodedFormat, 7> coded_formats{{
     {V4L2_PIX_FMT_HEVC, AV_CODEC_ID_HEVC, "HEVC", 16},
     {V4L2_PIX_FMT_VP8, AV_CODEC_ID_VP8, "VP8", 4},
     {V4L2_PIX_FMT_VP9, AV_CODEC_ID_VP9, "VP9", 8},
-    {pix_fmt_av1, AV_CODEC_ID_AV1, "AV1", 8},
+    {v4l2::pix_fmt_av1, AV_CODEC_ID_AV1, "AV1", 8},
     {V4L2_PIX_FMT_MPEG2, AV_CODEC_ID_MPEG2VIDEO, "MPEG-2 ES", 3},
     {V4L2_PIX_FMT_MJPEG, AV_CODEC_ID_MJPEG, "Motion-JPEG", 1},
 }};

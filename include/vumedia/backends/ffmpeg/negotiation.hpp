@@ -1,0 +1,229 @@
+// VIDIOC_ENUM_FMT, ENUM_FRAMESIZES, G/S/TRY_FMT and G_SELECTION of a stateful decoder, as functions of its
+// state.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include <linux/videodev2.h>
+
+#include <vumedia/backends/ffmpeg/formats.hpp>
+#include <vumedia/backends/ffmpeg/layout.hpp>
+#include <vumedia/core/result.hpp>
+
+namespace vumedia::backends::ffmpeg {
+
+// Which of V4L2's two APIs for video buffers the device speaks. A buffer has one plane in both.
+struct QueueTypes {
+  std::uint32_t output = V4L2_BUF_TYPE_VIDEO_OUTPUT_MPLANE;
+  std::uint32_t capture = V4L2_BUF_TYPE_VIDEO_CAPTURE_MPLANE;
+
+  [[nodiscard]] static constexpr QueueTypes of(bool multiplanar) noexcept {
+    if (multiplanar) return {};
+    return {V4L2_BUF_TYPE_VIDEO_OUTPUT, V4L2_BUF_TYPE_VIDEO_CAPTURE};
+  }
+  [[nodiscard]] constexpr bool multiplanar() const noexcept {
+    return output == V4L2_BUF_TYPE_VIDEO_OUTPUT_MPLANE;
+  }
+};
+
+// What both planes of the API say of a format.
+struct FormatDescription {
+  std::uint32_t width = 0;
+  std::uint32_t height = 0;
+  std::uint32_t fourcc = 0;
+  std::uint32_t stride = 0;  // 0 for compressed formats
+  std::uint32_t size_image = 0;
+  Colours colours;
+};
+
+// `format.type` is one of the queue's; the rest is replaced.
+inline void write_format(v4l2_format& format, const FormatDescription& description) noexcept {
+  const std::uint32_t type = format.type;
+  format = {};
+  format.type = type;
+  const Colours& colours = description.colours;
+  if (type == V4L2_BUF_TYPE_VIDEO_OUTPUT_MPLANE || type == V4L2_BUF_TYPE_VIDEO_CAPTURE_MPLANE) {
+    v4l2_pix_format_mplane& picture = format.fmt.pix_mp;
+    picture.width = description.width;
+    picture.height = description.height;
+    picture.pixelformat = description.fourcc;
+    picture.field = V4L2_FIELD_NONE;
+    picture.colorspace = colours.colorspace;
+    picture.ycbcr_enc = static_cast<__u8>(colours.ycbcr_enc);
+    picture.quantization = static_cast<__u8>(colours.quantization);
+    picture.xfer_func = static_cast<__u8>(colours.xfer_func);
+    picture.num_planes = 1;
+    picture.plane_fmt[0].bytesperline = description.stride;
+    picture.plane_fmt[0].sizeimage = description.size_image;
+    return;
+  }
+  v4l2_pix_format& picture = format.fmt.pix;
+  picture.width = description.width;
+  picture.height = description.height;
+  picture.pixelformat = description.fourcc;
+  picture.field = V4L2_FIELD_NONE;
+  picture.bytesperline = description.stride;
+  picture.sizeimage = description.size_image;
+  picture.colorspace = colours.colorspace;
+  picture.ycbcr_enc = colours.ycbcr_enc;
+  picture.quantization = colours.quantization;
+  picture.xfer_func = colours.xfer_func;
+  picture.priv = V4L2_PIX_FMT_PRIV_MAGIC;
+}
+
+// What a guest asks for; any numbers.
+[[nodiscard]] inline FormatDescription read_format(const v4l2_format& format) noexcept {
+  if (format.type == V4L2_BUF_TYPE_VIDEO_OUTPUT_MPLANE || format.type == V4L2_BUF_TYPE_VIDEO_CAPTURE_MPLANE) {
+    const v4l2_pix_format_mplane& picture = format.fmt.pix_mp;
+    const v4l2_plane_pix_format plane = picture.plane_fmt[0];
+    return {picture.width,
+            picture.height,
+            picture.pixelformat,
+            plane.bytesperline,
+            plane.sizeimage,
+            {picture.colorspace, picture.ycbcr_enc, picture.quantization, picture.xfer_func}};
+  }
+  const v4l2_pix_format& picture = format.fmt.pix;
+  FormatDescription description{picture.width,        picture.height,    picture.pixelformat,
+                                picture.bytesperline, picture.sizeimage, {}};
+  description.colours.colorspace = picture.colorspace;
+  // Without the magic number the fields behind it are not there.
+  if (picture.priv == V4L2_PIX_FMT_PRIV_MAGIC) {
+    description.colours.ycbcr_enc = picture.ycbcr_enc;
+    description.colours.quantization = picture.quantization;
+    description.colours.xfer_func = picture.xfer_func;
+  }
+  return description;
+}
+
+// A guest may tell what it knows of a stream's colours; what is no such thing becomes the default.
+[[nodiscard]] constexpr Colours adjust_colours(Colours colours) noexcept {
+  if (colours.colorspace == V4L2_COLORSPACE_DEFAULT || colours.colorspace == V4L2_COLORSPACE_BT878 ||
+      colours.colorspace > V4L2_COLORSPACE_DCI_P3) {
+    colours.colorspace = V4L2_COLORSPACE_REC709;
+  }
+  if (colours.ycbcr_enc > V4L2_YCBCR_ENC_SMPTE240M || colours.ycbcr_enc == V4L2_YCBCR_ENC_SYCC) {
+    colours.ycbcr_enc = V4L2_YCBCR_ENC_DEFAULT;
+  }
+  if (colours.quantization > V4L2_QUANTIZATION_LIM_RANGE) colours.quantization = V4L2_QUANTIZATION_DEFAULT;
+  if (colours.xfer_func > V4L2_XFER_FUNC_SMPTE2084) colours.xfer_func = V4L2_XFER_FUNC_DEFAULT;
+  return colours;
+}
+
+struct SizeLimits {
+  static constexpr std::uint32_t min_dimension = 16;
+  static constexpr std::uint32_t max_dimension = 8192;
+  std::uint64_t max_pixels = 0;
+  std::uint32_t max_coded_bytes = 0;
+};
+
+// VIDIOC_TRY_FMT on OUTPUT: the nearest that can be had. `known` are the formats that can be decoded, at
+// least one.
+[[nodiscard]] inline FormatDescription adjust_coded(FormatDescription wanted,
+                                                    std::span<const CodedFormat* const> known,
+                                                    const SizeLimits& limits) noexcept {
+  const bool found =
+      std::ranges::any_of(known, [&](const auto* format) { return format->fourcc == wanted.fourcc; });
+  if (!found) wanted.fourcc = known.front()->fourcc;
+  wanted.width = std::clamp(wanted.width, SizeLimits::min_dimension, SizeLimits::max_dimension);
+  const auto highest = static_cast<std::uint32_t>(
+      std::min<std::uint64_t>(limits.max_pixels / wanted.width, SizeLimits::max_dimension));
+  wanted.height =
+      std::clamp(wanted.height, SizeLimits::min_dimension, std::max(highest, SizeLimits::min_dimension));
+  wanted.stride = 0;
+  // Half a raw picture holds any sensible frame; a client that knows better says so.
+  constexpr std::uint32_t least = 4096;
+  if (wanted.size_image == 0) {
+    const std::uint64_t pixels = std::uint64_t{wanted.width} * wanted.height;
+    wanted.size_image =
+        static_cast<std::uint32_t>(std::clamp<std::uint64_t>(pixels * 3 / 4, 512u << 10, 8u << 20));
+  }
+  wanted.size_image = std::clamp(wanted.size_image, least, std::max(limits.max_coded_bytes, least));
+  wanted.colours = adjust_colours(wanted.colours);
+  return wanted;
+}
+
+// CAPTURE: the picture of the stream, or what OUTPUT's size lets expect, in the format asked for.
+[[nodiscard]] inline FormatDescription describe_raw(const Picture& picture, std::uint32_t fourcc) noexcept {
+  return {picture.layout.width,
+          picture.layout.height,
+          fourcc,
+          picture.layout.stride,
+          static_cast<std::uint32_t>(picture.layout.size_image()),
+          picture.colours};
+}
+
+inline constexpr std::array<std::uint32_t, 2> raw_formats{V4L2_PIX_FMT_YUV420, V4L2_PIX_FMT_NV12};
+
+[[nodiscard]] constexpr bool is_raw_format(std::uint32_t fourcc) noexcept {
+  return std::ranges::find(raw_formats, fourcc) != raw_formats.end();
+}
+
+[[nodiscard]] inline Result<> enumerate_format(v4l2_fmtdesc& description, const QueueTypes& types,
+                                               std::span<const CodedFormat* const> known) noexcept {
+  const std::uint32_t index = description.index;
+  const std::uint32_t type = description.type;
+  const bool coded = type == types.output;
+  if (!coded && type != types.capture) return fail(EINVAL);
+  if (index >= (coded ? known.size() : raw_formats.size())) return fail(EINVAL);
+  description = {};
+  description.index = index;
+  description.type = type;
+  description.pixelformat = coded ? known[index]->fourcc : raw_formats[index];
+  const char* name = description.pixelformat == V4L2_PIX_FMT_NV12 ? "Y/UV 4:2:0" : "Planar YUV 4:2:0";
+  if (coded) {
+    name = known[index]->description;
+    description.flags = V4L2_FMT_FLAG_COMPRESSED | V4L2_FMT_FLAG_DYN_RESOLUTION;
+  }
+  std::memcpy(description.description, name, std::min(std::strlen(name), sizeof description.description - 1));
+  return {};
+}
+
+[[nodiscard]] inline Result<> enumerate_size(v4l2_frmsizeenum& size,
+                                             std::span<const CodedFormat* const> known) noexcept {
+  const std::uint32_t fourcc = size.pixel_format;
+  const bool coded = std::ranges::any_of(known, [&](const auto* format) { return format->fourcc == fourcc; });
+  if (size.index != 0 || (!coded && !is_raw_format(fourcc))) return fail(EINVAL);
+  size = {};
+  size.pixel_format = fourcc;
+  size.type = V4L2_FRMSIZE_TYPE_STEPWISE;
+  size.stepwise = {SizeLimits::min_dimension, SizeLimits::max_dimension, 1,
+                   SizeLimits::min_dimension, SizeLimits::max_dimension, 1};
+  return {};
+}
+
+// Of the CAPTURE queue: pictures are written uncropped, so source and destination rectangles are the same.
+// Linux hands on the single-planar type whichever a program used.
+[[nodiscard]] inline Result<> get_selection(v4l2_selection& selection, const Picture& picture) noexcept {
+  if (selection.type != V4L2_BUF_TYPE_VIDEO_CAPTURE && selection.type != V4L2_BUF_TYPE_VIDEO_CAPTURE_MPLANE) {
+    return fail(EINVAL);
+  }
+  Rectangle rectangle;
+  switch (selection.target) {
+    case V4L2_SEL_TGT_CROP:
+    case V4L2_SEL_TGT_CROP_DEFAULT:
+    case V4L2_SEL_TGT_COMPOSE:
+    case V4L2_SEL_TGT_COMPOSE_DEFAULT:
+      rectangle = picture.visible;
+      break;
+    case V4L2_SEL_TGT_CROP_BOUNDS:
+    case V4L2_SEL_TGT_COMPOSE_BOUNDS:
+    case V4L2_SEL_TGT_COMPOSE_PADDED:
+      rectangle = {0, 0, picture.layout.width, picture.layout.height};
+      break;
+    default:
+      return fail(EINVAL);
+  }
+  selection.r = {static_cast<__s32>(rectangle.left), static_cast<__s32>(rectangle.top), rectangle.width,
+                 rectangle.height};
+  return {};
+}
+
+}  // namespace vumedia::backends::ffmpeg

@@ -1,0 +1,204 @@
+// One open decoder: V4L2's queues, formats, controls and events around an Engine.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include <linux/videodev2.h>
+
+#include <vumedia/backends/ffmpeg/engine.hpp>
+#include <vumedia/backends/ffmpeg/negotiation.hpp>
+#include <vumedia/core/result.hpp>
+#include <vumedia/media/backend.hpp>
+#include <vumedia/v4l2/buffer_queue.hpp>
+#include <vumedia/v4l2/controls.hpp>
+#include <vumedia/v4l2/subscriptions.hpp>
+
+namespace vumedia::backends::ffmpeg {
+
+struct SessionOptions {
+  EngineOptions engine;
+  bool multiplanar = true;
+  std::uint32_t max_coded_bytes = 16u << 20;                  // of one OUTPUT buffer
+  std::uint64_t max_buffer_bytes = std::uint64_t{256} << 20;  // of all buffers of a session
+};
+
+inline constexpr std::array decoder_controls{
+    v4l2::ControlInfo{.id = V4L2_CID_MIN_BUFFERS_FOR_CAPTURE,
+                      .name = "Min Number of Capture Buffers",
+                      .minimum = 1,
+                      .maximum = VIDEO_MAX_FRAME,
+                      .default_value = 4,
+                      .flags = V4L2_CTRL_FLAG_READ_ONLY},
+    v4l2::ControlInfo{.id = V4L2_CID_MIN_BUFFERS_FOR_OUTPUT,
+                      .name = "Min Number of Output Buffers",
+                      .minimum = 1,
+                      .maximum = VIDEO_MAX_FRAME,
+                      .default_value = 1,
+                      .flags = V4L2_CTRL_FLAG_READ_ONLY},
+};
+static_assert(v4l2::valid_controls(decoder_controls));
+
+// All functions belong to the loop's thread. `known` are the formats that can be decoded, at least one; they
+// and `workers` outlive the session.
+class DecoderSession {
+ public:
+  DecoderSession(const SessionOptions& options, std::span<const CodedFormat* const> known, Workers& workers,
+                 media::AnyContext context, Engine::Notify notify)
+      : options_(options),
+        types_(QueueTypes::of(options.multiplanar)),
+        known_(known),
+        workers_(workers),
+        context_(context),
+        engine_(Engine::create(options.engine, std::move(notify), context.log())),
+        controls_(decoder_controls),
+        output_({.type = types_.output, .copies_timestamps = true, .allows_zero_bytesused = true}),
+        capture_({.type = types_.capture,
+                  .copies_timestamps = true,
+                  .mem_offset_base = v4l2::BufferQueue::mem_offset_span}) {
+    controls_.on_event([this](const v4l2_event& event, const v4l2::Subscriptions* origin) {
+      subscriptions_.deliver(event, origin, [this](const v4l2_event& one) { context_.send_event(one); });
+    });
+    coded_ = adjust_coded({1920, 1080, 0, 0, 0, {}}, known_, limits());
+    expect_picture();
+  }
+  DecoderSession(const DecoderSession&) = delete;
+  DecoderSession& operator=(const DecoderSession&) = delete;
+  ~DecoderSession() { engine_->close(); }
+
+  // The engine has said that something happened.
+  void handle_events();
+
+  [[nodiscard]] Result<media::Mappable> mmap(std::uint32_t mem_offset);
+
+  [[nodiscard]] Result<> ioctl(v4l2::tag::ENUM_FMT, v4l2_fmtdesc& description) const {
+    return enumerate_format(description, types_, known_);
+  }
+  [[nodiscard]] Result<> ioctl(v4l2::tag::ENUM_FRAMESIZES, v4l2_frmsizeenum& size) const {
+    return enumerate_size(size, known_);
+  }
+  [[nodiscard]] Result<> ioctl(v4l2::tag::G_FMT, v4l2_format& format) const;
+  [[nodiscard]] Result<> ioctl(v4l2::tag::TRY_FMT, v4l2_format& format) const;
+  [[nodiscard]] Result<> ioctl(v4l2::tag::S_FMT, v4l2_format& format);
+  [[nodiscard]] Result<> ioctl(v4l2::tag::G_SELECTION, v4l2_selection& selection) const {
+    return get_selection(selection, picture_);
+  }
+  [[nodiscard]] Result<> ioctl(v4l2::tag::S_SELECTION, v4l2_selection& selection) const;
+
+  [[nodiscard]] Result<> ioctl(v4l2::tag::REQBUFS, v4l2_requestbuffers& request);
+  [[nodiscard]] Result<> ioctl(v4l2::tag::CREATE_BUFS, v4l2_create_buffers& request);
+  [[nodiscard]] Result<> ioctl(v4l2::tag::REMOVE_BUFS, v4l2::RemoveBuffers& request);
+  [[nodiscard]] Result<> ioctl(v4l2::tag::QUERYBUF, v4l2::BufferPayload& payload) const;
+  [[nodiscard]] Result<> ioctl(v4l2::tag::PREPARE_BUF, v4l2::BufferPayload& payload);
+  [[nodiscard]] Result<> ioctl(v4l2::tag::QBUF, v4l2::BufferPayload& payload);
+  [[nodiscard]] Result<> ioctl(v4l2::tag::STREAMON, std::uint32_t& type);
+  [[nodiscard]] Result<> ioctl(v4l2::tag::STREAMOFF, std::uint32_t& type);
+
+  [[nodiscard]] Result<> ioctl(v4l2::tag::TRY_DECODER_CMD, v4l2_decoder_cmd& command) const;
+  [[nodiscard]] Result<> ioctl(v4l2::tag::DECODER_CMD, v4l2_decoder_cmd& command);
+
+  [[nodiscard]] Result<> ioctl(v4l2::tag::SUBSCRIBE_EVENT, v4l2_event_subscription& request);
+  [[nodiscard]] Result<> ioctl(v4l2::tag::UNSUBSCRIBE_EVENT, v4l2_event_subscription& request) {
+    subscriptions_.remove(request);
+    return {};
+  }
+  [[nodiscard]] Result<> ioctl(v4l2::tag::QUERYCTRL, v4l2_queryctrl& query) const {
+    return controls_.queryctrl(query);
+  }
+  [[nodiscard]] Result<> ioctl(v4l2::tag::QUERY_EXT_CTRL, v4l2_query_ext_ctrl& query) const {
+    return controls_.query_ext_ctrl(query);
+  }
+  [[nodiscard]] Result<> ioctl(v4l2::tag::QUERYMENU, v4l2_querymenu& query) const {
+    return controls_.querymenu(query);
+  }
+  [[nodiscard]] Result<> ioctl(v4l2::tag::G_CTRL, v4l2_control& control) { return controls_.g_ctrl(control); }
+  [[nodiscard]] Result<> ioctl(v4l2::tag::S_CTRL, v4l2_control& control) {
+    return controls_.s_ctrl(control, &subscriptions_);
+  }
+  [[nodiscard]] Result<> ioctl(v4l2::tag::G_EXT_CTRLS, v4l2::ExtControls& controls) {
+    return controls_.g_ext_ctrls(controls, *context_.memory());
+  }
+  [[nodiscard]] Result<> ioctl(v4l2::tag::S_EXT_CTRLS, v4l2::ExtControls& controls) {
+    return controls_.s_ext_ctrls(controls, *context_.memory(), &subscriptions_);
+  }
+  [[nodiscard]] Result<> ioctl(v4l2::tag::TRY_EXT_CTRLS, v4l2::ExtControls& controls) {
+    return controls_.try_ext_ctrls(controls, *context_.memory());
+  }
+
+ private:
+  using Queue = v4l2::BufferQueue;
+
+  [[nodiscard]] SizeLimits limits() const noexcept {
+    return {options_.engine.codec.max_pixels, options_.max_coded_bytes};
+  }
+  // nullptr for a type that is neither queue's.
+  [[nodiscard]] Queue* find_queue(std::uint32_t type) noexcept {
+    return type == types_.output ? &output_ : type == types_.capture ? &capture_ : nullptr;
+  }
+  [[nodiscard]] const Queue* find_queue(std::uint32_t type) const noexcept {
+    return const_cast<DecoderSession*>(this)->find_queue(type);
+  }
+  [[nodiscard]] std::uint32_t size_image(const Queue& queue) const noexcept {
+    return &queue == &output_ ? coded_.size_image : static_cast<std::uint32_t>(picture_.layout.size_image());
+  }
+  [[nodiscard]] FormatDescription adjust(std::uint32_t type, const v4l2_format& format) const noexcept;
+
+  // Until the stream speaks, CAPTURE is what OUTPUT's format lets expect.
+  void expect_picture() noexcept {
+    picture_.layout = *Layout::of(coded_.width, coded_.height);  // adjust_coded has seen to the bounds
+    picture_.visible = {0, 0, coded_.width, coded_.height};
+    picture_.colours = coded_.colours;
+  }
+
+  [[nodiscard]] std::uint64_t buffer_bytes(const Queue& queue) const noexcept;
+  // How many more buffers of `size` bytes the session may have, when those of `freed` go first.
+  [[nodiscard]] std::uint32_t affordable(std::uint64_t size, const Queue* freed) const noexcept;
+  [[nodiscard]] bool capture_buffers_hold(std::size_t size) const noexcept;
+  void pass_on_output();
+  void pass_on_capture();
+  [[nodiscard]] CaptureSetup capture_setup() const noexcept {
+    return {raw_fourcc_, picture_.layout, serial_};
+  }
+
+  [[nodiscard]] Result<> start_output();
+  [[nodiscard]] Result<> start_capture();
+
+  void on(const CodedBufferDone& done);
+  void on(const FrameDone& done);
+  void on(const PictureChanged& change);
+  void on(const ColoursChanged& change) noexcept { set_colours(change.colours); }
+  void on(const EndOfStream&);
+  void set_colours(const Colours& colours) noexcept { coded_.colours = picture_.colours = colours; }
+
+  const SessionOptions options_;
+  const QueueTypes types_;
+  const std::span<const CodedFormat* const> known_;
+  Workers& workers_;
+  const media::AnyContext context_;
+  const std::shared_ptr<Engine> engine_;
+  std::vector<Event> events_;  // scratch
+
+  v4l2::Subscriptions subscriptions_;
+  v4l2::Controls controls_;
+  Queue output_;
+  Queue capture_;
+  FormatDescription coded_;
+  std::uint32_t raw_fourcc_ = raw_formats.front();
+  Picture picture_;
+  std::uint64_t serial_ = 0;  // PictureChanged::serial of picture_
+  // The least a CAPTURE buffer must hold while CAPTURE streams.
+  std::size_t needed_in_stream_ = 0;
+  std::uint32_t output_sequence_ = 0;
+  std::uint32_t capture_sequence_ = 0;
+};
+
+}  // namespace vumedia::backends::ffmpeg
+
+#include <vumedia/backends/ffmpeg/session_impl.hpp>

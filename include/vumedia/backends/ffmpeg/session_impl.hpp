@@ -1,0 +1,316 @@
+// Member functions of DecoderSession. Included by session.hpp.
+#pragma once
+
+#include <algorithm>
+
+#include <vumedia/backends/ffmpeg/session.hpp>
+
+namespace vumedia::backends::ffmpeg {
+
+// ---- Formats
+
+inline FormatDescription DecoderSession::adjust(std::uint32_t type,
+                                                const v4l2_format& format) const noexcept {
+  const FormatDescription wanted = read_format(format);
+  if (type == types_.output) return adjust_coded(wanted, known_, limits());
+  // The stream decides all but the order of the bytes.
+  return describe_raw(picture_, is_raw_format(wanted.fourcc) ? wanted.fourcc : raw_fourcc_);
+}
+
+inline Result<> DecoderSession::ioctl(v4l2::tag::G_FMT, v4l2_format& format) const {
+  if (find_queue(format.type) == nullptr) return fail(EINVAL);
+  write_format(format, format.type == types_.output ? coded_ : describe_raw(picture_, raw_fourcc_));
+  return {};
+}
+
+inline Result<> DecoderSession::ioctl(v4l2::tag::TRY_FMT, v4l2_format& format) const {
+  if (find_queue(format.type) == nullptr) return fail(EINVAL);
+  write_format(format, adjust(format.type, format));
+  return {};
+}
+
+inline Result<> DecoderSession::ioctl(v4l2::tag::S_FMT, v4l2_format& format) {
+  const Queue* const queue = find_queue(format.type);
+  if (queue == nullptr) return fail(EINVAL);
+  const FormatDescription adjusted = adjust(format.type, format);
+  if (queue->is_busy()) return fail(EBUSY);
+  if (queue == &capture_) {
+    raw_fourcc_ = adjusted.fourcc;
+  } else {
+    // With CAPTURE buffers there, only the same codec may go on (a stream with larger buffers).
+    if (capture_.is_busy() && adjusted.fourcc != coded_.fourcc) return fail(EBUSY);
+    coded_ = adjusted;
+    handle_events();
+    engine_->reset_stream();
+    if (!capture_.is_busy()) expect_picture();
+  }
+  write_format(format, adjusted);
+  return {};
+}
+
+inline Result<> DecoderSession::ioctl(v4l2::tag::S_SELECTION, v4l2_selection& selection) const {
+  // Nothing is scaled or moved: what is asked for is adjusted to what is.
+  if (selection.target != V4L2_SEL_TGT_CROP && selection.target != V4L2_SEL_TGT_COMPOSE) return fail(EINVAL);
+  v4l2_selection present = selection;
+  if (auto got = get_selection(present, picture_); !got) return got;
+  const bool larger = present.r.width > selection.r.width || present.r.height > selection.r.height;
+  const bool smaller = present.r.width < selection.r.width || present.r.height < selection.r.height;
+  if ((larger && (selection.flags & V4L2_SEL_FLAG_LE) != 0) ||
+      (smaller && (selection.flags & V4L2_SEL_FLAG_GE) != 0)) {
+    return fail(ERANGE);
+  }
+  selection.r = present.r;
+  return {};
+}
+
+// ---- Buffers
+
+inline std::uint64_t DecoderSession::buffer_bytes(const Queue& queue) const noexcept {
+  std::uint64_t bytes = 0;
+  for (std::uint32_t i = 0; i < queue.options().max_buffers; ++i) {
+    if (const auto* const slot = queue.slot(i)) bytes += slot->planes[0].length;
+  }
+  return bytes;
+}
+
+inline std::uint32_t DecoderSession::affordable(std::uint64_t size, const Queue* freed) const noexcept {
+  std::uint64_t used = 0;
+  for (const Queue* const queue : {&output_, &capture_}) {
+    if (queue != freed) used += buffer_bytes(*queue);
+  }
+  if (used >= options_.max_buffer_bytes || size == 0) return 0;
+  return static_cast<std::uint32_t>(
+      std::min<std::uint64_t>((options_.max_buffer_bytes - used) / size, VIDEO_MAX_FRAME));
+}
+
+inline Result<> DecoderSession::ioctl(v4l2::tag::REQBUFS, v4l2_requestbuffers& request) {
+  Queue* const queue = find_queue(request.type);
+  if (queue == nullptr) return fail(EINVAL);
+  const std::array size{size_image(*queue)};
+  const std::uint32_t most = affordable(size[0], queue);
+  if (request.count != 0 && most == 0 && request.memory == V4L2_MEMORY_MMAP && !queue->streaming())
+    return fail(ENOMEM);
+  request.count = std::min(request.count, most);
+  const std::uint64_t before = queue->generation();
+  const auto done = queue->reqbufs(request, size, context_.arenas());
+  if (queue->generation() == before) return done;
+  // The old buffers are gone, and with them what was queued.
+  if (queue == &output_) {
+    engine_->stop_output();
+  } else {
+    engine_->stop_capture();
+    engine_->forget_capture_buffers(0, CaptureSlots::max_slots);
+  }
+  return done;
+}
+
+inline Result<> DecoderSession::ioctl(v4l2::tag::CREATE_BUFS, v4l2_create_buffers& request) {
+  Queue* const queue = find_queue(request.format.type);
+  if (queue == nullptr) return fail(EINVAL);
+  if (request.count != 0) {
+    const std::uint32_t most = affordable(std::max(read_format(request.format).size_image, 1u), nullptr);
+    if (most == 0) return fail(ENOMEM);
+    request.count = std::min(request.count, most);
+  }
+  const std::array size{size_image(*queue)};
+  return queue->create_bufs(request, size, context_.arenas());
+}
+
+inline Result<> DecoderSession::ioctl(v4l2::tag::REMOVE_BUFS, v4l2::RemoveBuffers& request) {
+  Queue* const queue = find_queue(request.type);
+  if (queue == nullptr) return fail(EINVAL);
+  if (auto removed = queue->remove_bufs(request); !removed) return removed;
+  if (queue == &capture_) engine_->forget_capture_buffers(request.index, request.count);
+  return {};
+}
+
+inline Result<> DecoderSession::ioctl(v4l2::tag::QUERYBUF, v4l2::BufferPayload& payload) const {
+  const Queue* const queue = find_queue(payload.buffer.head.type);
+  return queue == nullptr ? Result<>(fail(EINVAL)) : queue->querybuf(payload);
+}
+
+inline Result<> DecoderSession::ioctl(v4l2::tag::PREPARE_BUF, v4l2::BufferPayload& payload) {
+  Queue* const queue = find_queue(payload.buffer.head.type);
+  return queue == nullptr ? Result<>(fail(EINVAL)) : queue->prepare_buf(payload);
+}
+
+inline Result<> DecoderSession::ioctl(v4l2::tag::QBUF, v4l2::BufferPayload& payload) {
+  Queue* const queue = find_queue(payload.buffer.head.type);
+  if (queue == nullptr) return fail(EINVAL);
+  if (queue == &capture_) {
+    // Frames of the old shape may still be to come: while streaming, that shape counts.
+    const std::size_t needed = capture_.streaming() ? needed_in_stream_ : picture_.layout.size_image();
+    const auto* const slot = capture_.slot(payload.buffer.head.index);
+    if (slot != nullptr && slot->planes[0].length < needed) return fail(EINVAL);
+  }
+  if (auto queued = queue->qbuf(payload); !queued) return queued;
+  if (queue == &output_) {
+    pass_on_output();
+  } else {
+    pass_on_capture();
+  }
+  return {};
+}
+
+// Gives the engine what it may have.
+inline void DecoderSession::pass_on_output() {
+  if (!output_.streaming()) return;
+  while (const auto index = output_.take_next()) {
+    const auto& slot = *output_.slot(*index);
+    const auto& plane = slot.planes[0];
+    CodedBuffer buffer;
+    buffer.index = *index;
+    // BufferQueue has checked both against the plane's length.
+    const std::size_t used = plane.bytesused > plane.data_offset ? plane.bytesused - plane.data_offset : 0;
+    buffer.bytes = {plane.block->data() + plane.data_offset, used};
+    buffer.owner = plane.block;
+    buffer.stamp = {slot.timestamp_ns, slot.timecode,
+                    slot.flags & (V4L2_BUF_FLAG_TIMECODE | V4L2_BUF_FLAG_TSTAMP_SRC_MASK)};
+    if (!engine_->queue_output(std::move(buffer))) on(CodedBufferDone{*index, true});
+  }
+}
+
+inline void DecoderSession::pass_on_capture() {
+  if (!capture_.streaming()) return;
+  while (const auto index = capture_.take_next()) {
+    const auto& plane = capture_.slot(*index)->planes[0];
+    // A queue has no index beyond the engine's.
+    (void)engine_->queue_capture(*index, {plane.block->data(), plane.length, plane.block});
+  }
+}
+
+inline bool DecoderSession::capture_buffers_hold(std::size_t size) const noexcept {
+  for (std::uint32_t i = 0; i < capture_.options().max_buffers; ++i) {
+    const auto* const slot = capture_.slot(i);
+    if (slot != nullptr && slot->planes[0].length < size) return false;
+  }
+  return true;
+}
+
+inline Result<media::Mappable> DecoderSession::mmap(std::uint32_t mem_offset) {
+  for (Queue* const queue : {&output_, &capture_}) {
+    auto block = queue->mmap(mem_offset);
+    if (!block) continue;
+    // The block is rounded up to pages; the guest is told the buffer's own length.
+    std::uint64_t length = (*block)->size();
+    for (std::uint32_t i = 0; i < queue->options().max_buffers; ++i) {
+      const auto* const slot = queue->slot(i);
+      if (slot != nullptr && slot->planes[0].block.get() == block->get()) length = slot->planes[0].length;
+    }
+    return media::Mappable(std::move(*block), length);
+  }
+  return fail(EINVAL);
+}
+
+// ---- Streaming
+
+inline Result<> DecoderSession::ioctl(v4l2::tag::STREAMON, std::uint32_t& type) {
+  if (type == types_.output) return start_output();
+  if (type == types_.capture) return start_capture();
+  return fail(EINVAL);
+}
+
+inline Result<> DecoderSession::start_output() {
+  if (output_.streaming()) return {};
+  if (output_.count() == 0) return fail(EINVAL);
+  if (auto started = engine_->start_output(coded_.fourcc, workers_); !started) return started;
+  if (auto on = output_.stream_on(types_.output); !on) return on;
+  pass_on_output();
+  return {};
+}
+
+inline Result<> DecoderSession::start_capture() {
+  if (capture_.streaming()) return {};
+  handle_events();
+  const std::size_t needed = picture_.layout.size_image();
+  if (!capture_buffers_hold(needed)) return fail(EINVAL);
+  if (auto on = capture_.stream_on(types_.capture); !on) return on;
+  needed_in_stream_ = needed;
+  pass_on_capture();
+  engine_->start_capture(capture_setup());
+  return {};
+}
+
+inline Result<> DecoderSession::ioctl(v4l2::tag::STREAMOFF, std::uint32_t& type) {
+  Queue* const queue = find_queue(type);
+  if (queue == nullptr) return fail(EINVAL);
+  if (auto off = queue->stream_off(type); !off) return off;
+  if (queue == &output_) {
+    engine_->stop_output();
+    output_sequence_ = 0;
+  } else {
+    engine_->stop_capture();
+    capture_sequence_ = 0;
+  }
+  return {};
+}
+
+// ---- Commands and events
+
+inline Result<> DecoderSession::ioctl(v4l2::tag::TRY_DECODER_CMD, v4l2_decoder_cmd& command) const {
+  const std::uint32_t cmd = command.cmd;
+  if (cmd != V4L2_DEC_CMD_START && cmd != V4L2_DEC_CMD_STOP) return fail(EINVAL);
+  // Neither speed, nor a time to stop at, nor black frames.
+  command = {};
+  command.cmd = cmd;
+  return {};
+}
+
+inline Result<> DecoderSession::ioctl(v4l2::tag::DECODER_CMD, v4l2_decoder_cmd& command) {
+  if (auto valid = ioctl(v4l2::tag::TRY_DECODER_CMD{}, command); !valid) return valid;
+  handle_events();
+  if (command.cmd == V4L2_DEC_CMD_STOP) {
+    // There is nothing to drain.
+    if (!output_.streaming()) return {};
+    return engine_->drain();
+  }
+  if (capture_.streaming() && !capture_buffers_hold(picture_.layout.size_image())) return fail(EBUSY);
+  if (auto resumed = engine_->resume(capture_setup()); !resumed) return resumed;
+  needed_in_stream_ = picture_.layout.size_image();
+  return {};
+}
+
+inline Result<> DecoderSession::ioctl(v4l2::tag::SUBSCRIBE_EVENT, v4l2_event_subscription& request) {
+  constexpr std::array<std::uint32_t, 2> types{V4L2_EVENT_SOURCE_CHANGE, V4L2_EVENT_EOS};
+  return v4l2::subscribe_event(subscriptions_, request, types, &controls_,
+                               [this](const v4l2_event& event) { context_.send_event(event); });
+}
+
+inline void DecoderSession::handle_events() {
+  engine_->take_events(events_);
+  for (const Event& event : events_) std::visit([this](const auto& one) { on(one); }, event);
+}
+
+inline void DecoderSession::on(const CodedBufferDone& done) {
+  Queue::Completion completion;
+  completion.error = done.damaged;
+  completion.sequence = output_sequence_++;
+  if (const auto buffer = output_.complete(done.index, completion)) context_.send_dqbuf(*buffer);
+}
+
+inline void DecoderSession::on(const FrameDone& done) {
+  Queue::Completion completion;
+  completion.bytesused[0] = done.bytes_used;
+  completion.flags = done.flags | done.stamp.flags;
+  completion.error = (done.flags & V4L2_BUF_FLAG_ERROR) != 0;
+  completion.timestamp_ns = done.stamp.timestamp_ns;
+  completion.timecode = done.stamp.timecode;
+  completion.sequence = capture_sequence_++;
+  if (const auto buffer = capture_.complete(done.index, completion)) context_.send_dqbuf(*buffer);
+}
+
+inline void DecoderSession::on(const PictureChanged& change) {
+  picture_ = change.picture;
+  serial_ = change.serial;
+  set_colours(change.picture.colours);
+  controls_.set_value(V4L2_CID_MIN_BUFFERS_FOR_CAPTURE, change.min_buffers);
+  subscriptions_.deliver(v4l2::source_change_event(),
+                         [this](const v4l2_event& event) { context_.send_event(event); });
+}
+
+inline void DecoderSession::on(const EndOfStream&) {
+  subscriptions_.deliver(v4l2::make_event(V4L2_EVENT_EOS),
+                         [this](const v4l2_event& event) { context_.send_event(event); });
+}
+
+}  // namespace vumedia::backends::ffmpeg

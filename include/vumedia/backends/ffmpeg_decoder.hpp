@@ -1,0 +1,113 @@
+// A stateful video decoder on libavcodec ("Memory-to-Memory Stateful Video Decoder Interface" of the kernel's
+// V4L2 documentation): H264, HEVC, VP80, VP90, AV01, MPG2 and MJPG in, as far as libavcodec has decoders for
+// them; YU12 and NV12 out. FFmpeg 5.1 or newer.
+//
+// Each session decodes on a thread of its own; the loop only queues and answers. YU12 frames are decoded
+// where the guest sees them if libavcodec allows it and enough buffers are queued, and copied otherwise; NV12
+// frames are interleaved on their way to the buffer. Samples are never converted: a stream that is not 8-bit
+// 4:2:0 gets its OUTPUT buffers back with V4L2_BUF_FLAG_ERROR, and no source-change event. Frames lie in
+// their buffers as coded; VIDIOC_G_SELECTION says which part is to be seen, VIDIOC_G_FMT which colours they
+// have.
+//
+// An OUTPUT buffer holds one access unit, as the documentation of these formats asks for. After a drain
+// decoding goes on from the next key frame.
+//
+// A program serves connections one after another with one set of threads:
+//   FfmpegDecoderOptions options;
+//   options.workers = std::make_shared<ffmpeg::Workers>(32);
+#pragma once
+
+#include <concepts>
+#include <cstdint>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include <linux/videodev2.h>
+
+#include <vumedia/backends/ffmpeg/session.hpp>
+#include <vumedia/core/result.hpp>
+#include <vumedia/media/backend.hpp>
+
+namespace vumedia::backends {
+
+struct FfmpegDecoderOptions {
+  ffmpeg::SessionOptions session;
+  // Open files at a time; more get ENFILE. Each has a thread from its first STREAMON on.
+  std::uint32_t max_sessions = 16;
+  // Where sessions decode. Those that are closed end their picture there, so that a set which outlives the
+  // device spares its loop the wait. None: a set of the backend's own, for twice as many threads as sessions.
+  std::shared_ptr<ffmpeg::Workers> workers;
+};
+
+class FfmpegDecoder {
+ public:
+  class Session {
+   public:
+    template <class Context>
+    Session(FfmpegDecoder& decoder, Context context)
+        : decoder_(decoder),
+          session_(
+              decoder.options_.session, decoder.known_, *decoder.workers_, context,
+              [poster = context.poster()] {
+                poster.post([](Session& session, media::AnyContext) { session.session_.handle_events(); });
+              }) {
+      ++decoder_.sessions_;
+    }
+    ~Session() { --decoder_.sessions_; }
+    Session(const Session&) = delete;
+    Session& operator=(const Session&) = delete;
+
+   private:
+    friend class FfmpegDecoder;
+    FfmpegDecoder& decoder_;
+    ffmpeg::DecoderSession session_;
+  };
+
+  explicit FfmpegDecoder(FfmpegDecoderOptions options = {})
+      : options_(std::move(options)), workers_(options_.workers) {
+    if (workers_ == nullptr)
+      workers_ = std::make_shared<ffmpeg::Workers>(std::size_t{options_.max_sessions} * 2);
+    for (const auto& format : ffmpeg::coded_formats) {
+      if (ffmpeg::find_decoder(format) != nullptr) known_.push_back(&format);
+    }
+  }
+  FfmpegDecoder(const FfmpegDecoder&) = delete;
+  FfmpegDecoder& operator=(const FfmpegDecoder&) = delete;
+
+  [[nodiscard]] media::Config config() const noexcept {
+    const std::uint32_t kind = options_.session.multiplanar ? V4L2_CAP_VIDEO_M2M_MPLANE : V4L2_CAP_VIDEO_M2M;
+    return {.device_caps = kind | V4L2_CAP_STREAMING | V4L2_CAP_EXT_PIX_FORMAT,
+            .device_type = media::DeviceType::video,
+            .card = "vumedia decoder"};
+  }
+
+  // ENODEV if libavcodec decodes nothing of what V4L2 knows.
+  template <class Context>
+  [[nodiscard]] Result<std::unique_ptr<Session>> open(Context context) {
+    if (known_.empty()) return fail(ENODEV);
+    if (sessions_ >= options_.max_sessions) return fail(ENFILE);
+    return std::make_unique<Session>(*this, context);
+  }
+
+  [[nodiscard]] Result<media::Mappable> mmap(Session& session, std::uint32_t mem_offset) {
+    return session.session_.mmap(mem_offset);
+  }
+
+  // Every ioctl that a DecoderSession has.
+  template <class Tag>
+    requires requires(ffmpeg::DecoderSession& session, typename Tag::Payload& payload) {
+      { session.ioctl(Tag{}, payload) } -> std::same_as<Result<>>;
+    }
+  [[nodiscard]] Result<> ioctl(Session& session, Tag tag, typename Tag::Payload& payload) {
+    return session.session_.ioctl(tag, payload);
+  }
+
+ private:
+  const FfmpegDecoderOptions options_;
+  std::shared_ptr<ffmpeg::Workers> workers_;
+  std::vector<const ffmpeg::CodedFormat*> known_;
+  std::uint32_t sessions_ = 0;
+};
+
+}  // namespace vumedia::backends
