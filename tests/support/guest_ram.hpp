@@ -1,13 +1,13 @@
-// Guest memory for tests: memory files, as a frontend would share them, and our own view of the same bytes.
+// Guest memory for tests and benchmarks: memory files, as a frontend would share them, and our own view of
+// the same bytes. Without such files nothing can be tested: it aborts.
 #pragma once
 
 #include <cstdint>
-#include <cstring>
+#include <cstdio>
+#include <cstdlib>
 #include <memory>
 #include <utility>
 #include <vector>
-
-#include <gtest/gtest.h>
 
 #include <vumedia/core/mapping.hpp>
 #include <vumedia/memory/guest_memory.hpp>
@@ -20,9 +20,9 @@ class RamFile {
   explicit RamFile(std::uint64_t guest, std::uint64_t size, std::uint64_t frontend_base = 0x7f00'0000'0000)
       : guest_(guest), frontend_(frontend_base + guest), size_(size) {
     auto fd = make_sealed_memfd("guest-ram", size);
-    if (!fd) return;
+    if (!fd) std::abort();
     auto mapping = Mapping::map(fd->get(), 0, size);
-    if (!mapping) return;
+    if (!mapping) std::abort();
     fd_ = std::move(*fd);
     mapping_ = std::move(*mapping);
   }
@@ -36,8 +36,8 @@ class RamFile {
   // What a frontend would send for it.
   [[nodiscard]] memory::RegionSpec spec() const {
     auto fd = fd_.duplicate();
-    EXPECT_TRUE(fd);
-    return {{guest_}, {frontend_}, size_, 0, fd ? std::move(*fd) : OwnedFd()};
+    if (!fd) std::abort();
+    return {{guest_}, {frontend_}, size_, 0, std::move(*fd)};
   }
 
  private:
@@ -53,8 +53,11 @@ inline std::shared_ptr<const memory::GuestMemory> make_table(const std::vector<c
   std::vector<memory::RegionSpec> specs;
   for (const RamFile* file : files) specs.push_back(file->spec());
   auto table = memory::GuestMemory::create(std::move(specs));
-  EXPECT_TRUE(table) << (table ? "" : table.error().message);
-  return table ? *table : memory::GuestMemory::empty();
+  if (!table) {
+    std::fprintf(stderr, "%s\n", table.error().message.c_str());
+    std::abort();
+  }
+  return *table;
 }
 
 }  // namespace vumedia::test

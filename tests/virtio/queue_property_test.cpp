@@ -354,7 +354,7 @@ TEST_P(Conversation, EveryChainComesBackOnceWithItsAnswer) {
         const Sent& s = chain->second;
         if (s.question.size() <= s.room) {
           ASSERT_EQ((*used)->length, s.question.size());
-          ASSERT_EQ(std::memcmp(ram_.data() + s.answer_at, s.question.data(), s.question.size()), 0);
+          ASSERT_TRUE(std::equal(s.question.begin(), s.question.end(), ram_.data() + s.answer_at));
         }
         slots.push_back((s.answer_at - buffers) / slot_bytes * slot_bytes + buffers);
         sent.erase(chain);

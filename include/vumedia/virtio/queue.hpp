@@ -25,6 +25,7 @@
 #include <limits>
 #include <memory>
 #include <new>
+#include <optional>
 #include <span>
 
 #include <vumedia/core/checked.hpp>
@@ -134,17 +135,15 @@ class Queue {
   [[nodiscard]] Result<> bind(const GuestMemory& memory) noexcept;
 
   [[nodiscard]] ChainError collect(const GuestMemory& memory, std::uint16_t head) noexcept;
-  [[nodiscard]] ChainError collect_indirect(const GuestMemory& memory, const Descriptor& reference,
-                                            std::uint32_t count) noexcept;
-  [[nodiscard]] static bool read_scattered(const GuestMemory& memory, GuestAddress from,
-                                           Descriptor& to) noexcept;
-  [[nodiscard]] ChainError add(const GuestMemory& memory, const Descriptor& descriptor) noexcept;
-  [[nodiscard]] ChainError add_elsewhere(const GuestMemory& memory, const Descriptor& descriptor) noexcept;
-  [[nodiscard]] ChainError add_segment(std::byte* data, std::uint64_t length) noexcept {
-    if (chain_.count_ == capacity_) return ChainError::too_many_segments;
-    segments_[chain_.count_++] = Segment(data, length);
-    return ChainError::none;
-  }
+  [[nodiscard]] ChainError check_reference(const Descriptor& reference) const noexcept;
+  [[nodiscard]] static std::optional<Descriptor> read_scattered(const GuestMemory& memory,
+                                                                GuestAddress from) noexcept;
+  // What became of a buffer: the number of segments with those that it added.
+  struct Found {
+    ChainError error;
+    std::uint32_t count;
+  };
+  [[nodiscard]] Found find(const GuestMemory& memory, Descriptor descriptor, std::uint32_t count) noexcept;
 
   // In force since start().
   std::byte* descriptors_ = nullptr;
@@ -162,7 +161,6 @@ class Queue {
   bool event_idx_ = false;
   bool indirect_ = true;
   bool can_undo_ = false;
-  bool writable_seen_ = false;  // in the chain that is being collected
   Chain chain_;
 
   std::unique_ptr<Segment[]> segments_;
@@ -271,103 +269,133 @@ inline bool Queue::undo_pop() noexcept {
   return true;
 }
 
+// One pass over the descriptors in the ring and, behind them, in a table. What changes from step to step is
+// in locals, which never have their address taken: this loop is most of what a command costs here.
 inline ChainError Queue::collect(const GuestMemory& memory, std::uint16_t head) noexcept {
-  chain_.segments_ = segments_.get();
-  chain_.count_ = chain_.readable_count_ = chain_.readable_size_ = chain_.writable_size_ = 0;
-  chain_.head_ = head;
-  writable_seen_ = false;
-  std::uint16_t index = head;  // < size_
-  for (std::uint32_t count = 0; count < size_; ++count) {
-    const Descriptor descriptor = ring::load_descriptor(descriptors_ + std::size_t{16} * index);
-    if ((descriptor.flags & desc_f_indirect) != 0) return collect_indirect(memory, descriptor, count);
-    if (const ChainError error = add(memory, descriptor); error != ChainError::none) [[unlikely]]
-      return error;
-    if ((descriptor.flags & desc_f_next) == 0) return ChainError::none;
-    if (descriptor.next >= size_) return ChainError::next_out_of_range;
+  Segment* const segments = segments_.get();
+  GuestMemory::Window window = window_;
+  const std::byte* table = descriptors_;
+  GuestAddress scattered{};  // where the table is if it runs through several regions; `table` is null then
+  std::uint32_t entries = size_;            // of the table
+  std::uint32_t index = head;               // < entries
+  std::uint32_t left = size_;               // steps until `exhausted`
+  ChainError exhausted = ChainError::loop;  // as many descriptors as the table has, and still one more
+  std::uint32_t count = 0, readable_count = 0;
+  std::uint64_t size = 0, readable_size = 0;  // size <= 2^32 - 1 + one length
+  bool in_table = false, writable_seen = false;
+
+  while (true) {
+    if (left == 0) [[unlikely]]
+      return exhausted;
+    Descriptor descriptor;
+    if (table != nullptr) [[likely]] {
+      descriptor = ring::load_descriptor(table + std::size_t{16} * index);
+    } else if (const auto copy = read_scattered(memory, {scattered.value + std::uint64_t{16} * index})) {
+      descriptor = *copy;
+    } else {
+      return ChainError::outside_memory;
+    }
+
+    if ((descriptor.flags & desc_f_indirect) != 0) {
+      // The reference counts for nothing itself, and its write flag means nothing (2.7.5.3.2).
+      if (in_table) return ChainError::nested_indirect;
+      if (const ChainError error = check_reference(descriptor); error != ChainError::none) return error;
+      in_table = true;
+      scattered = {descriptor.address};
+      table = window.at(scattered, descriptor.length);
+      if (table == nullptr) table = memory.contiguous(scattered, descriptor.length);
+      entries = descriptor.length / std::uint32_t{sizeof(Descriptor)};
+      index = 0;
+      if (entries > left) {
+        exhausted = ChainError::too_long;
+      } else {
+        left = entries;
+      }
+      continue;
+    }
+
+    const bool writable = (descriptor.flags & desc_f_write) != 0;
+    if (writable != writable_seen) {
+      if (!writable) return ChainError::readable_after_writable;
+      writable_seen = true;
+      readable_count = count;
+      readable_size = size;
+    }
+    const std::uint32_t length = descriptor.length;
+    size += length;
+    if (size > std::numeric_limits<std::uint32_t>::max()) [[unlikely]]
+      return ChainError::length_overflow;
+    if (std::byte* const data = window.at({descriptor.address}, length); data != nullptr && count < capacity_)
+        [[likely]] {
+      // A descriptor of no bytes is allowed; the next segment takes its place.
+      segments[count] = Segment(data, length);
+      count += length != 0 ? 1 : 0;
+    } else {
+      const Found found = find(memory, descriptor, count);
+      if (found.error != ChainError::none) return found.error;
+      count = found.count;
+      window = window_;
+    }
+
+    --left;
+    if ((descriptor.flags & desc_f_next) == 0) break;
     index = descriptor.next;
+    if (index >= entries) [[unlikely]]
+      return ChainError::next_out_of_range;
   }
-  // As many descriptors as the table has, and still one more: one of them came twice.
-  return ChainError::loop;
+
+  chain_.segments_ = segments;
+  chain_.count_ = count;
+  chain_.readable_count_ = writable_seen ? readable_count : count;
+  chain_.readable_size_ = static_cast<std::uint32_t>(writable_seen ? readable_size : size);
+  chain_.writable_size_ = static_cast<std::uint32_t>(size) - chain_.readable_size_;
+  chain_.head_ = head;
+  return ChainError::none;
 }
 
-// `count` descriptors of the chain came before the one that refers to the table, which itself is not counted.
-// Its write flag means nothing (2.7.5.3.2).
-inline ChainError Queue::collect_indirect(const GuestMemory& memory, const Descriptor& reference,
-                                          std::uint32_t count) noexcept {
+inline ChainError Queue::check_reference(const Descriptor& reference) const noexcept {
   if (!indirect_) return ChainError::indirect_not_negotiated;
   if ((reference.flags & desc_f_next) != 0) return ChainError::indirect_with_next;
   if (reference.length == 0 || reference.length % sizeof(Descriptor) != 0)
     return ChainError::bad_indirect_size;
-  const std::uint32_t entries = reference.length / sizeof(Descriptor);
-  const GuestAddress table{reference.address};
+  // The addresses of a table's descriptors are computed without further checks.
   if (!checked_add(reference.address, std::uint64_t{reference.length})) return ChainError::outside_memory;
-  const std::byte* direct = window_.at(table, reference.length);
-  if (direct == nullptr) direct = memory.contiguous(table, reference.length);
-
-  std::uint32_t index = 0;  // < entries
-  for (std::uint32_t steps = 0; steps < entries; ++steps, ++count) {
-    if (count == size_) return ChainError::too_long;
-    Descriptor descriptor;
-    if (direct != nullptr) [[likely]] {
-      descriptor = ring::load_descriptor(direct + std::size_t{16} * index);
-    } else if (!read_scattered(memory, {table.value + std::uint64_t{16} * index}, descriptor)) {
-      return ChainError::outside_memory;
-    }
-    if ((descriptor.flags & desc_f_indirect) != 0) return ChainError::nested_indirect;
-    if (const ChainError error = add(memory, descriptor); error != ChainError::none) [[unlikely]]
-      return error;
-    if ((descriptor.flags & desc_f_next) == 0) return ChainError::none;
-    if (descriptor.next >= entries) return ChainError::next_out_of_range;
-    index = descriptor.next;
-  }
-  return ChainError::loop;
-}
-
-// Copies a descriptor of a table that runs through several regions.
-[[gnu::cold]] inline bool Queue::read_scattered(const GuestMemory& memory, GuestAddress from,
-                                                Descriptor& to) noexcept {
-  Writer writer(std::as_writable_bytes(std::span<Descriptor, 1>(&to, 1)));
-  const auto done = memory.for_each_piece(
-      from, sizeof to, [&](std::span<std::byte> piece) { static_cast<void>(writer.write_bytes(piece)); });
-  detail::pin_copy(to);
-  return done.has_value();
-}
-
-inline ChainError Queue::add(const GuestMemory& memory, const Descriptor& descriptor) noexcept {
-  const std::uint32_t length = descriptor.length;
-  const bool writable = (descriptor.flags & desc_f_write) != 0;
-  if (writable_seen_ && !writable) return ChainError::readable_after_writable;
-  writable_seen_ = writable;
-  std::uint32_t& size = writable ? chain_.writable_size_ : chain_.readable_size_;
-  if (__builtin_add_overflow(size, length, &size)) return ChainError::length_overflow;
-  if (chain_.writable_size_ > std::numeric_limits<std::uint32_t>::max() - chain_.readable_size_)
-    return ChainError::length_overflow;
-
-  if (std::byte* const data = window_.at({descriptor.address}, length)) [[likely]] {
-    if (length != 0) {
-      if (const ChainError error = add_segment(data, length); error != ChainError::none) return error;
-    }
-  } else if (const ChainError error = add_elsewhere(memory, descriptor); error != ChainError::none) {
-    return error;
-  }
-  if (!writable) chain_.readable_count_ = chain_.count_;
   return ChainError::none;
 }
 
-// A buffer in another region than the last one, or in several, or of no bytes: those are allowed, wherever
-// they point.
-inline ChainError Queue::add_elsewhere(const GuestMemory& memory, const Descriptor& descriptor) noexcept {
-  if (descriptor.length == 0) return ChainError::none;
+// Copies a descriptor of a table that runs through several regions, or through none.
+[[gnu::cold]] inline std::optional<Descriptor> Queue::read_scattered(const GuestMemory& memory,
+                                                                     GuestAddress from) noexcept {
+  Descriptor copy;
+  Writer writer(std::as_writable_bytes(std::span<Descriptor, 1>(&copy, 1)));
+  const auto done = memory.for_each_piece(
+      from, sizeof copy, [&](std::span<std::byte> piece) { static_cast<void>(writer.write_bytes(piece)); });
+  if (!done) return std::nullopt;
+  detail::pin_copy(copy);
+  return copy;
+}
+
+// Finds a buffer that is in another region than the last one, or in several, or nowhere (as empty ones may
+// be).
+[[gnu::noinline]] inline Queue::Found Queue::find(const GuestMemory& memory, Descriptor descriptor,
+                                                  std::uint32_t count) noexcept {
+  if (descriptor.length == 0) return {ChainError::none, count};
+  Found found{ChainError::none, count};
+  const auto add = [&](std::span<std::byte> piece) {
+    if (found.count == capacity_) {
+      found.error = ChainError::too_many_segments;
+      return false;
+    }
+    segments_[found.count++] = piece;
+    return true;
+  };
   window_ = memory.window({descriptor.address});
-  if (std::byte* const data = window_.at({descriptor.address}, descriptor.length))
-    return add_segment(data, descriptor.length);
-  ChainError error = ChainError::none;
-  const auto done =
-      memory.for_each_piece({descriptor.address}, descriptor.length, [&](std::span<std::byte> piece) {
-        error = add_segment(piece.data(), piece.size());
-        return error == ChainError::none;
-      });
-  return done ? error : ChainError::outside_memory;
+  if (std::byte* const data = window_.at({descriptor.address}, descriptor.length)) {
+    add({data, descriptor.length});
+  } else if (!memory.for_each_piece({descriptor.address}, descriptor.length, add)) {
+    found.error = ChainError::outside_memory;
+  }
+  return found;
 }
 
 inline Result<> Queue::push(const GuestMemory& memory, std::uint16_t head, std::uint32_t written) noexcept {
