@@ -238,8 +238,8 @@ struct EnumeratedFormat {
   query.type = asked.type;
   query.pixelformat = format.code;
   query.flags = format.flags | (known != nullptr && known->compressed ? V4L2_FMT_FLAG_COMPRESSED : 0U);
-  const char* const description =
-      known != nullptr ? known->description : fourcc_to_string(format.code).c_str();
+  const FourccText text = fourcc_to_string(format.code);
+  const char* const description = known != nullptr ? known->description : text.c_str();
   const std::size_t length = std::min(std::strlen(description), sizeof query.description - 1);
   std::memcpy(query.description, description, length);
   return {};
