@@ -23,6 +23,7 @@
 #include <cerrno>
 #include <cstdint>
 #include <cstring>
+#include <span>
 #include <utility>
 
 #include <signal.h>
@@ -41,7 +42,9 @@ namespace vumedia::device {
 class TruncationGuard {
  public:
   [[nodiscard]] static Outcome<TruncationGuard> install() {
-    auto event = make_event_fd();
+    // Blocking, as the io_uring reactor wants what it reads; the handler's writes cannot block, for its count
+    // is small.
+    auto event = make_event_fd(EFD_CLOEXEC);
     if (!event) return failure("cannot make an event fd: %s", std::strerror(event.error().value));
     event_fd_.store(event->get());
 
@@ -62,8 +65,11 @@ class TruncationGuard {
     if (event_) ::sigaction(SIGBUS, &before_, nullptr);
   }
 
-  // Becomes readable when a page had to be covered. An event fd.
+  // Becomes readable when a page had to be covered. An event fd, to be read with `count()` as the buffer.
   [[nodiscard]] int fd() const noexcept { return event_.get(); }
+  [[nodiscard]] std::span<std::byte> count() noexcept {
+    return std::as_writable_bytes(std::span(&count_, 1));
+  }
 
  private:
   TruncationGuard(OwnedFd event, const struct sigaction& before) noexcept
@@ -111,6 +117,7 @@ class TruncationGuard {
   static inline std::atomic<int> event_fd_{-1};
 
   OwnedFd event_;
+  std::uint64_t count_ = 0;
   struct sigaction before_{};
 };
 

@@ -1,0 +1,48 @@
+#include "logging.hpp"
+
+#include <spdlog/logger.h>
+#include <spdlog/sinks/ansicolor_sink.h>
+
+#include "version.hpp"
+
+namespace vumedia::device {
+
+namespace {
+
+spdlog::level::level_enum to_spdlog(LogLevel level) noexcept {
+  switch (level) {
+    case LogLevel::trace:
+      return spdlog::level::trace;
+    case LogLevel::debug:
+      return spdlog::level::debug;
+    case LogLevel::info:
+      return spdlog::level::info;
+    case LogLevel::warning:
+      return spdlog::level::warn;
+    case LogLevel::error:
+      return spdlog::level::err;
+    case LogLevel::off:
+      break;
+  }
+  return spdlog::level::off;
+}
+
+void write_line(void* context, LogLevel level, std::string_view line) {
+  static_cast<spdlog::logger*>(context)->log(to_spdlog(level),
+                                             spdlog::string_view_t(line.data(), line.size()));
+}
+
+}  // namespace
+
+Logging::Logging(LogLevel level)
+    : logger_(std::make_unique<spdlog::logger>(program_name,
+                                               std::make_shared<spdlog::sinks::ansicolor_stderr_sink_mt>())),
+      log_(write_line, logger_.get(), level) {
+  logger_->set_level(spdlog::level::trace);  // the Log has decided already
+  logger_->set_pattern("%Y-%m-%d %H:%M:%S.%e %n %^%l%$: %v");
+  logger_->flush_on(spdlog::level::trace);
+}
+
+Logging::~Logging() = default;
+
+}  // namespace vumedia::device

@@ -1,0 +1,46 @@
+// The command line of vumedia-device. Names, short forms and defaults are those of the Rust
+// vhost-device-media where it has them.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <variant>
+
+#include <sys/types.h>
+
+#include <vumedia/core/log.hpp>
+
+namespace vumedia::device {
+
+// What a decoder may take of the host. 0 leaves it to the backend's default.
+struct DecoderLimits {
+  std::uint32_t threads = 0;           // libavcodec threads a session
+  bool frame_threads = false;          // they decode frames side by side, not slices
+  std::uint64_t max_pixels = 0;        // of one coded frame
+  std::uint64_t max_buffer_bytes = 0;  // of all buffers of a frontend
+  std::uint32_t max_sessions = 0;      // open files of a frontend
+};
+
+struct Options {
+  std::string backend = "null";
+  // One of the two is there, unless the program only informs.
+  std::string socket_path;
+  std::optional<int> socket_fd;
+  std::optional<mode_t> socket_mode;
+
+  std::string v4l2_device = "/dev/video0";  // for a backend that passes a host device through
+  std::uint64_t shmem_size = 0;             // bytes; 0: the library's default
+  bool mem_slots = false;
+  LogLevel log_level = LogLevel::info;
+  DecoderLimits limits;
+
+  bool print_capabilities = false;
+  bool list_backends = false;
+};
+
+// Either what to do, or the status to end with: after --help, --version (0) or a mistake (2, said in one
+// line).
+[[nodiscard]] std::variant<Options, int> parse_options(int argc, char** argv);
+
+}  // namespace vumedia::device

@@ -1,0 +1,35 @@
+#include <memory>
+
+#include <vumedia/backends/ffmpeg_decoder.hpp>
+
+#include "backends.hpp"
+#include "serve.hpp"
+
+namespace vumedia::device {
+
+namespace {
+
+int serve(Environment& environment) {
+  const DecoderLimits& limits = environment.options.limits;
+  backends::FfmpegDecoderOptions decoder;
+  if (limits.threads != 0) decoder.session.engine.codec.threads = limits.threads;
+  decoder.session.engine.codec.frame_threads = limits.frame_threads;
+  if (limits.max_pixels != 0) decoder.session.engine.codec.max_pixels = limits.max_pixels;
+  if (limits.max_buffer_bytes != 0) decoder.session.max_buffer_bytes = limits.max_buffer_bytes;
+  if (limits.max_sessions != 0) decoder.max_sessions = limits.max_sessions;
+  // One set for all frontends: a session that was left in the middle of a picture ends it there, and the next
+  // frontend need not wait for it.
+  decoder.workers = std::make_shared<backends::ffmpeg::Workers>(std::size_t{decoder.max_sessions} * 2);
+  return Service<backends::FfmpegDecoder>(environment).run(device_options(environment.options), decoder);
+}
+
+}  // namespace
+
+const BackendEntry ffmpeg_decoder_entry = {
+    .name = "ffmpeg-decoder",
+    .alias = nullptr,
+    .description = "a video decoder: H.264, HEVC, VP8, VP9, AV1, MPEG-2, JPEG",
+    .serve = serve,
+};
+
+}  // namespace vumedia::device

@@ -1,0 +1,18 @@
+#include <vumedia/backends/null.hpp>
+
+#include "backends.hpp"
+#include "serve.hpp"
+
+namespace vumedia::device {
+
+const BackendEntry null_entry = {
+    .name = "null",
+    .alias = nullptr,
+    .description = "opens, and supports no ioctl at all",
+    .serve =
+        [](Environment& environment) {
+          return Service<backends::Null>(environment).run(device_options(environment.options));
+        },
+};
+
+}  // namespace vumedia::device

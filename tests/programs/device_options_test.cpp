@@ -1,0 +1,120 @@
+// What vumedia-device says without serving anyone: help, version, lists, and mistakes in one line.
+#include <algorithm>
+#include <string>
+#include <vector>
+
+#include <gtest/gtest.h>
+#include <support/child_process.hpp>
+
+namespace vumedia::device::test {
+namespace {
+
+using vumedia::test::ChildProcess;
+
+struct Ended {
+  int status = -1;
+  std::string output;
+  std::string errors;
+};
+
+Ended run(std::vector<std::string> arguments) {
+  arguments.insert(arguments.begin(), VUMEDIA_BIN_DIR "/vumedia-device");
+  ChildProcess child(arguments);
+  const auto status = child.wait();
+  return {status.value_or(-1), child.output(), child.error_output()};
+}
+
+std::ptrdiff_t lines(const std::string& text) {
+  return std::count(text.begin(), text.end(), '\n');
+}
+
+TEST(DeviceOptions, HelpNamesEveryOption) {
+  for (const char* const option : {"-h", "--help"}) {
+    const Ended ended = run({option});
+    EXPECT_EQ(ended.status, 0);
+    for (const char* const name :
+         {"--backend", "--socket-path", "--socket-fd", "--fd", "--v4l2-device", "--print-capabilities",
+          "--list-backends", "--log-level", "--shmem-size", "--mem-slots", "--socket-mode", "--max-sessions",
+          "--max-buffer-bytes", "--max-pixels", "--threads", "--frame-threads", "--version"}) {
+      EXPECT_NE(ended.output.find(name), std::string::npos) << name;
+    }
+    EXPECT_EQ(ended.errors, "");
+  }
+}
+
+TEST(DeviceOptions, VersionIsOneLine) {
+  for (const char* const option : {"-V", "--version"}) {
+    const Ended ended = run({option});
+    EXPECT_EQ(ended.status, 0);
+    EXPECT_EQ(ended.output.rfind("vumedia-device ", 0), 0u) << ended.output;
+    EXPECT_EQ(lines(ended.output), 1);
+  }
+}
+
+TEST(DeviceOptions, ListsBackends) {
+  const Ended ended = run({"--list-backends"});
+  EXPECT_EQ(ended.status, 0);
+  EXPECT_NE(ended.output.find("null"), std::string::npos);
+  EXPECT_NE(ended.output.find("test-pattern"), std::string::npos);
+  EXPECT_NE(ended.output.find("simple-capture"), std::string::npos);
+#ifdef VUMEDIA_WITH_FFMPEG
+  EXPECT_NE(ended.output.find("ffmpeg-decoder"), std::string::npos);
+#else
+  EXPECT_EQ(ended.output.find("ffmpeg-decoder"), std::string::npos);
+#endif
+}
+
+TEST(DeviceOptions, PrintsCapabilitiesAsJson) {
+  const Ended ended = run({"--print-capabilities"});
+  EXPECT_EQ(ended.status, 0);
+  EXPECT_EQ(ended.output.front(), '{');
+  EXPECT_NE(ended.output.find("\"type\": \"media\""), std::string::npos) << ended.output;
+  EXPECT_NE(ended.output.find("\"test-pattern\""), std::string::npos) << ended.output;
+  EXPECT_EQ(std::count(ended.output.begin(), ended.output.end(), '{'),
+            std::count(ended.output.begin(), ended.output.end(), '}'));
+  EXPECT_EQ(ended.errors, "");
+}
+
+struct Mistake {
+  const char* name;
+  std::vector<std::string> arguments;
+  int status;
+  const char* says;
+};
+
+class DeviceMistakes : public testing::TestWithParam<Mistake> {};
+
+TEST_P(DeviceMistakes, EndInOneLine) {
+  const Ended ended = run(GetParam().arguments);
+  EXPECT_EQ(ended.status, GetParam().status);
+  EXPECT_EQ(lines(ended.errors), 1) << ended.errors;
+  EXPECT_EQ(ended.errors.rfind("vumedia-device: ", 0), 0u) << ended.errors;
+  EXPECT_NE(ended.errors.find(GetParam().says), std::string::npos) << ended.errors;
+  EXPECT_EQ(ended.output, "");
+}
+
+const std::vector<Mistake> mistakes = {
+    {"NoSocket", {}, 2, "--socket-path or --socket-fd"},
+    {"TwoSockets", {"-s", "x", "--fd", "3"}, 2, "excludes"},
+    {"UnknownOption", {"-s", "x", "--nonsense"}, 2, "--nonsense"},
+    {"UnknownBackend", {"-s", "x", "-b", "toaster"}, 2, "no backend 'toaster'"},
+    {"ProxyOfALaterDay", {"-s", "x", "-b", "v4l2-proxy", "-d", "/dev/video0"}, 2, "host device"},
+    {"SizeNoPowerOfTwo", {"-s", "x", "--shmem-size", "3M"}, 2, "power of two"},
+    {"SizeBeyondNumbers", {"-s", "x", "--shmem-size", "99999999999T"}, 2, "power of two"},
+    {"SizeOfNothing", {"-s", "x", "--shmem-size", "M"}, 2, "power of two"},
+    {"ModeNotOctal", {"-s", "x", "--socket-mode", "0689"}, 2, "octal"},
+    {"ModeBeyondPermissions", {"-s", "x", "--socket-mode", "4755"}, 2, "octal"},
+    {"ModeWithoutPath", {"--fd", "3", "--socket-mode", "0600"}, 2, "--socket-path"},
+    {"LogLevel", {"-s", "x", "--log-level", "loud"}, 2, "'loud'"},
+    {"NoThreads", {"-s", "x", "--threads", "0"}, 2, "'0'"},
+    {"NegativeSessions", {"-s", "x", "--max-sessions", "-1"}, 2, "positive"},
+    {"FdClosed", {"--fd", "77"}, 1, "file descriptor 77 is not open"},
+    {"FdNoSocket", {"--socket-fd", "1"}, 1, "file descriptor 1 is not a socket"},
+    {"NoFolder", {"-s", "/nonexistent/socket"}, 1, "/nonexistent"},
+    {"PathTooLong", {"-s", "/tmp/" + std::string(200, 'x')}, 1, "205 bytes"},
+};
+INSTANTIATE_TEST_SUITE_P(All, DeviceMistakes, testing::ValuesIn(mistakes),
+                         [](const auto& tested) { return tested.param.name; });
+
+}  // namespace
+}  // namespace vumedia::device::test
