@@ -176,6 +176,7 @@ template <class Tag>
 struct Device<B, H>::IoctlEntry {
   using Payload = typename Tag::Payload;
   static constexpr IoctlShape shape = ioctl_shape<B, Handle, Tag>();
+  static constexpr bool supported = shape != IoctlShape::missing || v4l2::answers_failure<Tag>;
 
   // Before the backend acts, not after: what it does must not go unanswered for want of room.
   static Result<Payload*> read(const virtio::Chain& chain, virtio::Reader& reader,
@@ -229,16 +230,13 @@ struct Device<B, H>::IoctlEntry {
     return not_now;
   }
 
-  static constexpr IoctlFunction choose() {
+  static consteval IoctlFunction run() {
     if constexpr (shape == IoctlShape::deferred) {
       return &hand_over;
-    } else if constexpr (shape != IoctlShape::missing || v4l2::answers_failure<Tag>) {
-      return &carry_out;
     } else {
-      return nullptr;
+      return &carry_out;
     }
   }
-  static constexpr IoctlFunction run = choose();
 };
 
 template <class B, virtio::Host H>

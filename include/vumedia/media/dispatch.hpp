@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include <boost/hana/type.hpp>
 #include <boost/hana/unpack.hpp>
 
 #include <vumedia/core/result.hpp>
@@ -85,18 +86,15 @@ template <class B, class C, class Tag>
   }
 }
 
-// The functions by ioctl number. `Entries<Tag>::run` is the function of a tag, or null for what is not
-// supported.
+// The functions by ioctl number: `Entries<Tag>::run()` gives that of a tag, if `Entries<Tag>::supported`.
 template <class Function, template <class> class Entries>
 [[nodiscard]] consteval std::array<Function, v4l2::ioctl_limit> make_dispatch_table(Function unsupported) {
   std::array<Function, v4l2::ioctl_limit> table{};
   table.fill(unsupported);
-  boost::hana::unpack(v4l2::ioctl_tags, [&table](auto... types) {
-    const auto add = [&table](std::uint32_t number, Function run) {
-      if (run != nullptr) table[number] = run;
-    };
-    (add(decltype(types)::type::number, Entries<typename decltype(types)::type>::run), ...);
-  });
+  const auto add = [&table]<class Tag>(boost::hana::basic_type<Tag>) {
+    if constexpr (Entries<Tag>::supported) table[Tag::number] = Entries<Tag>::run();
+  };
+  boost::hana::unpack(v4l2::ioctl_tags, [&add](auto... types) { (add(types), ...); });
   return table;
 }
 
