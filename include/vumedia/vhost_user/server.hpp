@@ -58,7 +58,7 @@ class Server {
   void on_acceptable(std::int32_t result) noexcept;
   void take(OwnedFd socket) noexcept;
   [[nodiscard]] bool predecessor_is_gone() const noexcept;
-  void on_session_closed() noexcept;
+  void on_session_closed(const Error& error) noexcept;
   [[nodiscard]] Outcome<> begin(OwnedFd socket);
 
   R& reactor_;
@@ -96,7 +96,7 @@ Outcome<std::unique_ptr<Server<R, SessionType>>> Server<R, SessionType>::create(
 
 template <io::Reactor R, class SessionType>
 Outcome<> Server<R, SessionType>::begin(OwnedFd socket) {
-  auto session = factory_(std::move(socket), [this](const Error&) { on_session_closed(); });
+  auto session = factory_(std::move(socket), [this](const Error& error) { on_session_closed(error); });
   if (!session) return std::unexpected(std::move(session.error()));
   session_ = std::move(*session);
   return {};
@@ -141,7 +141,11 @@ bool Server<R, SessionType>::predecessor_is_gone() const noexcept {
 }
 
 template <io::Reactor R, class SessionType>
-void Server<R, SessionType>::on_session_closed() noexcept {
+void Server<R, SessionType>::on_session_closed(const Error& error) noexcept {
+  if (error.message.empty())
+    log_.write(LogLevel::info, "the frontend has left");
+  else
+    log_.write(LogLevel::error, "the frontend's connection has ended: %s", error.message.c_str());
   session_.reset();
   if (listener_ || !finished_) return;
   // It may destroy this object.

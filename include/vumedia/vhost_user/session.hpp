@@ -292,9 +292,6 @@ void Session<Device, R>::reply(const Header& request, std::span<const std::byte>
 
 template <class Device, io::Reactor R>
 void Session<Device, R>::end(const Error& error) noexcept {
-  host_.log().write(error.message.empty() ? LogLevel::info : LogLevel::error,
-                    "the frontend's connection ends%s%s", error.message.empty() ? "" : ": ",
-                    error.message.c_str());
   socket_.close();
   // The handler may destroy this object, and with it what would hold the handler.
   if (ClosedHandler closed = std::move(closed_)) closed(Error(error));

@@ -1,0 +1,232 @@
+// The driver's half of virtio-media (VIRTIO 1.4, 5.22) without a virtual machine: a guest in user space over
+// vhost_user::Frontend, for any vhost-user media device.
+//
+// It is what the Linux driver is to a V4L2 application: open files, ioctls, mappings, events. One command is
+// under way at a time, as there. While it waits, events and the back-end's own requests (mappings) are
+// served.
+//
+// Errors are errnos: the status that the device answered, or of the way to it: ETIMEDOUT (no answer in time),
+// EPIPE (the back-end has gone), EPROTO (it broke the protocol). After one of these three every call fails
+// with it; error() has the words.
+#pragma once
+
+#include <array>
+#include <chrono>
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <utility>
+#include <variant>
+
+#include <linux/videodev2.h>
+
+#include <vumedia/client/encoding.hpp>
+#include <vumedia/client/shm_region.hpp>
+#include <vumedia/core/fd.hpp>
+#include <vumedia/core/mapping.hpp>
+#include <vumedia/core/result.hpp>
+#include <vumedia/media/wire.hpp>
+#include <vumedia/memory/address.hpp>
+#include <vumedia/v4l2/ioctl_table.hpp>
+#include <vumedia/v4l2/payload.hpp>
+#include <vumedia/vhost_user/frontend.hpp>
+#include <vumedia/virtio/driver_queue.hpp>
+
+namespace vumedia::client {
+
+struct GuestOptions {
+  // How long a command may take; the Linux driver gives up after 5 s.
+  std::chrono::milliseconds command_timeout{5000};
+  // How long to look for an answer before sleeping: latency for CPU time.
+  std::chrono::microseconds spin{0};
+  // Bytes of guest memory for the caller (user_memory): USERPTR buffers.
+  std::size_t user_memory = 0;
+};
+
+// What the device tells by itself.
+struct ErrorEvent {
+  std::uint32_t session = 0;
+  int error = 0;
+};
+struct DqbufEvent {
+  std::uint32_t session = 0;
+  v4l2::Buffer buffer{};
+};
+struct V4l2Event {
+  std::uint32_t session = 0;
+  v4l2_event event{};
+};
+using Event = std::variant<ErrorEvent, DqbufEvent, V4l2Event>;
+
+// Used by one thread at a time.
+class Guest {
+ public:
+  [[nodiscard]] static Outcome<std::unique_ptr<Guest>> connect(const std::string& socket_path,
+                                                               const GuestOptions& options = {});
+  // Over a connected socket. Negotiates and starts the queues.
+  [[nodiscard]] static Outcome<std::unique_ptr<Guest>> attach(vhost_user::Frontend frontend,
+                                                              const GuestOptions& options = {});
+  Guest(const Guest&) = delete;
+  Guest& operator=(const Guest&) = delete;
+
+  [[nodiscard]] const media::wire::virtio_media_config& config() const noexcept { return config_; }
+  // Bytes of shared memory region 0; 0 if there is none, so that nothing can be mapped.
+  [[nodiscard]] std::uint64_t shm_size() const noexcept { return shm_.size(); }
+
+  [[nodiscard]] Result<std::uint32_t> open();
+  [[nodiscard]] Result<> close(std::uint32_t session);
+
+  // Sends `payload` and puts the answer in its place; a failed ioctl leaves it as it was, but that
+  // G/S/TRY_EXT_CTRLS bring error_idx and sizes. Planes travel in the number `head.length` says. USERPTR
+  // buffers without guest ranges get them from their pointers into user_memory(); controls with a size and no
+  // ranges are copied from and to their `ptr`.
+  template <class Tag>
+  [[nodiscard]] Result<> ioctl(std::uint32_t session, typename Tag::Payload& payload);
+
+  struct Mapped {
+    memory::ShmOffset driver_addr;
+    std::span<std::byte> memory;  // until munmap, or the back-end goes
+  };
+  // Maps the buffer that has mem_offset `offset`. Each mmap wants its munmap.
+  [[nodiscard]] Result<Mapped> mmap(std::uint32_t session, std::uint32_t offset, bool writable = true);
+  [[nodiscard]] Result<> munmap(memory::ShmOffset driver_addr);
+
+  // The next event, or nothing within `timeout`.
+  [[nodiscard]] Result<std::optional<Event>> wait_event(std::chrono::milliseconds timeout);
+  // Events that were too short for what they say they are; the Linux driver drops them, too.
+  [[nodiscard]] std::uint64_t dropped_events() const noexcept { return dropped_events_; }
+
+  // Guest memory for the caller, and where the device finds it.
+  [[nodiscard]] std::span<std::byte> user_memory() const noexcept;
+  [[nodiscard]] Result<memory::GuestAddress> guest_address(const void* in_user_memory) const noexcept;
+
+  // Sends any command, valid or not, and returns the length of the answer in `answer`: for tests of devices.
+  [[nodiscard]] Result<std::uint32_t> command(std::span<const std::byte> command,
+                                              std::span<std::byte> answer);
+
+  // What a driver does that is loaded anew: all sessions, mappings and events of before are gone.
+  [[nodiscard]] Outcome<> reset();
+
+  [[nodiscard]] vhost_user::Frontend& frontend() noexcept { return frontend_; }
+  [[nodiscard]] const Error& error() const noexcept { return error_; }
+
+ private:
+  using Clock = io::Clock;
+  struct Area {
+    std::size_t offset = 0;
+    std::size_t size = 0;
+  };
+  static constexpr std::uint16_t command_queue_size = 16;
+  static constexpr std::uint16_t event_queue_size = 16;  // and as many buffers
+  static constexpr std::size_t event_stride = 640;
+  static constexpr std::size_t command_bytes = 256 * 1024;
+  static constexpr std::size_t control_bytes = 256 * 1024;
+  static constexpr memory::GuestAddress guest_base{0x1'0000'0000};
+  // Events kept for the caller. Beyond, no more buffers are lent, and the device keeps its events.
+  static constexpr std::size_t max_kept_events = 4096;
+
+  Guest(vhost_user::Frontend frontend, const GuestOptions& options)
+      : options_(options), frontend_(std::move(frontend)) {}
+  [[nodiscard]] Outcome<> set_up();
+  [[nodiscard]] Outcome<> create_memory();
+  [[nodiscard]] Outcome<> start();
+  [[nodiscard]] Outcome<> start_queue(std::uint16_t index);
+  void lend_event_buffers();
+  void lend_event_buffer(std::uint32_t slot);
+
+  [[nodiscard]] std::span<std::byte> bytes(Area area) const noexcept {
+    return memory_.bytes().subspan(area.offset, area.size);
+  }
+  [[nodiscard]] memory::GuestAddress guest(Area area) const noexcept {
+    return {guest_base.value + area.offset};
+  }
+
+  [[nodiscard]] Result<std::uint32_t> run(std::size_t command_size, std::size_t answer_size);
+  [[nodiscard]] Result<> wait(io::TimePoint until);
+  [[nodiscard]] Result<> collect_events();
+  void keep_event(std::span<const std::byte> event);
+  [[nodiscard]] Result<> shmem(vhost_user::Frontend::ShmemRequest request);
+
+  [[nodiscard]] Result<> add_ranges(v4l2::BufferPayload& payload) const;
+  [[nodiscard]] Result<> add_ranges(v4l2::ExtControls& payload) const;
+  void take_controls(std::span<const v4l2_ext_control> sent) const noexcept;
+
+  std::unexpected<Errno> broken(int code, std::string message) {
+    if (error_.code == 0) error_ = {std::move(message), code};
+    return fail(error_.code);
+  }
+
+  GuestOptions options_;
+  vhost_user::Frontend frontend_;
+  media::wire::virtio_media_config config_{};
+  ShmRegion shm_;
+  OwnedFd memory_fd_;
+  Mapping memory_;
+  Area events_, command_, answer_, controls_, user_;
+  std::optional<virtio::DriverQueue> queues_[media::wire::queue_count];
+  OwnedFd kick_[media::wire::queue_count];
+  OwnedFd call_[media::wire::queue_count];
+  std::array<std::uint32_t, event_queue_size> slot_of_head_{};
+  std::deque<Event> kept_;
+  std::uint64_t dropped_events_ = 0;
+  Error error_;
+};
+
+template <class Tag>
+Result<> Guest::ioctl(std::uint32_t session, typename Tag::Payload& payload) {
+  using Payload = typename Tag::Payload;
+  namespace wire = media::wire;
+  constexpr bool has_controls = std::same_as<Payload, v4l2::ExtControls>;
+
+  // Ranges that are made here are not the caller's.
+  bool own_ranges = false;
+  if constexpr (has_controls || v4l2::detail::hands_over_buffer<Tag>) {
+    own_ranges = payload.ranges.empty();
+    if (own_ranges) {
+      if (auto done = add_ranges(payload); !done) return done;
+    }
+  }
+  const wire::virtio_media_cmd_ioctl head{{wire::cmd_ioctl, 0}, session, Tag::number};
+  virtio::Writer writer(bytes(command_));
+  if (auto done = detail::put(writer, head); !done) return done;
+  const auto put = detail::put_payload<Tag>(writer, payload);
+  if constexpr (has_controls || v4l2::detail::hands_over_buffer<Tag>) {
+    if (own_ranges) payload.ranges.clear();
+  }
+  if (!put) return put;
+
+  const std::size_t payload_bytes = detail::answer_size<Tag>(payload);
+  const auto length = run(writer.written(), sizeof(wire::virtio_media_resp_ioctl) + payload_bytes);
+  if (!length) return std::unexpected(length.error());
+  virtio::Reader reader(std::span<const std::byte>(bytes(answer_)).first(*length));
+  wire::virtio_media_resp_ioctl response;
+  if (!detail::get(reader, response))
+    return broken(EPROTO, std::string(Tag::name) + ": the answer has no status");
+
+  const bool failed = response.hdr.status != 0;
+  if (!failed || has_controls) {
+    if (reader.remaining() >= payload_bytes) {
+      if constexpr (has_controls) {
+        const auto sent = payload.controls;
+        if (auto done = detail::get_payload<Tag>(reader, payload); !done) return done;
+        if (own_ranges) take_controls(sent);
+      } else {
+        if (auto done = detail::get_payload<Tag>(reader, payload); !done) return done;
+      }
+    } else if (!failed) {
+      return broken(EPROTO, std::string(Tag::name) + ": the answer lacks its payload");
+    }
+  }
+  if (failed) return fail(detail::status_errno(response.hdr.status));
+  return {};
+}
+
+}  // namespace vumedia::client
+
+#include <vumedia/client/guest_setup.hpp>
+#include <vumedia/client/guest_transport.hpp>
