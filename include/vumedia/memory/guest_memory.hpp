@@ -92,12 +92,16 @@ class GuestMemory {
     std::uint64_t size = 0;
     std::byte* data = nullptr;
 
+    // Whether `length` bytes from `offset` = address - guest on all lie in this window. For an address below
+    // `guest` that difference wraps to at least 2^64 - guest, which exceeds `size`, since guest + size <
+    // 2^64.
+    [[nodiscard]] bool holds(std::uint64_t offset, std::uint64_t length) const noexcept {
+      return offset < size && length <= size - offset;
+    }
     // The `length` bytes at `address`, or null unless they all lie in this window.
     [[nodiscard]] std::byte* at(GuestAddress address, std::uint64_t length) const noexcept {
-      // Below `guest` the difference wraps to at least 2^64 - guest, which exceeds `size`: guest + size <
-      // 2^64.
       const std::uint64_t offset = address.value - guest;
-      return offset < size && length <= size - offset ? data + offset : nullptr;
+      return holds(offset, length) ? data + offset : nullptr;
     }
   };
 
@@ -143,7 +147,7 @@ class GuestMemory {
   // Where the guest sees what the frontend has at `address`.
   [[nodiscard]] std::optional<GuestAddress> guest_address(FrontendAddress address) const noexcept {
     for (const Entry& entry : entries_) {
-      const std::uint64_t offset = address.value - entry.region->frontend();  // wraps as in Window::at
+      const std::uint64_t offset = address.value - entry.region->frontend();  // wraps as in Window::holds
       if (offset < entry.size) return GuestAddress{entry.start + offset};
     }
     return std::nullopt;

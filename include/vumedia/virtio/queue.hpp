@@ -138,12 +138,12 @@ class Queue {
   [[nodiscard]] ChainError check_reference(const Descriptor& reference) const noexcept;
   [[nodiscard]] static std::optional<Descriptor> read_scattered(const GuestMemory& memory,
                                                                 GuestAddress from) noexcept;
-  // What became of a buffer: the number of segments with those that it added.
+  // What became of a buffer: the end of the segments with those that it added.
   struct Found {
+    Segment* end;
     ChainError error;
-    std::uint32_t count;
   };
-  [[nodiscard]] Found find(const GuestMemory& memory, Descriptor descriptor, std::uint32_t count) noexcept;
+  [[nodiscard]] Found find(const GuestMemory& memory, Descriptor descriptor, Segment* out) noexcept;
 
   // In force since start().
   std::byte* descriptors_ = nullptr;
@@ -272,17 +272,17 @@ inline bool Queue::undo_pop() noexcept {
 // One pass over the descriptors in the ring and, behind them, in a table. What changes from step to step is
 // in locals, which never have their address taken: this loop is most of what a command costs here.
 inline ChainError Queue::collect(const GuestMemory& memory, std::uint16_t head) noexcept {
-  Segment* const segments = segments_.get();
-  GuestMemory::Window window = window_;
+  Segment* out = segments_.get();
+  Segment* const end = out + capacity_;
+  Segment* first_writable = nullptr;
   const std::byte* table = descriptors_;
   GuestAddress scattered{};  // where the table is if it runs through several regions; `table` is null then
-  std::uint32_t entries = size_;            // of the table
-  std::uint32_t index = head;               // < entries
-  std::uint32_t left = size_;               // steps until `exhausted`
-  ChainError exhausted = ChainError::loop;  // as many descriptors as the table has, and still one more
-  std::uint32_t count = 0, readable_count = 0;
+  std::uint32_t entries = size_;              // of the table
+  std::uint32_t index = head;                 // < entries
+  std::uint32_t left = size_;                 // steps until `exhausted`
+  ChainError exhausted = ChainError::loop;    // as many descriptors as the table has, and still one more
   std::uint64_t size = 0, readable_size = 0;  // size <= 2^32 - 1 + one length
-  bool in_table = false, writable_seen = false;
+  bool in_table = false;
 
   while (true) {
     if (left == 0) [[unlikely]]
@@ -302,7 +302,7 @@ inline ChainError Queue::collect(const GuestMemory& memory, std::uint16_t head) 
       if (const ChainError error = check_reference(descriptor); error != ChainError::none) return error;
       in_table = true;
       scattered = {descriptor.address};
-      table = window.at(scattered, descriptor.length);
+      table = window_.at(scattered, descriptor.length);
       if (table == nullptr) table = memory.contiguous(scattered, descriptor.length);
       entries = descriptor.length / std::uint32_t{sizeof(Descriptor)};
       index = 0;
@@ -314,27 +314,26 @@ inline ChainError Queue::collect(const GuestMemory& memory, std::uint16_t head) 
       continue;
     }
 
-    const bool writable = (descriptor.flags & desc_f_write) != 0;
-    if (writable != writable_seen) {
-      if (!writable) return ChainError::readable_after_writable;
-      writable_seen = true;
-      readable_count = count;
+    if ((descriptor.flags & desc_f_write) == 0) {
+      if (first_writable != nullptr) [[unlikely]]
+        return ChainError::readable_after_writable;
+    } else if (first_writable == nullptr) {
+      first_writable = out;
       readable_size = size;
     }
-    const std::uint32_t length = descriptor.length;
+    const std::uint64_t length = descriptor.length;
     size += length;
     if (size > std::numeric_limits<std::uint32_t>::max()) [[unlikely]]
       return ChainError::length_overflow;
-    if (std::byte* const data = window.at({descriptor.address}, length); data != nullptr && count < capacity_)
-        [[likely]] {
+    const std::uint64_t offset = descriptor.address - window_.guest;
+    if (window_.holds(offset, length) && out != end) [[likely]] {
       // A descriptor of no bytes is allowed; the next segment takes its place.
-      segments[count] = Segment(data, length);
-      count += length != 0 ? 1 : 0;
+      *out = Segment(window_.data + offset, length);
+      out += length != 0 ? 1 : 0;
     } else {
-      const Found found = find(memory, descriptor, count);
+      const Found found = find(memory, descriptor, out);
       if (found.error != ChainError::none) return found.error;
-      count = found.count;
-      window = window_;
+      out = found.end;
     }
 
     --left;
@@ -344,10 +343,14 @@ inline ChainError Queue::collect(const GuestMemory& memory, std::uint16_t head) 
       return ChainError::next_out_of_range;
   }
 
-  chain_.segments_ = segments;
-  chain_.count_ = count;
-  chain_.readable_count_ = writable_seen ? readable_count : count;
-  chain_.readable_size_ = static_cast<std::uint32_t>(writable_seen ? readable_size : size);
+  if (first_writable == nullptr) {
+    first_writable = out;
+    readable_size = size;
+  }
+  chain_.segments_ = segments_.get();
+  chain_.count_ = static_cast<std::uint32_t>(out - chain_.segments_);
+  chain_.readable_count_ = static_cast<std::uint32_t>(first_writable - chain_.segments_);
+  chain_.readable_size_ = static_cast<std::uint32_t>(readable_size);
   chain_.writable_size_ = static_cast<std::uint32_t>(size) - chain_.readable_size_;
   chain_.head_ = head;
   return ChainError::none;
@@ -378,15 +381,15 @@ inline ChainError Queue::check_reference(const Descriptor& reference) const noex
 // Finds a buffer that is in another region than the last one, or in several, or nowhere (as empty ones may
 // be).
 [[gnu::noinline]] inline Queue::Found Queue::find(const GuestMemory& memory, Descriptor descriptor,
-                                                  std::uint32_t count) noexcept {
-  if (descriptor.length == 0) return {ChainError::none, count};
-  Found found{ChainError::none, count};
+                                                  Segment* out) noexcept {
+  if (descriptor.length == 0) return {out, ChainError::none};
+  Found found{out, ChainError::none};
   const auto add = [&](std::span<std::byte> piece) {
-    if (found.count == capacity_) {
+    if (found.end == segments_.get() + capacity_) {
       found.error = ChainError::too_many_segments;
       return false;
     }
-    segments_[found.count++] = piece;
+    *found.end++ = piece;
     return true;
   };
   window_ = memory.window({descriptor.address});
