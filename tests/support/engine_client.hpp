@@ -195,6 +195,7 @@ class EngineClient {
   std::uint32_t coded_in_flight = 0;
   std::size_t damaged_buffers = 0;
   std::size_t changes = 0;
+  std::uint32_t last_index = 0;  // of the buffer flagged LAST, which is not queued again by itself
   std::size_t colour_changes = 0;
   bool capture_on = false;
   bool last_seen = false;
@@ -230,6 +231,7 @@ class EngineClient {
     }
     if ((done.flags & V4L2_BUF_FLAG_LAST) == 0) return;
     last_seen = true;
+    last_index = done.index;
     if (!follow_changes || !announced || announced->picture.same_shape(in_force)) return;
     release_held();
     stop_capture();

@@ -200,10 +200,11 @@ inline Clip make_clip(const std::string& options, const std::string& name) {
   return read_clip(file);
 }
 
-// The moving test picture of libavfilter, `frames` of it.
+// The moving test picture of libavfilter, `frames` of it. The source makes even sizes only.
 inline std::string moving_picture(std::uint32_t width, std::uint32_t height, unsigned frames) {
-  return "-f lavfi -i testsrc2=size=" + std::to_string(width) + "x" + std::to_string(height) +
-         ":rate=25 -frames:v " + std::to_string(frames) + " -pix_fmt yuv420p";
+  const auto size = std::to_string(width) + ":" + std::to_string(height);
+  return "-f lavfi -i testsrc2=size=640x360:rate=25 -vf scale=" + size + " -frames:v " +
+         std::to_string(frames) + " -pix_fmt yuv420p";
 }
 
 inline std::uint32_t fourcc_of(AVCodecID codec) {

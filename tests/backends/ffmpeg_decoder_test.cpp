@@ -1,0 +1,440 @@
+// The decoder as a guest sees it: ioctls and events on real rings, frames in mapped memory.
+#include <algorithm>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "support/clips.hpp"
+#include "support/decoder_guest.hpp"
+
+namespace vumedia::test {
+namespace {
+
+using Options = backends::FfmpegDecoderOptions;
+namespace tag = v4l2::tag;
+
+std::vector<std::string> md5s(const DecoderGuest& guest) {
+  std::vector<std::string> all;
+  for (const auto& frame : guest.frames) all.push_back(frame.md5);
+  return all;
+}
+
+class FfmpegDecoderTest : public testing::TestWithParam<std::pair<std::uint32_t, bool>> {
+ protected:
+  static Options options() {
+    Options options;
+    options.session.multiplanar = GetParam().second;
+    return options;
+  }
+  static std::uint32_t fourcc() { return GetParam().first; }
+};
+
+TEST_P(FfmpegDecoderTest, DecodesTheVectorsBitExactly) {
+  const auto vectors = read_manifest();
+  if (vectors.empty()) {
+    GTEST_SKIP()
+        << "no test vectors: neither VUMEDIA_TEST_VECTORS nor ../shared/vectors beside the checkout exists";
+  }
+  for (const auto& vector : vectors) {
+    SCOPED_TRACE(vector.file);
+    const Clip clip = read_clip(vectors_folder() / vector.file);
+    DecoderGuest guest(options(), fourcc());
+    guest.start(clip);
+    ASSERT_TRUE(guest.play(clip));
+    ASSERT_TRUE(guest.finish());
+    EXPECT_EQ(guest.frames.size(), vector.frames);
+    EXPECT_EQ(guest.total.hex(), vector.md5);
+    EXPECT_EQ(guest.visible.width, vector.width);
+    EXPECT_EQ(guest.visible.height, vector.height);
+    EXPECT_EQ(guest.in_force.fourcc, fourcc());
+    for (std::size_t i = 0; i < guest.frames.size(); ++i) EXPECT_EQ(guest.frames[i].sequence, i);
+  }
+}
+
+TEST_P(FfmpegDecoderTest, DecodesEveryFormat) {
+  for (const auto& recipe : clip_recipes) {
+    SCOPED_TRACE(recipe.name);
+    const Clip& clip = clip_of(recipe);
+    if (clip.units.empty()) continue;
+    DecoderGuest guest(options(), fourcc());
+    guest.start(clip);
+    ASSERT_TRUE(guest.play(clip));
+    ASSERT_TRUE(guest.finish());
+    EXPECT_EQ(md5s(guest), decode_plainly(clip));
+    EXPECT_EQ(guest.damaged, 0u);
+    EXPECT_EQ(guest.bad_frames, 0u);
+    EXPECT_EQ(guest.changes, 1u);
+  }
+}
+
+TEST_P(FfmpegDecoderTest, FollowsChangesOfSize) {
+  const Clip clip = make_changing_clip({{320, 180}, {160, 96}, {640, 360}});
+  VUMEDIA_SKIP_WITHOUT(clip);
+  DecoderGuest guest(options(), fourcc());
+  guest.start(clip);
+  ASSERT_TRUE(guest.play(clip));
+  ASSERT_TRUE(guest.finish());
+  EXPECT_EQ(md5s(guest), decode_plainly(clip));
+  EXPECT_EQ(guest.changes, 3u);
+  // The time stamps are those of the units, in display order, across the changes.
+  std::vector<std::int64_t> stamps;
+  for (const auto& frame : guest.frames)
+    stamps.push_back(frame.timestamp.tv_sec * 1000000 + frame.timestamp.tv_usec);
+  std::ranges::sort(stamps);
+  for (std::size_t i = 0; i < stamps.size(); ++i)
+    EXPECT_EQ(stamps[i], static_cast<std::int64_t>(i + 1) * 1000);
+}
+
+TEST_P(FfmpegDecoderTest, Seeks) {
+  const Clip& clip = clip_of("h264.264");
+  VUMEDIA_SKIP_WITHOUT(clip);
+  std::size_t key = clip.units.size() - 1;
+  while (key > 0 && !clip.units[key].key) --key;
+  ASSERT_GT(key, 0u);
+  Clip rest = clip;
+  rest.units.erase(rest.units.begin(), rest.units.begin() + static_cast<std::ptrdiff_t>(key));
+  for (const bool restart_capture : {false, true}) {
+    DecoderGuest guest(options(), fourcc());
+    guest.start(clip);
+    for (std::size_t i = 0; i < 12; ++i) ASSERT_TRUE(guest.send(clip.units[i].bytes, 1000));
+    ASSERT_TRUE(guest.run_until([&] { return guest.capture_on; }));
+    EXPECT_EQ(guest.stream(guest.output_type, false), 0);
+    for (auto& buffer : guest.coded) buffer.queued = false;
+    if (restart_capture) {
+      guest.restart_capture();
+      guest.take_events();
+      guest.frames.clear();
+    }
+    EXPECT_EQ(guest.stream(guest.output_type, true), 0);
+    ASSERT_TRUE(guest.play(rest, 5'000'000));
+    ASSERT_TRUE(guest.finish());
+    if (restart_capture) {
+      for (const auto& frame : guest.frames)
+        EXPECT_GE(frame.timestamp.tv_sec, 5) << "a frame from before the seek";
+    }
+    std::erase_if(guest.frames, [](const auto& frame) { return frame.timestamp.tv_sec < 5; });
+    EXPECT_EQ(md5s(guest), decode_plainly(rest));
+  }
+}
+
+TEST_P(FfmpegDecoderTest, DrainsAndGoesOn) {
+  const Clip& clip = clip_of("mpeg2.m2v");
+  VUMEDIA_SKIP_WITHOUT(clip);
+  const auto expected = decode_plainly(clip);
+  DecoderGuest guest(options(), fourcc());
+  guest.start(clip);
+  for (int round = 0; round < 3; ++round) {
+    guest.frames.clear();
+    ASSERT_TRUE(guest.play(clip));
+    ASSERT_TRUE(guest.finish());
+    EXPECT_EQ(md5s(guest), expected);
+    EXPECT_EQ(guest.command(V4L2_DEC_CMD_STOP), 0) << "nothing more to drain";
+    guest.last_seen = false;
+    EXPECT_EQ(guest.command(V4L2_DEC_CMD_START), 0);
+    for (std::uint32_t i = 0; i < guest.raw.size(); ++i) {
+      if (!guest.raw[i].queued) {
+        EXPECT_EQ(guest.queue(guest.capture_type, i), 0);
+      }
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Formats, FfmpegDecoderTest,
+                         testing::Values(std::pair(V4L2_PIX_FMT_YUV420, true),
+                                         std::pair(V4L2_PIX_FMT_NV12, true),
+                                         std::pair(V4L2_PIX_FMT_NV12, false)),
+                         [](const auto& parameter) {
+                           const std::string name =
+                               parameter.param.first == V4L2_PIX_FMT_NV12 ? "nv12" : "yu12";
+                           return name + (parameter.param.second ? "_multiplanar" : "_singleplanar");
+                         });
+
+TEST(FfmpegDecoderInterfaceTest, SaysWhatItIs) {
+  DecoderGuest guest;
+  const auto config = guest.guest.backend().config();
+  EXPECT_EQ(config.device_caps, static_cast<std::uint32_t>(V4L2_CAP_VIDEO_M2M_MPLANE | V4L2_CAP_STREAMING |
+                                                           V4L2_CAP_EXT_PIX_FORMAT));
+  Options single;
+  single.session.multiplanar = false;
+  EXPECT_TRUE(DecoderGuest(single).guest.backend().config().device_caps & V4L2_CAP_VIDEO_M2M);
+}
+
+TEST(FfmpegDecoderInterfaceTest, EnumeratesFormats) {
+  DecoderGuest guest;
+  std::vector<std::uint32_t> coded;
+  v4l2_fmtdesc description{};
+  for (description.type = guest.output_type; guest.ioctl<tag::ENUM_FMT>(description) == 0;
+       ++description.index) {
+    coded.push_back(description.pixelformat);
+    EXPECT_EQ(description.flags,
+              static_cast<std::uint32_t>(V4L2_FMT_FLAG_COMPRESSED | V4L2_FMT_FLAG_DYN_RESOLUTION));
+    v4l2_frmsizeenum size{};
+    size.pixel_format = description.pixelformat;
+    EXPECT_EQ(guest.ioctl<tag::ENUM_FRAMESIZES>(size), 0);
+    EXPECT_EQ(size.type, static_cast<std::uint32_t>(V4L2_FRMSIZE_TYPE_STEPWISE));
+    size.index = 1;
+    EXPECT_EQ(guest.ioctl<tag::ENUM_FRAMESIZES>(size), EINVAL);
+  }
+  // Every libavcodec has these.
+  for (const std::uint32_t fourcc : {V4L2_PIX_FMT_H264, V4L2_PIX_FMT_VP8, V4L2_PIX_FMT_MPEG2}) {
+    EXPECT_TRUE(std::ranges::find(coded, fourcc) != coded.end());
+  }
+  std::vector<std::uint32_t> raw;
+  description = {};
+  for (description.type = guest.capture_type; guest.ioctl<tag::ENUM_FMT>(description) == 0;
+       ++description.index) {
+    raw.push_back(description.pixelformat);
+  }
+  EXPECT_EQ(raw, (std::vector<std::uint32_t>{V4L2_PIX_FMT_YUV420, V4L2_PIX_FMT_NV12}));
+  description = {};
+  description.type = V4L2_BUF_TYPE_VIDEO_CAPTURE;
+  EXPECT_EQ(guest.ioctl<tag::ENUM_FMT>(description), EINVAL);
+  v4l2_frmsizeenum size{};
+  size.pixel_format = V4L2_PIX_FMT_RGB24;
+  EXPECT_EQ(guest.ioctl<tag::ENUM_FRAMESIZES>(size), EINVAL);
+}
+
+TEST(FfmpegDecoderInterfaceTest, AdjustsFormats) {
+  DecoderGuest guest;
+  v4l2_format format{};
+  format.type = guest.output_type;
+  format.fmt.pix_mp.pixelformat = 0x12345678;
+  format.fmt.pix_mp.width = ~0u;
+  format.fmt.pix_mp.height = ~0u;
+  format.fmt.pix_mp.plane_fmt[0].sizeimage = ~0u;
+  format.fmt.pix_mp.colorspace = 12345;
+  EXPECT_EQ(guest.ioctl<tag::TRY_FMT>(format), 0);
+  EXPECT_EQ(format.fmt.pix_mp.pixelformat, V4L2_PIX_FMT_H264);
+  EXPECT_LE(std::uint64_t{format.fmt.pix_mp.width} * format.fmt.pix_mp.height,
+            Options().session.engine.codec.max_pixels);
+  EXPECT_EQ(format.fmt.pix_mp.plane_fmt[0].sizeimage, Options().session.max_coded_bytes);
+  EXPECT_EQ(format.fmt.pix_mp.num_planes, 1u);
+  EXPECT_EQ(format.fmt.pix_mp.colorspace, static_cast<std::uint32_t>(V4L2_COLORSPACE_REC709));
+
+  // What OUTPUT says lets expect what CAPTURE will be, and so do its colours.
+  format.fmt.pix_mp.width = 640;
+  format.fmt.pix_mp.height = 360;
+  format.fmt.pix_mp.pixelformat = V4L2_PIX_FMT_VP8;
+  format.fmt.pix_mp.colorspace = V4L2_COLORSPACE_SMPTE170M;
+  format.fmt.pix_mp.quantization = V4L2_QUANTIZATION_FULL_RANGE;
+  EXPECT_EQ(guest.ioctl<tag::S_FMT>(format), 0);
+  const auto raw = guest.get_raw_format();
+  EXPECT_EQ(raw.layout.width, 640u);
+  EXPECT_GE(raw.layout.height, 360u);
+  EXPECT_GE(raw.size_image, raw.layout.payload());
+  EXPECT_EQ(raw.quantization, static_cast<std::uint32_t>(V4L2_QUANTIZATION_FULL_RANGE));
+  EXPECT_EQ(guest.get_visible().width, 640u);
+  EXPECT_EQ(guest.get_visible().height, 360u);
+  EXPECT_EQ(guest.get_visible(V4L2_SEL_TGT_COMPOSE_BOUNDS).height, raw.layout.height);
+
+  // CAPTURE's size is not the client's to choose.
+  format = {};
+  format.type = guest.capture_type;
+  format.fmt.pix_mp.pixelformat = V4L2_PIX_FMT_NV12;
+  format.fmt.pix_mp.width = 17;
+  EXPECT_EQ(guest.ioctl<tag::S_FMT>(format), 0);
+  EXPECT_EQ(format.fmt.pix_mp.width, 640u);
+  EXPECT_EQ(guest.get_raw_format().fourcc, V4L2_PIX_FMT_NV12);
+
+  format.type = V4L2_BUF_TYPE_VIDEO_CAPTURE;
+  EXPECT_EQ(guest.ioctl<tag::G_FMT>(format), EINVAL);
+  EXPECT_EQ(guest.ioctl<tag::TRY_FMT>(format), EINVAL);
+  EXPECT_EQ(guest.ioctl<tag::S_FMT>(format), EINVAL);
+}
+
+TEST(FfmpegDecoderInterfaceTest, KeepsFormatsOfBuffers) {
+  DecoderGuest guest;
+  EXPECT_EQ(guest.set_coded_format(V4L2_PIX_FMT_H264), 0);
+  EXPECT_EQ(guest.request(guest.output_type, 2), 0);
+  EXPECT_EQ(guest.set_coded_format(V4L2_PIX_FMT_VP8), EBUSY);
+  EXPECT_EQ(guest.request(guest.output_type, 0), 0);
+  EXPECT_EQ(guest.request(guest.capture_type, 2), 0);
+  EXPECT_EQ(guest.set_coded_format(V4L2_PIX_FMT_VP8), EBUSY);
+  EXPECT_EQ(guest.request(guest.capture_type, 0), 0);
+  EXPECT_EQ(guest.set_coded_format(V4L2_PIX_FMT_VP8), 0);
+}
+
+TEST(FfmpegDecoderInterfaceTest, SelectsWhatTheStreamShows) {
+  if (vectors_folder().empty()) GTEST_SKIP() << "no test vectors";
+  const Clip clip = read_clip(vectors_folder() / "h264/CVFC1_Sony_C.jsv");
+  DecoderGuest guest;
+  guest.start(clip);
+  ASSERT_TRUE(guest.play(clip));
+  ASSERT_TRUE(guest.finish());
+  for (const std::uint32_t target :
+       {V4L2_SEL_TGT_CROP, V4L2_SEL_TGT_CROP_DEFAULT, V4L2_SEL_TGT_COMPOSE, V4L2_SEL_TGT_COMPOSE_DEFAULT}) {
+    const auto rectangle = guest.get_visible(target);
+    EXPECT_EQ(rectangle.left, 26);
+    EXPECT_EQ(rectangle.width, 300u);
+    EXPECT_EQ(rectangle.height, 168u);
+  }
+  v4l2_selection selection{};
+  selection.type = V4L2_BUF_TYPE_VIDEO_CAPTURE;
+  selection.target = V4L2_SEL_TGT_NATIVE_SIZE;
+  EXPECT_EQ(guest.ioctl<tag::G_SELECTION>(selection), EINVAL);
+  EXPECT_EQ(guest.ioctl<tag::S_SELECTION>(selection), EINVAL);
+  selection.target = V4L2_SEL_TGT_COMPOSE;
+  selection.r = {0, 0, 10, 10};
+  selection.flags = V4L2_SEL_FLAG_LE;
+  EXPECT_EQ(guest.ioctl<tag::S_SELECTION>(selection), ERANGE);
+  selection.flags = 0;
+  EXPECT_EQ(guest.ioctl<tag::S_SELECTION>(selection), 0);
+  EXPECT_EQ(selection.r.left, 26);
+  selection.type = V4L2_BUF_TYPE_VIDEO_OUTPUT;
+  EXPECT_EQ(guest.ioctl<tag::G_SELECTION>(selection), EINVAL);
+}
+
+TEST(FfmpegDecoderInterfaceTest, RefusesWhatIsOutOfOrder) {
+  DecoderGuest guest;
+  EXPECT_EQ(guest.stream(guest.output_type, true), EINVAL) << "no buffers";
+  EXPECT_EQ(guest.stream(guest.capture_type, true), EINVAL);
+  EXPECT_EQ(guest.stream(V4L2_BUF_TYPE_VBI_CAPTURE, true), EINVAL);
+  EXPECT_EQ(guest.stream(V4L2_BUF_TYPE_VBI_CAPTURE, false), EINVAL);
+  EXPECT_EQ(guest.stream(guest.output_type, false), 0);
+  EXPECT_EQ(guest.command(V4L2_DEC_CMD_PAUSE), EINVAL);
+  EXPECT_EQ(guest.command(77), EINVAL);
+  EXPECT_EQ(guest.command(V4L2_DEC_CMD_STOP), 0) << "nothing streams";
+  EXPECT_EQ(guest.command(V4L2_DEC_CMD_START), 0);
+  EXPECT_EQ(guest.subscribe(V4L2_EVENT_VSYNC), EINVAL);
+  EXPECT_EQ(guest.subscribe(V4L2_EVENT_CTRL, V4L2_CID_BRIGHTNESS), EINVAL);
+  EXPECT_EQ(guest.subscribe(V4L2_EVENT_CTRL, V4L2_CID_MIN_BUFFERS_FOR_CAPTURE), 0);
+  v4l2_control control{};
+  control.id = V4L2_CID_MIN_BUFFERS_FOR_CAPTURE;
+  control.value = 3;
+  EXPECT_EQ(guest.ioctl<tag::S_CTRL>(control), EACCES);
+  EXPECT_EQ(guest.guest.mmap(guest.session, 0).hdr.status, static_cast<std::uint32_t>(EINVAL));
+
+  EXPECT_EQ(guest.set_coded_format(V4L2_PIX_FMT_H264), 0);
+  EXPECT_EQ(guest.request(guest.output_type, 2), 0);
+  EXPECT_EQ(guest.stream(guest.output_type, true), 0);
+  EXPECT_EQ(guest.stream(guest.output_type, true), 0) << "again";
+  v4l2_requestbuffers request{};
+  request.type = guest.output_type;
+  request.memory = V4L2_MEMORY_MMAP;
+  request.count = 4;
+  EXPECT_EQ(guest.ioctl<tag::REQBUFS>(request), EBUSY);
+  request.type = V4L2_BUF_TYPE_VIDEO_CAPTURE;
+  EXPECT_EQ(guest.ioctl<tag::REQBUFS>(request), EINVAL);
+  EXPECT_EQ(guest.queue(guest.output_type, 0, 100), 0);
+  EXPECT_EQ(guest.queue(guest.output_type, 0, 100), EINVAL) << "queued already";
+  EXPECT_EQ(guest.queue(guest.output_type, 1, ~0u), EINVAL) << "more than the buffer has";
+  v4l2_buffer buffer{};
+  buffer.type = guest.output_type;
+  buffer.index = 99;
+  v4l2_plane plane{};
+  EXPECT_EQ(guest.buffer_ioctl<tag::QUERYBUF>(buffer, plane), EINVAL);
+  EXPECT_EQ(guest.buffer_ioctl<tag::QBUF>(buffer, plane), EINVAL);
+}
+
+TEST(FfmpegDecoderInterfaceTest, CapturesOnlyIntoBuffersThatAreLargeEnough) {
+  DecoderGuest guest;
+  v4l2_format format{};
+  format.type = guest.output_type;
+  format.fmt.pix_mp.pixelformat = V4L2_PIX_FMT_H264;
+  format.fmt.pix_mp.width = format.fmt.pix_mp.height = 64;
+  EXPECT_EQ(guest.ioctl<tag::S_FMT>(format), 0);
+  EXPECT_EQ(guest.request(guest.capture_type, 2), 0);
+  EXPECT_EQ(guest.queue(guest.capture_type, 0), 0);
+  // CREATE_BUFS takes more than the format needs, and not less.
+  v4l2_create_buffers create{};
+  create.count = 1;
+  create.memory = V4L2_MEMORY_MMAP;
+  create.format.type = guest.capture_type;
+  create.format.fmt.pix_mp.num_planes = 1;
+  create.format.fmt.pix_mp.plane_fmt[0].sizeimage = 100;
+  EXPECT_EQ(guest.ioctl<tag::CREATE_BUFS>(create), EINVAL);
+  create.format.fmt.pix_mp.plane_fmt[0].sizeimage = 1u << 20;
+  EXPECT_EQ(guest.ioctl<tag::CREATE_BUFS>(create), 0);
+  EXPECT_EQ(create.index, 2u);
+  v4l2::RemoveBuffers remove{};
+  remove.type = guest.capture_type;
+  remove.index = 2;
+  remove.count = 1;
+  EXPECT_EQ(guest.ioctl<tag::REMOVE_BUFS>(remove), 0);
+}
+
+TEST(FfmpegDecoderInterfaceTest, LimitsSessionsAndBuffers) {
+  Options options;
+  options.max_sessions = 2;
+  options.session.max_buffer_bytes = 8u << 20;
+  DecoderGuest guest(options);
+  EXPECT_NE(guest.guest.open(), 0u);
+  const auto refused = guest.guest.command(bytes_of(wire::virtio_media_cmd_open{{wire::cmd_open, 0}}),
+                                           sizeof(wire::virtio_media_resp_open));
+  EXPECT_EQ(refused.status(), ENFILE);
+  EXPECT_EQ(guest.set_coded_format(V4L2_PIX_FMT_H264, 2u << 20), 0);
+  EXPECT_EQ(guest.request(guest.output_type, 32), 0);
+  EXPECT_EQ(guest.coded.size(), 4u);
+  EXPECT_EQ(guest.request(guest.capture_type, 1), ENOMEM);
+  v4l2_create_buffers create{};
+  create.count = 1;
+  create.memory = V4L2_MEMORY_MMAP;
+  create.format.type = guest.capture_type;
+  create.format.fmt.pix_mp.num_planes = 1;
+  create.format.fmt.pix_mp.plane_fmt[0].sizeimage = 4u << 20;
+  EXPECT_EQ(guest.ioctl<tag::CREATE_BUFS>(create), ENOMEM);
+}
+
+TEST(FfmpegDecoderInterfaceTest, LimitsThreads) {
+  Options options;
+  options.workers = std::make_shared<ffmpeg::Workers>(0);
+  DecoderGuest guest(options);
+  EXPECT_EQ(guest.set_coded_format(V4L2_PIX_FMT_H264), 0);
+  EXPECT_EQ(guest.request(guest.output_type, 2), 0);
+  EXPECT_EQ(guest.stream(guest.output_type, true), EBUSY);
+}
+
+TEST(FfmpegDecoderInterfaceTest, RefusesLargePicturesAndGoesOn) {
+  const Clip& large = clip_of("h264.264");
+  VUMEDIA_SKIP_WITHOUT(large);
+  Options options;
+  options.session.engine.codec.max_pixels = 64 * 64;
+  DecoderGuest guest(options);
+  guest.start(large);
+  ASSERT_TRUE(guest.play(large));
+  ASSERT_TRUE(guest.run_until([&] { return guest.damaged == large.units.size(); }));
+  EXPECT_EQ(guest.changes, 0u);
+}
+
+TEST(FfmpegDecoderInterfaceTest, FlagsDamagedBuffersAndGoesOn) {
+  const Clip& clip = clip_of("vp8.ivf");
+  VUMEDIA_SKIP_WITHOUT(clip);
+  Clip damaged = clip;
+  damaged.units[5].bytes.assign(100, 0xff);
+  DecoderGuest guest;
+  guest.start(clip);
+  ASSERT_TRUE(guest.play(damaged));
+  ASSERT_TRUE(guest.finish());
+  EXPECT_GE(guest.damaged, 1u);
+  EXPECT_GE(guest.frames.size(), clip.units.size() / 2);
+}
+
+TEST(FfmpegDecoderInterfaceTest, ForgetsSessionsInTheMidstOfTheirWork) {
+  const Clip& clip = clip_of("hevc.265");
+  VUMEDIA_SKIP_WITHOUT(clip);
+  DecoderGuest guest;
+  for (int round = 0; round < 6; ++round) {
+    guest.start(clip);
+    for (std::size_t i = 0; i < 4; ++i) {
+      std::memcpy(guest.memory(guest.coded[i]), clip.units[i].bytes.data(), clip.units[i].bytes.size());
+      EXPECT_EQ(guest.queue(guest.output_type, static_cast<std::uint32_t>(i),
+                            static_cast<std::uint32_t>(clip.units[i].bytes.size())),
+                0);
+    }
+    if (round % 2 == 0) {
+      guest.guest.close(guest.session);
+      for (auto& buffer : guest.coded) EXPECT_EQ(guest.guest.munmap(buffer.address), 0);
+    } else {
+      guest.guest.host.reset(*guest.guest.device);
+      guest.guest.lend_event_buffers(16);
+    }
+    guest.coded.clear();
+    guest.session = guest.guest.open();
+  }
+}
+
+}  // namespace
+}  // namespace vumedia::test

@@ -1,0 +1,331 @@
+// A V4L2 program that decodes: speaks the ioctls of the stateful decoder interface to a media::Device on real
+// rings.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <gtest/gtest.h>
+#include <linux/videodev2.h>
+
+#include <vumedia/backends/ffmpeg_decoder.hpp>
+
+#include "support/engine_client.hpp"
+#include "support/media_file.hpp"
+#include "support/media_guest.hpp"
+
+namespace vumedia::test {
+
+class DecoderGuest {
+ public:
+  using Guest = MediaGuest<backends::FfmpegDecoder>;
+
+  struct Buffer {
+    std::uint64_t address = 0;  // in shared memory
+    std::uint32_t length = 0;
+    std::uint32_t offset = 0;  // mem_offset
+    bool queued = false;
+  };
+  struct Frame {
+    std::string md5;
+    timeval timestamp{};
+    std::uint32_t flags = 0;
+    std::uint32_t sequence = 0;
+    v4l2_rect visible{};
+    std::uint32_t fourcc = 0;
+  };
+
+  explicit DecoderGuest(backends::FfmpegDecoderOptions options = {},
+                        std::uint32_t raw_fourcc = V4L2_PIX_FMT_YUV420)
+      : multiplanar_(options.session.multiplanar),
+        output_type(multiplanar_ ? V4L2_BUF_TYPE_VIDEO_OUTPUT_MPLANE : V4L2_BUF_TYPE_VIDEO_OUTPUT),
+        capture_type(multiplanar_ ? V4L2_BUF_TYPE_VIDEO_CAPTURE_MPLANE : V4L2_BUF_TYPE_VIDEO_CAPTURE),
+        guest(EmbeddedOptions{.memory_size = std::uint64_t{128} << 20}, media::DeviceOptions{},
+              std::move(options)),
+        raw_fourcc_(raw_fourcc) {
+    guest.lend_event_buffers(16);
+    session = guest.open();
+  }
+
+  template <class Tag>
+  int ioctl(typename Tag::Wire& payload) {
+    return guest.ioctl<Tag>(session, payload);
+  }
+
+  // QUERYBUF, QBUF and PREPARE_BUF, with a plane behind the buffer if the API has planes.
+  template <class Tag>
+  int buffer_ioctl(v4l2_buffer& buffer, v4l2_plane& plane) {
+    Bytes command = Guest::ioctl_command(session, Tag::number);
+    if (multiplanar_) buffer.length = 1;
+    const Bytes tail = multiplanar_ ? bytes_of(buffer, plane) : bytes_of(buffer);
+    command.insert(command.end(), tail.begin(), tail.end());
+    const Reply reply = guest.command(command, 8 + tail.size());
+    if (reply.status() == 0) {
+      buffer = reply.as<v4l2_buffer>(8);
+      if (multiplanar_) plane = reply.as<v4l2_plane>(8 + sizeof buffer);
+    }
+    return reply.status();
+  }
+
+  int set_coded_format(std::uint32_t fourcc, std::uint32_t size_image = 1u << 20) {
+    v4l2_format format{};
+    format.type = output_type;
+    if (multiplanar_) {
+      format.fmt.pix_mp.pixelformat = fourcc;
+      format.fmt.pix_mp.num_planes = 1;
+      format.fmt.pix_mp.plane_fmt[0].sizeimage = size_image;
+    } else {
+      format.fmt.pix.pixelformat = fourcc;
+      format.fmt.pix.sizeimage = size_image;
+    }
+    return ioctl<v4l2::tag::S_FMT>(format);
+  }
+
+  struct Raw {
+    ffmpeg::Layout layout;
+    std::uint32_t fourcc = 0;
+    std::uint32_t size_image = 0;
+    std::uint32_t quantization = 0;
+  };
+  Raw get_raw_format() {
+    v4l2_format format{};
+    format.type = capture_type;
+    EXPECT_EQ(ioctl<v4l2::tag::G_FMT>(format), 0);
+    if (!multiplanar_) {
+      const auto& pix = format.fmt.pix;
+      return {{pix.width, pix.height, pix.bytesperline}, pix.pixelformat, pix.sizeimage, pix.quantization};
+    }
+    const auto& pix = format.fmt.pix_mp;
+    const v4l2_plane_pix_format plane = pix.plane_fmt[0];
+    return {{pix.width, pix.height, plane.bytesperline}, pix.pixelformat, plane.sizeimage, pix.quantization};
+  }
+  v4l2_rect get_visible(std::uint32_t target = V4L2_SEL_TGT_COMPOSE) {
+    v4l2_selection selection{};
+    selection.type = V4L2_BUF_TYPE_VIDEO_CAPTURE;
+    selection.target = target;
+    EXPECT_EQ(ioctl<v4l2::tag::G_SELECTION>(selection), 0);
+    return selection.r;
+  }
+  int get_control(std::uint32_t id) {
+    v4l2_control control{};
+    control.id = id;
+    EXPECT_EQ(ioctl<v4l2::tag::G_CTRL>(control), 0);
+    return control.value;
+  }
+  int subscribe(std::uint32_t type, std::uint32_t id = 0) {
+    v4l2_event_subscription subscription{};
+    subscription.type = type;
+    subscription.id = id;
+    return ioctl<v4l2::tag::SUBSCRIBE_EVENT>(subscription);
+  }
+  int stream(std::uint32_t type, bool on) {
+    return on ? ioctl<v4l2::tag::STREAMON>(type) : ioctl<v4l2::tag::STREAMOFF>(type);
+  }
+  int command(std::uint32_t cmd) {
+    v4l2_decoder_cmd decoder_cmd{};
+    decoder_cmd.cmd = cmd;
+    return ioctl<v4l2::tag::DECODER_CMD>(decoder_cmd);
+  }
+
+  int request(std::uint32_t type, std::uint32_t count) {
+    for (auto& buffer : buffers(type)) EXPECT_EQ(guest.munmap(buffer.address), 0);
+    buffers(type).clear();
+    v4l2_requestbuffers request{};
+    request.type = type;
+    request.memory = V4L2_MEMORY_MMAP;
+    request.count = count;
+    const int status = ioctl<v4l2::tag::REQBUFS>(request);
+    for (std::uint32_t i = 0; status == 0 && i < request.count; ++i) {
+      v4l2_buffer buffer = empty_buffer(type, i);
+      v4l2_plane plane{};
+      EXPECT_EQ(buffer_ioctl<v4l2::tag::QUERYBUF>(buffer, plane), 0);
+      const std::uint32_t length = multiplanar_ ? plane.length : buffer.length;
+      const std::uint32_t offset = multiplanar_ ? plane.m.mem_offset : buffer.m.offset;
+      const auto mapped = guest.mmap(session, offset);
+      EXPECT_EQ(mapped.hdr.status, 0u);
+      EXPECT_EQ(mapped.len, length);
+      buffers(type).push_back({mapped.driver_addr, length, offset});
+    }
+    return status;
+  }
+  std::byte* memory(const Buffer& buffer) { return guest.host.frontend.at(buffer.address, buffer.length); }
+  std::vector<Buffer>& buffers(std::uint32_t type) { return type == output_type ? coded : raw; }
+
+  int queue(std::uint32_t type, std::uint32_t index, std::uint32_t bytes_used = 0, std::int64_t stamp = 0) {
+    v4l2_buffer buffer = empty_buffer(type, index);
+    buffer.timestamp = {.tv_sec = stamp / 1000000, .tv_usec = stamp % 1000000};
+    v4l2_plane plane{};
+    (multiplanar_ ? plane.bytesused : buffer.bytesused) = bytes_used;
+    const int status = buffer_ioctl<v4l2::tag::QBUF>(buffer, plane);
+    if (status == 0) buffers(type)[index].queued = true;
+    return status;
+  }
+
+  // Format, buffers and STREAMON of OUTPUT, and events.
+  void start(const Clip& clip, std::uint32_t count = 4) {
+    EXPECT_EQ(subscribe(V4L2_EVENT_SOURCE_CHANGE), 0);
+    EXPECT_EQ(subscribe(V4L2_EVENT_EOS), 0);
+    EXPECT_EQ(set_coded_format(fourcc_of(clip.codec)), 0);
+    EXPECT_EQ(request(output_type, count), 0);
+    EXPECT_EQ(stream(output_type, true), 0);
+  }
+  // What a program does after V4L2_EVENT_SOURCE_CHANGE.
+  void start_capture(std::uint32_t extra = 2) {
+    v4l2_format format{};
+    format.type = capture_type;
+    EXPECT_EQ(ioctl<v4l2::tag::G_FMT>(format), 0);
+    (multiplanar_ ? format.fmt.pix_mp.pixelformat : format.fmt.pix.pixelformat) = raw_fourcc_;
+    EXPECT_EQ(ioctl<v4l2::tag::S_FMT>(format), 0);
+    in_force = get_raw_format();
+    visible = get_visible();
+    const auto count = static_cast<std::uint32_t>(get_control(V4L2_CID_MIN_BUFFERS_FOR_CAPTURE)) + extra;
+    EXPECT_EQ(request(capture_type, count), 0);
+    for (std::uint32_t i = 0; i < raw.size(); ++i) EXPECT_EQ(queue(capture_type, i), 0);
+    EXPECT_EQ(stream(capture_type, true), 0);
+    capture_on = true;
+    last_seen = false;
+  }
+  void restart_capture() {
+    EXPECT_EQ(stream(capture_type, false), 0);
+    EXPECT_EQ(request(capture_type, 0), 0);
+    start_capture();
+  }
+
+  bool send(std::span<const std::uint8_t> bytes, std::int64_t stamp) {
+    std::optional<std::uint32_t> index;
+    if (!run_until([&] {
+          for (std::uint32_t i = 0; i < coded.size() && !index; ++i) {
+            if (!coded[i].queued) index = i;
+          }
+          return index.has_value();
+        })) {
+      return false;
+    }
+    EXPECT_LE(bytes.size(), coded[*index].length);
+    std::memcpy(memory(coded[*index]), bytes.data(), bytes.size());
+    return queue(output_type, *index, static_cast<std::uint32_t>(bytes.size()), stamp) == 0;
+  }
+
+  bool play(const Clip& clip, std::int64_t first_stamp = 1000) {
+    for (const auto& unit : clip.units) {
+      if (!send(unit.bytes, first_stamp)) return false;
+      first_stamp += 1000;
+    }
+    return true;
+  }
+  // Drains, until LAST and the end have come.
+  bool finish() {
+    ended = false;
+    if (command(V4L2_DEC_CMD_STOP) != 0) return false;
+    return run_until([&] { return ended && last_seen; });
+  }
+
+  bool run_until(const std::function<bool()>& done) {
+    return guest.run_until([&] {
+      take_events();
+      return done();
+    });
+  }
+  void take_events() {
+    while (const auto event = guest.take_event()) {
+      guest.lend_event_buffers(1);
+      const auto header = event->as<wire::virtio_media_event_header>();
+      EXPECT_EQ(header.session_id, session);
+      if (header.event == wire::event_dqbuf) {
+        on_dqbuf(event->as<wire::virtio_media_event_dqbuf>());
+      } else if (header.event == wire::event_event) {
+        on_event(event->as<wire::virtio_media_event_event>().event);
+      } else {
+        ADD_FAILURE() << "event " << header.event;
+      }
+    }
+  }
+
+ private:
+  const bool multiplanar_;
+
+ public:
+  const std::uint32_t output_type;
+  const std::uint32_t capture_type;
+  Guest guest;
+  std::uint32_t session = 0;
+  std::vector<Buffer> coded;
+  std::vector<Buffer> raw;
+  std::vector<Frame> frames;
+  Raw in_force;
+  v4l2_rect visible{};
+  std::size_t damaged = 0;  // OUTPUT buffers
+  std::size_t changes = 0;
+  std::size_t bad_frames = 0;
+  bool capture_on = false;
+  bool follow_changes = true;
+  bool last_seen = false;
+  bool ended = false;
+  bool change_pending = false;
+  Md5 total;
+
+ private:
+  v4l2_buffer empty_buffer(std::uint32_t type, std::uint32_t index) const {
+    v4l2_buffer buffer{};
+    buffer.type = type;
+    buffer.index = index;
+    buffer.memory = V4L2_MEMORY_MMAP;
+    return buffer;
+  }
+  void on_event(const v4l2_event& event) {
+    if (event.type == V4L2_EVENT_EOS) ended = true;
+    if (event.type != V4L2_EVENT_SOURCE_CHANGE) return;
+    ++changes;
+    change_pending = true;
+    if (follow_changes && !capture_on) {
+      change_pending = false;
+      start_capture();
+    }
+  }
+  void on_dqbuf(const wire::virtio_media_event_dqbuf& dqbuf) {
+    const v4l2_buffer& buffer = dqbuf.buffer;
+    auto& all = buffers(buffer.type);
+    ASSERT_LT(buffer.index, all.size());
+    EXPECT_TRUE(all[buffer.index].queued);
+    all[buffer.index].queued = false;
+    if (buffer.type == output_type) {
+      if (buffer.flags & V4L2_BUF_FLAG_ERROR) ++damaged;
+      return;
+    }
+    ASSERT_EQ(buffer.type, capture_type);
+    EXPECT_FALSE(last_seen) << "a buffer came behind the last one";
+    if (buffer.flags & V4L2_BUF_FLAG_ERROR) ++bad_frames;
+    const std::uint32_t used = multiplanar_ ? dqbuf.planes[0].bytesused : buffer.bytesused;
+    if (used != 0) {
+      EXPECT_EQ(used, in_force.layout.payload());
+      const ffmpeg::Rectangle rectangle{static_cast<std::uint32_t>(visible.left),
+                                        static_cast<std::uint32_t>(visible.top), visible.width,
+                                        visible.height};
+      const auto samples = visible_samples(in_force.layout, rectangle, in_force.fourcc,
+                                           reinterpret_cast<const std::uint8_t*>(memory(all[buffer.index])));
+      total.update(samples.data(), samples.size());
+      frames.push_back(
+          {md5_of(samples), buffer.timestamp, buffer.flags, buffer.sequence, visible, in_force.fourcc});
+    }
+    if ((buffer.flags & V4L2_BUF_FLAG_LAST) == 0) {
+      EXPECT_EQ(queue(capture_type, buffer.index), 0);
+      return;
+    }
+    last_seen = true;
+    if (follow_changes && change_pending) {
+      change_pending = false;
+      restart_capture();
+    }
+  }
+
+  const std::uint32_t raw_fourcc_;
+};
+
+}  // namespace vumedia::test
