@@ -1,0 +1,98 @@
+// A camera in under 100 lines: grey pictures that grow lighter, 30 a second.
+//
+//   minimal_backend /tmp/camera.sock &
+//   vumedia-ctl --socket-path /tmp/camera.sock capture ...
+#include <cstdio>
+#include <cstring>
+
+#include <sys/un.h>
+
+#include <vumedia/io/uring_reactor.hpp>
+#include <vumedia/media/device.hpp>
+#include <vumedia/v4l2/buffer_queue.hpp>
+#include <vumedia/vhost_user/server.hpp>
+#include <vumedia/vhost_user/session.hpp>
+
+using namespace vumedia;
+namespace tag = v4l2::tag;
+
+struct GreyCamera {
+  static constexpr std::uint32_t type = V4L2_BUF_TYPE_VIDEO_CAPTURE, width = 320, height = 240;
+
+  struct Session {
+    explicit Session(media::AnyContext handle) : context(handle) {}
+    ~Session() { context.cancel(timer); }
+    void on_due(std::int32_t) noexcept {
+      if (!queue.streaming()) return;
+      context.timer(timer, due += std::chrono::microseconds(33'333));
+      const auto index = queue.take_next();
+      if (!index) return;
+      std::memset(queue.plane(*index, 0)->data(), static_cast<int>(sequence & 0xff), width * height);
+      v4l2::BufferQueue::Completion done;
+      done.bytesused[0] = width * height;
+      done.timestamp_ns = static_cast<std::uint64_t>(due.time_since_epoch().count());
+      done.sequence = sequence++;
+      if (const auto buffer = queue.complete(*index, done)) context.send_dqbuf(*buffer);
+    }
+    media::AnyContext context;
+    v4l2::BufferQueue queue{{.type = type}};
+    io::TimePoint due;
+    std::uint32_t sequence = 0;
+    io::MemberOperation<&Session::on_due> timer{*this};
+  };
+
+  media::Config config() const { return {V4L2_CAP_VIDEO_CAPTURE | V4L2_CAP_STREAMING, {}, "Grey camera"}; }
+  Result<std::unique_ptr<Session>> open(media::AnyContext context) {
+    return std::make_unique<Session>(context);
+  }
+
+  Result<> ioctl(Session&, tag::ENUM_FMT, v4l2_fmtdesc& format) {
+    if (format.type != type || format.index != 0) return fail(EINVAL);
+    format.pixelformat = V4L2_PIX_FMT_GREY;
+    return {};
+  }
+  template <class Tag>
+    requires std::same_as<typename Tag::Payload, v4l2_format>  // G_FMT, S_FMT, TRY_FMT: there is one format
+  Result<> ioctl(Session&, Tag, v4l2_format& format) {
+    if (format.type != type) return fail(EINVAL);
+    format.fmt.pix = {width, height, V4L2_PIX_FMT_GREY, V4L2_FIELD_NONE, width, width * height, 0, 0, 0, {},
+                      0,     0};
+    return {};
+  }
+  Result<> ioctl(Session& s, tag::REQBUFS, v4l2_requestbuffers& request) {
+    return s.queue.reqbufs(request, std::array{width * height}, s.context.arenas());
+  }
+  Result<> ioctl(Session& s, tag::QUERYBUF, v4l2::BufferPayload& buffer) { return s.queue.querybuf(buffer); }
+  Result<> ioctl(Session& s, tag::QBUF, v4l2::BufferPayload& buffer) { return s.queue.qbuf(buffer); }
+  Result<> ioctl(Session& s, tag::STREAMON, std::uint32_t& queue_type) {
+    s.due = io::Clock::now();
+    if (!s.timer.pending()) s.context.timer(s.timer, s.due);
+    return s.queue.stream_on(queue_type);
+  }
+  Result<> ioctl(Session& s, tag::STREAMOFF, std::uint32_t& kind) { return s.queue.stream_off(kind); }
+  Result<media::Mappable> mmap(Session& s, std::uint32_t offset) {
+    auto block = s.queue.mmap(offset);
+    if (!block) return std::unexpected(block.error());
+    return media::Mappable(std::move(*block), width * height);
+  }
+};
+
+int main(int, char** arguments) {
+  using Reactor = io::UringReactor;
+  using Guest = vhost_user::Session<media::Device<GreyCamera, vhost_user::SessionHost<Reactor>>, Reactor>;
+  sockaddr_un address{AF_UNIX, {}};
+  std::snprintf(address.sun_path, sizeof address.sun_path, "%s", arguments[1] ? arguments[1] : "camera.sock");
+  OwnedFd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  if (::bind(socket.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) ||
+      ::listen(socket.get(), 4))
+    return std::perror(address.sun_path), 1;
+  auto reactor = Reactor::create();
+  if (!reactor) return std::fprintf(stderr, "%s\n", reactor.error().message.c_str()), 1;
+  const auto serve = [&](OwnedFd peer, Guest::ClosedHandler closed) -> Outcome<std::unique_ptr<Guest>> {
+    return std::make_unique<Guest>(**reactor, std::move(peer), vhost_user::SessionOptions(),
+                                   std::move(closed), media::DeviceOptions());
+  };
+  auto server = vhost_user::Server<Reactor, Guest>::create(**reactor, std::move(socket), Log(), serve);
+  if (!server) return std::fprintf(stderr, "%s\n", server.error().message.c_str()), 1;
+  (*reactor)->run();
+}
