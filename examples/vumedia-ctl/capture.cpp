@@ -1,0 +1,222 @@
+#include "capture.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <optional>
+#include <string>
+
+#include "commands.hpp"
+#include "progress.hpp"
+#include "writers.hpp"
+
+namespace ctl {
+namespace {
+
+using vumedia::failure;
+using vumedia::format_text;
+using vumedia::Outcome;
+namespace tag = vumedia::v4l2::tag;
+
+constexpr std::chrono::seconds patience{10};
+
+bool ends_with(const std::string& text, const char* ending) {
+  const std::string_view suffix(ending);
+  return text.size() >= suffix.size() &&
+         text.compare(text.size() - suffix.size(), suffix.size(), suffix) == 0;
+}
+
+// The first of the device's formats whose pixels we can read; 0 if there is none.
+std::uint32_t first_known_format(Device& device, std::uint32_t type) {
+  v4l2_fmtdesc description{};
+  description.type = type;
+  while (device.try_call<tag::ENUM_FMT>(description)) {
+    if (is_known(description.pixelformat)) return description.pixelformat;
+    ++description.index;
+  }
+  return 0;
+}
+
+struct Size {
+  std::uint32_t width = 0;
+  std::uint32_t height = 0;
+};
+
+std::optional<Size> parse_size(const std::string& text) {
+  Size size;
+  int end = 0;
+  if (std::sscanf(text.c_str(), "%5ux%5u%n", &size.width, &size.height, &end) != 2) return std::nullopt;
+  if (static_cast<std::size_t>(end) != text.size() || size.width == 0 || size.height == 0)
+    return std::nullopt;
+  return size;
+}
+
+void set_pixels(v4l2_format& format, std::uint32_t fourcc, std::optional<Size> size) {
+  if (vumedia::v4l2::is_multiplanar(format.type)) {
+    if (fourcc != 0) format.fmt.pix_mp.pixelformat = fourcc;
+    if (size) format.fmt.pix_mp.width = size->width, format.fmt.pix_mp.height = size->height;
+    for (auto& plane : format.fmt.pix_mp.plane_fmt) plane = {};
+  } else {
+    if (fourcc != 0) format.fmt.pix.pixelformat = fourcc;
+    if (size) format.fmt.pix.width = size->width, format.fmt.pix.height = size->height;
+    format.fmt.pix.bytesperline = 0;
+    format.fmt.pix.sizeimage = 0;
+  }
+}
+
+// Brings the device into the format that was asked for, or says what it can do instead.
+Outcome<> choose_format(Device& device, std::uint32_t type, const CaptureOptions& options,
+                        bool needs_pixels) {
+  auto format = get_format(device, type);
+  if (!format) return std::unexpected(format.error());
+  std::uint32_t fourcc = 0;
+  if (!options.format.empty()) {
+    fourcc = parse_fourcc(options.format);
+    if (fourcc == 0)
+      return failure("%s is no pixel format: four characters such as NV12", options.format.c_str());
+  } else if (needs_pixels && !is_known(layout_of(*format).fourcc)) {
+    fourcc = first_known_format(device, type);
+    if (fourcc == 0)
+      return failure("the device has no pixel format that can be read here; capture raw frames instead");
+  }
+  std::optional<Size> size;
+  if (!options.size.empty()) {
+    size = parse_size(options.size);
+    if (!size) return failure("%s is no size: width x height such as 640x480", options.size.c_str());
+  }
+  if (fourcc != 0 || size) {
+    set_pixels(*format, fourcc, size);
+    if (auto done = device.call<tag::S_FMT>(*format); !done) return done;
+    const Layout got = layout_of(*format);
+    if (fourcc != 0 && got.fourcc != fourcc) {
+      return failure("the device has no format %s; see list-formats", fourcc_text(fourcc).c_str());
+    }
+    if (size && (got.width != size->width || got.height != size->height)) {
+      return failure("the device has no size %s in %s, the nearest is %ux%u", options.size.c_str(),
+                     fourcc_text(got.fourcc).c_str(), got.width, got.height);
+    }
+  }
+  if (options.rate > 0) {
+    v4l2_streamparm parameters{};
+    parameters.type = type;
+    parameters.parm.capture.timeperframe = {1000,
+                                            static_cast<std::uint32_t>(std::lround(options.rate * 1000))};
+    if (auto done = device.call<tag::S_PARM>(parameters); !done) return done;
+    const Fraction rate = get_rate(device, type);
+    const double got = static_cast<double>(rate.numerator) / rate.denominator;
+    if (std::abs(got - options.rate) > 0.01 * options.rate) {
+      return failure("the device has no rate of %g frames a second, the nearest is %g", options.rate, got);
+    }
+  }
+  return {};
+}
+
+// photo.png as it is for one image; photo-000.png, photo-001.png, ... for several.
+std::string image_path(const std::string& path, std::uint64_t index, std::uint64_t count) {
+  if (count == 1) return path;
+  return path.substr(0, path.size() - 4) + format_text("-%03llu.png", static_cast<unsigned long long>(index));
+}
+
+}  // namespace
+
+Outcome<v4l2_format> get_format(Device& device, std::uint32_t type) {
+  v4l2_format format{};
+  format.type = type;
+  if (auto done = device.call<tag::G_FMT>(format); !done) return std::unexpected(done.error());
+  return format;
+}
+
+Fraction get_rate(Device& device, std::uint32_t type) {
+  v4l2_streamparm parameters{};
+  parameters.type = type;
+  if (!device.try_call<tag::G_PARM>(parameters)) return {0, 1};
+  const v4l2_fract interval = parameters.parm.capture.timeperframe;
+  if (interval.numerator == 0 || interval.denominator == 0) return {0, 1};
+  return {interval.denominator, interval.numerator};
+}
+
+Outcome<> stream_frames(Device& device, std::uint64_t count,
+                        const std::function<Outcome<>(const Layout&, const Queue::Filled&)>& consume) {
+  const auto type = device.capture_type();
+  if (type == 0) return failure("%s captures nothing", device.card().c_str());
+  const auto format = get_format(device, type);
+  if (!format) return std::unexpected(format.error());
+  const Layout layout = layout_of(*format);
+  Queue queue(device, type);
+  if (auto done = queue.allocate(4); !done) return done;
+  for (std::uint32_t index = 0; index < queue.size(); ++index) {
+    if (auto done = queue.queue(index); !done) return done;
+  }
+  if (auto done = queue.start(); !done) return done;
+  for (std::uint64_t frames = 0; frames < count;) {
+    auto event = device.wait(patience);
+    if (!event) return std::unexpected(event.error());
+    if (!*event) return failure("no frame came for %lld s", static_cast<long long>(patience.count()));
+    if ((*event)->kind != Event::Kind::buffer || (*event)->buffer.head.type != type) continue;
+    const auto& buffer = (*event)->buffer;
+    const auto filled = queue.filled(buffer);
+    if (!filled) return std::unexpected(filled.error());
+    if ((buffer.head.flags & V4L2_BUF_FLAG_ERROR) == 0 && !filled->empty()) {
+      if (auto done = consume(layout, *filled); !done) return done;
+      ++frames;
+    }
+    if (frames == count) break;
+    if (auto done = queue.queue(buffer.head.index); !done) return done;
+  }
+  if (auto done = queue.stop(); !done) return done;
+  return queue.release();
+}
+
+Outcome<> capture(Device& device, const CaptureOptions& options) {
+  const auto type = device.capture_type();
+  if (type == 0) return failure("%s is no capture device", device.card().c_str());
+  const bool image = ends_with(options.output, ".png");
+  const bool y4m = ends_with(options.output, ".y4m");
+  if (auto done = choose_format(device, type, options, image || y4m); !done) return done;
+  const std::uint64_t count = options.count != 0 ? options.count : image ? 1 : 100;
+
+  std::optional<Y4mWriter> video;
+  std::optional<OutputFile> raw;
+  if (!image) {
+    auto file = OutputFile::create(options.output);
+    if (!file) return std::unexpected(file.error());
+    if (y4m) {
+      video.emplace(std::move(*file), get_rate(device, type));
+    } else {
+      raw.emplace(std::move(*file));
+    }
+  }
+  std::uint64_t frames = 0;
+  Layout seen;
+  const auto started = std::chrono::steady_clock::now();
+  Progress progress("captured", count);
+  auto done =
+      stream_frames(device, count, [&](const Layout& layout, const Queue::Filled& filled) -> Outcome<> {
+        seen = layout;
+        if (raw) {
+          for (const auto& plane : filled.memory()) {
+            if (auto written = raw->write(plane); !written) return written;
+          }
+        } else {
+          const auto picture = make_picture(layout, {0, 0, layout.width, layout.height}, filled.memory());
+          if (!picture) return std::unexpected(picture.error());
+          auto written =
+              video ? video->add(*picture) : write_png(image_path(options.output, frames, count), *picture);
+          if (!written) return written;
+        }
+        progress.update(++frames);
+        return {};
+      });
+  progress.clear();
+  if (done && video) done = video->finish();
+  if (done && raw) done = raw->close();
+  if (!done) return done;
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
+  // Standard output may carry the frames.
+  std::fprintf(options.output == "-" ? stderr : stdout, "%llu frames of %ux%u %s in %.2f s\n",
+               static_cast<unsigned long long>(frames), seen.width, seen.height,
+               fourcc_text(seen.fourcc).c_str(), seconds);
+  return {};
+}
+
+}  // namespace ctl

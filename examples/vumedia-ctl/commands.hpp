@@ -1,0 +1,43 @@
+// What the program can be asked to do. Each command prints its results on standard output and says in one
+// line what went wrong.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include <vumedia/core/result.hpp>
+
+#include "device.hpp"
+
+namespace ctl {
+
+[[nodiscard]] vumedia::Outcome<> print_info(Device& device);
+[[nodiscard]] vumedia::Outcome<> list_formats(Device& device);
+[[nodiscard]] vumedia::Outcome<> list_controls(Device& device);
+
+struct CaptureOptions {
+  std::string output;       // .y4m, .png, or anything else for the bytes as they are; "-" is standard output
+  std::string format;       // fourcc; empty: the device's own
+  std::string size;         // WxH; empty: the device's own
+  double rate = 0;          // frames a second; 0: the device's own
+  std::uint64_t count = 0;  // frames; 0: 1 for an image, else 100
+};
+[[nodiscard]] vumedia::Outcome<> capture(Device& device, const CaptureOptions& options);
+
+struct DecodeOptions {
+  std::string input;
+  std::string output;  // .y4m, .png for a contact sheet, or anything else for planar frames; empty: none
+  std::string format;  // fourcc; empty: the first that the device offers and we can read
+  bool md5 = false;
+  bool compare = false;
+};
+[[nodiscard]] vumedia::Outcome<> decode(Device& device, const DecodeOptions& options);
+
+struct BenchOptions {
+  std::uint64_t commands = 10000;
+  std::uint64_t frames = 120;
+  std::string file;  // to decode; empty: none
+};
+[[nodiscard]] vumedia::Outcome<> bench(Device& device, const BenchOptions& options);
+
+}  // namespace ctl

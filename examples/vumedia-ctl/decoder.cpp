@@ -1,0 +1,230 @@
+#include "decoder.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+
+#include "capture.hpp"
+
+namespace ctl {
+namespace {
+
+using vumedia::failure;
+using vumedia::Outcome;
+namespace tag = vumedia::v4l2::tag;
+
+constexpr std::chrono::seconds patience{30};
+constexpr std::uint32_t bitstream_buffers = 4;
+// Beyond what the decoder needs for itself: so many can be on their way to us and back.
+constexpr std::uint32_t spare_frames = 3;
+
+}  // namespace
+
+Decoder::Decoder(Device& device, Bitstream& bitstream, std::uint32_t fourcc)
+    : device_(device),
+      bitstream_(bitstream),
+      wanted_(fourcc),
+      output_(device, device.output_type()),
+      capture_(device, device.capture_type()) {}
+
+Outcome<> Decoder::run(const Consume& consume) {
+  if (!device_.is_decoder()) return failure("%s is no decoder", device_.card().c_str());
+  if (auto done = start_output(); !done) return done;
+  while (!finished_) {
+    if (auto done = feed(); !done) return done;
+    auto event = device_.wait(patience);
+    if (!event) return std::unexpected(event.error());
+    if (!*event)
+      return failure("the decoder said nothing for %lld s", static_cast<long long>(patience.count()));
+    if (auto done = handle(**event, consume); !done) return done;
+  }
+  if (auto done = output_.stop(); !done) return done;
+  if (auto done = output_.release(); !done) return done;
+  if (capture_.streaming()) {
+    if (auto done = capture_.stop(); !done) return done;
+  }
+  return capture_.release();
+}
+
+Outcome<> Decoder::start_output() {
+  v4l2_format format{};
+  format.type = output_.type();
+  // The device has the last word on the size of the buffers; a packet seldom exceeds a raw frame.
+  const std::uint64_t pixels = std::uint64_t{bitstream_.width()} * bitstream_.height();
+  const auto size = static_cast<std::uint32_t>(std::clamp<std::uint64_t>(pixels * 3 / 2, 1 << 20, 1 << 25));
+  if (vumedia::v4l2::is_multiplanar(format.type)) {
+    format.fmt.pix_mp.pixelformat = bitstream_.fourcc();
+    format.fmt.pix_mp.width = bitstream_.width();
+    format.fmt.pix_mp.height = bitstream_.height();
+    format.fmt.pix_mp.num_planes = 1;
+    format.fmt.pix_mp.plane_fmt[0].sizeimage = size;
+  } else {
+    format.fmt.pix.pixelformat = bitstream_.fourcc();
+    format.fmt.pix.width = bitstream_.width();
+    format.fmt.pix.height = bitstream_.height();
+    format.fmt.pix.sizeimage = size;
+  }
+  const auto set = device_.try_call<tag::S_FMT>(format);
+  if (!set || layout_of(format).fourcc != bitstream_.fourcc()) {
+    return failure("the device does not decode %s (%s)", bitstream_.codec_name(),
+                   fourcc_text(bitstream_.fourcc()).c_str());
+  }
+  for (const std::uint32_t type : {V4L2_EVENT_SOURCE_CHANGE, V4L2_EVENT_EOS}) {
+    v4l2_event_subscription subscription{};
+    subscription.type = type;
+    const auto done = device_.call<tag::SUBSCRIBE_EVENT>(subscription);
+    // The end of the stream is seen by the last buffer; its event is old and optional.
+    if (!done && type == V4L2_EVENT_SOURCE_CHANGE) return done;
+  }
+  if (auto done = output_.allocate(bitstream_buffers); !done) return done;
+  for (std::uint32_t index = 0; index < output_.size(); ++index) free_output_.push_back(index);
+  return output_.start();
+}
+
+Outcome<> Decoder::feed() {
+  while (!free_output_.empty() && !input_ended_) {
+    if (packet_ == nullptr) {
+      auto next = bitstream_.next();
+      if (!next) return std::unexpected(next.error());
+      packet_ = *next;
+      input_ended_ = packet_ == nullptr;
+      if (input_ended_) break;
+    }
+    const std::uint32_t index = free_output_.back();
+    const auto memory = output_.memory(index)[0];
+    const auto size = static_cast<std::size_t>(packet_->size);
+    if (size > memory.size()) {
+      return failure("a packet of %zu bytes exceeds the device's bitstream buffers of %zu", size,
+                     memory.size());
+    }
+    std::memcpy(memory.data(), packet_->data, size);
+    if (auto done = output_.queue(index, static_cast<std::uint32_t>(size), packets_); !done) return done;
+    free_output_.pop_back();
+    packet_ = nullptr;
+    ++packets_;
+  }
+  // A drain is defined between two queues that stream, so it waits for the first source change.
+  if (input_ended_ && !draining_ && capture_.streaming()) return drain();
+  return {};
+}
+
+Outcome<> Decoder::drain() {
+  v4l2_decoder_cmd command{};
+  command.cmd = V4L2_DEC_CMD_STOP;
+  draining_ = true;
+  return device_.call<tag::DECODER_CMD>(command);
+}
+
+Outcome<> Decoder::handle(const Event& event, const Consume& consume) {
+  switch (event.kind) {
+    case Event::Kind::buffer:
+      if (event.buffer.head.type == capture_.type()) return take_frame(event.buffer, consume);
+      if (event.buffer.head.type == output_.type() && event.buffer.head.index < output_.size()) {
+        if ((event.buffer.head.flags & V4L2_BUF_FLAG_ERROR) != 0) ++damaged_packets_;
+        free_output_.push_back(event.buffer.head.index);
+      }
+      return {};
+    case Event::Kind::v4l2:
+      if (event.v4l2.type != V4L2_EVENT_SOURCE_CHANGE ||
+          (event.v4l2.u.src_change.changes & V4L2_EVENT_SRC_CH_RESOLUTION) == 0) {
+        return {};
+      }
+      if (!capture_.streaming() || last_seen_) return restart_capture();
+      change_pending_ = true;
+      return {};
+    case Event::Kind::error:
+      break;
+  }
+  return vumedia::system_failure(event.error, "the device ended the session");
+}
+
+Outcome<> Decoder::take_frame(const vumedia::v4l2::Buffer& buffer, const Consume& consume) {
+  const auto filled = capture_.filled(buffer);
+  if (!filled) return std::unexpected(filled.error());
+  if ((buffer.head.flags & V4L2_BUF_FLAG_ERROR) != 0) ++damaged_frames_;
+  if (!filled->empty()) {
+    const auto picture = make_picture(layout_, visible_, filled->memory());
+    if (!picture) return std::unexpected(picture.error());
+    if (auto done = consume(*picture); !done) return done;
+  }
+  if ((buffer.head.flags & V4L2_BUF_FLAG_LAST) == 0) return capture_.queue(buffer.head.index);
+  if (change_pending_) return restart_capture();
+  last_seen_ = true;
+  finished_ = draining_;
+  return {};
+}
+
+Outcome<> Decoder::restart_capture() {
+  change_pending_ = false;
+  last_seen_ = false;
+  if (capture_.streaming()) {
+    if (auto done = capture_.stop(); !done) return done;
+    if (auto done = capture_.release(); !done) return done;
+  }
+  auto format = get_format(device_, capture_.type());
+  if (!format) return std::unexpected(format.error());
+  if (auto done = choose_frame_format(*format); !done) return done;
+  layout_ = layout_of(*format);
+  visible_ = visible_rectangle();
+  if (auto done = capture_.allocate(needed_buffers() + spare_frames); !done) return done;
+  for (std::uint32_t index = 0; index < capture_.size(); ++index) {
+    if (auto done = capture_.queue(index); !done) return done;
+  }
+  ++changes_;
+  return capture_.start();
+}
+
+Outcome<> Decoder::choose_frame_format(v4l2_format& format) {
+  std::uint32_t fourcc = wanted_;
+  const Layout layout = layout_of(format);
+  if (fourcc == 0 && !is_known(layout.fourcc)) {
+    v4l2_fmtdesc description{};
+    description.type = capture_.type();
+    while (fourcc == 0 && device_.try_call<tag::ENUM_FMT>(description)) {
+      if (is_known(description.pixelformat)) fourcc = description.pixelformat;
+      ++description.index;
+    }
+    if (fourcc == 0) return failure("the device decodes to no format that can be read here");
+  }
+  if (fourcc == 0 || fourcc == layout.fourcc) return {};
+  const v4l2_format before = format;
+  format = {};
+  format.type = before.type;
+  if (vumedia::v4l2::is_multiplanar(format.type)) {
+    format.fmt.pix_mp.width = before.fmt.pix_mp.width;
+    format.fmt.pix_mp.height = before.fmt.pix_mp.height;
+    format.fmt.pix_mp.pixelformat = fourcc;
+  } else {
+    format.fmt.pix.width = before.fmt.pix.width;
+    format.fmt.pix.height = before.fmt.pix.height;
+    format.fmt.pix.pixelformat = fourcc;
+  }
+  if (auto done = device_.call<tag::S_FMT>(format); !done) return done;
+  if (layout_of(format).fourcc != fourcc) {
+    return failure("the device does not decode this stream to %s", fourcc_text(fourcc).c_str());
+  }
+  return {};
+}
+
+Rectangle Decoder::visible_rectangle() {
+  // Linux programs may name the queue by either type; devices often know only one of them.
+  for (const std::uint32_t type : {capture_.type(), std::uint32_t{V4L2_BUF_TYPE_VIDEO_CAPTURE}}) {
+    v4l2_selection selection{};
+    selection.type = type;
+    selection.target = V4L2_SEL_TGT_COMPOSE;
+    if (!device_.try_call<tag::G_SELECTION>(selection)) continue;
+    if (selection.r.left < 0 || selection.r.top < 0 || selection.r.width == 0 || selection.r.height == 0)
+      break;
+    return {static_cast<std::uint32_t>(selection.r.left), static_cast<std::uint32_t>(selection.r.top),
+            selection.r.width, selection.r.height};
+  }
+  return {0, 0, layout_.width, layout_.height};
+}
+
+std::uint32_t Decoder::needed_buffers() {
+  const auto got = device_.get_control(V4L2_CID_MIN_BUFFERS_FOR_CAPTURE);
+  // Devices without the control raise the number in REQBUFS.
+  return got ? static_cast<std::uint32_t>(std::clamp<std::int64_t>(*got, 1, 32)) : 4;
+}
+
+}  // namespace ctl

@@ -1,0 +1,125 @@
+// vumedia-ctl: the guest's half of virtio-media without a guest. It connects to any vhost-user media device,
+// shows what the device offers, captures, decodes, and measures it.
+#include <cstdio>
+#include <functional>
+#include <string>
+
+#include <CLI/CLI.hpp>
+
+#include "commands.hpp"
+#include "device.hpp"
+
+#ifdef VUMEDIA_FFMPEG
+extern "C" {
+#include <libavutil/log.h>
+}
+#endif
+
+namespace {
+
+using Command = std::function<vumedia::Outcome<>(ctl::Device&)>;
+
+int run(const std::string& socket_path, const Command& command) {
+  auto device = ctl::Device::open(socket_path);
+  auto done = device ? command(**device) : std::unexpected(device.error());
+  if (done && std::fflush(stdout) != 0)
+    done = vumedia::system_failure(errno, "cannot write to standard output");
+  if (done) return 0;
+  std::fflush(stdout);
+  std::fprintf(stderr, "vumedia-ctl: %s\n", done.error().message.c_str());
+  return 1;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app("Talks to a vhost-user media device as a guest would.", "vumedia-ctl");
+  app.set_version_flag("-V,--version", "vumedia-ctl " VUMEDIA_VERSION);
+  app.require_subcommand(1);
+  app.fallthrough();
+
+  std::string socket_path;
+  app.add_option("-s,--socket-path", socket_path, "Socket of the device")->required()->type_name("PATH");
+
+  Command command;
+  const auto add = [&](const char* name, const char* help, Command action) {
+    CLI::App* const sub = app.add_subcommand(name, help);
+    sub->callback([&command, action = std::move(action)] { command = action; });
+    return sub;
+  };
+
+  add("info", "What the device is", ctl::print_info);
+  add("list-formats", "Its pixel formats, sizes and frame rates", ctl::list_formats);
+  add("list-ctrls", "Its controls and their menus", ctl::list_controls);
+
+  ctl::CaptureOptions capture;
+  CLI::App* const capture_command = add("capture", "Capture frames to a file",
+                                        [&](ctl::Device& device) { return ctl::capture(device, capture); });
+  capture_command
+      ->add_option(
+          "-o,--output", capture.output,
+          "FILE.y4m, FILE.png (one image a frame), or any other name for the bytes as they are; - is "
+          "standard output")
+      ->required()
+      ->type_name("FILE");
+  capture_command->add_option("-n,--count", capture.count, "Frames (default: 1 for .png, else 100)")
+      ->type_name("N");
+  capture_command->add_option("-f,--format", capture.format, "Pixel format, such as NV12")
+      ->type_name("FOURCC");
+  capture_command->add_option("--size", capture.size, "Size, such as 640x480")->type_name("WxH");
+  capture_command->add_option("-r,--fps", capture.rate, "Frames a second")
+      ->type_name("RATE")
+      ->check(CLI::Range(0.001, 1000.0));
+
+#ifdef VUMEDIA_FFMPEG
+  // Errors come back as results; a damaged stream's own noise would only hide them.
+  av_log_set_level(AV_LOG_FATAL);
+  ctl::DecodeOptions decode;
+  CLI::App* const decode_command =
+      add("decode", "Decode a media file", [&](ctl::Device& device) { return ctl::decode(device, decode); });
+  decode_command->add_option("file", decode.input, "Any file that FFmpeg can read")
+      ->required()
+      ->type_name("FILE");
+  decode_command
+      ->add_option(
+          "-o,--output", decode.output,
+          "FILE.y4m, FILE.png (a contact sheet), or any other name for planar frames without headers; - is "
+          "standard output")
+      ->type_name("FILE");
+  decode_command->add_option("-f,--format", decode.format, "Format of the frames, such as NV12 or YU12")
+      ->type_name("FOURCC")
+      ->transform([](std::string text) {
+        // As people write them.
+        if (text == "nv12") return std::string("NV12");
+        if (text == "yu12" || text == "i420" || text == "I420") return std::string("YU12");
+        return text;
+      });
+  decode_command->add_flag("--md5", decode.md5,
+                           "Print the MD5 of all frames: planar, visible size, no padding");
+  decode_command->add_flag("--compare", decode.compare,
+                           "Compare every frame with libavcodec's own output; print bit-exact or fail");
+#endif
+
+  ctl::BenchOptions bench;
+  CLI::App* const bench_command = add("bench", "Measure commands, frames, and the device's process",
+                                      [&](ctl::Device& device) { return ctl::bench(device, bench); });
+  bench_command->add_option("-n,--commands", bench.commands, "Command round trips")
+      ->type_name("N")
+      ->capture_default_str();
+  bench_command->add_option("--frames", bench.frames, "Frames to capture from a camera")
+      ->type_name("N")
+      ->capture_default_str();
+#ifdef VUMEDIA_FFMPEG
+  bench_command->add_option("file", bench.file, "A media file to decode")->type_name("FILE");
+#endif
+
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    // One line for a mistake; the help text for those who ask for it.
+    if (error.get_exit_code() == 0) return app.exit(error);
+    std::fprintf(stderr, "vumedia-ctl: %s\n", error.what());
+    return 2;
+  }
+  return run(socket_path, command);
+}

@@ -1,0 +1,109 @@
+// Where frames go: y4m files, raw files, PNG images, contact sheets, checksums. Each says in one line what
+// failed.
+#pragma once
+
+#include <cstdint>
+#include <cstdio>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include <vumedia/core/result.hpp>
+
+#include "picture.hpp"
+
+struct AVMD5;
+
+namespace ctl {
+
+struct Fraction {
+  std::uint32_t numerator = 0;
+  std::uint32_t denominator = 1;
+};
+
+// A file that is written front to back; "-" is standard output. `close` tells whether everything arrived.
+class OutputFile {
+ public:
+  [[nodiscard]] static vumedia::Outcome<OutputFile> create(const std::string& path);
+  [[nodiscard]] vumedia::Outcome<> write(std::span<const std::byte> bytes);
+  [[nodiscard]] vumedia::Outcome<> close();
+
+ private:
+  struct Close {
+    void operator()(std::FILE* file) const noexcept {
+      if (file != stdout) std::fclose(file);
+    }
+  };
+  OutputFile(std::string path, std::FILE* file) : path_(std::move(path)), file_(file) {}
+  [[nodiscard]] std::unexpected<vumedia::Error> write_failure() const;
+
+  std::string path_;
+  std::unique_ptr<std::FILE, Close> file_;
+};
+
+// YUV4MPEG2. All frames have the size of the first; a frame of another size is an error, for the format has
+// no place for one.
+class Y4mWriter {
+ public:
+  // `rate` in frames a second; 0 in it means unknown.
+  Y4mWriter(OutputFile file, Fraction rate) : file_(std::move(file)), rate_(rate) {}
+  [[nodiscard]] vumedia::Outcome<> add(const Picture& picture);
+  [[nodiscard]] vumedia::Outcome<> finish() { return file_.close(); }
+
+ private:
+  OutputFile file_;
+  Fraction rate_;
+  std::vector<std::byte> frame_;
+  std::uint32_t width_ = 0;
+  std::uint32_t height_ = 0;
+};
+
+// The picture at its own size. Fails in a build without FFmpeg.
+[[nodiscard]] vumedia::Outcome<> write_png(const std::string& path, const Picture& picture);
+// Packed RGB, three bytes a pixel.
+[[nodiscard]] vumedia::Outcome<> write_png(const std::string& path, std::uint32_t width, std::uint32_t height,
+                                           std::span<const std::uint8_t> rgb);
+
+// Thumbnails of frames spread evenly over a stream of unknown length: when the sheet is full, every second
+// one goes and the distance between those that stay doubles.
+class ContactSheet {
+ public:
+  static constexpr std::size_t columns = 6;
+  static constexpr std::size_t rows = 5;
+  static constexpr std::uint32_t cell_width = 240;
+
+  void add(const Picture& picture);
+  [[nodiscard]] vumedia::Outcome<> write(const std::string& path) const;
+  // Of the frames that were added, those on the sheet: one in `distance()`.
+  [[nodiscard]] std::size_t count() const noexcept { return cells_.size(); }
+  [[nodiscard]] std::uint64_t distance() const noexcept { return distance_; }
+
+ private:
+  struct Cell {
+    std::uint32_t height = 0;
+    std::vector<std::uint8_t> rgb;
+  };
+  std::vector<Cell> cells_;
+  std::uint64_t distance_ = 1;
+  std::uint64_t seen_ = 0;
+};
+
+// MD5 of all frames as planar 4:2:0 (or whatever the subsampling is), Y, then Cb, then Cr, visible size.
+class Checksum {
+ public:
+  [[nodiscard]] static vumedia::Outcome<Checksum> create();
+  void add(const Picture& picture);
+  // In hexadecimal. Ends the checksum.
+  [[nodiscard]] std::string text();
+
+ private:
+  struct Free {
+    void operator()(AVMD5* state) const noexcept;
+  };
+  std::unique_ptr<AVMD5, Free> state_;
+  std::vector<std::byte> frame_;
+};
+
+}  // namespace ctl
