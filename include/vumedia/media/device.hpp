@@ -137,7 +137,7 @@ class Device {
   static constexpr Written not_now = ~Written{0};  // no answer is as long
 
   using IoctlFunction = Written (*)(Device& device, Record& record, const virtio::Chain& chain,
-                                    virtio::Reader reader);
+                                    virtio::Reader& reader);
   template <class Tag>
   struct IoctlEntry;
   struct IoctlTable;
@@ -154,7 +154,7 @@ class Device {
   [[nodiscard]] Written open(const virtio::Chain& chain);
   void close(virtio::Reader reader) noexcept;
   void close(Record& record) noexcept;
-  [[nodiscard]] Written ioctl(const virtio::Chain& chain, virtio::Reader reader);
+  [[nodiscard]] Written ioctl(const virtio::Chain& chain, virtio::Reader& reader);
   [[nodiscard]] Written mmap(const virtio::Chain& chain, virtio::Reader reader);
   [[nodiscard]] Written munmap(const virtio::Chain& chain, virtio::Reader reader);
   [[nodiscard]] Result<Mappable> find_buffer(Record& record, std::uint32_t offset);

@@ -51,8 +51,6 @@ void Device<B, H>::process_commands() noexcept {
   if (in_commands_ || !host_.queue_running(wire::commandq)) return;
   in_commands_ = true;
   virtio::Queue& queue = host_.queue(wire::commandq);
-  // The table may be replaced while a command waits for the frontend, so it is asked for anew each time.
-  queue.disable_notifications(*host_.memory());
   // A driver that adds commands as fast as they are served gets a queue's worth before others have their
   // turn.
   for (std::uint32_t budget = queue.size();; --budget) {
@@ -60,6 +58,7 @@ void Device<B, H>::process_commands() noexcept {
       resume_later(wire::commandq);
       break;
     }
+    // A command may replace the memory table, so it is asked for anew each time.
     const virtio::PopResult popped = queue.pop(*host_.memory());
     if (popped) [[likely]] {
       const std::uint16_t head = popped->head();
@@ -68,9 +67,9 @@ void Device<B, H>::process_commands() noexcept {
     } else if (popped.failed()) {
       queue_broken(wire::commandq, popped.error);
       break;
-    } else if (!queue.enable_notifications(*host_.memory())) {
-      break;
     }
+    // Mostly there is one command; that asks for the next kick, and saves a pop that finds nothing.
+    if (!queue.enable_notifications(*host_.memory())) break;
   }
   in_commands_ = false;
   // Events of a command reach the driver before its answer.
@@ -179,39 +178,53 @@ struct Device<B, H>::IoctlEntry {
   static constexpr bool supported = shape != IoctlShape::missing || v4l2::answers_failure<Tag>;
 
   // Before the backend acts, not after: what it does must not go unanswered for want of room.
-  static Result<Payload*> read(const virtio::Chain& chain, virtio::Reader& reader,
-                               v4l2::PayloadStorage& storage) {
-    auto payload = v4l2::read_payload<Tag>(reader, storage);
-    if (payload && chain.writable_size() < sizeof(wire::virtio_media_resp_ioctl) +
-                                               v4l2::payload_size<Tag>(**payload)) [[unlikely]]
-      return fail(EINVAL);
-    return payload;
+  static bool has_room(const virtio::Chain& chain, const Payload& payload) noexcept {
+    return chain.writable_size() >= sizeof(wire::virtio_media_resp_ioctl) + v4l2::payload_size<Tag>(payload);
   }
 
   static Written carry_out(Device& device, Record& record, const virtio::Chain& chain,
-                           virtio::Reader reader) {
-    const auto payload = read(chain, reader, device.payload_);
-    if (!payload) [[unlikely]]
-      return write_status(chain, payload.error().value);
-    const auto result = [&]() -> Result<> {
-      [[maybe_unused]] Handle context(device, record.id);
-      if constexpr (shape == IoctlShape::plain) {
-        return device.backend_.ioctl(*record.session, Tag{}, **payload);
-      } else if constexpr (shape == IoctlShape::with_context) {
-        return device.backend_.ioctl(*record.session, context, Tag{}, **payload);
+                           virtio::Reader& reader) {
+    if constexpr (std::same_as<Payload, typename Tag::Wire>) {
+      // The common case without the detour over the storage: one struct that is read over at once.
+      Payload payload;
+      if constexpr (v4l2::carries_input<Tag>) {
+        if (!reader.read_to(payload)) [[unlikely]]
+          return write_status(chain, EINVAL);
       } else {
-        return fail(ENOTTY);  // but with the payload, as its failures have to have it
+        payload = {};
       }
-    }();
-    return answer_ioctl<Tag>(device, record.id, chain.writer(), **payload, result);
+      return call(device, record, chain, payload);
+    } else {
+      const auto payload = v4l2::read_payload<Tag>(reader, device.payload_);
+      if (!payload) [[unlikely]]
+        return write_status(chain, payload.error().value);
+      return call(device, record, chain, **payload);
+    }
+  }
+
+  static Written call(Device& device, Record& record, const virtio::Chain& chain, Payload& payload) {
+    if (!has_room(chain, payload)) [[unlikely]]
+      return write_status(chain, EINVAL);
+    Result<> result;
+    [[maybe_unused]] Handle context(device, record.id);
+    if constexpr (shape == IoctlShape::plain) {
+      result = device.backend_.ioctl(*record.session, Tag{}, payload);
+    } else if constexpr (shape == IoctlShape::with_context) {
+      result = device.backend_.ioctl(*record.session, context, Tag{}, payload);
+    } else {
+      result = fail(ENOTTY);  // but with the payload, as failures of this ioctl have to have it
+    }
+    return answer_ioctl<Tag>(device, record.id, chain.writer(), payload, result);
   }
 
   static Written hand_over(Device& device, Record& record, const virtio::Chain& chain,
-                           virtio::Reader reader) {
+                           virtio::Reader& reader) {
     auto command = std::make_shared<detail::Deferred>();
-    const auto payload = read(chain, reader, command->storage);
+    const auto payload = v4l2::read_payload<Tag>(reader, command->storage);
     if (!payload) [[unlikely]]
       return write_status(chain, payload.error().value);
+    if (!has_room(chain, **payload)) [[unlikely]]
+      return write_status(chain, EINVAL);
     command->inbox = device.host_.inbox();
     command->anchor = device.anchor_;
     command->finish = [](void* self, detail::Deferred& finished) noexcept {
@@ -241,14 +254,14 @@ struct Device<B, H>::IoctlEntry {
 
 template <class B, virtio::Host H>
 struct Device<B, H>::IoctlTable {
-  static Written unsupported(Device&, Record&, const virtio::Chain& chain, virtio::Reader) {
+  static Written unsupported(Device&, Record&, const virtio::Chain& chain, virtio::Reader&) {
     return write_status(chain, ENOTTY);
   }
   static constexpr auto functions = make_dispatch_table<IoctlFunction, IoctlEntry>(&unsupported);
 };
 
 template <class B, virtio::Host H>
-auto Device<B, H>::ioctl(const virtio::Chain& chain, virtio::Reader reader) -> Written {
+auto Device<B, H>::ioctl(const virtio::Chain& chain, virtio::Reader& reader) -> Written {
   struct {
     std::uint32_t session_id;
     std::uint32_t code;
@@ -277,9 +290,13 @@ auto Device<B, H>::answer_ioctl(Device& device, std::uint32_t session, virtio::W
   } else {
     status = static_cast<std::uint32_t>(result.error().value > 0 ? result.error().value : EIO);
   }
-  // Both have room: IoctlEntry::read() has seen to that.
+  // Both have room: IoctlEntry has seen to that.
   static_cast<void>(writer.write(wire::virtio_media_resp_ioctl{{status, 0}}));
-  static_cast<void>(v4l2::write_payload<Tag>(writer, payload));
+  if constexpr (std::same_as<typename Tag::Payload, typename Tag::Wire>) {
+    if constexpr (v4l2::carries_output<Tag>) static_cast<void>(writer.write(payload));
+  } else {
+    static_cast<void>(v4l2::write_payload<Tag>(writer, payload));
+  }
   return static_cast<Written>(writer.written());
 }
 
