@@ -2,6 +2,9 @@
 find_package(Threads REQUIRED)
 find_package(Boost 1.74 REQUIRED)
 find_package(PkgConfig REQUIRED)
+if(VUMEDIA_STATIC)
+  set(CMAKE_FIND_LIBRARY_SUFFIXES .a)
+endif()
 pkg_check_modules(liburing REQUIRED IMPORTED_TARGET liburing>=2.3)
 if(VUMEDIA_FFMPEG)
   # libavcodec 59.37 is FFmpeg 5.1.

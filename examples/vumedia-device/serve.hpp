@@ -43,13 +43,8 @@ class Service {
     auto make_session = [this, session_options, options, arguments...](
                             OwnedFd socket,
                             Session::ClosedHandler closed) -> Outcome<std::unique_ptr<Session>> {
-      return std::make_unique<Session>(
-          environment_.reactor, std::move(socket), session_options,
-          [this, closed = std::move(closed)](const Error& error) mutable {
-            report_end(error);
-            closed(error);
-          },
-          options, arguments...);
+      return std::make_unique<Session>(environment_.reactor, std::move(socket), session_options,
+                                       std::move(closed), options, arguments...);
     };
     auto server = Server::create(environment_.reactor, std::move(environment_.socket), environment_.log,
                                  std::move(make_session), [this] { environment_.reactor.stop(); });
@@ -93,14 +88,6 @@ class Service {
       ::shutdown(session->fd(), SHUT_RDWR);
     }
     watch_faults();
-  }
-
-  void report_end(const Error& error) const {
-    if (error.message.empty()) {
-      environment_.log.write(LogLevel::info, "the frontend has left");
-    } else {
-      environment_.log.write(LogLevel::error, "the connection has ended: %s", error.message.c_str());
-    }
   }
 
   Environment& environment_;
