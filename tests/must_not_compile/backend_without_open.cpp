@@ -1,0 +1,17 @@
+// expect: BackendType is no media::Backend: it has no `Result<std::unique_ptr<Session>> open()` or
+// `open(context)` A backend that gives its sessions in the wrong way.
+#include <vumedia/media/device.hpp>
+
+#include "host.hpp"
+
+struct Backend {
+  struct Session {};
+  vumedia::media::Config config() const { return {}; }
+#ifdef CORRECTED
+  vumedia::Result<std::unique_ptr<Session>> open() { return std::make_unique<Session>(); }
+#else
+  Session open() { return {}; }
+#endif
+};
+
+template class vumedia::media::Device<Backend, Host>;

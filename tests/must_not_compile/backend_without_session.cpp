@@ -1,0 +1,15 @@
+// expect: BackendType is no media::Backend: it has no type `Session`
+// A backend must have a type for an open file.
+#include <vumedia/media/device.hpp>
+
+#include "host.hpp"
+
+struct Backend {
+#ifdef CORRECTED
+  struct Session {};
+  vumedia::Result<std::unique_ptr<Session>> open() { return std::make_unique<Session>(); }
+#endif
+  vumedia::media::Config config() const { return {}; }
+};
+
+template class vumedia::media::Device<Backend, Host>;
