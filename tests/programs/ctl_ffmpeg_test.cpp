@@ -1,0 +1,230 @@
+// vumedia-ctl with FFmpeg: files decoded through vumedia-device over its socket, compared with libavcodec;
+// images.
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <span>
+#include <string>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include <vumedia/backends/test_pattern/frame_code.hpp>
+
+#include "programs/ctl_fixture.hpp"
+#include "support/media_file.hpp"
+
+namespace vumedia::ctl_test {
+namespace {
+
+struct Image {
+  std::uint32_t width = 0;
+  std::uint32_t height = 0;
+  std::vector<std::byte> rgb;
+};
+
+// The RGB pixels of a PNG file; empty if it is none.
+Image read_image(const std::vector<std::byte>& file) {
+  Image image;
+  AVCodecContext* context = avcodec_alloc_context3(avcodec_find_decoder(AV_CODEC_ID_PNG));
+  AVPacket* packet = av_packet_alloc();
+  AVFrame* frame = av_frame_alloc();
+  if (avcodec_open2(context, nullptr, nullptr) >= 0 &&
+      av_new_packet(packet, static_cast<int>(file.size())) >= 0) {
+    std::memcpy(packet->data, file.data(), file.size());
+    if (avcodec_send_packet(context, packet) >= 0 && avcodec_receive_frame(context, frame) >= 0 &&
+        frame->format == AV_PIX_FMT_RGB24) {
+      image.width = static_cast<std::uint32_t>(frame->width);
+      image.height = static_cast<std::uint32_t>(frame->height);
+      for (int y = 0; y < frame->height; ++y) {
+        const auto* const row = reinterpret_cast<const std::byte*>(frame->data[0] + y * frame->linesize[0]);
+        image.rgb.insert(image.rgb.end(), row, row + frame->width * 3);
+      }
+    }
+  }
+  av_frame_free(&frame);
+  av_packet_free(&packet);
+  avcodec_free_context(&context);
+  return image;
+}
+
+v4l2_pix_format rgb_format(const Image& image) {
+  v4l2_pix_format pix{};
+  pix.pixelformat = V4L2_PIX_FMT_RGB24;
+  pix.width = image.width;
+  pix.height = image.height;
+  pix.bytesperline = image.width * 3;
+  return pix;
+}
+
+// Makes a file with the ffmpeg program; false if that or the encoder is missing.
+bool make_file(const std::string& options, const std::string& file) {
+  const std::string command = "ffmpeg -nostdin -v error -y " + options + " '" + file + "' >/dev/null 2>&1";
+  return std::system(command.c_str()) == 0;
+}
+
+using CtlDecode = Ctl;
+
+TEST_F(CtlDecode, VectorsAreBitExactInBothFormats) {
+  const auto vectors = vumedia::test::read_manifest();
+  if (vectors.empty()) GTEST_SKIP() << "no test vectors: set VUMEDIA_TEST_VECTORS to their folder";
+  start("ffmpeg-decoder");
+  for (const auto& vector : vectors) {
+    for (const char* const format : {"nv12", "yu12"}) {
+      const auto decode = run({"decode", (vumedia::test::vectors_folder() / vector.file).string(), "--md5",
+                               "--compare", "--format", format});
+      EXPECT_EQ(decode.status, 0) << vector.file << ": " << decode.errors;
+      EXPECT_TRUE(decode.says("md5: " + vector.md5 + "\n")) << vector.file << " in " << format << "\n"
+                                                            << decode.output;
+      EXPECT_TRUE(decode.says("bit-exact\n")) << vector.file;
+      EXPECT_TRUE(decode.says(std::to_string(vector.frames) + " frames of " + std::to_string(vector.width) +
+                              "x" + std::to_string(vector.height)))
+          << decode.output;
+      EXPECT_EQ(decode.errors, "");
+    }
+  }
+}
+
+TEST_F(CtlDecode, ContainersOfEveryCodecAreBitExact) {
+  struct Row {
+    const char* file;
+    const char* encoder;
+  };
+  // MP4 and Matroska hold H.264 and HEVC with lengths before the units; a decoder wants start codes.
+  constexpr Row rows[] = {{"h264.mp4", "-c:v libx264 -preset veryfast -bf 2"},
+                          {"h264.mkv", "-c:v libx264 -preset veryfast"},
+                          {"hevc.mp4", "-c:v libx265 -preset ultrafast -x265-params log-level=none"},
+                          {"vp8.webm", "-c:v libvpx -deadline realtime -cpu-used 8"},
+                          {"vp9.webm", "-c:v libvpx-vp9 -deadline realtime -cpu-used 8"},
+                          {"av1.mkv", "-c:v libaom-av1 -cpu-used 8 -usage realtime"},
+                          {"mpeg2.ts", "-c:v mpeg2video -bf 2"},
+                          {"mjpeg.avi", "-c:v mjpeg -pix_fmt yuvj420p -q:v 4"}};
+  start("ffmpeg-decoder");
+  unsigned decoded = 0;
+  for (const auto& row : rows) {
+    if (!make_file(vumedia::test::moving_picture(322, 182, 20) + " " + row.encoder, path(row.file))) continue;
+    for (const char* const format : {"NV12", "YU12"}) {
+      const auto decode = run({"decode", path(row.file), "--compare", "--format", format});
+      EXPECT_EQ(decode.status, 0) << row.file << ": " << decode.errors;
+      EXPECT_TRUE(decode.says(": 20 frames of 322x182 ")) << row.file << ": " << decode.output;
+      EXPECT_TRUE(decode.says("bit-exact\n"));
+    }
+    ++decoded;
+  }
+  if (decoded == 0) GTEST_SKIP() << "cannot make clips: no ffmpeg program, or no encoders in it";
+}
+
+TEST_F(CtlDecode, FollowsAResolutionChange) {
+  const std::string encoder = " -c:v libx264 -preset veryfast -bf 2";
+  if (!make_file(vumedia::test::moving_picture(320, 240, 12) + encoder, path("a.264")) ||
+      !make_file(vumedia::test::moving_picture(480, 272, 12) + encoder, path("b.264"))) {
+    GTEST_SKIP() << "cannot make the clip: no ffmpeg program, or no such encoder in it";
+  }
+  {
+    std::ofstream both(path("both.264"), std::ios::binary);
+    for (const char* const part : {"a.264", "b.264", "a.264"}) {
+      const auto bytes = read(part);
+      both.write(reinterpret_cast<const char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
+    }
+  }
+  start("ffmpeg-decoder");
+  for (const char* const format : {"NV12", "YU12"}) {
+    const auto decode =
+        run({"decode", path("both.264"), "--compare", "-o", path("sheet.png"), "--format", format});
+    EXPECT_EQ(decode.status, 0) << decode.errors;
+    EXPECT_TRUE(decode.says(": 36 frames of 320x240")) << decode.output;
+    EXPECT_TRUE(decode.says("resolution changes: 2\n")) << decode.output;
+    EXPECT_TRUE(decode.says("bit-exact\n"));
+  }
+  expect_failure(run({"decode", path("both.264"), "-o", path("all.y4m")}), "from 320x240 to 480x272");
+  EXPECT_EQ(run({"decode", path("both.264"), "--compare"}).status, 0) << "the device is none the worse";
+}
+
+TEST_F(CtlDecode, WritesVideoSheetsAndPlanes) {
+  if (!make_file(vumedia::test::moving_picture(320, 180, 70) + " -c:v mpeg2video", path("clip.ts"))) {
+    GTEST_SKIP() << "cannot make the clip: no ffmpeg program, or no such encoder in it";
+  }
+  start("ffmpeg-decoder");
+  constexpr std::size_t frame_size = 320 * 180 * 3 / 2;
+  EXPECT_EQ(run({"decode", path("clip.ts"), "-o", path("clip.yuv")}).status, 0);
+  const auto planes = read("clip.yuv");
+  ASSERT_EQ(planes.size(), 70 * frame_size);
+  const auto checked = run({"decode", path("clip.ts"), "--md5"});
+  const std::span samples(reinterpret_cast<const std::uint8_t*>(planes.data()), planes.size());
+  EXPECT_TRUE(checked.says("md5: " + vumedia::test::md5_of(samples) + "\n")) << checked.output;
+
+  EXPECT_EQ(run({"decode", path("clip.ts"), "-o", path("clip.y4m")}).status, 0);
+  const auto video = read("clip.y4m");
+  const std::string start_of_video(reinterpret_cast<const char*>(video.data()), 40);
+  EXPECT_EQ(start_of_video.rfind("YUV4MPEG2 W320 H180 F25:1 ", 0), 0u) << start_of_video;
+  const auto last = std::span(video).last(frame_size);
+  EXPECT_EQ(std::memcmp(last.data(), planes.data() + 69 * frame_size, frame_size), 0);
+
+  EXPECT_EQ(run({"decode", path("clip.ts"), "-o", path("sheet.png")}).status, 0);
+  const auto sheet = read_image(read("sheet.png"));
+  // 70 frames: one in four, 18 of them, six a row.
+  EXPECT_EQ(sheet.width, 6u * 244 + 4);
+  EXPECT_EQ(sheet.height, 3u * (135 + 4) + 4);
+}
+
+TEST_F(CtlDecode, SurvivesDamage) {
+  if (!make_file(vumedia::test::moving_picture(320, 240, 30) + " -c:v libx264 -preset veryfast -g 10",
+                 path("good.264"))) {
+    GTEST_SKIP() << "cannot make the clip: no ffmpeg program, or no such encoder in it";
+  }
+  auto bytes = read("good.264");
+  for (std::size_t at = bytes.size() / 3; at < bytes.size() / 2; at += 41) bytes[at] ^= std::byte{0x55};
+  std::ofstream(path("bad.264"), std::ios::binary)
+      .write(reinterpret_cast<const char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
+  start("ffmpeg-decoder");
+  const auto damaged = run({"decode", path("bad.264"), "--md5"});
+  EXPECT_EQ(damaged.status, 0) << damaged.errors;
+  EXPECT_TRUE(damaged.says(" frames of 320x240")) << damaged.output;
+  EXPECT_TRUE(run({"decode", path("good.264"), "--compare"}).says("bit-exact\n"));
+}
+
+TEST_F(CtlDecode, SaysInOneLineWhatIsWrong) {
+  start("ffmpeg-decoder");
+  expect_failure(run({"decode", path("none.mp4")}), "No such file or directory");
+  std::ofstream(path("text.txt")) << "nothing to see here, and much of it";
+  expect_failure(run({"decode", path("text.txt")}), "text.txt");
+  expect_failure(run({"decode"}), "file");
+  if (make_file("-f lavfi -i sine=duration=1", path("tone.wav"))) {
+    expect_failure(run({"decode", path("tone.wav")}), "no video stream");
+  }
+  if (make_file(vumedia::test::moving_picture(64, 64, 2) + " -c:v ffv1", path("odd.mkv"))) {
+    expect_failure(run({"decode", path("odd.mkv")}), "ffv1");
+  }
+  if (!make_file(vumedia::test::moving_picture(64, 64, 2) + " -c:v mpeg2video", path("clip.ts"))) return;
+  expect_failure(run({"decode", path("clip.ts"), "--format", "XYZ1"}), "XYZ1");
+  expect_failure(run({"decode", path("clip.ts"), "--format", "RGB3"}), "RGB3");
+  device_.reset();
+  start("test-pattern");
+  expect_failure(run({"decode", path("clip.ts")}), "is no decoder");
+}
+
+TEST_F(Ctl, CapturesImages) {
+  start("test-pattern");
+  for (const char* const format : {"RGB3", "YUYV", "NV12", "YU12"}) {
+    const auto capture = run({"capture", "-o", path("one.png"), "-f", format, "--size", "800x600"});
+    EXPECT_EQ(capture.status, 0) << capture.errors;
+    const auto image = read_image(read("one.png"));
+    ASSERT_EQ(image.width, 800u);
+    ASSERT_EQ(image.height, 600u);
+    EXPECT_EQ(backends::test_pattern::read_frame_number(rgb_format(image), image.rgb), 0u) << format;
+    // The bars of 75 %: yellow, within the rounding of two conversions.
+    const std::size_t yellow = (std::size_t{590} * 800 + 150) * 3;
+    EXPECT_NEAR(std::to_integer<int>(image.rgb[yellow]), 191, 3) << format;
+    EXPECT_NEAR(std::to_integer<int>(image.rgb[yellow + 1]), 191, 3) << format;
+    EXPECT_NEAR(std::to_integer<int>(image.rgb[yellow + 2]), 0, 3) << format;
+  }
+  const auto several = run({"capture", "-o", path("many.png"), "-n", "3", "-f", "NV12", "--size", "320x240"});
+  EXPECT_EQ(several.status, 0) << several.errors;
+  for (std::uint32_t number = 0; number < 3; ++number) {
+    const auto image = read_image(read("many-00" + std::to_string(number) + ".png"));
+    EXPECT_EQ(backends::test_pattern::read_frame_number(rgb_format(image), image.rgb), number);
+  }
+}
+
+}  // namespace
+}  // namespace vumedia::ctl_test

@@ -1,0 +1,202 @@
+// vumedia-ctl: what it shows, captures and measures, and how it fails.
+#include <csignal>
+#include <cstring>
+#include <span>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include <vumedia/backends/test_pattern/frame_code.hpp>
+#include <vumedia/backends/test_pattern/modes.hpp>
+
+#include "programs/ctl_fixture.hpp"
+
+namespace vumedia::ctl_test {
+namespace {
+
+namespace pattern = backends::test_pattern;
+
+// Luma alone, as it begins each frame of a y4m file.
+v4l2_pix_format luma(std::uint32_t width, std::uint32_t height) {
+  v4l2_pix_format pix{};
+  pix.pixelformat = V4L2_PIX_FMT_GREY;
+  pix.width = width;
+  pix.height = height;
+  pix.bytesperline = width;
+  return pix;
+}
+
+TEST_F(Ctl, ShowsWhatTheDeviceIs) {
+  start("test-pattern");
+  const auto info = run({"info"});
+  EXPECT_EQ(info.status, 0) << info.errors;
+  EXPECT_TRUE(info.says("card: vumedia test pattern\n")) << info.output;
+  EXPECT_TRUE(info.says("video capture\n"));
+  EXPECT_TRUE(info.says("process: vumedia-device ("));
+  EXPECT_TRUE(info.says("RGB3, 640x480"));
+}
+
+TEST_F(Ctl, ListsFormatsSizesAndRates) {
+  start("test-pattern");
+  const auto formats = run({"list-formats"});
+  EXPECT_EQ(formats.status, 0) << formats.errors;
+  for (const char* const text :
+       {"RGB3", "YUYV", "NV12", "YU12", "320x240 at 60, 30, 25, 15, 10, 5", "1920x1080 at 30,"}) {
+    EXPECT_TRUE(formats.says(text)) << text << " in\n" << formats.output;
+  }
+}
+
+TEST_F(Ctl, ListsControlsAndMenus) {
+  start("test-pattern");
+  const auto controls = run({"list-ctrls"});
+  EXPECT_EQ(controls.status, 0) << controls.errors;
+  for (const char* const text : {"User Controls\n", "Brightness", "0 to 255, default 128, now 128",
+                                 "Test Pattern", "      0: Colour bars\n", "      3: Noise\n"}) {
+    EXPECT_TRUE(controls.says(text)) << text << " in\n" << controls.output;
+  }
+}
+
+TEST_F(Ctl, ShowsADeviceThatHasNothing) {
+  start("null");
+  EXPECT_TRUE(run({"info"}).says("card: vumedia null\n"));
+  EXPECT_EQ(run({"list-formats"}).status, 0);
+  EXPECT_TRUE(run({"list-ctrls"}).says("no controls\n"));
+  expect_failure(run({"capture", "-o", path("a.raw")}), "no capture device");
+}
+
+TEST_F(Ctl, CapturesVideo) {
+  start("test-pattern");
+  struct Row {
+    const char* format;
+    const char* colours;
+    std::size_t frame_size;
+  };
+  for (const auto& row :
+       {Row{"NV12", "420mpeg2", 320 * 240 * 3 / 2}, Row{"YU12", "420mpeg2", 320 * 240 * 3 / 2},
+        Row{"YUYV", "422", 320 * 240 * 2}, Row{"RGB3", "444", 320 * 240 * 3}}) {
+    const auto capture = run(
+        {"capture", "-o", path("a.y4m"), "-n", "6", "-f", row.format, "--size", "320x240", "--fps", "60"});
+    EXPECT_EQ(capture.status, 0) << capture.errors;
+    EXPECT_EQ(capture.errors, "") << "progress is for terminals";
+    const auto file = read("a.y4m");
+    const std::string header =
+        std::string("YUV4MPEG2 W320 H240 F60:1 Ip A0:0 C") + row.colours + " XCOLORRANGE=LIMITED\n";
+    ASSERT_EQ(file.size(), header.size() + 6 * (6 + row.frame_size)) << row.format;
+    EXPECT_EQ(std::memcmp(file.data(), header.data(), header.size()), 0);
+    for (std::uint32_t number = 0; number < 6; ++number) {
+      const auto frame = std::span(file).subspan(header.size() + number * (6 + row.frame_size));
+      EXPECT_EQ(std::memcmp(frame.data(), "FRAME\n", 6), 0);
+      EXPECT_EQ(pattern::read_frame_number(luma(320, 240), frame.subspan(6)), number) << row.format;
+    }
+  }
+}
+
+TEST_F(Ctl, CapturesTheBytesAsTheyAre) {
+  start("test-pattern");
+  for (const auto& format : pattern::pixel_formats) {
+    const auto pix = pattern::make_pix_format(format, {1280, 720, 60});
+    std::string fourcc(4, ' ');
+    std::memcpy(fourcc.data(), &format.fourcc, 4);
+    const auto capture =
+        run({"capture", "-o", path("a.raw"), "-n", "3", "-f", fourcc, "--size", "1280x720", "-r", "60"});
+    EXPECT_EQ(capture.status, 0) << capture.errors;
+    const auto file = read("a.raw");
+    ASSERT_EQ(file.size(), std::size_t{3} * pix.sizeimage) << fourcc;
+    for (std::uint32_t number = 0; number < 3; ++number) {
+      EXPECT_EQ(pattern::read_frame_number(pix, std::span(file).subspan(number * pix.sizeimage)), number)
+          << fourcc;
+    }
+  }
+}
+
+TEST_F(Ctl, CapturesToStandardOutput) {
+  start("test-pattern");
+  const auto capture = run({"capture", "-o", "-", "-n", "2", "-f", "NV12", "--size", "320x240", "-r", "60"});
+  EXPECT_EQ(capture.status, 0);
+  EXPECT_EQ(capture.output.size(), 2u * 115200u);
+  EXPECT_NE(capture.errors.find("2 frames"), std::string::npos) << "the report goes elsewhere";
+}
+
+TEST_F(Ctl, MeasuresCommandsAndFrames) {
+  start("test-pattern");
+  const auto bench = run({"bench", "--commands", "500", "--frames", "5"});
+  EXPECT_EQ(bench.status, 0) << bench.errors;
+  for (const char* const text :
+       {"device process: vumedia-device (", "500 round trips", "median", "CPU time of the device",
+        "capture of 640x480 RGB3, 5 frames", "its threads: "}) {
+    EXPECT_TRUE(bench.says(text)) << text << " in\n" << bench.output;
+  }
+  device_.reset();
+  start("null");
+  EXPECT_TRUE(run({"bench", "-n", "500"}).says("500 round trips")) << "a refusal is an answer, too";
+}
+
+TEST_F(Ctl, SaysInOneLineWhatIsWrong) {
+  start("test-pattern");
+  expect_failure(run({"capture", "-o", path("a.y4m"), "-f", "XYZ1"}), "no format XYZ1");
+  expect_failure(run({"capture", "-o", path("a.y4m"), "-f", "toolong"}), "no pixel format");
+  expect_failure(run({"capture", "-o", path("a.y4m"), "--size", "641x480"}), "nearest is 640x480");
+  expect_failure(run({"capture", "-o", path("a.y4m"), "--size", "wide"}), "is no size");
+  expect_failure(run({"capture", "-o", path("a.y4m"), "--fps", "17"}), "nearest is 15");
+  expect_failure(run({"capture", "-o", path("none/a.y4m")}), "No such file or directory");
+  expect_failure(run({"capture", "-o", "/dev/full", "-n", "2"}), "No space left on device");
+  expect_failure(run({"capture"}), "output");
+  expect_failure(run({"fly"}), "");
+  expect_failure(run({}), "subcommand");
+  EXPECT_EQ(run({"info"}).status, 0) << "the device is none the worse";
+
+  const std::string program = VUMEDIA_BIN_DIR "/vumedia-ctl";
+  expect_failure(run_command({program, "info"}), "socket-path");
+  expect_failure(run_command({program, "-s", path("nowhere"), "info"}), "No such file or directory");
+  device_.reset();
+  expect_failure(run({"info"}), "Connection refused");
+}
+
+TEST_F(Ctl, HelpAndVersionNeedNoDevice) {
+  const std::string program = VUMEDIA_BIN_DIR "/vumedia-ctl";
+  const auto help = run_command({program, "--help"});
+  EXPECT_EQ(help.status, 0);
+  for (const char* const text : {"info", "list-formats", "list-ctrls", "capture", "bench", "--socket-path"}) {
+    EXPECT_TRUE(help.says(text)) << text;
+  }
+  EXPECT_EQ(run_command({program, "capture", "--help"}).status, 0);
+  EXPECT_TRUE(run_command({program, "--version"}).says("vumedia-ctl "));
+}
+
+TEST_F(Ctl, TheDeviceSurvivesAClientThatIsKilled) {
+  start("test-pattern");
+  for (int round = 0; round < 3; ++round) {
+    ChildProcess endless(command({"capture", "-o", path("a.raw"), "-n", "1000000"}));
+    // Something has arrived: it streams.
+    const auto deadline = std::chrono::steady_clock::now() + 20s;
+    while (!std::filesystem::exists(path("a.raw")) || std::filesystem::file_size(path("a.raw")) == 0) {
+      ASSERT_LT(std::chrono::steady_clock::now(), deadline);
+      std::this_thread::sleep_for(5ms);
+    }
+    endless.signal(SIGKILL);
+    EXPECT_EQ(endless.wait(), 128 + SIGKILL);
+    std::filesystem::remove(path("a.raw"));
+  }
+  const auto capture = run({"capture", "-o", path("b.raw"), "-n", "2"});
+  EXPECT_EQ(capture.status, 0) << capture.errors;
+}
+
+TEST_F(Ctl, TellsThatTheDeviceHasGone) {
+  start("test-pattern");
+  ChildProcess endless(command({"capture", "-o", path("a.raw"), "-n", "1000000"}));
+  const auto deadline = std::chrono::steady_clock::now() + 20s;
+  while (!std::filesystem::exists(path("a.raw")) || std::filesystem::file_size(path("a.raw")) == 0) {
+    ASSERT_LT(std::chrono::steady_clock::now(), deadline);
+    std::this_thread::sleep_for(5ms);
+  }
+  device_.reset();
+  Ended run;
+  run.status = endless.wait(60s).value_or(-1);
+  run.errors = endless.error_output();
+  expect_failure(run, "");
+}
+
+}  // namespace
+}  // namespace vumedia::ctl_test
