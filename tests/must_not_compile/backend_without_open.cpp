@@ -1,5 +1,5 @@
-// expect: BackendType is no media::Backend: it has no `Result<std::unique_ptr<Session>> open()` or
-// `open(context)` A backend that gives its sessions in the wrong way.
+// expect: BackendType is no media::Backend: it has no `Result<std::unique_ptr<Session>> open()`
+// A backend that gives its sessions in the wrong way.
 #include <vumedia/media/device.hpp>
 
 #include "host.hpp"
