@@ -14,12 +14,12 @@
 #include <utility>
 #include <vector>
 
-#include <gtest/gtest.h>
 #include <linux/videodev2.h>
+
+#include "support/clip.hpp"
 
 extern "C" {
 #include <libavcodec/avcodec.h>
-#include <libavformat/avformat.h>
 #include <libavutil/md5.h>
 }
 
@@ -56,39 +56,6 @@ inline std::string md5_of(std::span<const std::uint8_t> samples) {
   Md5 md5;
   md5.update(samples.data(), samples.size());
   return md5.hex();
-}
-
-// A video stream as access units.
-struct Clip {
-  AVCodecID codec = AV_CODEC_ID_NONE;
-  struct Unit {
-    std::vector<std::uint8_t> bytes;
-    bool key = false;
-  };
-  std::vector<Unit> units;
-};
-
-// Reads the first video stream of `path`. Empty if there is none.
-inline Clip read_clip(const std::filesystem::path& path) {
-  Clip clip;
-  AVFormatContext* input = nullptr;
-  if (avformat_open_input(&input, path.c_str(), nullptr, nullptr) < 0) return clip;
-  AVPacket* const packet = av_packet_alloc();
-  int stream = -1;
-  while (av_read_frame(input, packet) >= 0) {
-    if (stream < 0 && input->streams[packet->stream_index]->codecpar->codec_type == AVMEDIA_TYPE_VIDEO) {
-      stream = packet->stream_index;
-      clip.codec = input->streams[stream]->codecpar->codec_id;
-    }
-    if (packet->stream_index == stream) {
-      clip.units.push_back(
-          {{packet->data, packet->data + packet->size}, (packet->flags & AV_PKT_FLAG_KEY) != 0});
-    }
-    av_packet_unref(packet);
-  }
-  av_packet_free(const_cast<AVPacket**>(&packet));
-  avformat_close_input(&input);
-  return clip;
 }
 
 // What libavcodec makes of a clip with nothing of ours between: the MD5 of each frame's visible samples, in

@@ -12,6 +12,9 @@
 // An OUTPUT buffer holds one access unit, as the documentation of these formats asks for. After a drain
 // decoding goes on from the next key frame.
 //
+// libavcodec also logs by itself, through av_log, which is global to the process: its level and callback are
+// the program's to set.
+//
 // A program serves connections one after another with one set of threads:
 //   FfmpegDecoderOptions options;
 //   options.workers = std::make_shared<ffmpeg::Workers>(32);

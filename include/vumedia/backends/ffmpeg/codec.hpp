@@ -1,6 +1,7 @@
 // libavcodec's objects with owners.
 #pragma once
 
+#include <algorithm>
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
@@ -40,6 +41,9 @@ class Codec {
   // Called by libavcodec on any of its threads; see AVCodecContext::get_buffer2.
   using GetBuffer = int (*)(AVCodecContext* context, AVFrame* frame, int flags);
 
+  // libavcodec's own limit is 16 for slices; more frames side by side than this cost memory and delay only.
+  static constexpr unsigned max_threads = 32;
+
   Codec() = default;
 
   // `opaque` comes back in AVCodecContext::opaque. ENODEV if there is no such decoder here.
@@ -55,7 +59,8 @@ class Codec {
     context.opaque = opaque;
     context.get_buffer2 = get_buffer;
     context.max_pixels = static_cast<std::int64_t>(options.max_pixels);
-    context.thread_count = static_cast<int>(options.threads);
+    // 0 would mean as many as there are processors.
+    context.thread_count = static_cast<int>(std::clamp(options.threads, 1u, max_threads));
     context.thread_type = options.frame_threads ? FF_THREAD_FRAME : FF_THREAD_SLICE;
     // The picture stays where it was decoded; the client learns from G_SELECTION which part of it to show.
     context.apply_cropping = 0;
