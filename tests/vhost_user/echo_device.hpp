@@ -103,6 +103,10 @@ class EchoDevice {
   }
   void map(const virtio::ShmMapping& mapping) { host_.shm_map(operation(), mapping); }
   void unmap(const virtio::ShmMapping& mapping) { host_.shm_unmap(operation(), mapping); }
+  // Gives up on all maps and unmaps under way.
+  void abandon() {
+    for (auto& operation : operations_) host_.shm_abandon(*operation);
+  }
 
  private:
   struct Operation final : virtio::ShmOperation {
