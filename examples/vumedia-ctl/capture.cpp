@@ -30,9 +30,9 @@ bool ends_with(const std::string& text, const char* ending) {
 std::uint32_t first_known_format(Device& device, std::uint32_t type) {
   v4l2_fmtdesc description{};
   description.type = type;
-  while (device.try_call<tag::ENUM_FMT>(description)) {
+  for (; description.index < max_formats; ++description.index) {
+    if (!device.try_call<tag::ENUM_FMT>(description)) break;
     if (is_known(description.pixelformat)) return description.pixelformat;
-    ++description.index;
   }
   return 0;
 }

@@ -65,11 +65,12 @@ Outcome<> Decoder::start_output() {
     format.fmt.pix.sizeimage = size;
   }
   const auto set = device_.try_call<tag::S_FMT>(format);
+  if (auto connection = device_.alive(); !connection) return connection;
   if (!set || layout_of(format).fourcc != bitstream_.fourcc()) {
     return failure("the device does not decode %s (%s)", bitstream_.codec_name(),
                    fourcc_text(bitstream_.fourcc()).c_str());
   }
-  for (const std::uint32_t type : {V4L2_EVENT_SOURCE_CHANGE, V4L2_EVENT_EOS}) {
+  for (const std::uint32_t type : {std::uint32_t{V4L2_EVENT_SOURCE_CHANGE}, std::uint32_t{V4L2_EVENT_EOS}}) {
     v4l2_event_subscription subscription{};
     subscription.type = type;
     const auto done = device_.call<tag::SUBSCRIBE_EVENT>(subscription);
@@ -180,9 +181,9 @@ Outcome<> Decoder::choose_frame_format(v4l2_format& format) {
   if (fourcc == 0 && !is_known(layout.fourcc)) {
     v4l2_fmtdesc description{};
     description.type = capture_.type();
-    while (fourcc == 0 && device_.try_call<tag::ENUM_FMT>(description)) {
+    for (; fourcc == 0 && description.index < max_formats; ++description.index) {
+      if (!device_.try_call<tag::ENUM_FMT>(description)) break;
       if (is_known(description.pixelformat)) fourcc = description.pixelformat;
-      ++description.index;
     }
     if (fourcc == 0) return failure("the device decodes to no format that can be read here");
   }

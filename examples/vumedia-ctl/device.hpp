@@ -28,6 +28,9 @@ struct Event {
   int error = 0;
 };
 
+// Where lists end that a device would go on with for ever.
+inline constexpr std::uint32_t max_formats = 256;
+
 class Device {
  public:
   [[nodiscard]] static vumedia::Outcome<std::unique_ptr<Device>> open(const std::string& socket_path);

@@ -210,7 +210,8 @@ Outcome<> list_formats(Device& device) {
     std::printf("%s:\n", vumedia::v4l2::is_output(type) ? "output" : "capture");
     v4l2_fmtdesc description{};
     description.type = type;
-    for (; description.index < 256 && device.try_call<tag::ENUM_FMT>(description); ++description.index) {
+    for (; description.index < max_formats && device.try_call<tag::ENUM_FMT>(description);
+         ++description.index) {
       std::printf("  %-4s  %s%s\n", fourcc_text(description.pixelformat).c_str(),
                   text_of(description.description).c_str(),
                   (description.flags & V4L2_FMT_FLAG_COMPRESSED) != 0 ? " (compressed)" : "");

@@ -144,6 +144,12 @@ vumedia::Outcome<Picture> make_picture(const Layout& layout, const Rectangle& vi
     return failure("the visible rectangle %ux%u+%u+%u is not within the %ux%u frame", visible.width,
                    visible.height, visible.left, visible.top, layout.width, layout.height);
   }
+  // With these bounds no product or sum below overflows 64 bits.
+  constexpr std::uint32_t longest = 1 << 20;
+  if (layout.width > longest || layout.height > longest ||
+      std::ranges::any_of(layout.stride, [](std::uint32_t stride) { return stride > 16 * longest; })) {
+    return failure("frames of %ux%u cannot be read here", layout.width, layout.height);
+  }
   Picture picture;
   picture.model = format->model;
   picture.width = visible.width;
@@ -163,7 +169,6 @@ vumedia::Outcome<Picture> make_picture(const Layout& layout, const Rectangle& vi
     const std::uint64_t stride = layout.stride[component.memory] / (component.half_stride ? 2 : 1);
     const std::uint64_t left = visible.left >> (index == 0 ? 0 : picture.shift_x);
     const std::uint64_t top = visible.top >> (index == 0 ? 0 : picture.shift_y);
-    // 64-bit sums of products of 32-bit numbers and small factors: they do not overflow.
     const std::uint64_t start =
         luma / 4 * component.quarter_lumas + top * stride + left * component.step + component.offset;
     const std::uint64_t row = std::uint64_t{picture.plane_width(index) - 1} * component.step + 1;
