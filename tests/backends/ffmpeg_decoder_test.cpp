@@ -1,5 +1,6 @@
 // The decoder as a guest sees it: ioctls and events on real rings, frames in mapped memory.
 #include <algorithm>
+#include <initializer_list>
 #include <memory>
 #include <string>
 #include <utility>
@@ -265,7 +266,8 @@ TEST(FfmpegDecoderInterfaceTest, SelectsWhatTheStreamShows) {
   ASSERT_TRUE(guest.play(clip));
   ASSERT_TRUE(guest.finish());
   for (const std::uint32_t target :
-       {V4L2_SEL_TGT_CROP, V4L2_SEL_TGT_CROP_DEFAULT, V4L2_SEL_TGT_COMPOSE, V4L2_SEL_TGT_COMPOSE_DEFAULT}) {
+       std::initializer_list<std::uint32_t>{V4L2_SEL_TGT_CROP, V4L2_SEL_TGT_CROP_DEFAULT,
+                                            V4L2_SEL_TGT_COMPOSE, V4L2_SEL_TGT_COMPOSE_DEFAULT}) {
     const auto rectangle = guest.get_visible(target);
     EXPECT_EQ(rectangle.left, 26);
     EXPECT_EQ(rectangle.width, 300u);
