@@ -39,6 +39,7 @@ class DeviceThread {
       auto reactor = Reactor::create();
       ASSERT_TRUE(reactor) << reactor.error().message;
       reactor_ = reactor->get();
+      inbox_ = reactor_->inbox();
       {
         std::unique_ptr<Session> session;
         session = std::make_unique<Session>(
@@ -60,13 +61,14 @@ class DeviceThread {
   // The device goes, as a daemon that dies.
   void kill() {
     if (!thread_.joinable()) return;
-    reactor_->inbox()->post([this] { reactor_->stop(); });
+    inbox_->post([this] { reactor_->stop(); });
     thread_.join();
   }
 
  private:
   OwnedFd socket_;
   Reactor* reactor_ = nullptr;
+  std::shared_ptr<io::Inbox> inbox_;  // a post may still be under way when the reactor ends
   std::thread thread_;
 };
 

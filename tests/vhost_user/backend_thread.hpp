@@ -111,6 +111,7 @@ class BackendThread {
       auto reactor = Reactor::create();
       ASSERT_TRUE(reactor) << reactor.error().message;
       reactor_ = reactor->get();
+      inbox_ = reactor_->inbox();
       {
         auto server = EchoServer::create(
             *reactor_, std::move(fd), lines.log(),
@@ -130,7 +131,7 @@ class BackendThread {
     is_ready.wait();
   }
   ~BackendThread() {
-    reactor_->inbox()->post([this] { reactor_->stop(); });
+    inbox_->post([this] { reactor_->stop(); });
     thread_.join();
   }
 
@@ -139,11 +140,12 @@ class BackendThread {
   auto run(Task task) {
     std::packaged_task<decltype(task())()> packaged(std::move(task));
     auto result = packaged.get_future();
-    reactor_->inbox()->post([&packaged] { packaged(); });
+    inbox_->post([&packaged] { packaged(); });
     return result.get();
   }
   // On the loop's thread only.
   [[nodiscard]] Echo& device() { return server_->session()->device(); }
+  [[nodiscard]] Reactor& reactor() { return *reactor_; }
   [[nodiscard]] EchoSession* session() { return server_->session(); }
 
   [[nodiscard]] bool has_session() {
@@ -169,6 +171,7 @@ class BackendThread {
   socklen_t length_ = 0;
   OwnedFd other_end_;
   Reactor* reactor_ = nullptr;
+  std::shared_ptr<io::Inbox> inbox_;  // a post may still be under way when the reactor ends
   EchoServer* server_ = nullptr;
   std::thread thread_;
 };

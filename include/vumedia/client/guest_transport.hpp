@@ -78,10 +78,10 @@ inline Result<> Guest::munmap(memory::ShmOffset driver_addr) {
 inline Result<std::uint32_t> Guest::command(std::span<const std::byte> command, std::span<std::byte> answer) {
   if (command.size() > command_.size || answer.size() > answer_.size) return fail(E2BIG);
   if (command.empty() && answer.empty()) return fail(EINVAL);
-  std::memcpy(bytes(command_).data(), command.data(), command.size());
+  std::ranges::copy(command, bytes(command_).begin());
   auto length = run(command.size(), answer.size());
   if (length)
-    std::memcpy(answer.data(), bytes(answer_).data(), std::min<std::size_t>(*length, answer.size()));
+    std::ranges::copy(bytes(answer_).first(std::min<std::size_t>(*length, answer.size())), answer.begin());
   return length;
 }
 

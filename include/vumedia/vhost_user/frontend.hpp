@@ -345,7 +345,7 @@ inline Outcome<> Frontend::get_config(std::uint32_t offset, std::span<std::byte>
         format_text("%s: the back-end has no %zu bytes at offset %u", name, out.size(), offset), EINVAL});
   if (head.offset != offset || head.size != out.size() || answer->body.size() != sizeof head + out.size())
     return broken(wrong_size(name, answer->body.size()));
-  std::memcpy(out.data(), answer->body.data() + sizeof head, out.size());
+  std::ranges::copy(std::span(answer->body).subspan(sizeof head), out.begin());
   return {};
 }
 
@@ -355,7 +355,7 @@ inline Outcome<> Frontend::set_config(std::uint32_t offset, std::span<const std:
   std::byte body[sizeof(ConfigHeader) + max_config_size]{};
   const ConfigHeader head{offset, static_cast<std::uint32_t>(bytes.size()), 0};
   std::memcpy(body, &head, sizeof head);
-  std::memcpy(body + sizeof head, bytes.data(), bytes.size());
+  std::ranges::copy(bytes, body + sizeof head);
   return tell_bytes<request::SetConfig>(std::span<const std::byte>(body).first(sizeof head + bytes.size()),
                                         {});
 }
@@ -405,7 +405,7 @@ inline Outcome<> Frontend::send(Header header, std::span<const std::byte> body, 
   if (!main_) return std::unexpected(error_);
   std::vector<std::byte> bytes(sizeof header + body.size());
   std::memcpy(bytes.data(), &header, sizeof header);
-  std::memcpy(bytes.data() + sizeof header, body.data(), body.size());
+  std::ranges::copy(body, bytes.begin() + sizeof header);
   std::size_t sent = 0;
   while (true) {
     auto done = main_.send_some(bytes, sent, fds);

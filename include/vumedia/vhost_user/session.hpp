@@ -14,6 +14,7 @@
 // and puts its rings at the same place again.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <chrono>
 #include <concepts>
@@ -285,7 +286,7 @@ void Session<Device, R>::reply(const Header& request, std::span<const std::byte>
   std::byte bytes[sizeof(Header) + sizeof(ShmemConfig)];  // the longest reply
   const Header header{request.request, flag::version | flag::reply, static_cast<std::uint32_t>(body.size())};
   std::memcpy(bytes, &header, sizeof header);
-  std::memcpy(bytes + sizeof header, body.data(), body.size());
+  std::ranges::copy(body, bytes + sizeof header);
   if (!socket_.send(std::span<const std::byte>(bytes).first(sizeof header + body.size())))
     reply_failed_ = true;
 }
