@@ -151,12 +151,16 @@ class Device {
 
   void process_commands() noexcept;
   [[nodiscard]] Written execute(const virtio::Chain& chain);
+  [[nodiscard, gnu::cold]] Written execute_short(const virtio::Chain& chain, virtio::Reader& reader);
+  [[nodiscard, gnu::cold]] Written unknown_command(const virtio::Chain& chain, std::uint32_t command);
   [[nodiscard]] Written open(const virtio::Chain& chain);
-  void close(virtio::Reader reader) noexcept;
+  void close(std::uint32_t id) noexcept;
   void close(Record& record) noexcept;
-  [[nodiscard]] Written ioctl(const virtio::Chain& chain, virtio::Reader& reader);
-  [[nodiscard]] Written mmap(const virtio::Chain& chain, virtio::Reader reader);
-  [[nodiscard]] Written munmap(const virtio::Chain& chain, virtio::Reader reader);
+  [[nodiscard]] Written ioctl(const virtio::Chain& chain, const wire::virtio_media_cmd_ioctl& command,
+                              virtio::Reader& reader);
+  [[nodiscard]] Written mmap(const virtio::Chain& chain, std::uint32_t session, std::uint32_t flags,
+                             virtio::Reader& reader);
+  [[nodiscard]] Written munmap(const virtio::Chain& chain, std::uint64_t address);
   [[nodiscard]] Result<Mappable> find_buffer(Record& record, std::uint32_t offset);
 
   template <class Tag>

@@ -80,25 +80,50 @@ void Device<B, H>::process_commands() noexcept {
 template <class B, virtio::Host H>
 auto Device<B, H>::execute(const virtio::Chain& chain) -> Written {
   virtio::Reader reader = chain.reader();
+  // All commands but OPEN are at least as long as an IOCTL's head, so that one read does for each.
+  wire::virtio_media_cmd_ioctl command;
+  if (!reader.read_to(command)) [[unlikely]]
+    return execute_short(chain, reader);
+  if (command.hdr.cmd == wire::cmd_ioctl) [[likely]]
+    return ioctl(chain, command, reader);
+  switch (command.hdr.cmd) {
+    case wire::cmd_open:
+      return open(chain);
+    case wire::cmd_close:
+      close(command.session_id);
+      return 0;
+    case wire::cmd_mmap:
+      return mmap(chain, command.session_id, command.code, reader);
+    case wire::cmd_munmap:
+      return munmap(chain, std::uint64_t{command.code} << 32 | command.session_id);
+    default:
+      return unknown_command(chain, command.hdr.cmd);
+  }
+}
+
+// What ends before an IOCTL's head does: an OPEN, or an error.
+template <class B, virtio::Host H>
+auto Device<B, H>::execute_short(const virtio::Chain& chain, virtio::Reader& reader) -> Written {
   wire::virtio_media_cmd_header header;
-  if (!reader.read_to(header)) [[unlikely]]
-    return write_status(chain, EINVAL);
-  if (header.cmd == wire::cmd_ioctl) [[likely]]
-    return ioctl(chain, reader);
+  if (!reader.read_to(header)) return write_status(chain, EINVAL);
   switch (header.cmd) {
     case wire::cmd_open:
       return open(chain);
     case wire::cmd_close:
-      close(reader);
       return 0;
+    case wire::cmd_ioctl:
     case wire::cmd_mmap:
-      return mmap(chain, reader);
     case wire::cmd_munmap:
-      return munmap(chain, reader);
+      return write_status(chain, EINVAL);
     default:
-      host_.log().write(LogLevel::debug, "unknown command %u", header.cmd);
-      return write_status(chain, ENOTTY);
+      return unknown_command(chain, header.cmd);
   }
+}
+
+template <class B, virtio::Host H>
+auto Device<B, H>::unknown_command(const virtio::Chain& chain, std::uint32_t command) -> Written {
+  host_.log().write(LogLevel::debug, "unknown command %u", command);
+  return write_status(chain, ENOTTY);
 }
 
 // -- Sessions
@@ -147,9 +172,7 @@ auto Device<B, H>::open(const virtio::Chain& chain) -> Written {
 }
 
 template <class B, virtio::Host H>
-void Device<B, H>::close(virtio::Reader reader) noexcept {
-  std::uint32_t id = 0;
-  if (!reader.read_to(id)) return;
+void Device<B, H>::close(std::uint32_t id) noexcept {
   Record* const record = sessions_.find(id);
   trace("CLOSE", id, record != nullptr ? Result<>{} : fail(EINVAL));
   if (record != nullptr) close(*record);
@@ -261,13 +284,8 @@ struct Device<B, H>::IoctlTable {
 };
 
 template <class B, virtio::Host H>
-auto Device<B, H>::ioctl(const virtio::Chain& chain, virtio::Reader& reader) -> Written {
-  struct {
-    std::uint32_t session_id;
-    std::uint32_t code;
-  } command;
-  if (!reader.read_to(command)) [[unlikely]]
-    return write_status(chain, EINVAL);
+auto Device<B, H>::ioctl(const virtio::Chain& chain, const wire::virtio_media_cmd_ioctl& command,
+                         virtio::Reader& reader) -> Written {
   Record* const record = sessions_.find(command.session_id);
   if (record == nullptr) [[unlikely]]
     return write_status(chain, EINVAL);
@@ -314,24 +332,21 @@ void Device<B, H>::purge_after(std::uint32_t session, const typename Tag::Payloa
 // -- Mappings
 
 template <class B, virtio::Host H>
-auto Device<B, H>::mmap(const virtio::Chain& chain, virtio::Reader reader) -> Written {
-  struct {
-    std::uint32_t session_id;
-    std::uint32_t flags;
-    std::uint32_t offset;
-  } command;
-  if (!reader.read_to(command)) return write_status(chain, EINVAL);
+auto Device<B, H>::mmap(const virtio::Chain& chain, std::uint32_t session, std::uint32_t flags,
+                        virtio::Reader& reader) -> Written {
+  std::uint32_t offset = 0;
+  if (!reader.read_to(offset)) return write_status(chain, EINVAL);
   if (chain.writable_size() < sizeof(wire::virtio_media_resp_mmap)) return write_status(chain, EINVAL);
-  Record* const record = sessions_.find(command.session_id);
+  Record* const record = sessions_.find(session);
   if (record == nullptr) return write_status(chain, EINVAL);
   if (record->error != 0) return write_status(chain, EIO);
-  auto buffer = find_buffer(*record, command.offset);
+  auto buffer = find_buffer(*record, offset);
   trace("MMAP", record->id, buffer ? Result<>{} : fail(buffer.error().value));
   if (!buffer) return write_status(chain, buffer.error().value);
 
   Pending& pending = defer(chain, record->id);
   pending.mappable = std::move(*buffer);
-  pending.map_writable = (command.flags & wire::mmap_flag_rw) != 0;
+  pending.map_writable = (flags & wire::mmap_flag_rw) != 0;
   on_mappings_changed();
   return not_now;
 }
@@ -349,9 +364,7 @@ Result<Mappable> Device<B, H>::find_buffer(Record& record, std::uint32_t offset)
 }
 
 template <class B, virtio::Host H>
-auto Device<B, H>::munmap(const virtio::Chain& chain, virtio::Reader reader) -> Written {
-  std::uint64_t address = 0;
-  if (!reader.read_to(address)) return write_status(chain, EINVAL);
+auto Device<B, H>::munmap(const virtio::Chain& chain, std::uint64_t address) -> Written {
   if (chain.writable_size() < sizeof(wire::virtio_media_resp_munmap)) return 0;
   const auto done = mappings_.unmap(address);
   trace("MUNMAP", 0, done);
