@@ -1,7 +1,7 @@
 // A camera in under 100 lines: grey pictures that grow lighter, 30 a second.
 //
 //   minimal_backend /tmp/camera.sock &
-//   vumedia-ctl --socket-path /tmp/camera.sock capture ...
+//   vumedia-ctl --socket-path /tmp/camera.sock capture -o grey.raw
 #include <cstdio>
 #include <cstring>
 
