@@ -270,7 +270,9 @@ class Vmm {
     auto head = queues[0]->add(pieces);
     EXPECT_TRUE(head);
     last_answer_ = at + 128;
-    if (queues[0]->publish() && kick_it) give_event(kick[0].get());
+    // The device asks for one kick; it stays due until it is given.
+    kick_is_due_ |= queues[0]->publish();
+    if (kick_it && std::exchange(kick_is_due_, false)) give_event(kick[0].get());
     return head.value_or(0xffff);
   }
   // The used chain of queue `i`, once it comes.
@@ -314,6 +316,7 @@ class Vmm {
   Frontend frontend;
 
  private:
+  bool kick_is_due_ = false;
   std::uint64_t next_buffer_ = 0;
   std::uint64_t last_answer_ = 0;
 };
