@@ -19,7 +19,7 @@ int serve(Environment& environment) {
   if (limits.max_sessions != 0) decoder.max_sessions = limits.max_sessions;
   // One set for all frontends: a session that was left in the middle of a picture ends it there, and the next
   // frontend need not wait for it.
-  decoder.workers = std::make_shared<backends::ffmpeg::Workers>(std::size_t{decoder.max_sessions} * 2);
+  decoder.workers = std::make_shared<backends::ffmpeg::Workers>(decoder.max_workers);
   return Service<backends::FfmpegDecoder>(environment).run(device_options(environment.options), decoder);
 }
 

@@ -36,10 +36,14 @@ namespace vumedia::backends {
 
 struct FfmpegDecoderOptions {
   ffmpeg::SessionOptions session;
-  // Open files at a time; more get ENFILE. Each has a thread from its first STREAMON on.
-  std::uint32_t max_sessions = 16;
+  // Open files at a time; more get ENFILE. An open file costs little: programs that only look around, such as
+  // compliance tests, open a hundred.
+  std::uint32_t max_sessions = 256;
+  // Threads that decode, if `workers` does not say: one a file from its first STREAMON on, and one a closed
+  // file whose picture is not complete. STREAMON of more gets EBUSY.
+  std::uint32_t max_workers = 32;
   // Where sessions decode. Those that are closed end their picture there, so that a set which outlives the
-  // device spares its loop the wait. None: a set of the backend's own, for twice as many threads as sessions.
+  // device spares its loop the wait. None: a set of the backend's own.
   std::shared_ptr<ffmpeg::Workers> workers;
 };
 
@@ -69,8 +73,7 @@ class FfmpegDecoder {
 
   explicit FfmpegDecoder(FfmpegDecoderOptions options = {})
       : options_(std::move(options)), workers_(options_.workers) {
-    if (workers_ == nullptr)
-      workers_ = std::make_shared<ffmpeg::Workers>(std::size_t{options_.max_sessions} * 2);
+    if (workers_ == nullptr) workers_ = std::make_shared<ffmpeg::Workers>(options_.max_workers);
     for (const auto& format : ffmpeg::coded_formats) {
       if (ffmpeg::find_decoder(format) != nullptr) known_.push_back(&format);
     }

@@ -42,8 +42,9 @@ struct EngineOptions {
 //
 // Frames are delivered in display order. When their shape changes, PictureChanged comes behind the frames
 // before; then, if CAPTURE is streaming, an empty buffer flagged LAST, and nothing more until CAPTURE is
-// started again or resume() says that the buffers fit. A drain ends with a buffer flagged LAST and
-// EndOfStream; after it decoding goes on with start_capture, start_output or resume, from the next key frame.
+// started again or resume() says that the buffers fit. A drain ends likewise with an empty buffer flagged
+// LAST, and EndOfStream; after it decoding goes on with start_capture, start_output or resume, from the next
+// key frame.
 class Engine : public std::enable_shared_from_this<Engine> {
   struct Private {};
 
@@ -318,9 +319,7 @@ class Engine : public std::enable_shared_from_this<Engine> {
   const CodedFormat* worker_format_ = nullptr;
   Codec codec_;
   Frame frame_;  // the next to deliver, if has_frame_
-  Frame ahead_;  // while draining, the one behind it, if has_ahead_
   bool has_frame_ = false;
-  bool has_ahead_ = false;
   bool more_frames_ = false;  // libavcodec may have frames without another packet
   bool codec_draining_ = false;
   std::uint64_t failures_ = 0;

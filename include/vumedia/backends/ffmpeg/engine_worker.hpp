@@ -13,14 +13,12 @@ namespace vumedia::backends::ffmpeg {
 
 inline void Engine::work() {
   frame_.reset(av_frame_alloc());
-  ahead_.reset(av_frame_alloc());
   Lock lock(slots_->mutex());
   while (!closing_) {
     if (step(lock) == Step::wait && !closing_) slots_->changed.wait(lock);
   }
   lock.unlock();
   frame_.reset();
-  ahead_.reset();
   codec_ = {};
 }
 
@@ -49,8 +47,7 @@ inline void Engine::begin_stream(Lock& lock) {
   const bool reopen = std::exchange(reopen_, false);
   lock.unlock();
   if (frame_) av_frame_unref(frame_.get());
-  if (ahead_) av_frame_unref(ahead_.get());
-  has_frame_ = has_ahead_ = more_frames_ = codec_draining_ = false;
+  has_frame_ = more_frames_ = codec_draining_ = false;
   if (reopen) {
     codec_ = {};
   } else if (codec_) {
@@ -80,7 +77,7 @@ inline void Engine::send_next(Lock& lock) {
 
 // False if the buffer did not yield what it should.
 inline bool Engine::send_buffer(const CodedFormat& format, const CodedBuffer& buffer) {
-  if (!frame_ || !ahead_) return false;
+  if (!frame_) return false;
   if (!codec_ || worker_format_ != &format) {
     codec_ = {};
     auto codec = Codec::open(format, options_.codec, &Engine::get_buffer, this);
@@ -109,7 +106,6 @@ inline void Engine::receive_next(Lock& lock) {
   bool refused = false;
   has_frame_ = receive(*frame_, refused);
   lock.lock();
-  // An end with no frame to carry LAST.
   const bool ended = codec_draining_ && !has_frame_ && !more_frames_;
   if (ended && worker_epoch_ == stream_epoch_) last_ = Last::drain;
 }
@@ -148,15 +144,6 @@ inline Engine::Step Engine::deliver(Lock& lock) {
     last_ = Last::change;
     return Step::again;
   }
-  if (codec_draining_ && more_frames_ && !has_ahead_) {
-    // LAST belongs on the last frame, and which that is only the next attempt shows.
-    lock.unlock();
-    bool refused = false;
-    has_ahead_ = receive(*ahead_, refused);
-    lock.lock();
-    return Step::again;
-  }
-
   std::optional<std::uint32_t> index;
   if (capture_.fourcc == V4L2_PIX_FMT_YUV420) index = slots_->take_rendered(frame.data[0]);
   if (index) {
@@ -168,21 +155,21 @@ inline Engine::Step Engine::deliver(Lock& lock) {
     if (!index) return Step::again;
     ++counters_.copied;
   }
-  const bool is_last = codec_draining_ && !has_ahead_;
   FrameDone done{*index, static_cast<std::uint32_t>(picture.layout.payload()), buffer_flags(frame), {}};
-  if (is_last) done.flags |= V4L2_BUF_FLAG_LAST;
   if (frame.pts > 0) done.stamp = stamps_[static_cast<std::size_t>(frame.pts) % stamps_.size()];
   push(done);
-  if (is_last) stop_at(Phase::drained);
 
   lock.unlock();
   av_frame_unref(frame_.get());
-  std::swap(frame_, ahead_);
-  has_frame_ = std::exchange(has_ahead_, false);
+  has_frame_ = false;
   lock.lock();
   return Step::again;
 }
 
+// LAST comes in a buffer of its own, with no frame. One on the last frame would do for V4L2, which then wakes
+// pollers for the EPIPE behind it; but the Linux driver of virtio-media does not, and a client that polls
+// before it asks for the next frame, as FFmpeg does, would wait for ever. All know what an empty buffer
+// means.
 inline Engine::Step Engine::deliver_last() {
   if (!capture_on_) {
     // Nothing was ever decoded, or CAPTURE is being set up.
