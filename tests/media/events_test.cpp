@@ -36,7 +36,8 @@ std::uint32_t index_of(const Reply& event) {
 
 class EventsTest : public testing::Test {
  protected:
-  EventsTest() : id(guest.open()) {}
+  // So few that a test can take all places.
+  EventsTest() : guest(EmbeddedOptions{}, DeviceOptions{.max_sessions = 64}), id(guest.open()) {}
   AnyContext context() { return guest.backend().last->context; }
 
   Guest guest;
