@@ -50,7 +50,7 @@ struct DeviceOptions {
   // Bytes of shared memory region 0; rounded up to a power of two, at least a page.
   std::uint64_t shm_size = std::uint64_t{256} << 20;
   // Open files at a time, up to 65536.
-  std::uint32_t max_sessions = 64;
+  std::uint32_t max_sessions = 256;
   // Bytes of all buffers, and of one memory file that they are carved from (memory/arena.hpp).
   std::uint64_t max_buffer_bytes = std::uint64_t{256} << 20;
   std::uint64_t arena_bytes = std::uint64_t{64} << 20;
