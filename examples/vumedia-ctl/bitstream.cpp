@@ -116,6 +116,21 @@ Outcome<const AVPacket*> Bitstream::next() {
   }
 }
 
+Outcome<> Bitstream::seek(double seconds) {
+  const AVStream& stream = *container_->streams[stream_];
+  const double ticks = seconds * stream.time_base.den / stream.time_base.num;
+  // Beyond any file, and still far from where the sum below would overflow.
+  constexpr double limit = static_cast<double>(std::int64_t{1} << 60);
+  const std::int64_t start = stream.start_time == AV_NOPTS_VALUE ? 0 : stream.start_time;
+  const auto target = start + static_cast<std::int64_t>(std::clamp(ticks, 0.0, limit));
+  const int status = av_seek_frame(container_.get(), stream_, target, AVSEEK_FLAG_BACKWARD);
+  if (status < 0) return ffmpeg::error(status, "cannot seek to %g s in %s", seconds, path_.c_str());
+  av_packet_unref(packet_.get());
+  av_bsf_flush(filter_.get());
+  flushing_ = false;
+  return {};
+}
+
 Outcome<ReferenceDecoder> ReferenceDecoder::open(const std::string& path) {
   auto bitstream = Bitstream::open(path);
   if (!bitstream) return std::unexpected(bitstream.error());
@@ -132,6 +147,12 @@ Outcome<ReferenceDecoder> ReferenceDecoder::open(const std::string& path) {
   if (status >= 0) status = avcodec_open2(&context, codec, nullptr);
   if (status < 0) return ffmpeg::error(status, "cannot decode %s", path.c_str());
   return made;
+}
+
+Outcome<> ReferenceDecoder::seek(double seconds) {
+  avcodec_flush_buffers(decoder_.get());
+  draining_ = false;
+  return bitstream_.seek(seconds);
 }
 
 Outcome<std::optional<Picture>> ReferenceDecoder::next() {

@@ -37,6 +37,8 @@ class Bitstream {
 
   // The next packet in decoding order, valid until the next call; null at the end.
   [[nodiscard]] vumedia::Outcome<const AVPacket*> next();
+  // The next packet will be the key frame at `seconds` from the beginning, or the last one before it.
+  [[nodiscard]] vumedia::Outcome<> seek(double seconds);
 
  private:
   Bitstream() = default;
@@ -57,6 +59,8 @@ class ReferenceDecoder {
 
   // The next frame in display order, exactly cropped, valid until the next call; nothing at the end.
   [[nodiscard]] vumedia::Outcome<std::optional<Picture>> next();
+  // Forgets the frames that have not come out, and goes on as Bitstream::seek() says.
+  [[nodiscard]] vumedia::Outcome<> seek(double seconds);
 
  private:
   ReferenceDecoder(Bitstream bitstream) : bitstream_(std::move(bitstream)) {}

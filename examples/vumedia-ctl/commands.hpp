@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include <vumedia/core/result.hpp>
@@ -24,12 +25,19 @@ struct CaptureOptions {
 };
 [[nodiscard]] vumedia::Outcome<> capture(Device& device, const CaptureOptions& options);
 
+// A jump within a decode.
+struct Seek {
+  std::uint64_t after = 10;  // frames
+  double to = 0;             // seconds from the beginning; decoding goes on at the key frame there or before
+};
+
 struct DecodeOptions {
   std::string input;
   std::string output;  // .y4m, .png for a contact sheet, or anything else for planar frames; empty: none
   std::string format;  // fourcc; empty: the first that the device offers and we can read
   bool md5 = false;
   bool compare = false;
+  std::optional<Seek> seek;
 };
 [[nodiscard]] vumedia::Outcome<> decode(Device& device, const DecodeOptions& options);
 

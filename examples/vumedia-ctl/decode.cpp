@@ -50,6 +50,7 @@ class Frames {
   [[nodiscard]] Outcome<> prepare(const DecodeOptions& options, Fraction rate) {
     const std::string_view output = options.output;
     output_ = options.output;
+    seek_ = options.seek;
     if (output.ends_with(".png")) {
       sheet_.emplace();
     } else if (!output.empty()) {
@@ -91,6 +92,7 @@ class Frames {
       if (auto done = raw_->write(bytes_); !done) return done;
     }
     ++count;
+    if (reference_ && seek_ && count == seek_->after) return reference_->seek(seek_->to);
     return {};
   }
 
@@ -137,6 +139,7 @@ class Frames {
   }
 
   std::string output_;
+  std::optional<Seek> seek_;
   std::optional<Y4mWriter> video_;
   std::optional<OutputFile> raw_;
   std::optional<ContactSheet> sheet_;
@@ -157,6 +160,7 @@ Outcome<> decode(Device& device, const DecodeOptions& options) {
   Frames frames;
   if (auto done = frames.prepare(options, bitstream->rate()); !done) return done;
   Decoder decoder(device, *bitstream, fourcc);
+  if (options.seek) decoder.seek(*options.seek);
   Progress progress("decoded");
   const auto started = std::chrono::steady_clock::now();
   auto done = decoder.run([&](const Picture& picture) {
@@ -178,6 +182,7 @@ Outcome<> decode(Device& device, const DecodeOptions& options) {
     if (count != 0) std::fprintf(report, "%s: %llu\n", what, static_cast<unsigned long long>(count));
   };
   note(decoder.resolution_changes(), "resolution changes");
+  note(decoder.stale_frames(), "frames dropped at the seek");
   note(decoder.damaged_frames(), "frames marked as damaged");
   note(decoder.damaged_packets(), "packets marked as damaged");
   if (options.md5) std::fprintf(report, "md5: %s\n", frames.md5.c_str());

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
+#include <utility>
 
 #include "capture.hpp"
 
@@ -30,13 +31,20 @@ Decoder::Decoder(Device& device, Bitstream& bitstream, std::uint32_t fourcc)
 Outcome<> Decoder::run(const Consume& consume) {
   if (!device_.is_decoder()) return failure("%s is no decoder", device_.card().c_str());
   if (auto done = start_output(); !done) return done;
-  while (!finished_) {
+  while (!finished_ || seek_is_due_) {
+    if (seek_is_due_) {
+      if (auto done = jump(); !done) return done;
+    }
     if (auto done = feed(); !done) return done;
     auto event = device_.wait(patience);
     if (!event) return std::unexpected(event.error());
     if (!*event)
       return failure("the decoder said nothing for %lld s", static_cast<long long>(patience.count()));
     if (auto done = handle(**event, consume); !done) return done;
+  }
+  if (seek_) {
+    return failure("the stream has only %llu frames, too few to seek after %llu",
+                   static_cast<unsigned long long>(frames_), static_cast<unsigned long long>(seek_->after));
   }
   if (auto done = output_.stop(); !done) return done;
   if (auto done = output_.release(); !done) return done;
@@ -116,6 +124,43 @@ Outcome<> Decoder::drain() {
   return device_.call<tag::DECODER_CMD>(command);
 }
 
+Outcome<> Decoder::jump() {
+  const double seconds = seek_->to;
+  seek_is_due_ = false;
+  seek_.reset();
+  first_packet_ = packets_;
+  // CAPTURE may go on as it is, unless its last buffer may be on its way: of a drain that stopping OUTPUT
+  // cancels, or of a resolution that may not come any more.
+  const bool anew = capture_.streaming() && (draining_ || change_pending_ || last_seen_);
+  if (auto done = output_.stop(); !done) return done;
+  if (anew) {
+    if (auto done = capture_.stop(); !done) return done;
+  }
+  if (auto done = settle(anew); !done) return done;
+  free_output_.clear();
+  for (std::uint32_t index = 0; index < output_.size(); ++index) free_output_.push_back(index);
+  input_ended_ = draining_ = finished_ = false;
+  packet_ = nullptr;
+  if (auto done = bitstream_.seek(seconds); !done) return done;
+  if (auto done = output_.start(); !done) return done;
+  return anew ? restart_capture() : Outcome<>();
+}
+
+Outcome<> Decoder::settle(bool capture_stopped) {
+  const Consume drop = [](const Picture&) { return Outcome<>(); };
+  for (;;) {
+    // What is of a queue that has stopped came before the answer that said so.
+    const auto event = device_.wait(std::chrono::milliseconds(0));
+    if (!event) return std::unexpected(event.error());
+    if (!*event) return {};
+    if ((*event)->kind == Event::Kind::error) return handle(**event, drop);
+    const bool is_buffer = (*event)->kind == Event::Kind::buffer;
+    if (capture_stopped) continue;
+    if (is_buffer && (*event)->buffer.head.type == output_.type()) continue;
+    if (auto done = handle(**event, drop); !done) return done;
+  }
+}
+
 Outcome<> Decoder::handle(const Event& event, const Consume& consume) {
   switch (event.kind) {
     case Event::Kind::buffer:
@@ -143,10 +188,19 @@ Outcome<> Decoder::take_frame(const vumedia::v4l2::Buffer& buffer, const Consume
   const auto filled = capture_.filled(buffer);
   if (!filled) return std::unexpected(filled.error());
   if ((buffer.head.flags & V4L2_BUF_FLAG_ERROR) != 0) ++damaged_frames_;
-  if (!filled->empty()) {
+  const auto& time = buffer.head.timestamp;
+  // Those of before a seek are ours to drop: the device need not take back what it has sent.
+  const bool stale =
+      static_cast<std::uint64_t>(time.tv_sec) * 1'000'000 + static_cast<std::uint64_t>(time.tv_usec) <
+      first_packet_;
+  if (stale) {
+    if (!filled->empty()) ++stale_frames_;
+  } else if (!filled->empty()) {
     const auto picture = make_picture(layout_, visible_, filled->memory());
     if (!picture) return std::unexpected(picture.error());
     if (auto done = consume(*picture); !done) return done;
+    ++frames_;
+    seek_is_due_ = seek_ && frames_ == seek_->after;
   }
   if ((buffer.head.flags & V4L2_BUF_FLAG_LAST) == 0) return capture_.queue(buffer.head.index);
   if (change_pending_) return restart_capture();
@@ -160,18 +214,22 @@ Outcome<> Decoder::restart_capture() {
   last_seen_ = false;
   if (capture_.streaming()) {
     if (auto done = capture_.stop(); !done) return done;
+  }
+  if (capture_.size() != 0) {
     if (auto done = capture_.release(); !done) return done;
   }
   auto format = get_format(device_, capture_.type());
   if (!format) return std::unexpected(format.error());
   if (auto done = choose_frame_format(*format); !done) return done;
-  layout_ = layout_of(*format);
-  visible_ = visible_rectangle();
+  const Layout before = std::exchange(layout_, layout_of(*format));
+  const Rectangle visible_before = std::exchange(visible_, visible_rectangle());
+  const bool same =
+      before.width == layout_.width && before.height == layout_.height && visible_before == visible_;
+  if (before.fourcc != 0 && !same) ++changes_;
   if (auto done = capture_.allocate(needed_buffers() + spare_frames); !done) return done;
   for (std::uint32_t index = 0; index < capture_.size(); ++index) {
     if (auto done = capture_.queue(index); !done) return done;
   }
-  ++changes_;
   return capture_.start();
 }
 

@@ -75,8 +75,12 @@ int main(int argc, char** argv) {
   // Errors come back as results; a damaged stream's own noise would only hide them.
   av_log_set_level(AV_LOG_FATAL);
   ctl::DecodeOptions decode;
-  CLI::App* const decode_command =
-      add("decode", "Decode a media file", [&](ctl::Device& device) { return ctl::decode(device, decode); });
+  ctl::Seek seek;
+  CLI::Option* seek_to = nullptr;
+  CLI::App* const decode_command = add("decode", "Decode a media file", [&](ctl::Device& device) {
+    if (seek_to->count() != 0) decode.seek = seek;
+    return ctl::decode(device, decode);
+  });
   decode_command->add_option("file", decode.input, "Any file that FFmpeg can read")
       ->required()
       ->type_name("FILE");
@@ -98,6 +102,17 @@ int main(int argc, char** argv) {
                            "Print the MD5 of all frames: planar, visible size, no padding");
   decode_command->add_flag("--compare", decode.compare,
                            "Compare every frame with libavcodec's own output; print bit-exact or fail");
+  seek_to =
+      decode_command
+          ->add_option("--seek-to", seek.to,
+                       "Jump once, to the key frame at this time or before it; what is compared jumps, too")
+          ->type_name("SECONDS")
+          ->check(CLI::Range(0.0, 1e9));
+  decode_command->add_option("--seek-after", seek.after, "Frames before the jump")
+      ->type_name("N")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str()
+      ->needs(seek_to);
 #endif
 
   ctl::BenchOptions bench;
