@@ -89,25 +89,31 @@ TEST_F(CtlDecode, ContainersOfEveryCodecAreBitExact) {
   struct Row {
     const char* file;
     const char* encoder;
+    unsigned width = 322;  // of x264 and x265 even, but no multiple of a block
+    unsigned height = 182;
   };
   // MP4 and Matroska hold H.264 and HEVC with lengths before the units; a decoder wants start codes.
   constexpr Row rows[] = {{"h264.mp4", "-c:v libx264 -preset veryfast -bf 2"},
                           {"h264.mkv", "-c:v libx264 -preset veryfast"},
                           {"hevc.mp4", "-c:v libx265 -preset ultrafast -x265-params log-level=none"},
-                          {"vp8.webm", "-c:v libvpx -deadline realtime -cpu-used 8"},
-                          {"vp9.webm", "-c:v libvpx-vp9 -deadline realtime -cpu-used 8"},
-                          {"av1.mkv", "-c:v libaom-av1 -cpu-used 8 -usage realtime"},
-                          {"mpeg2.ts", "-c:v mpeg2video -bf 2"},
-                          {"mjpeg.avi", "-c:v mjpeg -pix_fmt yuvj420p -q:v 4"}};
+                          {"vp8.webm", "-c:v libvpx -deadline realtime -cpu-used 8", 175, 143},
+                          {"vp9.webm", "-c:v libvpx-vp9 -deadline realtime -cpu-used 8", 227, 149},
+                          {"av1.mkv", "-c:v libaom-av1 -cpu-used 8 -usage realtime", 227, 149},
+                          {"mpeg2.ts", "-c:v mpeg2video -bf 2", 227, 149},
+                          {"mjpeg.avi", "-c:v mjpeg -pix_fmt yuvj420p -q:v 4", 227, 149}};
   start("ffmpeg-decoder");
   unsigned decoded = 0;
   for (const auto& row : rows) {
-    if (!make_file(vumedia::test::moving_picture(322, 182, 20) + " " + row.encoder, path(row.file))) continue;
+    if (!make_file(vumedia::test::moving_picture(row.width, row.height, 20) + " " + row.encoder,
+                   path(row.file))) {
+      continue;
+    }
+    const std::string size = std::to_string(row.width) + "x" + std::to_string(row.height);
     for (const char* const format : {"NV12", "YU12"}) {
       const auto decode = run({"decode", path(row.file), "--compare", "--format", format});
       EXPECT_EQ(decode.status, 0) << row.file << ": " << decode.errors;
-      EXPECT_TRUE(decode.says(": 20 frames of 322x182 ")) << row.file << ": " << decode.output;
-      EXPECT_TRUE(decode.says("bit-exact\n"));
+      EXPECT_TRUE(decode.says(": 20 frames of " + size + " ")) << row.file << ": " << decode.output;
+      EXPECT_TRUE(decode.says("bit-exact\n")) << row.file << " in " << format;
     }
     ++decoded;
   }
@@ -138,6 +144,93 @@ TEST_F(CtlDecode, FollowsAResolutionChange) {
   }
   expect_failure(run({"decode", path("both.264"), "-o", path("all.y4m")}), "from 320x240 to 480x272");
   EXPECT_EQ(run({"decode", path("both.264"), "--compare"}).status, 0) << "the device is none the worse";
+}
+
+// In streams of every codec that are put one behind the other, with odd sizes where the encoder makes them.
+TEST_F(CtlDecode, FollowsAResolutionChangeOfEveryCodec) {
+  struct Row {
+    const char* file;
+    const char* encoder;
+    std::size_t header;  // of a file, which only the first one keeps
+    unsigned widths[2];
+    unsigned heights[2];
+    unsigned frames = 20;
+  };
+  constexpr Row rows[] = {
+      {"hevc.265", "-c:v libx265 -preset ultrafast -x265-params log-level=none", 0, {322, 226}, {182, 150}},
+      {"vp8.ivf", "-c:v libvpx -deadline realtime -cpu-used 8", 32, {175, 227}, {143, 149}},
+      {"vp9.ivf", "-c:v libvpx-vp9 -deadline realtime -cpu-used 8", 32, {175, 227}, {143, 149}},
+      {"av1.ivf", "-c:v libaom-av1 -cpu-used 8 -usage realtime", 32, {175, 227}, {143, 149}},
+      // The frame that libavcodec still holds back when MPEG-2 changes its size, it never gives out.
+      {"mpeg2.m2v", "-c:v mpeg2video -bf 2", 0, {227, 175}, {149, 143}, 19},
+      {"mjpeg.mjpeg", "-c:v mjpeg -pix_fmt yuvj420p -q:v 4", 0, {227, 175}, {149, 143}}};
+  start("ffmpeg-decoder");
+  unsigned decoded = 0;
+  for (const auto& row : rows) {
+    std::vector<std::byte> both;
+    for (std::size_t part = 0; part < 2; ++part) {
+      const auto picture = vumedia::test::moving_picture(row.widths[part], row.heights[part], 10);
+      if (!make_file(picture + " " + row.encoder, path(row.file))) break;
+      const auto bytes = read(row.file);
+      const auto skipped = static_cast<std::ptrdiff_t>(part == 0 ? 0 : row.header);
+      both.insert(both.end(), bytes.begin() + skipped, bytes.end());
+      decoded += part == 1 ? 1 : 0;
+    }
+    if (both.empty()) continue;
+    std::ofstream(path(row.file), std::ios::binary)
+        .write(reinterpret_cast<const char*>(both.data()), static_cast<std::streamsize>(both.size()));
+    const std::string frames = ": " + std::to_string(row.frames) + " frames of " +
+                               std::to_string(row.widths[1]) + "x" + std::to_string(row.heights[1]) + " ";
+    for (const char* const format : {"NV12", "YU12"}) {
+      const auto decode = run({"decode", path(row.file), "--compare", "--format", format});
+      EXPECT_EQ(decode.status, 0) << row.file << ": " << decode.errors;
+      EXPECT_TRUE(decode.says(frames)) << row.file << ": " << decode.output;
+      EXPECT_TRUE(decode.says("resolution changes: 1\n")) << row.file << ": " << decode.output;
+      EXPECT_TRUE(decode.says("bit-exact\n")) << row.file << " in " << format;
+    }
+  }
+  if (decoded == 0) GTEST_SKIP() << "cannot make clips: no ffmpeg program, or no encoders in it";
+}
+
+TEST_F(CtlDecode, SeeksBitExactly) {
+  struct Row {
+    const char* file;
+    const char* encoder;
+  };
+  // A key frame every 15 frames, which is 0.6 s; reordered and hidden frames between them.
+  constexpr Row rows[] = {
+      {"h264.mp4", "-c:v libx264 -preset veryfast -bf 3 -g 15 -keyint_min 15 -sc_threshold 0"},
+      {"hevc.mkv",
+       "-c:v libx265 -preset ultrafast -x265-params "
+       "bframes=3:keyint=15:min-keyint=15:scenecut=0:open-gop=0:log-level=none"},
+      {"vp9.webm",
+       "-c:v libvpx-vp9 -deadline good -cpu-used 5 -auto-alt-ref 1 -lag-in-frames 12 -g 15 -keyint_min 15"},
+      {"av1.mkv", "-c:v libaom-av1 -cpu-used 8 -usage realtime -g 15 -keyint_min 15"},
+  };
+  struct Jump {
+    const char* after;
+    const char* to;
+    const char* frames;  // in all
+  };
+  // Forth; back, while the last frames are drained; from the very last frame to the first.
+  constexpr Jump jumps[] = {{"10", "1.5", "40"}, {"58", "0.75", "103"}, {"60", "0", "120"}};
+  start("ffmpeg-decoder");
+  unsigned decoded = 0;
+  for (const auto& row : rows) {
+    if (!make_file(vumedia::test::moving_picture(322, 182, 60) + " " + row.encoder, path(row.file))) continue;
+    for (const auto& jump : jumps) {
+      for (const char* const format : {"NV12", "YU12"}) {
+        SCOPED_TRACE(std::string(row.file) + " in " + format + ", after " + jump.after + " to " + jump.to);
+        const auto decode = run({"decode", path(row.file), "--compare", "--format", format, "--seek-after",
+                                 jump.after, "--seek-to", jump.to});
+        EXPECT_EQ(decode.status, 0) << decode.errors;
+        EXPECT_TRUE(decode.says(std::string(": ") + jump.frames + " frames of 322x182 ")) << decode.output;
+        EXPECT_TRUE(decode.says("bit-exact\n"));
+      }
+    }
+    ++decoded;
+  }
+  if (decoded == 0) GTEST_SKIP() << "cannot make clips: no ffmpeg program, or no encoders in it";
 }
 
 TEST_F(CtlDecode, WritesVideoSheetsAndPlanes) {
@@ -198,6 +291,9 @@ TEST_F(CtlDecode, SaysInOneLineWhatIsWrong) {
   if (!make_file(vumedia::test::moving_picture(64, 64, 2) + " -c:v mpeg2video", path("clip.ts"))) return;
   expect_failure(run({"decode", path("clip.ts"), "--format", "XYZ1"}), "XYZ1");
   expect_failure(run({"decode", path("clip.ts"), "--format", "RGB3"}), "RGB3");
+  expect_failure(run({"decode", path("clip.ts"), "--seek-to", "-1"}), "--seek-to");
+  expect_failure(run({"decode", path("clip.ts"), "--seek-after", "1"}), "--seek-to");
+  expect_failure(run({"decode", path("clip.ts"), "--seek-after", "9", "--seek-to", "0"}), "only 2 frames");
   device_.reset();
   start("test-pattern");
   expect_failure(run({"decode", path("clip.ts")}), "is no decoder");
