@@ -261,6 +261,22 @@ TEST(Commands, OfABatchAreAllServedWithOneInterrupt) {
   EXPECT_EQ(guest.host.calls(0), calls + 1);
 }
 
+TEST(Commands, OfADriverThatHasManyAreServedInTurns) {
+  Guest guest(EmbeddedOptions{.queue_size = 256}, DeviceOptions{});
+  const std::uint32_t id = guest.open();
+  v4l2_format format{};
+  format.type = V4L2_BUF_TYPE_VIDEO_CAPTURE;
+  for (int i = 0; i < 100; ++i) guest.add(Guest::ioctl_command<tag::G_FMT>(id, format), 216);
+  guest.device->process(wire::commandq);
+  int replies = 0;
+  const auto count = [&] {
+    while (guest.take_reply()) ++replies;
+    return replies;
+  };
+  EXPECT_LT(count(), 100) << "timers and sockets have to have their turn";
+  EXPECT_TRUE(guest.run_until([&] { return count() == 100; }));
+}
+
 TEST(Commands, AreServedWhenTheMemoryTableWasReplaced) {
   Guest guest;
   const std::uint32_t id = guest.open();

@@ -3,6 +3,7 @@
 #include <chrono>
 #include <cstdint>
 #include <thread>
+#include <vector>
 
 #include <gtest/gtest.h>
 
@@ -115,6 +116,44 @@ TEST_F(DeferredTest, AnswersOfAClosedSessionStillArrive) {
   const auto reply = guest.wait_reply();
   ASSERT_TRUE(reply);
   EXPECT_EQ(reply->status(), 0);
+}
+
+TEST(Deferred, MoreThanTheDeviceCanRememberAreRefused) {
+  Guest guest(EmbeddedOptions{.queue_size = 256}, DeviceOptions{});
+  const std::uint32_t id = guest.open();
+  for (int i = 0; i < 100; ++i)
+    guest.add(Guest::ioctl_command<tag::S_CTRL>(id, v4l2_control{.id = V4L2_CID_GAIN, .value = i}), 16);
+  guest.device->process(wire::commandq);
+  int refused = 0;
+  EXPECT_TRUE(guest.run_until([&] {
+    while (const auto reply = guest.take_reply()) {
+      EXPECT_EQ(reply->second.status(), EBUSY);
+      ++refused;
+    }
+    return refused == 36;
+  }));
+  EXPECT_EQ(guest.device->in_flight(0), 64u);
+  for (auto& completion : guest.backend().last->owed) completion.complete({});
+  EXPECT_TRUE(guest.run_until([&] { return guest.device->in_flight(0) == 0; }));
+  for (int i = 0; i < 64; ++i) {
+    const auto reply = guest.take_reply();
+    ASSERT_TRUE(reply);
+    EXPECT_EQ(reply->second.status(), 0);
+  }
+}
+
+TEST(Deferred, NoMoreOfAChainIsKeptThanItsAnswerTakes) {
+  Guest guest(EmbeddedOptions{.queue_size = 64}, DeviceOptions{});
+  std::vector<virtio::Piece> pieces;
+  for (int i = 0; i < 40; ++i) pieces.push_back({guest.host.allocate(16), 16, true});
+  ASSERT_TRUE(guest.host.driver_queue(0).add(pieces));
+  static_cast<void>(guest.host.driver_queue(0).publish());
+  const auto chain = guest.host.queue(0).pop(*guest.host.memory());
+  ASSERT_TRUE(chain);
+  PendingCommands<int> commands;
+  const auto& command = commands.add(*chain, 24, guest.host.memory(), {});
+  EXPECT_EQ(command.segments.size(), 2u);
+  EXPECT_EQ(command.writer().remaining(), 24u);
 }
 
 TEST_F(DeferredTest, AnswersFindTheirMemoryAfterTheTableWasReplaced) {

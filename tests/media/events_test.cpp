@@ -237,6 +237,26 @@ TEST_F(EventsTest, MoreThanAQueueFullWaitingAreDeliveredInTurns) {
   EXPECT_EQ(tiny.device->waiting_events(), 0u);
 }
 
+TEST_F(EventsTest, ManyBuffersTooShortAreGivenBackInTurns) {
+  Guest many(EmbeddedOptions{.queue_size = 256}, DeviceOptions{});
+  many.open();
+  many.lend_event_buffers(200, 16);
+  many.backend().last->context.send_dqbuf(buffer(1, 0));
+  int returned = 0;
+  const auto count = [&] {
+    while (const auto event = many.take_event()) {
+      EXPECT_EQ(event->length, 0u);
+      ++returned;
+    }
+    return returned;
+  };
+  EXPECT_LT(count(), 200);
+  EXPECT_TRUE(many.run_until([&] { return count() == 200; }));
+  EXPECT_EQ(many.device->waiting_events(), 1u);
+  many.lend_event_buffers(1);
+  EXPECT_TRUE(many.take_event());
+}
+
 // -- From other threads
 
 TEST_F(EventsTest, ComeFromWorkersThroughAPoster) {

@@ -289,6 +289,25 @@ TEST_F(SlowFrontendTest, StoppingFailsThemAndNothingIsAwaited) {
   EXPECT_TRUE(guest.host.frontend.requests.at(1).map);
 }
 
+TEST_F(SlowFrontendTest, NotMoreMayWaitThanTheDeviceCanRemember) {
+  EmbeddedOptions slow{.queue_size = 512};
+  slow.hold_shm_answers = true;
+  Guest many(slow, DeviceOptions{});
+  const std::uint32_t session_id = many.open();
+  TestBackend::Session& opened = *many.backend().last;
+  opened.buffers.insert_or_assign(0, Mappable(*opened.context.arenas().allocate(5000)));
+  for (int i = 0; i < 100; ++i) many.add(Guest::mmap_command(session_id, 0), 24);
+  many.device->process(wire::commandq);
+  int refused = 0;
+  EXPECT_TRUE(many.run_until([&] {
+    while (const auto reply = many.take_reply()) refused += reply->second.status() == EBUSY ? 1 : 0;
+    return refused == 36;
+  }));
+  EXPECT_EQ(many.device->in_flight(0), 64u);
+  many.host.answer_shm();
+  EXPECT_EQ(many.device->in_flight(0), 0u);
+}
+
 TEST_F(SlowFrontendTest, AnOperationThatIsCutOffIsAnError) {
   add_block(0, 4096);
   start(0);

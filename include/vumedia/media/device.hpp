@@ -2,10 +2,14 @@
 //
 // A command runs in one pass from the chain to the backend and back. Nothing is allocated for it, unless its
 // backend defers the answer; what a guest gets wrong becomes the status of that command and touches no other:
-//   EINVAL  the chain is shorter than its command, payload or response; no such session, offset or driver
-//   address ENOTTY  no such command, or no such ioctl ENFILE  OPEN beyond DeviceOptions::max_sessions EIO the
-//   session has ended with an error event ENODEV  MMAP, and the backend has nothing to map; ENXIO: the host
-//   has no shared memory ETIMEDOUT  no answer in DeviceOptions::command_timeout
+//  - EINVAL: the chain is shorter than its command, payload or response; no such session, offset or driver
+//    address
+//  - ENOTTY: no such command, or no such ioctl
+//  - ENFILE: OPEN beyond DeviceOptions::max_sessions
+//  - EIO: the session has ended with an error event
+//  - ENODEV: MMAP, and the backend has nothing to map; ENXIO: the host has no shared memory
+//  - EBUSY: too many commands wait for their answer
+//  - ETIMEDOUT: no answer in DeviceOptions::command_timeout
 // A chain without room for a response header is returned with length 0, carried out only if it is a CLOSE.
 //
 // An eventq buffer too short for the event that comes next is returned with length 0, and the event waits for
@@ -132,6 +136,11 @@ class Device {
   using Record = typename Sessions<Session>::Record;
   using Pending = PendingCommand<Device>;
 
+  // What one turn of the loop serves before others have theirs. A guest chooses how much work a command is,
+  // up to some milliseconds, and how many are there; drivers that mean well have few at a time.
+  static constexpr std::uint32_t commands_a_turn = 16;
+  static constexpr std::uint32_t event_buffers_a_turn = 64;
+
   // What a command leaves behind: the length of its answer, or that its chain is not to be pushed now.
   using Written = std::uint32_t;
   static constexpr Written not_now = ~Written{0};  // no answer is as long
@@ -169,7 +178,7 @@ class Device {
   template <class Tag>
   void purge_after(std::uint32_t session, const typename Tag::Payload& payload) noexcept;
 
-  [[nodiscard]] Pending& defer(const virtio::Chain& chain, std::uint32_t session);
+  [[nodiscard]] Pending& defer(const virtio::Chain& chain, std::size_t room, std::uint32_t session);
   void finish(detail::Deferred& command) noexcept;
   void answer(Pending& command, Written written) noexcept;
   void refuse(Pending& command, int status) noexcept {

@@ -51,9 +51,7 @@ void Device<B, H>::process_commands() noexcept {
   if (in_commands_ || !host_.queue_running(wire::commandq)) return;
   in_commands_ = true;
   virtio::Queue& queue = host_.queue(wire::commandq);
-  // A driver that adds commands as fast as they are served gets a queue's worth before others have their
-  // turn.
-  for (std::uint32_t budget = queue.size();; --budget) {
+  for (std::uint32_t budget = commands_a_turn;; --budget) {
     if (budget == 0) {
       resume_later(wire::commandq);
       break;
@@ -248,12 +246,15 @@ struct Device<B, H>::IoctlEntry {
       return write_status(chain, payload.error().value);
     if (!has_room(chain, **payload)) [[unlikely]]
       return write_status(chain, EINVAL);
+    if (device.pending_.full()) [[unlikely]]
+      return write_status(chain, EBUSY);
     command->inbox = device.host_.inbox();
     command->anchor = device.anchor_;
     command->finish = [](void* self, detail::Deferred& finished) noexcept {
       static_cast<Device*>(self)->finish(finished);
     };
-    Pending& pending = device.defer(chain, record.id);
+    const std::size_t room = sizeof(wire::virtio_media_resp_ioctl) + v4l2::payload_size<Tag>(**payload);
+    Pending& pending = device.defer(chain, room, record.id);
     command->slot = device.pending_.slot(pending);
     pending.deferred = command;
     pending.payload = *payload;
@@ -340,11 +341,12 @@ auto Device<B, H>::mmap(const virtio::Chain& chain, std::uint32_t session, std::
   Record* const record = sessions_.find(session);
   if (record == nullptr) return write_status(chain, EINVAL);
   if (record->error != 0) return write_status(chain, EIO);
+  if (pending_.full()) return write_status(chain, EBUSY);
   auto buffer = find_buffer(*record, offset);
   trace("MMAP", record->id, buffer ? Result<>{} : fail(buffer.error().value));
   if (!buffer) return write_status(chain, buffer.error().value);
 
-  Pending& pending = defer(chain, record->id);
+  Pending& pending = defer(chain, sizeof(wire::virtio_media_resp_mmap), record->id);
   pending.mappable = std::move(*buffer);
   pending.map_writable = (flags & wire::mmap_flag_rw) != 0;
   on_mappings_changed();
@@ -400,8 +402,8 @@ void Device<B, H>::on_mappings_changed() noexcept {
 // -- Answers that come later
 
 template <class B, virtio::Host H>
-auto Device<B, H>::defer(const virtio::Chain& chain, std::uint32_t session) -> Pending& {
-  Pending& pending = pending_.add(chain, host_.memory(), io::Clock::now() + command_timeout_);
+auto Device<B, H>::defer(const virtio::Chain& chain, std::size_t room, std::uint32_t session) -> Pending& {
+  Pending& pending = pending_.add(chain, room, host_.memory(), io::Clock::now() + command_timeout_);
   pending.session_id = session;
   arm_deadline();
   return pending;

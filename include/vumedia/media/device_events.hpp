@@ -36,7 +36,7 @@ void Device<B, H>::fail_session(Record& record, int error) noexcept {
 template <class B, virtio::Host H>
 bool Device<B, H>::send_or_keep(Record& record, const Event& event) noexcept {
   if (!record.events.held() && events_.front() == nullptr && host_.queue_running(wire::eventq)) [[likely]] {
-    std::uint32_t budget = host_.queue(wire::eventq).size();
+    std::uint32_t budget = event_buffers_a_turn;
     if (deliver(event, budget) == Delivery::done) [[likely]] {
       flush_events();
       return true;
@@ -44,7 +44,7 @@ bool Device<B, H>::send_or_keep(Record& record, const Event& event) noexcept {
   }
   if (!events_.push(record.events, event)) return false;
   // Asks for kicks, and finds the buffer that came in between.
-  deliver_waiting();
+  if (!resume_events_) deliver_waiting();
   return true;
 }
 
@@ -76,7 +76,7 @@ template <class B, virtio::Host H>
 void Device<B, H>::deliver_waiting() noexcept {
   if (!host_.queue_running(wire::eventq)) return;
   virtio::Queue& queue = host_.queue(wire::eventq);
-  for (std::uint32_t budget = queue.size();;) {
+  for (std::uint32_t budget = event_buffers_a_turn;;) {
     const Event* const event = events_.front();
     if (event == nullptr) {
       queue.disable_notifications(*host_.memory());

@@ -1,7 +1,8 @@
 // Events, and the list of those that wait because the driver has no event buffer on the queue.
 //
 // The list is bounded and allocates only when a session opens: each session brings a store of its own, so
-// none can use up another's room. All sessions share one order, that of sending.
+// none can use up another's room. All sessions share one order, that of sending; a session's own events are
+// listed apart, too, so that what is done for one costs nothing for what waits for others.
 #pragma once
 
 #include <cstddef>
@@ -117,10 +118,12 @@ class EventQueue {
    private:
     friend class EventQueue;
     struct Room {
-      alignas(8) std::byte bytes[sizeof(Event) + 3 * sizeof(void*)];
+      alignas(8) std::byte bytes[sizeof(Event) + 5 * sizeof(void*)];
     };
 
     std::unique_ptr<Room[]> nodes_;
+    Node* first_ = nullptr;  // of its events, in their order
+    Node* last_ = nullptr;
     Node* free_ = nullptr;
     std::uint32_t capacity_ = 0;
     std::uint32_t touched_ = 0;  // rooms that have been used once; those behind are free too
@@ -152,6 +155,9 @@ class EventQueue {
     node->previous = last_;
     (last_ != nullptr ? last_->next : first_) = node;
     last_ = node;
+    node->earlier = store.last_;
+    (store.last_ != nullptr ? store.last_->later : store.first_) = node;
+    store.last_ = node;
     ++size_;
     return true;
   }
@@ -169,10 +175,10 @@ class EventQueue {
   // Removes the store's events for which `unwanted(const Event&)` holds.
   template <class Predicate>
   void purge(Store& store, Predicate unwanted) noexcept {
-    for (Node* node = first_; node != nullptr;) {
-      Node* const next = node->next;
-      if (node->owner == &store && unwanted(node->event)) remove(*node);
-      node = next;
+    for (Node* node = store.first_; node != nullptr;) {
+      Node* const later = node->later;
+      if (unwanted(node->event)) remove(*node);
+      node = later;
     }
   }
   void purge(Store& store) noexcept {
@@ -183,6 +189,8 @@ class EventQueue {
   struct Node {
     Node* previous;
     Node* next;
+    Node* earlier;  // of the same store
+    Node* later;
     Store* owner;
     Event event;
   };
@@ -192,10 +200,9 @@ class EventQueue {
     while (node != nullptr && node->owner->held_) node = node->next;
     return node;
   }
-  [[nodiscard]] Node* find(const Store& store, const Event& event) const noexcept {
-    Node* node = first_;
-    while (node != nullptr && !(node->owner == &store && node->event.same_subscription(event)))
-      node = node->next;
+  [[nodiscard]] static Node* find(const Store& store, const Event& event) noexcept {
+    Node* node = store.first_;
+    while (node != nullptr && !node->event.same_subscription(event)) node = node->later;
     return node;
   }
 
@@ -210,14 +217,17 @@ class EventQueue {
     } else {
       return nullptr;
     }
-    return ::new (room) Node{nullptr, nullptr, &store, event};
+    return ::new (room) Node{nullptr, nullptr, nullptr, nullptr, &store, event};
   }
 
   void remove(Node& node) noexcept {
     (node.previous != nullptr ? node.previous->next : first_) = node.next;
     (node.next != nullptr ? node.next->previous : last_) = node.previous;
-    node.next = node.owner->free_;
-    node.owner->free_ = &node;
+    Store& store = *node.owner;
+    (node.earlier != nullptr ? node.earlier->later : store.first_) = node.later;
+    (node.later != nullptr ? node.later->earlier : store.last_) = node.earlier;
+    node.next = store.free_;
+    store.free_ = &node;
     --size_;
   }
 

@@ -1,9 +1,10 @@
 // Commands whose answer is owed: deferred ioctls, and maps that wait for the frontend.
 //
-// Each keeps where its answer goes, and the memory table that this belongs to. There are never more than
-// chains in flight, so the queue size bounds them.
+// Each keeps where its answer goes, and the memory table that this belongs to. A queue can hold more commands
+// than there is memory for what they leave behind, so their number has a bound of its own.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -30,7 +31,7 @@ struct PendingCommand {
   std::uint32_t session_id = 0;
   io::TimePoint deadline;
 
-  // The chain's writable part, which its queue forgets at the next pop.
+  // The chain's writable part, as far as the answer goes. Its queue forgets it at the next pop.
   std::vector<virtio::Segment> segments;
   std::size_t writable_size = 0;
   std::shared_ptr<const memory::GuestMemory> memory;
@@ -58,8 +59,13 @@ class PendingCommands {
  public:
   using Command = PendingCommand<Device>;
 
-  [[nodiscard]] Command& add(const virtio::Chain& chain, std::shared_ptr<const memory::GuestMemory> memory,
-                             io::TimePoint deadline) {
+  // Linux has one command under way at a time; other drivers may have one a session.
+  static constexpr std::uint32_t max_count = 64;
+  [[nodiscard]] bool full() const noexcept { return count_ >= max_count; }
+
+  // The answer is of `room` bytes at most, which are all that is kept of the chain. Not if full().
+  [[nodiscard]] Command& add(const virtio::Chain& chain, std::size_t room,
+                             std::shared_ptr<const memory::GuestMemory> memory, io::TimePoint deadline) {
     if (free_.empty()) {
       slots_.push_back(std::make_unique<Command>());
       slots_.back()->slot = static_cast<std::uint32_t>(slots_.size() - 1);
@@ -71,8 +77,13 @@ class PendingCommands {
     command.in_use = true;
     command.head = chain.head();
     command.deadline = deadline;
-    command.segments.assign(chain.writable().begin(), chain.writable().end());
-    command.writable_size = chain.writable_size();
+    command.writable_size = std::min<std::size_t>(room, chain.writable_size());
+    std::size_t kept = 0;
+    for (const virtio::Segment& segment : chain.writable()) {
+      if (kept >= command.writable_size) break;
+      command.segments.push_back(segment);
+      kept += segment.size();
+    }
     command.memory = std::move(memory);
     command.previous = last_;
     command.next = nullptr;
