@@ -166,7 +166,8 @@ template <class Send>
   }
   const auto added = subscriptions.add(request);
   if (!added) return std::unexpected(added.error());
-  if (*added && request.type == V4L2_EVENT_CTRL && (request.flags & V4L2_EVENT_SUB_FL_SEND_INITIAL)) {
+  if (*added && request.type == V4L2_EVENT_CTRL && controls != nullptr &&
+      (request.flags & V4L2_EVENT_SUB_FL_SEND_INITIAL)) {
     if (const auto event = controls->initial_event(request.id)) {
       subscriptions.deliver(*event, static_cast<Send&&>(send));
     }
