@@ -380,6 +380,22 @@ TEST(FfmpegDecoderInterfaceTest, LimitsSessionsAndBuffers) {
   EXPECT_EQ(guest.ioctl<tag::CREATE_BUFS>(create), ENOMEM);
 }
 
+TEST(FfmpegDecoderInterfaceTest, LimitsCodedBuffersHoweverTheyAreMade) {
+  Options options;
+  options.session.max_coded_bytes = 1u << 20;
+  DecoderGuest guest(options);
+  EXPECT_EQ(guest.set_coded_format(V4L2_PIX_FMT_H264, 1u << 16), 0);
+  v4l2_create_buffers create{};
+  create.count = 1;
+  create.memory = V4L2_MEMORY_MMAP;
+  create.format.type = guest.output_type;
+  create.format.fmt.pix_mp.num_planes = 1;
+  create.format.fmt.pix_mp.plane_fmt[0].sizeimage = (1u << 20) + 1;
+  EXPECT_EQ(guest.ioctl<tag::CREATE_BUFS>(create), EINVAL);
+  create.format.fmt.pix_mp.plane_fmt[0].sizeimage = 1u << 20;
+  EXPECT_EQ(guest.ioctl<tag::CREATE_BUFS>(create), 0);
+}
+
 TEST(FfmpegDecoderInterfaceTest, LimitsThreads) {
   Options options;
   options.workers = std::make_shared<ffmpeg::Workers>(0);

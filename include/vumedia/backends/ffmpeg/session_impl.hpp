@@ -108,7 +108,11 @@ inline Result<> DecoderSession::ioctl(v4l2::tag::CREATE_BUFS, v4l2_create_buffer
   Queue* const queue = find_queue(request.format.type);
   if (queue == nullptr) return fail(EINVAL);
   if (request.count != 0) {
-    const std::uint32_t most = affordable(std::max(read_format(request.format).size_image, 1u), nullptr);
+    const std::uint32_t wanted = read_format(request.format).size_image;
+    // Each worker copies what it decodes, and keeps room for the largest.
+    if (queue == &output_ && wanted > std::max(options_.max_coded_bytes, coded_.size_image))
+      return fail(EINVAL);
+    const std::uint32_t most = affordable(std::max(wanted, 1u), nullptr);
     if (most == 0) return fail(ENOMEM);
     request.count = std::min(request.count, most);
   }
