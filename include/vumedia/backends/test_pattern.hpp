@@ -152,6 +152,7 @@ class TestPattern {
   Session* owner_ = nullptr;
 
   test_pattern::Painter painter_;
+  bool repaint_ = false;  // format, pattern or brightness are others than the painter's
   test_pattern::Pacer pacer_;
   std::uint32_t sequence_ = 0;
   std::vector<std::byte> scratch_;  // a USERPTR frame on its way
@@ -399,7 +400,8 @@ inline Result<> TestPattern::ioctl(Session& session, v4l2::tag::UNSUBSCRIBE_EVEN
 inline Result<> TestPattern::apply_control(std::uint32_t id, std::int64_t value) {
   // Controls has clamped it to the range of the table, which is far within 32 bits.
   (id == V4L2_CID_BRIGHTNESS ? brightness_ : pattern_) = static_cast<std::int32_t>(value);
-  if (queue_.streaming()) configure_painter();
+  // Once a frame, however many changes a command holds.
+  repaint_ = true;
   return {};
 }
 
@@ -466,7 +468,7 @@ inline Result<> TestPattern::ioctl(Session& session, v4l2::tag::STREAMON, std::u
   const bool streamed = queue_.streaming();
   if (auto started = queue_.stream_on(type); !started) return started;
   if (!streamed) {
-    configure_painter();
+    repaint_ = true;
     sequence_ = 0;
     pacer_.start(io::Clock::now(), rate_);
     schedule();
@@ -493,6 +495,7 @@ inline void TestPattern::on_due(std::int32_t) noexcept {
   // STREAMOFF and close cancel the timer: there is an owner, and it streams.
   const auto index = queue_.take_next();
   if (!index) return;  // the next QBUF schedules
+  if (std::exchange(repaint_, false)) configure_painter();
   v4l2::BufferQueue::Completion done;
   done.error = !fill(*queue_.slot(*index));
   done.bytesused[0] = done.error ? 0 : format_.sizeimage;
