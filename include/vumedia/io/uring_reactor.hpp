@@ -131,13 +131,12 @@ class UringReactor {
 
   // A free entry of the submission queue, made so by submitting if need be.
   [[nodiscard]] io_uring_sqe* next_sqe() noexcept {
-    io_uring_sqe* sqe = io_uring_get_sqe(&ring_);
-    while (sqe == nullptr) [[unlikely]] {
+    while (queued() >= ring_.sq.ring_entries) [[unlikely]]
       submit();
-      sqe = io_uring_get_sqe(&ring_);
-    }
-    return sqe;
+    return &ring_.sq.sqes[ring_.sq.sqe_tail++ & ring_.sq.ring_mask];
   }
+  // Requests in the submission queue that the kernel has not taken.
+  [[nodiscard]] unsigned queued() const noexcept { return ring_.sq.sqe_tail - submission_head_; }
   void start(Operation& operation, io_uring_sqe* sqe, std::uint64_t tag = 0) noexcept {
     assert(!operation.pending());
     OperationAccess::state(operation) = OperationAccess::State::submitted;
@@ -152,10 +151,23 @@ class UringReactor {
     io_uring_sqe_set_data64(sqe, 0);
   }
 
-  void submit() noexcept { entered(io_uring_submit(&ring_)); }
-  void submit_and_wait() noexcept { entered(io_uring_submit_and_wait(&ring_, 1)); }
-  void entered(int result) noexcept;
+  void submit() noexcept {
+    enter(0);
+    gather();
+  }
+  void submit_and_wait() noexcept {
+    enter(1);
+    gather();
+  }
+  void enter(unsigned wait_for) noexcept;
+  [[gnu::cold]] void enter_failed(int error) const noexcept;
   void gather() noexcept;
+  [[nodiscard]] Operation* take_only_one() noexcept;
+  static void complete(Operation& operation) noexcept {
+    OperationAccess::state(operation) = OperationAccess::State::idle;
+    OperationAccess::invoke(operation, OperationAccess::result(operation));
+  }
+  [[nodiscard]] Operation& completed(const io_uring_cqe& cqe) noexcept;
   std::size_t run_ready() noexcept;
   [[nodiscard]] bool withdraw(Operation& operation) noexcept;
 
@@ -163,6 +175,7 @@ class UringReactor {
   void on_inbox(std::int32_t result) noexcept;
 
   io_uring ring_{};
+  unsigned enter_flags_ = IORING_ENTER_GETEVENTS;
   bool open_ = false;
   bool closing_ = false;
   std::atomic<bool> stop_{false};
@@ -223,7 +236,7 @@ class UringReactor::Notifier {
       io_uring_prep_msg_ring(sqe, ring_->ring.ring_fd, 0, 0, 0);
     }
     start_unattended(sqe);
-    last_signal_ = reactor_->taken_ + io_uring_sq_ready(&reactor_->ring_);
+    last_signal_ = reactor_->taken_ + reactor_->queued();
     ++reactor_->counters_.signals;
   }
 
@@ -272,7 +285,11 @@ inline Outcome<std::unique_ptr<UringReactor>> UringReactor::create(unsigned entr
   if ((reactor->ring_.features & needed) != needed)
     return failure("the io_uring of this kernel is too old: Linux 5.19 or newer is needed");
   // Spares each call the look-up of the ring's descriptor; a kernel that cannot do it loses nothing else.
-  io_uring_register_ring_fd(&reactor->ring_);
+  if (io_uring_register_ring_fd(&reactor->ring_) == 1) reactor->enter_flags_ |= IORING_ENTER_REGISTERED_RING;
+  // Where the kernel wants a queue of indices before that of the entries, it is never anything but in order.
+  if (unsigned* const indices = reactor->ring_.sq.array) {
+    for (unsigned i = 0; i < reactor->ring_.sq.ring_entries; ++i) indices[i] = i;
+  }
   reactor->deadlines_ = std::make_unique<__kernel_timespec[]>(reactor->ring_.sq.ring_entries);
   return reactor;
 }
@@ -349,7 +366,7 @@ inline void UringReactor::cancel(Operation& operation) noexcept {
 // Takes back an operation whose request is still in the submission queue.
 inline bool UringReactor::withdraw(Operation& operation) noexcept {
   const std::uint64_t pointer = reinterpret_cast<std::uintptr_t>(&operation);
-  const unsigned waiting = io_uring_sq_ready(&ring_);
+  const unsigned waiting = queued();
   for (unsigned i = 1; i <= waiting; ++i) {
     io_uring_sqe* const sqe = &ring_.sq.sqes[(ring_.sq.sqe_tail - i) & ring_.sq.ring_mask];
     if ((sqe->user_data & ~tag_mask) != pointer) continue;
@@ -393,58 +410,88 @@ inline void UringReactor::run() noexcept {
   while (!stop_.load(std::memory_order_acquire)) run_once(true);
   stop_.store(false, std::memory_order_relaxed);
   // Replies and signals of the last handlers must not wait for the next run.
-  if (io_uring_sq_ready(&ring_) > 0) submit();
+  if (queued() > 0) submit();
 }
 
 inline std::size_t UringReactor::run_once(bool wait) noexcept {
   arm_inbox();
-  if (wait && ready_.empty())
-    submit_and_wait();
-  else
-    entered(io_uring_submit_and_get_events(&ring_));
+  enter(wait && ready_.empty() ? 1 : 0);
+  if (Operation* const only = take_only_one()) [[likely]] {
+    complete(*only);
+    return 1;
+  }
+  gather();
   return run_ready();
 }
 
 inline std::size_t UringReactor::run_ready() noexcept {
   std::size_t count = 0;
   while (Operation* const operation = ready_.pop_front()) {
-    const std::int32_t result = OperationAccess::result(*operation);
-    OperationAccess::state(*operation) = OperationAccess::State::idle;
-    OperationAccess::invoke(*operation, result);
+    complete(*operation);
     ++count;
   }
   return count;
 }
 
-// After each call: what the kernel has taken from the one queue and put into the other.
-inline void UringReactor::entered(int result) noexcept {
+// One system call: publishes what is in the submission queue, waits for so many completions, and notes what
+// the kernel has taken. In place of io_uring_submit_and_wait, which does the same in three times the
+// instructions.
+inline void UringReactor::enter(unsigned wait_for) noexcept {
+  const unsigned to_submit = queued();
+  ring_.sq.sqe_head = ring_.sq.sqe_tail;
+  io_uring_smp_store_release(ring_.sq.ktail, ring_.sq.sqe_tail);
+  const int result =
+      io_uring_enter(static_cast<unsigned>(ring_.enter_ring_fd), to_submit, wait_for, enter_flags_, nullptr);
   ++counters_.enters;
   const unsigned head = *ring_.sq.khead;  // moves in our calls only: there is no polling kernel thread
   taken_ += head - submission_head_;
   submission_head_ = head;
-  // EINTR: a signal ended the wait. EBUSY, EAGAIN: the kernel is short of memory or wants completions taken
-  // first. Anything else breaks the contract of thread or descriptor (EEXIST: called on another thread than
-  // the creating one). Memory lent to the kernel could never be got back, so nothing can go on from there.
-  if (result < 0 && result != -EINTR && result != -EBUSY && result != -EAGAIN && result != -ETIME)
-      [[unlikely]] {
-    std::fprintf(stderr, "vumedia: io_uring_enter: %s\n", std::strerror(-result));
-    std::abort();
-  }
-  gather();
+  if (result < 0) [[unlikely]]
+    enter_failed(-result);
 }
 
+// EINTR: a signal ended the wait. EBUSY, EAGAIN: the kernel is short of memory or wants completions taken
+// first. Anything else breaks the contract of thread or descriptor (EEXIST: called on another thread than the
+// creating one). Memory lent to the kernel could never be got back, so nothing can go on from there.
+inline void UringReactor::enter_failed(int error) const noexcept {
+  if (error == EINTR || error == EBUSY || error == EAGAIN || error == ETIME) return;
+  std::fprintf(stderr, "vumedia: io_uring_enter: %s\n", std::strerror(error));
+  std::abort();
+}
+
+inline Operation& UringReactor::completed(const io_uring_cqe& cqe) noexcept {
+  Operation& operation = *reinterpret_cast<Operation*>(cqe.user_data & ~tag_mask);
+  const bool expired = (cqe.user_data & timer_tag) != 0 && cqe.res == -ETIME;
+  OperationAccess::result(operation) = expired ? 0 : cqe.res;
+  ++counters_.completions;
+  --outstanding_;
+  return operation;
+}
+
+// Mostly one operation has completed and nothing else is ready: it needs no list. Null, and nothing is taken,
+// if it is not so.
+[[gnu::always_inline]] inline Operation* UringReactor::take_only_one() noexcept {
+  const unsigned head = *ring_.cq.khead;
+  if (io_uring_smp_load_acquire(ring_.cq.ktail) - head != 1 || !ready_.empty()) return nullptr;
+  const io_uring_cqe& cqe = ring_.cq.cqes[head & ring_.cq.ring_mask];
+  if (cqe.user_data == 0) return nullptr;
+  Operation& operation = completed(cqe);
+  io_uring_smp_store_release(ring_.cq.khead, head + 1);
+  return &operation;
+}
+
+// Takes all that has completed.
 inline void UringReactor::gather() noexcept {
   const unsigned tail = io_uring_smp_load_acquire(ring_.cq.ktail);
   unsigned head = *ring_.cq.khead;
   for (; head != tail; ++head) {
     const io_uring_cqe& cqe = ring_.cq.cqes[head & ring_.cq.ring_mask];
     if (cqe.user_data == 0) continue;
-    ++counters_.completions;
-    --outstanding_;
-    if (closing_) continue;
-    Operation& operation = *reinterpret_cast<Operation*>(cqe.user_data & ~tag_mask);
-    const bool expired = (cqe.user_data & timer_tag) != 0 && cqe.res == -ETIME;
-    OperationAccess::result(operation) = expired ? 0 : cqe.res;
+    if (closing_) {
+      --outstanding_;
+      continue;
+    }
+    Operation& operation = completed(cqe);
     OperationAccess::state(operation) = OperationAccess::State::ready;
     ready_.push_back(operation);
   }

@@ -73,10 +73,8 @@ class Chain {
   // Names the chain: goes back with Queue::push.
   [[nodiscard]] std::uint16_t head() const noexcept { return head_; }
 
-  [[nodiscard]] std::span<const Segment> readable() const noexcept { return {segments_, readable_count_}; }
-  [[nodiscard]] std::span<const Segment> writable() const noexcept {
-    return {segments_ + readable_count_, count_ - readable_count_};
-  }
+  [[nodiscard]] std::span<const Segment> readable() const noexcept { return {segments_, first_writable_}; }
+  [[nodiscard]] std::span<const Segment> writable() const noexcept { return {first_writable_, end_}; }
   [[nodiscard]] std::uint32_t readable_size() const noexcept { return readable_size_; }
   [[nodiscard]] std::uint32_t writable_size() const noexcept { return writable_size_; }
 
@@ -87,8 +85,8 @@ class Chain {
   friend class Queue;
 
   const Segment* segments_ = nullptr;
-  std::uint32_t count_ = 0;
-  std::uint32_t readable_count_ = 0;
+  const Segment* first_writable_ = nullptr;
+  const Segment* end_ = nullptr;
   std::uint32_t readable_size_ = 0;
   std::uint32_t writable_size_ = 0;
   std::uint16_t head_ = 0;

@@ -25,8 +25,8 @@
 #include <limits>
 #include <memory>
 #include <new>
-#include <optional>
 #include <span>
+#include <utility>
 
 #include <vumedia/core/checked.hpp>
 #include <vumedia/core/result.hpp>
@@ -135,15 +135,18 @@ class Queue {
   [[nodiscard]] Result<> bind(const GuestMemory& memory) noexcept;
 
   [[nodiscard]] ChainError collect(const GuestMemory& memory, std::uint16_t head) noexcept;
-  [[nodiscard]] ChainError check_reference(const Descriptor& reference) const noexcept;
-  [[nodiscard]] static std::optional<Descriptor> read_scattered(const GuestMemory& memory,
-                                                                GuestAddress from) noexcept;
+  [[nodiscard]] ChainError check_reference(std::uint64_t address, std::uint64_t length,
+                                           std::uint32_t flags) const noexcept;
+  [[nodiscard]] static bool read_scattered(const GuestMemory& memory, GuestAddress from,
+                                           std::span<std::byte, sizeof(Descriptor)> copy) noexcept;
   // What became of a buffer: the end of the segments with those that it added.
   struct Found {
     Segment* end;
     ChainError error;
   };
-  [[nodiscard]] Found find(const GuestMemory& memory, Descriptor descriptor, Segment* out) noexcept;
+  // `behind` descriptors may follow, for each of which a segment stays free.
+  [[nodiscard]] Found find(const GuestMemory& memory, GuestAddress address, std::uint64_t length,
+                           Segment* out, std::uint32_t behind) noexcept;
 
   // In force since start().
   std::byte* descriptors_ = nullptr;
@@ -269,139 +272,160 @@ inline bool Queue::undo_pop() noexcept {
   return true;
 }
 
-// One pass over the descriptors in the ring and, behind them, in a table. What changes from step to step is
-// in locals, which never have their address taken: this loop is most of what a command costs here.
-inline ChainError Queue::collect(const GuestMemory& memory, std::uint16_t head) noexcept {
+// One pass over the descriptors in the ring and, behind them, in a table. This loop is most of what a command
+// costs here: what changes from step to step is in locals that never have their address taken, and what is
+// rare leaves the path by a test that the usual needs anyway.
+//
+// Proof of bounds: in each step there is room for `left` segments more, and at most so many descriptors are
+// looked at from there on. A step adds one segment; find(), which may add more, leaves room for those behind.
+[[gnu::always_inline]] inline ChainError Queue::collect(const GuestMemory& memory,
+                                                        std::uint16_t head) noexcept {
   Segment* out = segments_.get();
-  Segment* const end = out + capacity_;
   Segment* first_writable = nullptr;
   const std::byte* table = descriptors_;
-  GuestAddress scattered{};  // where the table is if it runs through several regions; `table` is null then
-  std::uint32_t entries = size_;              // of the table
+  std::uint32_t entries = size_;              // of `table`; 0 if that is scattered
   std::uint32_t index = head;                 // < entries
-  std::uint32_t left = size_;                 // steps until `exhausted`
+  std::uint32_t left = size_;                 // > 0: steps until `exhausted`, this one counted
   ChainError exhausted = ChainError::loop;    // as many descriptors as the table has, and still one more
-  std::uint64_t size = 0, readable_size = 0;  // size <= 2^32 - 1 + one length
+  std::uint32_t side = 0;                     // desc_f_write from the first writable descriptor on
+  std::uint64_t size = 0, readable_size = 0;  // no overflow: at most 2^15 lengths below 2^32
   bool in_table = false;
+  // A table that runs through several regions; `copy` is then the descriptor at hand.
+  std::uint64_t scattered = 0;
+  std::uint32_t scattered_entries = 0;
+  std::byte copy[sizeof(Descriptor)];
+  // window_, and what of it the loop computes with.
+  std::uint64_t window_size = window_.size;
+  std::uint64_t window_end = window_.guest + window_size;
+  std::byte* window_end_data = window_.data + window_size;
 
   while (true) {
-    if (left == 0) [[unlikely]]
-      return exhausted;
-    Descriptor descriptor;
-    if (table != nullptr) [[likely]] {
-      descriptor = ring::load_descriptor(table + std::size_t{16} * index);
-    } else if (const auto copy = read_scattered(memory, {scattered.value + std::uint64_t{16} * index})) {
-      descriptor = *copy;
-    } else {
-      return ChainError::outside_memory;
+    const std::byte* at = table + std::size_t{16} * index;
+    if (index >= entries) [[unlikely]] {
+      if (index >= scattered_entries) return ChainError::next_out_of_range;
+      if (!read_scattered(memory, {scattered + std::uint64_t{16} * index}, copy))
+        return ChainError::outside_memory;
+      at = copy;
     }
+    const std::uint64_t address = ring::load_once<std::uint64_t>(at + offsetof(Descriptor, address));
+    const std::uint64_t length = ring::load_once<std::uint32_t>(at + offsetof(Descriptor, length));
+    const std::uint32_t flags = ring::load_once<std::uint16_t>(at + offsetof(Descriptor, flags));
 
-    if ((descriptor.flags & desc_f_indirect) != 0) {
-      // The reference counts for nothing itself, and its write flag means nothing (2.7.5.3.2).
-      if (in_table) return ChainError::nested_indirect;
-      if (const ChainError error = check_reference(descriptor); error != ChainError::none) return error;
-      in_table = true;
-      scattered = {descriptor.address};
-      table = window_.at(scattered, descriptor.length);
-      if (table == nullptr) table = memory.contiguous(scattered, descriptor.length);
-      entries = descriptor.length / std::uint32_t{sizeof(Descriptor)};
-      index = 0;
-      if (entries > left) {
-        exhausted = ChainError::too_long;
-      } else {
-        left = entries;
+    if ((flags & (desc_f_write | desc_f_indirect)) != side) [[unlikely]] {
+      if ((flags & desc_f_indirect) != 0) {
+        // The reference counts for nothing itself, and its write flag means nothing (2.7.5.3.2).
+        if (in_table) return ChainError::nested_indirect;
+        if (const ChainError error = check_reference(address, length, flags); error != ChainError::none)
+          return error;
+        in_table = true;
+        index = 0;
+        entries = static_cast<std::uint32_t>(length / sizeof(Descriptor));
+        if (entries > left) {
+          exhausted = ChainError::too_long;
+        } else {
+          left = entries;
+        }
+        table = window_.at({address}, length);
+        if (table == nullptr) [[unlikely]]
+          table = memory.contiguous({address}, length);
+        if (table == nullptr) [[unlikely]] {
+          table = copy;  // not looked at
+          scattered = address;
+          scattered_entries = std::exchange(entries, 0U);
+        }
+        continue;
       }
-      continue;
-    }
-
-    if ((descriptor.flags & desc_f_write) == 0) {
-      if (first_writable != nullptr) [[unlikely]]
-        return ChainError::readable_after_writable;
-    } else if (first_writable == nullptr) {
+      if (side != 0) return ChainError::readable_after_writable;
+      side = desc_f_write;
       first_writable = out;
       readable_size = size;
     }
-    const std::uint64_t length = descriptor.length;
+
     size += length;
-    if (size > std::numeric_limits<std::uint32_t>::max()) [[unlikely]]
-      return ChainError::length_overflow;
-    const std::uint64_t offset = descriptor.address - window_.guest;
-    if (window_.holds(offset, length) && out != end) [[likely]] {
-      // A descriptor of no bytes is allowed; the next segment takes its place.
-      *out = Segment(window_.data + offset, length);
-      out += length != 0 ? 1 : 0;
+    // What the window has from `address` on. More than its size if that is not in it: the difference wraps,
+    // and guest + size < 2^64. A descriptor of no bytes is allowed and gives no segment, which find() sees
+    // to.
+    const std::uint64_t room = window_end - address;
+    if (room <= window_size && length - 1 < room) [[likely]] {
+      *out++ = Segment(window_end_data - room, length);
     } else {
-      const Found found = find(memory, descriptor, out);
+      const std::uint32_t behind = (flags & desc_f_next) != 0 ? left - 1 : 0;
+      const Found found = find(memory, {address}, length, out, behind);
       if (found.error != ChainError::none) return found.error;
       out = found.end;
+      window_size = window_.size;
+      window_end = window_.guest + window_size;
+      window_end_data = window_.data + window_size;
     }
 
-    --left;
-    if ((descriptor.flags & desc_f_next) == 0) break;
-    index = descriptor.next;
-    if (index >= entries) [[unlikely]]
-      return ChainError::next_out_of_range;
+    if ((flags & desc_f_next) == 0) break;
+    index = ring::load_once<std::uint16_t>(at + offsetof(Descriptor, next));
+    if (--left == 0) [[unlikely]]
+      return index < entries || index < scattered_entries ? exhausted : ChainError::next_out_of_range;
   }
 
-  if (first_writable == nullptr) {
+  if (size > std::numeric_limits<std::uint32_t>::max()) [[unlikely]]
+    return ChainError::length_overflow;
+  if (side == 0) {
     first_writable = out;
     readable_size = size;
   }
   chain_.segments_ = segments_.get();
-  chain_.count_ = static_cast<std::uint32_t>(out - chain_.segments_);
-  chain_.readable_count_ = static_cast<std::uint32_t>(first_writable - chain_.segments_);
+  chain_.first_writable_ = first_writable;
+  chain_.end_ = out;
   chain_.readable_size_ = static_cast<std::uint32_t>(readable_size);
-  chain_.writable_size_ = static_cast<std::uint32_t>(size) - chain_.readable_size_;
+  chain_.writable_size_ = static_cast<std::uint32_t>(size - readable_size);
   chain_.head_ = head;
   return ChainError::none;
 }
 
-inline ChainError Queue::check_reference(const Descriptor& reference) const noexcept {
+inline ChainError Queue::check_reference(std::uint64_t address, std::uint64_t length,
+                                         std::uint32_t flags) const noexcept {
   if (!indirect_) return ChainError::indirect_not_negotiated;
-  if ((reference.flags & desc_f_next) != 0) return ChainError::indirect_with_next;
-  if (reference.length == 0 || reference.length % sizeof(Descriptor) != 0)
-    return ChainError::bad_indirect_size;
+  if ((flags & desc_f_next) != 0) return ChainError::indirect_with_next;
+  if (length == 0 || length % sizeof(Descriptor) != 0) return ChainError::bad_indirect_size;
   // The addresses of a table's descriptors are computed without further checks.
-  if (!checked_add(reference.address, std::uint64_t{reference.length})) return ChainError::outside_memory;
+  if (!checked_add(address, length)) return ChainError::outside_memory;
   return ChainError::none;
 }
 
 // Copies a descriptor of a table that runs through several regions, or through none.
-[[gnu::cold]] inline std::optional<Descriptor> Queue::read_scattered(const GuestMemory& memory,
-                                                                     GuestAddress from) noexcept {
-  Descriptor copy;
-  Writer writer(std::as_writable_bytes(std::span<Descriptor, 1>(&copy, 1)));
-  const auto done = memory.for_each_piece(
-      from, sizeof copy, [&](std::span<std::byte> piece) { static_cast<void>(writer.write_bytes(piece)); });
-  if (!done) return std::nullopt;
-  detail::pin_copy(copy);
-  return copy;
+[[gnu::cold]] inline bool Queue::read_scattered(const GuestMemory& memory, GuestAddress from,
+                                                std::span<std::byte, sizeof(Descriptor)> copy) noexcept {
+  Writer writer(copy);
+  return memory
+      .for_each_piece(from, copy.size(),
+                      [&](std::span<std::byte> piece) { static_cast<void>(writer.write_bytes(piece)); })
+      .has_value();
 }
 
 // Finds a buffer that is in another region than the last one, or in several, or nowhere (as empty ones may
 // be).
-[[gnu::noinline]] inline Queue::Found Queue::find(const GuestMemory& memory, Descriptor descriptor,
-                                                  Segment* out) noexcept {
-  if (descriptor.length == 0) return {out, ChainError::none};
+[[gnu::noinline]] inline Queue::Found Queue::find(const GuestMemory& memory, GuestAddress address,
+                                                  std::uint64_t length, Segment* out,
+                                                  std::uint32_t behind) noexcept {
+  if (length == 0) return {out, ChainError::none};
   Found found{out, ChainError::none};
+  const Segment* const limit = segments_.get() + (capacity_ - behind);
   const auto add = [&](std::span<std::byte> piece) {
-    if (found.end == segments_.get() + capacity_) {
+    if (found.end == limit) {
       found.error = ChainError::too_many_segments;
       return false;
     }
     *found.end++ = piece;
     return true;
   };
-  window_ = memory.window({descriptor.address});
-  if (std::byte* const data = window_.at({descriptor.address}, descriptor.length)) {
-    add({data, descriptor.length});
-  } else if (!memory.for_each_piece({descriptor.address}, descriptor.length, add)) {
+  window_ = memory.window(address);
+  if (std::byte* const data = window_.at(address, length)) {
+    add({data, length});
+  } else if (!memory.for_each_piece(address, length, add)) {
     found.error = ChainError::outside_memory;
   }
   return found;
 }
 
-inline Result<> Queue::push(const GuestMemory& memory, std::uint16_t head, std::uint32_t written) noexcept {
+[[gnu::always_inline]] inline Result<> Queue::push(const GuestMemory& memory, std::uint16_t head,
+                                                   std::uint32_t written) noexcept {
   if (!is_in_flight(head)) [[unlikely]]
     return fail(EINVAL);
   if (!bound(memory)) [[unlikely]]
@@ -416,7 +440,7 @@ inline Result<> Queue::push(const GuestMemory& memory, std::uint16_t head, std::
   return {};
 }
 
-inline bool Queue::flush(const GuestMemory& memory) noexcept {
+[[gnu::always_inline]] inline bool Queue::flush(const GuestMemory& memory) noexcept {
   const std::uint16_t before = published_used_;
   if (next_used_ == before || !bound(memory)) return false;
   published_used_ = next_used_;

@@ -35,11 +35,18 @@ class Cursor {
 
   [[nodiscard]] std::size_t size() const noexcept { return size_; }
 
-  // The next `count` bytes if they lie in one piece, and moves behind them; else null, and stays.
-  [[nodiscard]] Byte* take_contiguous(std::size_t count) noexcept {
+  // Whether the next `count` > 0 bytes are there and lie in one piece, for take().
+  [[nodiscard, gnu::always_inline]] bool contiguous(std::size_t count) noexcept {
     while (left_ == 0 && size_ != 0) advance();
-    if (count > left_ || count > size_) return nullptr;
-    return take(count);
+    return count <= left_;
+  }
+  // Moves behind the next `count` bytes, which contiguous() has found.
+  [[nodiscard, gnu::always_inline]] Byte* take(std::size_t count) noexcept {
+    Byte* const piece = data_;
+    data_ += count;
+    left_ -= count;
+    size_ -= count;
+    return piece;
   }
 
   // Calls `f(Byte* piece, std::size_t length)` over the next `count` <= size() bytes, and moves behind them.
@@ -54,25 +61,21 @@ class Cursor {
   }
 
   // Ends the cursor `count` <= size() bytes from here.
-  void limit(std::size_t count) noexcept { size_ = count; }
+  void limit(std::size_t count) noexcept {
+    size_ = count;
+    left_ = std::min(left_, count);
+  }
 
  private:
   void advance() noexcept {
     data_ = next_->data();
-    left_ = next_->size();
+    left_ = std::min(next_->size(), size_);
     ++next_;
-  }
-  Byte* take(std::size_t count) noexcept {
-    Byte* const piece = data_;
-    data_ += count;
-    left_ -= count;
-    size_ -= count;
-    return piece;
   }
 
   const Segment* next_ = nullptr;
   Byte* data_ = nullptr;
-  std::size_t left_ = 0;  // in the current segment; may exceed size_ after limit()
+  std::size_t left_ = 0;  // in the current segment, at most size_
   std::size_t size_ = 0;
 };
 
@@ -112,9 +115,9 @@ class Reader {
 
   // The same, into a struct that is there already; it stays as it is on failure.
   template <Wire T>
-  [[nodiscard]] Result<> read_to(T& value) noexcept {
-    if (const std::byte* const piece = cursor_.take_contiguous(sizeof(T))) {
-      std::memcpy(&value, piece, sizeof(T));
+  [[nodiscard, gnu::always_inline]] Result<> read_to(T& value) noexcept {
+    if (cursor_.contiguous(sizeof(T))) [[likely]] {
+      std::memcpy(&value, cursor_.take(sizeof(T)), sizeof(T));
     } else {
       if (auto done = gather(std::as_writable_bytes(std::span<T, 1>(&value, 1))); !done) return done;
     }
@@ -141,7 +144,7 @@ class Reader {
   }
 
  private:
-  Result<> gather(std::span<std::byte> bytes) noexcept {
+  [[gnu::noinline]] Result<> gather(std::span<std::byte> bytes) noexcept {
     if (bytes.size() > remaining()) return fail(ENODATA);
     std::byte* to = bytes.data();
     cursor_.for_each(bytes.size(), [&](const std::byte* piece, std::size_t length) {
@@ -173,9 +176,9 @@ class Writer {
   // ENOSPC if fewer than sizeof(T) bytes remain. Padding travels too: `value` should have been zeroed as a
   // whole.
   template <Wire T>
-  [[nodiscard]] Result<> write(const T& value) noexcept {
-    if (std::byte* const piece = cursor_.take_contiguous(sizeof(T))) {
-      std::memcpy(piece, &value, sizeof(T));
+  [[nodiscard, gnu::always_inline]] Result<> write(const T& value) noexcept {
+    if (cursor_.contiguous(sizeof(T))) [[likely]] {
+      std::memcpy(cursor_.take(sizeof(T)), &value, sizeof(T));
       written_ += sizeof(T);
       return {};
     }
@@ -183,7 +186,7 @@ class Writer {
   }
 
   // All of `bytes`, or ENOSPC.
-  [[nodiscard]] Result<> write_bytes(std::span<const std::byte> bytes) noexcept {
+  [[nodiscard, gnu::noinline]] Result<> write_bytes(std::span<const std::byte> bytes) noexcept {
     if (bytes.size() > remaining()) return fail(ENOSPC);
     const std::byte* from = bytes.data();
     cursor_.for_each(bytes.size(), [&](std::byte* piece, std::size_t length) {
