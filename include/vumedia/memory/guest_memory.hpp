@@ -298,23 +298,25 @@ inline Outcome<std::shared_ptr<const GuestMemory>> GuestMemory::assemble(
   std::vector<std::size_t> order(regions.size());
   for (std::size_t i = 0; i < order.size(); ++i) order[i] = i;
 
-  const auto check = [&](const char* whose, auto start) -> Outcome<> {
-    std::ranges::sort(order, {}, [&](std::size_t i) { return start(*regions[i]); });
+  const auto check = [&](const char* whose, std::uint64_t (Region::*start)() const noexcept) -> Outcome<> {
+    std::sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
+      return ((*regions[a]).*start)() < ((*regions[b]).*start)();
+    });
     for (std::size_t i = 1; i < order.size(); ++i) {
       const Region &low = *regions[order[i - 1]], &high = *regions[order[i]];
-      if (start(high) - start(low) < low.size())
+      if ((high.*start)() - (low.*start)() < low.size())
         return failure("regions %zu and %zu overlap: %s addresses 0x%llx and 0x%llx, sizes 0x%llx and 0x%llx",
-                       order[i - 1], order[i], whose, static_cast<unsigned long long>(start(low)),
-                       static_cast<unsigned long long>(start(high)),
+                       order[i - 1], order[i], whose, static_cast<unsigned long long>((low.*start)()),
+                       static_cast<unsigned long long>((high.*start)()),
                        static_cast<unsigned long long>(low.size()),
                        static_cast<unsigned long long>(high.size()));
     }
     return {};
   };
-  if (auto checked = check("frontend", [](const Region& region) { return region.frontend(); }); !checked)
+  if (auto checked = check("frontend", &Region::frontend); !checked)
     return std::unexpected(std::move(checked.error()));
   // Last, because `order` is then that of the entries.
-  if (auto checked = check("guest", [](const Region& region) { return region.guest(); }); !checked)
+  if (auto checked = check("guest", &Region::guest); !checked)
     return std::unexpected(std::move(checked.error()));
 
   std::vector<Entry> entries;

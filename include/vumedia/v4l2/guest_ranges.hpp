@@ -43,7 +43,7 @@ class GuestRangeLists {
   [[nodiscard]] std::span<const GuestRange> operator[](std::size_t index) const noexcept {
     if (index >= ends_.size()) return {};
     const std::size_t begin = index == 0 ? 0 : ends_[index - 1];
-    return std::span(ranges_).subspan(begin, ends_[index] - begin);
+    return {ranges_.data() + begin, ends_[index] - begin};
   }
 
   // Reads the next list, which covers `length` bytes. Guest addresses are looked up when they are used.

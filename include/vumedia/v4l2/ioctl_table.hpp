@@ -14,7 +14,6 @@
 
 #include <boost/hana/tuple.hpp>
 #include <boost/hana/type.hpp>
-#include <boost/hana/unpack.hpp>
 #include <linux/videodev2.h>
 
 namespace vumedia::v4l2 {
@@ -175,6 +174,20 @@ inline constexpr auto ioctl_tags = boost::hana::tuple_t<
     tag::S_SELECTION, tag::DECODER_CMD, tag::TRY_DECODER_CMD, tag::ENUM_DV_TIMINGS, tag::QUERY_DV_TIMINGS,
     tag::DV_TIMINGS_CAP, tag::ENUM_FREQ_BANDS, tag::DBG_G_CHIP_INFO, tag::QUERY_EXT_CTRL, tag::REMOVE_BUFS>;
 
+namespace detail {
+template <class F, class... Types>
+constexpr void with_types(const boost::hana::tuple<Types...>&, F& f) {
+  f.template operator()<typename Types::type...>();
+}
+}  // namespace detail
+
+// Calls `f.operator()<Tags...>()` with all of them. hana::unpack passes them as arguments instead, which
+// every file that has a device would pay for, three times.
+template <class F>
+constexpr void with_ioctl_tags(F f) {
+  detail::with_types(ioctl_tags, f);
+}
+
 // Every number of the table is below this: the size of a dense table by number.
 inline constexpr std::uint32_t ioctl_limit = tag::REMOVE_BUFS::number + 1;
 
@@ -191,9 +204,7 @@ consteval IoctlNames make_ioctl_names() {
     if (names[number] != nullptr) ioctl_number_used_twice();
     names[number] = name;
   };
-  boost::hana::unpack(ioctl_tags, [&add](auto... types) {
-    (add(decltype(types)::type::number, decltype(types)::type::name), ...);
-  });
+  with_ioctl_tags([&add]<class... Tags>() { (add(Tags::number, Tags::name), ...); });
   // Not carried: the driver answers these from its own state, or they are deprecated. Known by name for logs
   // only.
   add(_IOC_NR(VIDIOC_QUERYCAP), "VIDIOC_QUERYCAP");

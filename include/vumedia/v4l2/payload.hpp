@@ -87,9 +87,7 @@ namespace detail {
 
 inline constexpr std::size_t plain_payload_size = [] {
   std::size_t size = 0;
-  boost::hana::unpack(ioctl_tags, [&size](auto... types) {
-    ((size = std::max(size, sizeof(typename decltype(types)::type::Wire))), ...);
-  });
+  with_ioctl_tags([&size]<class... Tags>() { ((size = std::max(size, sizeof(typename Tags::Wire))), ...); });
   return size;
 }();
 
@@ -191,7 +189,9 @@ template <class T>
   if (payload.head.count > reader.remaining() / sizeof(v4l2_ext_control)) return fail(EINVAL);
 
   payload.controls.resize(payload.head.count);
-  if (!reader.read_bytes(std::as_writable_bytes(std::span(payload.controls)))) return fail(EINVAL);
+  const std::span<std::byte> bytes(reinterpret_cast<std::byte*>(payload.controls.data()),
+                                   payload.controls.size() * sizeof(v4l2_ext_control));
+  if (!reader.read_bytes(bytes)) return fail(EINVAL);
   for (const v4l2_ext_control& control : payload.controls) {
     if (auto done = payload.ranges.read_list(reader, control.size); !done) return done;
   }

@@ -86,6 +86,17 @@ inline void pin_copy(T& value) noexcept {
   asm volatile("" : "+m"(value));
 }
 
+// The bytes of `value`. std::as_bytes would need a span of T first, and to compile one more kind of span costs
+// more than all else that is done for a struct of the wire.
+template <class T>
+[[nodiscard]] std::span<const std::byte> bytes_of(const T& value) noexcept {
+  return {reinterpret_cast<const std::byte*>(&value), sizeof(T)};
+}
+template <class T>
+[[nodiscard]] std::span<std::byte> writable_bytes_of(T& value) noexcept {
+  return {reinterpret_cast<std::byte*>(&value), sizeof(T)};
+}
+
 }  // namespace detail
 
 // What a T must be to travel as its bytes.
@@ -119,7 +130,7 @@ class Reader {
     if (cursor_.contiguous(sizeof(T))) [[likely]] {
       std::memcpy(&value, cursor_.take(sizeof(T)), sizeof(T));
     } else {
-      if (auto done = gather(std::as_writable_bytes(std::span<T, 1>(&value, 1))); !done) return done;
+      if (auto done = gather(detail::writable_bytes_of(value)); !done) return done;
     }
     detail::pin_copy(value);
     return {};
@@ -182,7 +193,7 @@ class Writer {
       written_ += sizeof(T);
       return {};
     }
-    return write_bytes(std::as_bytes(std::span<const T, 1>(&value, 1)));
+    return write_bytes(detail::bytes_of(value));
   }
 
   // All of `bytes`, or ENOSPC.
