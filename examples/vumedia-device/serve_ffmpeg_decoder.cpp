@@ -5,11 +5,18 @@
 #include "backends.hpp"
 #include "serve.hpp"
 
+extern "C" {
+#include <libavutil/log.h>
+}
+
 namespace vumedia::device {
 
 namespace {
 
 int serve(Environment& environment) {
+  // What is wrong with a stream is the guest's to know. libavcodec would say it here, line by line, for as
+  // long as a guest cares to send rubbish; the engine counts it.
+  av_log_set_level(AV_LOG_QUIET);
   const DecoderLimits& limits = environment.options.limits;
   backends::FfmpegDecoderOptions decoder;
   if (limits.threads != 0) decoder.session.engine.codec.threads = limits.threads;

@@ -1,5 +1,6 @@
 // vumedia-ctl with FFmpeg: files decoded through vumedia-device over its socket, compared with libavcodec;
 // images.
+#include <cstddef>
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
@@ -118,6 +119,21 @@ TEST_F(CtlDecode, ContainersOfEveryCodecAreBitExact) {
     ++decoded;
   }
   if (decoded == 0) GTEST_SKIP() << "cannot make clips: no ffmpeg program, or no encoders in it";
+}
+
+TEST_F(CtlDecode, ADamagedStreamDoesNotFillTheLogOfTheDevice) {
+  const std::string name = "damaged.avi";
+  if (!make_file(vumedia::test::moving_picture(176, 144, 50) + " -c:v mjpeg -pix_fmt yuvj420p", path(name)))
+    GTEST_SKIP() << "cannot make the clip: no ffmpeg program, or no such encoder in it";
+  auto bytes = read(name);
+  for (std::size_t i = 8000; i + 2000 < bytes.size(); i += 97) bytes[i] ^= std::byte{0x55};
+  std::ofstream(path(name), std::ios::binary)
+      .write(reinterpret_cast<const char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
+  start("ffmpeg-decoder");
+  EXPECT_NE(run({"decode", path(name), "--md5"}).status, -1) << "it hangs";
+  device_->signal(SIGTERM);
+  EXPECT_EQ(device_->wait(), 0);
+  EXPECT_EQ(device_->error_output().find("mjpeg @"), std::string::npos) << device_->error_output();
 }
 
 TEST_F(CtlDecode, FollowsAResolutionChange) {
