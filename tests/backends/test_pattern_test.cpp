@@ -68,7 +68,7 @@ class Camera : public testing::Test {
     auto mappable = camera.mmap(*session, payload.buffer.head.m.offset);
     EXPECT_TRUE(mappable);
     EXPECT_EQ(mappable->length, payload.buffer.head.length);
-    mapped.push_back(std::get<0>(mappable->memory));
+    mapped.push_back(mappable->block);
     return mapped.back()->bytes().first(mappable->length);
   }
   int queue(std::uint32_t index) {

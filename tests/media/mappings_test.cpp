@@ -67,7 +67,7 @@ TEST_F(MappingsTest, ShowBuffersWhereTheyAreFilled) {
   EXPECT_TRUE(is_aligned(response.driver_addr, page_size));
   std::byte* const seen = guest.host.frontend.at(response.driver_addr, 5000);
   ASSERT_NE(seen, nullptr);
-  std::byte* const ours = std::get<0>(session().buffers.at(0).memory)->data();
+  std::byte* const ours = session().buffers.at(0).block->data();
   ours[4999] = std::byte{42};
   EXPECT_EQ(seen[4999], std::byte{42});
   seen[0] = std::byte{43};
@@ -97,7 +97,7 @@ TEST_F(MappingsTest, CountReferencesToOneAddress) {
 TEST_F(MappingsTest, OutliveTheBufferAndTheSession) {
   add_block(0, 4096);
   const std::uint64_t address = map(0);
-  const std::weak_ptr<const memory::Block> memory = std::get<0>(session().buffers.at(0).memory);
+  const std::weak_ptr<const memory::Block> memory = session().buffers.at(0).block;
   session().buffers.clear();
   guest.close(id);
   EXPECT_FALSE(memory.expired());

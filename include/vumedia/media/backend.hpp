@@ -37,7 +37,6 @@
 #include <memory>
 #include <string_view>
 #include <utility>
-#include <variant>
 
 #include <vumedia/core/fd.hpp>
 #include <vumedia/core/result.hpp>
@@ -71,14 +70,16 @@ struct ForeignMemory {
 // A buffer that the guest may map, kept alive by the mapping: a block of the context's arenas, or foreign
 // memory. Its identity is the object's: the same pointer is the same buffer, at the same address.
 struct Mappable {
-  Mappable(std::shared_ptr<const memory::Block> block,
-           std::uint64_t buffer_length)  // NOLINT: two kinds, one type
-      : memory(std::move(block)), length(buffer_length) {}
-  explicit Mappable(std::shared_ptr<const memory::Block> block) : memory(block), length(block->size()) {}
-  explicit Mappable(std::shared_ptr<const ForeignMemory> foreign)
-      : memory(foreign), length(foreign->length) {}
+  Mappable(std::shared_ptr<const memory::Block> of, std::uint64_t buffer_length)
+      : block(std::move(of)), length(buffer_length) {}
+  explicit Mappable(std::shared_ptr<const memory::Block> whole)
+      : block(std::move(whole)), length(block->size()) {}
+  explicit Mappable(std::shared_ptr<const ForeignMemory> of)
+      : foreign(std::move(of)), length(foreign->length) {}
 
-  std::variant<std::shared_ptr<const memory::Block>, std::shared_ptr<const ForeignMemory>> memory;
+  // One of the two is set.
+  std::shared_ptr<const memory::Block> block;
+  std::shared_ptr<const ForeignMemory> foreign;
   // Bytes of the buffer (a plane's length): at most what the memory holds.
   std::uint64_t length;
 };

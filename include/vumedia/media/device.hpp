@@ -97,7 +97,7 @@ class Device {
 
   [[nodiscard]] std::uint64_t features() const noexcept { return 0; }
   [[nodiscard]] std::span<const std::byte> config() const noexcept {
-    return std::as_bytes(std::span<const wire::virtio_media_config, 1>(&config_, 1));
+    return {reinterpret_cast<const std::byte*>(&config_), sizeof config_};
   }
   [[nodiscard]] std::span<const std::uint64_t> shm_regions() const noexcept { return {&shm_size_, 1}; }
 

@@ -9,9 +9,6 @@
 #include <cstddef>
 #include <cstdint>
 
-#include <boost/hana/type.hpp>
-#include <boost/hana/unpack.hpp>
-
 #include <vumedia/core/result.hpp>
 #include <vumedia/media/backend.hpp>
 #include <vumedia/media/completion.hpp>
@@ -86,15 +83,23 @@ template <class B, class C, class Tag>
   }
 }
 
+namespace detail {
+
+// Puts an ioctl's function into its place in the table, if there is one.
+template <class Entry, class Function>
+constexpr void put_function(Function& place) {
+  if constexpr (Entry::supported) place = Entry::run();
+}
+
+}  // namespace detail
+
 // The functions by ioctl number: `Entries<Tag>::run()` gives that of a tag, if `Entries<Tag>::supported`.
 template <class Function, template <class> class Entries>
 [[nodiscard]] consteval std::array<Function, v4l2::ioctl_limit> make_dispatch_table(Function unsupported) {
   std::array<Function, v4l2::ioctl_limit> table{};
   table.fill(unsupported);
-  const auto add = [&table]<class Tag>(boost::hana::basic_type<Tag>) {
-    if constexpr (Entries<Tag>::supported) table[Tag::number] = Entries<Tag>::run();
-  };
-  boost::hana::unpack(v4l2::ioctl_tags, [&add](auto... types) { (add(types), ...); });
+  v4l2::with_ioctl_tags(
+      [&table]<class... Tags>() { (detail::put_function<Entries<Tags>>(table[Tags::number]), ...); });
   return table;
 }
 

@@ -18,7 +18,6 @@
 #include <memory>
 #include <optional>
 #include <utility>
-#include <variant>
 
 #include <vumedia/core/checked.hpp>
 #include <vumedia/core/log.hpp>
@@ -64,7 +63,6 @@ class Mappings {
       if (!place) return std::unexpected(place.error());
       if (!*place) return std::nullopt;
       window = &windows_.emplace_back(*this, wanted, **place);
-      by_memory_.insert_or_assign(wanted.key, window);
     }
     return bring_up(*window, wanted, buffer);
   }
@@ -121,17 +119,17 @@ class Mappings {
   // What a buffer asks of the frontend.
   struct Wanted {
     explicit Wanted(const Mappable& buffer) {
-      if (const auto* block = std::get_if<std::shared_ptr<const memory::Block>>(&buffer.memory)) {
-        const std::shared_ptr<memory::Arena>& arena = (*block)->arena();
+      if (const memory::Block* const block = buffer.block.get()) {
+        const std::shared_ptr<memory::Arena>& arena = block->arena();
         key = arena.get();
         keep = arena;
         fd = arena->fd();
         length = arena->size();
-        within = (*block)->fd_offset();
-        capacity = (*block)->size();
+        within = block->fd_offset();
+        capacity = block->size();
         shared = true;
       } else {
-        const auto& foreign = std::get<std::shared_ptr<const ForeignMemory>>(buffer.memory);
+        const std::shared_ptr<const ForeignMemory>& foreign = buffer.foreign;
         key = foreign.get();
         keep = foreign;
         fd = foreign->fd.get();
@@ -210,11 +208,10 @@ class Mappings {
 
   // A window lives on after its memory; then the same address may be that of other memory.
   [[nodiscard]] Window* find(const Wanted& wanted) noexcept {
-    const auto found = by_memory_.find(wanted.key);
-    if (found == by_memory_.end()) return nullptr;
-    Window& window = *found->second;
-    if (window.state == State::gone || window.memory.expired()) return nullptr;
-    return &window;
+    for (Window& window : windows_) {
+      if (window.key == wanted.key && window.state != State::gone && !window.memory.expired()) return &window;
+    }
+    return nullptr;
   }
 
   // A place in the region, or nothing if places are about to become free.
@@ -353,8 +350,6 @@ class Mappings {
         ++window;
         continue;
       }
-      const auto found = by_memory_.find(window->key);
-      if (found != by_memory_.end() && found->second == &*window) by_memory_.erase(found);
       static_cast<void>(places_.release(window->place));
       window = windows_.erase(window);
       ++removed;
@@ -374,8 +369,7 @@ class Mappings {
   Owner& owner_;
   memory::ShmAllocator places_;
   std::uint64_t ordinary_arena_;
-  std::list<Window> windows_;  // few: arenas, and foreign buffers
-  std::map<const void*, Window*> by_memory_;
+  std::list<Window> windows_;                // few: arenas, and foreign buffers
   std::map<std::uint64_t, Buffer> buffers_;  // by driver address
   bool inside_ = false;
 };
