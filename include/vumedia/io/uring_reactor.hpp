@@ -10,6 +10,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cassert>
 #include <chrono>
@@ -207,6 +208,7 @@ class UringReactor::Notifier {
       : reactor_(std::exchange(other.reactor_, nullptr)),
         fd_(std::move(other.fd_)),
         ring_(std::move(other.ring_)),
+        request_(other.request_),
         last_signal_(other.last_signal_) {}
   Notifier& operator=(Notifier&& other) noexcept {
     if (this != &other) {
@@ -214,6 +216,7 @@ class UringReactor::Notifier {
       reactor_ = std::exchange(other.reactor_, nullptr);
       fd_ = std::move(other.fd_);
       ring_ = std::move(other.ring_);
+      request_ = other.request_;
       last_signal_ = other.last_signal_;
     }
     return *this;
@@ -226,16 +229,9 @@ class UringReactor::Notifier {
   // Nothing on an empty notifier.
   void signal() noexcept {
     if (reactor_ == nullptr || queued()) return;
-    io_uring_sqe* const sqe = reactor_->next_sqe();
-    if (ring_ == nullptr) {
-      io_uring_prep_write(sqe, fd_.get(), &one, sizeof one, 0);
-      sqe->rw_flags = RWF_NOWAIT;
-    } else {
-      // Room for the message's completion; the kernel has signalled for all that is there.
-      io_uring_cq_advance(&ring_->ring, io_uring_cq_ready(&ring_->ring));
-      io_uring_prep_msg_ring(sqe, ring_->ring.ring_fd, 0, 0, 0);
-    }
-    start_unattended(sqe);
+    // Room for the message's completion; the kernel has signalled for all that is there.
+    if (ring_ != nullptr) io_uring_cq_advance(&ring_->ring, io_uring_cq_ready(&ring_->ring));
+    std::memcpy(reactor_->next_sqe(), request_.data(), request_.size());
     last_signal_ = reactor_->taken_ + reactor_->queued();
     ++reactor_->counters_.signals;
   }
@@ -255,7 +251,17 @@ class UringReactor::Notifier {
   };
 
   Notifier(UringReactor& reactor, OwnedFd fd, std::unique_ptr<MessageRing> ring) noexcept
-      : reactor_(&reactor), fd_(std::move(fd)), ring_(std::move(ring)) {}
+      : reactor_(&reactor), fd_(std::move(fd)), ring_(std::move(ring)) {
+    io_uring_sqe sqe{};
+    if (ring_ == nullptr) {
+      io_uring_prep_write(&sqe, fd_.get(), &one, sizeof one, 0);
+      sqe.rw_flags = RWF_NOWAIT;
+    } else {
+      io_uring_prep_msg_ring(&sqe, ring_->ring.ring_fd, 0, 0, 0);
+    }
+    start_unattended(&sqe);
+    std::memcpy(request_.data(), &sqe, sizeof sqe);
+  }
 
   // Whether the kernel has yet to take the last signal: what happens until then needs no other.
   [[nodiscard]] bool queued() const noexcept { return last_signal_ > reactor_->taken_; }
@@ -269,6 +275,7 @@ class UringReactor::Notifier {
   UringReactor* reactor_ = nullptr;
   OwnedFd fd_;
   std::unique_ptr<MessageRing> ring_;
+  std::array<std::byte, sizeof(io_uring_sqe)> request_{};  // the same for each signal
   // Position of the last signal among all requests ever queued, counted from 1.
   std::uint64_t last_signal_ = 0;
 };

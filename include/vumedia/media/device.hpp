@@ -160,6 +160,9 @@ class Device {
 
   void process_commands() noexcept;
   [[nodiscard]] Written execute(const virtio::Chain& chain);
+  [[nodiscard, gnu::noinline]] Written execute_other(const virtio::Chain& chain,
+                                                     const wire::virtio_media_cmd_ioctl& command,
+                                                     virtio::Reader reader);
   [[nodiscard, gnu::cold]] Written execute_short(const virtio::Chain& chain, virtio::Reader& reader);
   [[nodiscard, gnu::cold]] Written unknown_command(const virtio::Chain& chain, std::uint32_t command);
   [[nodiscard]] Written open(const virtio::Chain& chain);
@@ -199,8 +202,16 @@ class Device {
   void deliver_waiting() noexcept;
   void flush_events() noexcept;
 
-  void trace(const char* what, std::uint32_t session, Result<> result) const noexcept;
-  void push(std::uint16_t head, Written written) noexcept;
+  void trace(const char* what, std::uint32_t session, Result<> result) const noexcept {
+    if (host_.log().enabled(LogLevel::trace)) [[unlikely]]
+      write_trace(what, session, result);
+  }
+  [[gnu::cold]] void write_trace(const char* what, std::uint32_t session, Result<> result) const noexcept;
+  void push(std::uint16_t head, Written written) noexcept {
+    if (!host_.queue(wire::commandq).push(*host_.memory(), head, written)) [[unlikely]]
+      push_failed(head);
+  }
+  [[gnu::cold]] void push_failed(std::uint16_t head) const noexcept;
   void queue_broken(std::uint16_t queue, virtio::ChainError error) noexcept;
   void resume_later(std::uint16_t queue) noexcept;
 

@@ -76,7 +76,7 @@ void Device<B, H>::process_commands() noexcept {
 }
 
 template <class B, virtio::Host H>
-auto Device<B, H>::execute(const virtio::Chain& chain) -> Written {
+[[gnu::always_inline]] inline auto Device<B, H>::execute(const virtio::Chain& chain) -> Written {
   virtio::Reader reader = chain.reader();
   // All commands but OPEN are at least as long as an IOCTL's head, so that one read does for each.
   wire::virtio_media_cmd_ioctl command;
@@ -84,6 +84,12 @@ auto Device<B, H>::execute(const virtio::Chain& chain) -> Written {
     return execute_short(chain, reader);
   if (command.hdr.cmd == wire::cmd_ioctl) [[likely]]
     return ioctl(chain, command, reader);
+  return execute_other(chain, command, reader);
+}
+
+template <class B, virtio::Host H>
+auto Device<B, H>::execute_other(const virtio::Chain& chain, const wire::virtio_media_cmd_ioctl& command,
+                                 virtio::Reader reader) -> Written {
   switch (command.hdr.cmd) {
     case wire::cmd_open:
       return open(chain);
@@ -285,8 +291,9 @@ struct Device<B, H>::IoctlTable {
 };
 
 template <class B, virtio::Host H>
-auto Device<B, H>::ioctl(const virtio::Chain& chain, const wire::virtio_media_cmd_ioctl& command,
-                         virtio::Reader& reader) -> Written {
+[[gnu::always_inline]] inline auto Device<B, H>::ioctl(const virtio::Chain& chain,
+                                                       const wire::virtio_media_cmd_ioctl& command,
+                                                       virtio::Reader& reader) -> Written {
   Record* const record = sessions_.find(command.session_id);
   if (record == nullptr) [[unlikely]]
     return write_status(chain, EINVAL);
@@ -465,9 +472,8 @@ void Device<B, H>::reset() noexcept {
 }
 
 template <class B, virtio::Host H>
-void Device<B, H>::push(std::uint16_t head, Written written) noexcept {
-  if (!host_.queue(wire::commandq).push(*host_.memory(), head, written)) [[unlikely]]
-    host_.log().write(LogLevel::warning, "the answer to chain %u found no queue", unsigned{head});
+void Device<B, H>::push_failed(std::uint16_t head) const noexcept {
+  host_.log().write(LogLevel::warning, "the answer to chain %u found no queue", unsigned{head});
 }
 
 template <class B, virtio::Host H>
@@ -484,10 +490,9 @@ void Device<B, H>::resume_later(std::uint16_t queue) noexcept {
 }
 
 template <class B, virtio::Host H>
-void Device<B, H>::trace(const char* what, std::uint32_t session, Result<> result) const noexcept {
-  if (host_.log().enabled(LogLevel::trace)) [[unlikely]]
-    host_.log().write(LogLevel::trace, "session %u: %s: %s", session, what,
-                      result ? "done" : strerrorname_np(result.error().value));
+void Device<B, H>::write_trace(const char* what, std::uint32_t session, Result<> result) const noexcept {
+  host_.log().write(LogLevel::trace, "session %u: %s: %s", session, what,
+                    result ? "done" : strerrorname_np(result.error().value));
 }
 
 }  // namespace vumedia::media

@@ -35,15 +35,16 @@ class Sessions {
 
   // Room for `limit` sessions, cut to [1, 65536].
   explicit Sessions(std::uint32_t limit) : records_(std::clamp(limit, 1u, 65536u)) {
-    bits_ = static_cast<std::uint32_t>(std::bit_width(records_.size() - 1));
+    size_ = static_cast<std::uint32_t>(records_.size());
+    bits_ = static_cast<std::uint32_t>(std::bit_width(size_ - 1));
     mask_ = (1u << bits_) - 1;
-    for (std::uint32_t slot = 0; slot < records_.size(); ++slot) append_free(slot);
+    for (std::uint32_t slot = 0; slot < size_; ++slot) append_free(slot);
   }
 
   // The record that the guest calls `id`, or null.
   [[nodiscard]] Record* find(std::uint32_t id) noexcept {
     const std::uint32_t slot = id & mask_;
-    if (slot >= records_.size()) return nullptr;
+    if (slot >= size_) return nullptr;
     Record& record = records_[slot];
     return record.in_use && record.id == id ? &record : nullptr;
   }
@@ -92,6 +93,7 @@ class Sessions {
   }
 
   std::vector<Record> records_;  // never grows: records stay where they are
+  std::uint32_t size_ = 0;       // of them; a vector has to divide for it
   std::uint32_t bits_ = 0;
   std::uint32_t mask_ = 0;
   std::uint32_t first_free_ = none;

@@ -44,7 +44,7 @@ class SessionHost {
   [[nodiscard]] virtio::Queue& queue(std::uint16_t index) noexcept { return rings_[index]->queue; }
   [[nodiscard]] bool queue_running(std::uint16_t index) const noexcept { return rings_[index]->running; }
 
-  void flush(std::uint16_t index) noexcept {
+  [[gnu::always_inline]] void flush(std::uint16_t index) noexcept {
     Ring<R>& ring = *rings_[index];
     if (!ring.queue.flush(*memory_)) return;
     if (ring.call) [[likely]]
