@@ -7,9 +7,12 @@
 #include <vector>
 
 #include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 
 #include <vumedia/backends/test_pattern/frame_code.hpp>
 #include <vumedia/backends/test_pattern/modes.hpp>
+#include <vumedia/core/fd.hpp>
 
 #include "programs/ctl_fixture.hpp"
 
@@ -150,8 +153,17 @@ TEST_F(Ctl, SaysInOneLineWhatIsWrong) {
   const std::string program = VUMEDIA_BIN_DIR "/vumedia-ctl";
   expect_failure(run_command({program, "info"}), "socket-path");
   expect_failure(run_command({program, "-s", path("nowhere"), "info"}), "No such file or directory");
-  device_.reset();
-  expect_failure(run({"info"}), "Connection refused");
+  // A socket file that nobody listens behind. One left by a device that was just killed will not do: the
+  // kernel takes a moment to end what its io_uring still had open.
+  const std::string dead = path("dead");
+  {
+    const vumedia::OwnedFd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    sockaddr_un address{.sun_family = AF_UNIX, .sun_path = {}};
+    ASSERT_LT(dead.size(), sizeof address.sun_path);
+    dead.copy(address.sun_path, dead.size());
+    ASSERT_EQ(::bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+  }
+  expect_failure(run_command({program, "-s", dead, "info"}), "Connection refused");
 }
 
 TEST_F(Ctl, HelpAndVersionNeedNoDevice) {
