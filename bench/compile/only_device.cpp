@@ -6,5 +6,3 @@
 
 template class vumedia::media::Device<vumedia::backends::Null,
                                       vumedia::vhost_user::SessionHost<vumedia::io::UringReactor>>;
-
-int main() { return 0; }
