@@ -360,7 +360,8 @@ TEST(GuestMemory, OldTablesServeWhileNewOnesAreInstalled) {
   std::vector<std::thread> workers;
   for (int i = 0; i < 3; ++i) {
     workers.emplace_back([&, i] {
-      while (!stop.load()) {
+      // A worker that starts late still takes one turn.
+      do {
         std::shared_ptr<const GuestMemory> mine;
         {
           const std::lock_guard lock(mutex);
@@ -372,7 +373,7 @@ TEST(GuestMemory, OldTablesServeWhileNewOnesAreInstalled) {
           data[round] = std::byte{1};
           reads.fetch_add(1);
         }
-      }
+      } while (!stop.load());
     });
   }
   for (int i = 0; i < 200 || reads.load() < 1000; ++i) {
