@@ -30,6 +30,7 @@
 //  for
 //    again is given as the same object again.
 //  - What has no overload answers ENOTTY and costs nothing.
+//  - A backend with a member `statistics()` is counted (media/statistics.hpp has it ready made).
 #pragma once
 
 #include <concepts>
@@ -112,6 +113,10 @@ template <class B>
 concept MapsPlainly = requires(B& backend, typename B::Session& session, std::uint32_t offset) {
   { backend.mmap(session, offset) } -> std::same_as<Result<Mappable>>;
 };
+
+// Optional: what the device tells of its work (media/statistics.hpp).
+template <class B>
+concept HasStatistics = requires(B& backend) { backend.statistics(); };
 
 template <class B, class C = AnyContext>
 concept Backend = HasSession<B> && HasConfig<B> && (OpensWithContext<B, C> || OpensPlainly<B>);

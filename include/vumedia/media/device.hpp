@@ -24,6 +24,7 @@
 #include <cstring>
 #include <memory>
 #include <span>
+#include <string>
 #include <utility>
 
 #include <linux/videodev2.h>
@@ -63,6 +64,10 @@ struct DeviceOptions {
   std::uint32_t max_waiting_events = 192;
   // When a deferred command is answered ETIMEDOUT. Linux gives up after 5 s.
   std::chrono::milliseconds command_timeout{4000};
+  // What a trace line says of the payload of an ioctl: v4l2::describe_payload (v4l2/describe.hpp, which says what it
+  // is given), or nothing if null. Events are described as the ioctls that return them, DQBUF and DQEVENT. Called at
+  // trace level only.
+  std::string (*describe)(std::uint32_t ioctl, const void* payload) = nullptr;
 };
 
 // Lives on its host's loop and thread, both of which outlive it; never moves. Destroying it closes all
@@ -206,7 +211,16 @@ class Device {
     if (host_.log().enabled(LogLevel::trace)) [[unlikely]]
       write_trace(what, session, result);
   }
-  [[gnu::cold]] void write_trace(const char* what, std::uint32_t session, Result<> result) const noexcept;
+  [[gnu::cold]] void write_trace(const char* what, std::uint32_t session, Result<> result,
+                                 std::uint32_t ioctl = 0, const void* payload = nullptr) const noexcept;
+
+  [[gnu::cold]] void write_trace(const Event& event) const noexcept;
+
+  // Tells the backend's statistics, `f(statistics)`; nothing at all if it has none.
+  template <class F>
+  [[gnu::always_inline]] void count([[maybe_unused]] F f) noexcept {
+    if constexpr (HasStatistics<BackendType>) f(backend_.statistics());
+  }
   void push(std::uint16_t head, Written written) noexcept {
     if (!host_.queue(wire::commandq).push(*host_.memory(), head, written)) [[unlikely]]
       push_failed(head);
@@ -216,12 +230,14 @@ class Device {
   void resume_later(std::uint16_t queue) noexcept;
 
   // A response that is a status and nothing else; 0 if there is no room for one.
-  [[nodiscard]] static Written write_status(virtio::Writer writer, int status) noexcept {
-    const wire::virtio_media_resp_header header{static_cast<std::uint32_t>(status > 0 ? status : EIO), 0};
+  [[nodiscard]] Written write_status(virtio::Writer writer, int status) noexcept {
+    const int error = status > 0 ? status : EIO;
+    count([error](auto& statistics) { statistics.on_error(error); });
+    const wire::virtio_media_resp_header header{static_cast<std::uint32_t>(error), 0};
     static_cast<void>(writer.write(header));
     return static_cast<Written>(writer.written());
   }
-  [[nodiscard]] static Written write_status(const virtio::Chain& chain, int status) noexcept {
+  [[nodiscard]] Written write_status(const virtio::Chain& chain, int status) noexcept {
     return write_status(chain.writer(), status);
   }
   template <class Response>
@@ -239,6 +255,9 @@ class Device {
   wire::virtio_media_config config_;
   std::uint32_t max_waiting_events_;
   std::chrono::milliseconds command_timeout_;
+  std::string (*describe_)(std::uint32_t ioctl, const void* payload);
+  std::uint32_t ioctl_ = 0;          // the number of the one that is being carried out
+  std::uint64_t command_begun_ = 0;  // of the command that is being carried out, for the statistics
 
   EventQueue events_;
   Sessions<Session> sessions_;

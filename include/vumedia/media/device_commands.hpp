@@ -18,6 +18,7 @@ Device<B, H>::Device(H& host, const DeviceOptions& options, Arguments&&... argum
       // A session that has not one place left could not even be told of its end.
       max_waiting_events_(std::max(options.max_waiting_events, 1u)),
       command_timeout_(options.command_timeout),
+      describe_(options.describe),
       sessions_(options.max_sessions),
       mappings_(host, *this, shm_size_, options.arena_bytes) {
   anchor_->device = this;
@@ -60,8 +61,12 @@ void Device<B, H>::process_commands() noexcept {
     const virtio::PopResult popped = queue.pop(*host_.memory());
     if (popped) [[likely]] {
       const std::uint16_t head = popped->head();
+      count([this](auto& statistics) { command_begun_ = statistics.begin(); });
       const Written written = execute(*popped);
-      if (written != not_now) push(head, written);
+      if (written != not_now) {
+        push(head, written);
+        count([this](auto& statistics) { statistics.on_answer(command_begun_); });
+      }
     } else if (popped.failed()) {
       queue_broken(wire::commandq, popped.error);
       break;
@@ -90,6 +95,7 @@ template <class B, virtio::Host H>
 template <class B, virtio::Host H>
 auto Device<B, H>::execute_other(const virtio::Chain& chain, const wire::virtio_media_cmd_ioctl& command,
                                  virtio::Reader reader) -> Written {
+  count([&command](auto& statistics) { statistics.on_command(command.hdr.cmd); });
   switch (command.hdr.cmd) {
     case wire::cmd_open:
       return open(chain);
@@ -108,8 +114,10 @@ auto Device<B, H>::execute_other(const virtio::Chain& chain, const wire::virtio_
 // What ends before an IOCTL's head does: an OPEN, or an error.
 template <class B, virtio::Host H>
 auto Device<B, H>::execute_short(const virtio::Chain& chain, virtio::Reader& reader) -> Written {
-  wire::virtio_media_cmd_header header;
-  if (!reader.read_to(header)) return write_status(chain, EINVAL);
+  wire::virtio_media_cmd_header header{};
+  const bool complete = reader.read_to(header).has_value();
+  count([&header](auto& statistics) { statistics.on_command(header.cmd); });
+  if (!complete) return write_status(chain, EINVAL);
   switch (header.cmd) {
     case wire::cmd_open:
       return open(chain);
@@ -165,6 +173,10 @@ auto Device<B, H>::open(const virtio::Chain& chain) -> Written {
   trace("OPEN", record.id, {});
 
   push(chain.head(), write_response(chain.writer(), wire::virtio_media_resp_open{{0, 0}, record.id, 0}));
+  count([this](auto& statistics) {
+    statistics.on_open();
+    statistics.on_answer(command_begun_);
+  });
   if (events_unflushed_) {
     events_unflushed_ = false;
     host_.flush(wire::eventq);
@@ -192,6 +204,7 @@ void Device<B, H>::close(Record& record) noexcept {
   }
   events_.purge(record.events);
   sessions_.release(record);
+  count([](auto& statistics) { statistics.on_close(); });
 }
 
 // -- Ioctls
@@ -216,7 +229,7 @@ struct Device<B, H>::IoctlEntry {
       Payload payload;
       if constexpr (v4l2::carries_input<Tag>) {
         if (!reader.read_to(payload)) [[unlikely]]
-          return write_status(chain, EINVAL);
+          return device.write_status(chain, EINVAL);
       } else {
         payload = {};
       }
@@ -224,14 +237,14 @@ struct Device<B, H>::IoctlEntry {
     } else {
       const auto payload = v4l2::read_payload<Tag>(reader, device.payload_);
       if (!payload) [[unlikely]]
-        return write_status(chain, payload.error().value);
+        return device.write_status(chain, payload.error().value);
       return call(device, record, chain, **payload);
     }
   }
 
   static Written call(Device& device, Record& record, const virtio::Chain& chain, Payload& payload) {
     if (!has_room(chain, payload)) [[unlikely]]
-      return write_status(chain, EINVAL);
+      return device.write_status(chain, EINVAL);
     Result<> result;
     [[maybe_unused]] Handle context(device, record.id);
     if constexpr (shape == IoctlShape::plain) {
@@ -249,11 +262,11 @@ struct Device<B, H>::IoctlEntry {
     auto command = std::make_shared<detail::Deferred>();
     const auto payload = v4l2::read_payload<Tag>(reader, command->storage);
     if (!payload) [[unlikely]]
-      return write_status(chain, payload.error().value);
+      return device.write_status(chain, payload.error().value);
     if (!has_room(chain, **payload)) [[unlikely]]
-      return write_status(chain, EINVAL);
+      return device.write_status(chain, EINVAL);
     if (device.pending_.full()) [[unlikely]]
-      return write_status(chain, EBUSY);
+      return device.write_status(chain, EBUSY);
     command->inbox = device.host_.inbox();
     command->anchor = device.anchor_;
     command->finish = [](void* self, detail::Deferred& finished) noexcept {
@@ -284,8 +297,9 @@ struct Device<B, H>::IoctlEntry {
 
 template <class B, virtio::Host H>
 struct Device<B, H>::IoctlTable {
-  static Written unsupported(Device&, Record&, const virtio::Chain& chain, virtio::Reader&) {
-    return write_status(chain, ENOTTY);
+  static Written unsupported(Device& device, Record& record, const virtio::Chain& chain, virtio::Reader&) {
+    device.trace(v4l2::ioctl_name(device.ioctl_), record.id, fail(ENOTTY));
+    return device.write_status(chain, ENOTTY);
   }
   static constexpr auto functions = make_dispatch_table<IoctlFunction, IoctlEntry>(&unsupported);
 };
@@ -294,6 +308,8 @@ template <class B, virtio::Host H>
 [[gnu::always_inline]] inline auto Device<B, H>::ioctl(const virtio::Chain& chain,
                                                        const wire::virtio_media_cmd_ioctl& command,
                                                        virtio::Reader& reader) -> Written {
+  count([&command](auto& statistics) { statistics.on_ioctl(command.code); });
+  ioctl_ = command.code;
   Record* const record = sessions_.find(command.session_id);
   if (record == nullptr) [[unlikely]]
     return write_status(chain, EINVAL);
@@ -308,13 +324,15 @@ template <class B, virtio::Host H>
 template <class Tag>
 auto Device<B, H>::answer_ioctl(Device& device, std::uint32_t session, virtio::Writer writer,
                                 const typename Tag::Payload& payload, Result<> result) noexcept -> Written {
-  device.trace(Tag::name, session, result);
-  if (!result && !v4l2::answers_failure<Tag>) return write_status(writer, result.error().value);
+  if (device.host_.log().enabled(LogLevel::trace)) [[unlikely]]
+    device.write_trace(Tag::name, session, result, Tag::number, &payload);
+  if (!result && !v4l2::answers_failure<Tag>) return device.write_status(writer, result.error().value);
   std::uint32_t status = 0;
   if (result) {
     device.purge_after<Tag>(session, payload);
   } else {
     status = static_cast<std::uint32_t>(result.error().value > 0 ? result.error().value : EIO);
+    device.count([status](auto& statistics) { statistics.on_error(static_cast<int>(status)); });
   }
   // Both have room: IoctlEntry has seen to that.
   static_cast<void>(writer.write(wire::virtio_media_resp_ioctl{{status, 0}}));
@@ -412,6 +430,7 @@ template <class B, virtio::Host H>
 auto Device<B, H>::defer(const virtio::Chain& chain, std::size_t room, std::uint32_t session) -> Pending& {
   Pending& pending = pending_.add(chain, room, host_.memory(), io::Clock::now() + command_timeout_);
   pending.session_id = session;
+  pending.begun = command_begun_;
   arm_deadline();
   return pending;
 }
@@ -425,8 +444,10 @@ void Device<B, H>::finish(detail::Deferred& command) noexcept {
 template <class B, virtio::Host H>
 void Device<B, H>::answer(Pending& command, Written written) noexcept {
   const std::uint16_t head = command.head;
+  const std::uint64_t begun = command.begun;
   pending_.remove(command);
   push(head, written);
+  count([begun](auto& statistics) { statistics.on_answer(begun); });
   if (!in_commands_) host_.flush(wire::commandq);
 }
 
@@ -490,9 +511,13 @@ void Device<B, H>::resume_later(std::uint16_t queue) noexcept {
 }
 
 template <class B, virtio::Host H>
-void Device<B, H>::write_trace(const char* what, std::uint32_t session, Result<> result) const noexcept {
-  host_.log().write(LogLevel::trace, "session %u: %s: %s", session, what,
-                    result ? "done" : strerrorname_np(result.error().value));
+void Device<B, H>::write_trace(const char* what, std::uint32_t session, Result<> result, std::uint32_t ioctl,
+                               const void* payload) const noexcept {
+  const char* const name = result ? "done" : strerrorname_np(result.error().value);
+  std::string fields;
+  if (describe_ != nullptr && payload != nullptr) fields = " " + describe_(ioctl, payload);
+  host_.log().write(LogLevel::trace, "session %u: %s%s: %s", session, what, fields.c_str(),
+                    name != nullptr ? name : "an unknown errno");
 }
 
 }  // namespace vumedia::media

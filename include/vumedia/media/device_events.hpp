@@ -27,6 +27,7 @@ void Device<B, H>::send_error(std::uint32_t session, int error) noexcept {
 template <class B, virtio::Host H>
 void Device<B, H>::fail_session(Record& record, int error) noexcept {
   record.error = error;
+  count([](auto& statistics) { statistics.on_session_failed(); });
   events_.purge(record.events);
   // Its store is empty now, so there is room.
   static_cast<void>(send_or_keep(record, Event::error(record.id, error)));
@@ -43,6 +44,7 @@ bool Device<B, H>::send_or_keep(Record& record, const Event& event) noexcept {
     }
   }
   if (!events_.push(record.events, event)) return false;
+  count([](auto& statistics) { statistics.on_event_waits(); });
   // Asks for kicks, and finds the buffer that came in between.
   if (!resume_events_) deliver_waiting();
   return true;
@@ -65,11 +67,32 @@ auto Device<B, H>::deliver(const Event& event, std::uint32_t& budget) noexcept -
     if (!queue.push(*host_.memory(), popped->head(), static_cast<std::uint32_t>(writer.written())))
         [[unlikely]]
       return Delivery::broken;
-    if (written) [[likely]]
+    if (written) [[likely]] {
+      count([&event](auto& statistics) { statistics.on_event(event); });
+      if (host_.log().enabled(LogLevel::trace)) [[unlikely]]
+        write_trace(event);
       return Delivery::done;
+    }
     host_.log().write(LogLevel::debug, "event buffer of %u bytes is too short", popped->writable_size());
   }
   return Delivery::no_buffer;
+}
+
+template <class B, virtio::Host H>
+void Device<B, H>::write_trace(const Event& event) const noexcept {
+  const char* name = "ERROR";
+  std::string fields;
+  if (const auto* const dqbuf = event.as_dqbuf()) {
+    name = "DQBUF";
+    v4l2::Buffer buffer;
+    std::memcpy(&buffer.head, &dqbuf->buffer, sizeof buffer.head);
+    std::memcpy(buffer.planes.data(), dqbuf->planes, sizeof dqbuf->planes);
+    if (describe_ != nullptr) fields = " " + describe_(_IOC_NR(VIDIOC_DQBUF), &buffer);
+  } else if (const v4l2_event* const body = event.as_v4l2()) {
+    name = "EVENT";
+    if (describe_ != nullptr) fields = " " + describe_(_IOC_NR(VIDIOC_DQEVENT), body);
+  }
+  host_.log().write(LogLevel::trace, "session %u: event %s%s", event.session(), name, fields.c_str());
 }
 
 template <class B, virtio::Host H>

@@ -56,6 +56,15 @@ class Event {
   [[nodiscard]] std::uint32_t kind() const noexcept { return wire_.hdr.event; }
   [[nodiscard]] std::uint32_t session() const noexcept { return wire_.hdr.session_id; }
 
+  // The body of a DQBUF event, or null.
+  [[nodiscard]] const wire::virtio_media_event_dqbuf* as_dqbuf() const noexcept {
+    return kind() == wire::event_dqbuf ? &wire_.dqbuf : nullptr;
+  }
+  // The body of an EVENT event, or null.
+  [[nodiscard]] const v4l2_event* as_v4l2() const noexcept {
+    return kind() == wire::event_event ? &wire_.event.event : nullptr;
+  }
+
   [[nodiscard]] bool is_dqbuf_of(std::uint32_t buffer_type) const noexcept {
     return kind() == wire::event_dqbuf && wire_.dqbuf.buffer.type == buffer_type;
   }

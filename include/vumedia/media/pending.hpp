@@ -30,6 +30,7 @@ struct PendingCommand {
   std::uint16_t head = 0;
   std::uint32_t session_id = 0;
   io::TimePoint deadline;
+  std::uint64_t begun = 0;  // for the backend's statistics, if it has them
 
   // The chain's writable part, as far as the answer goes. Its queue forgets it at the next pop.
   std::vector<virtio::Segment> segments;

@@ -1,0 +1,222 @@
+// Counting what a device does, for whoever operates it.
+//
+// A backend that has a member `statistics()` is counted: media::Device calls the members of what it returns
+// as things happen. For a backend without one the calls are not compiled. Counted<Backend> gives any backend
+// such a member, so what a program wants counted is its own choice, not the backend's:
+//
+//   media::Statistics statistics;  // outlives the devices; several in a row add up
+//   media::Device<media::Counted<Camera>, Host> device(host, options, statistics, <arguments of Camera>...);
+//
+// The device writes from its loop's thread alone, and any thread may read at any time: a count costs a load,
+// an addition and a store, no lock and no locked instruction. Each number is right by itself; numbers that
+// are read one after the other may be a few commands apart.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <bit>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <utility>
+
+#include <linux/videodev2.h>
+
+#include <vumedia/media/event_queue.hpp>
+#include <vumedia/media/wire.hpp>
+#include <vumedia/v4l2/ioctl_table.hpp>
+#include <vumedia/v4l2/payload.hpp>
+
+namespace vumedia::media {
+
+// One number with one writer.
+class Counter {
+ public:
+  void add(std::uint64_t n = 1) noexcept {
+    value_.store(value_.load(std::memory_order_relaxed) + n, std::memory_order_relaxed);
+  }
+  [[nodiscard]] std::uint64_t get() const noexcept { return value_.load(std::memory_order_relaxed); }
+
+ private:
+  std::atomic<std::uint64_t> value_{0};
+};
+
+// The processor's own clock: a single instruction, where clock_gettime() takes about a hundred. On the
+// systems that have it, it runs at a constant rate on all processors.
+class TickClock {
+ public:
+  [[nodiscard]] static std::uint64_t now() noexcept {
+#if defined(__x86_64__)
+    return __builtin_ia32_rdtsc();
+#elif defined(__aarch64__)
+    std::uint64_t ticks = 0;
+    asm volatile("mrs %0, cntvct_el0" : "=r"(ticks));
+    return ticks;
+#else
+    return static_cast<std::uint64_t>(Steady::now().time_since_epoch().count());
+#endif
+  }
+
+  // Nanoseconds a tick, measured against CLOCK_MONOTONIC since this object was made: the longer ago, the
+  // better.
+  [[nodiscard]] double tick() const noexcept {
+    const std::uint64_t ticks = now() - ticks_;
+    const auto elapsed = std::chrono::nanoseconds(Steady::now() - time_);
+    return ticks > 0 ? static_cast<double>(elapsed.count()) / static_cast<double>(ticks) : 0;
+  }
+
+ private:
+  using Steady = std::chrono::steady_clock;
+  std::uint64_t ticks_ = now();
+  Steady::time_point time_ = Steady::now();
+};
+
+// How often a value of which size came: four buckets between a power of two and the next, so that a value is
+// known to a quarter of itself.
+class Histogram {
+ public:
+  static constexpr std::size_t bucket_count = 252;
+
+  void add(std::uint64_t value) noexcept { buckets_[bucket_of(value)].add(); }
+  [[nodiscard]] std::uint64_t count(std::size_t bucket) const noexcept { return buckets_[bucket].get(); }
+
+  [[nodiscard]] static constexpr std::size_t bucket_of(std::uint64_t value) noexcept {
+    if (value < 4) return static_cast<std::size_t>(value);
+    const auto width = static_cast<unsigned>(std::bit_width(value));  // 3 to 64: the index is at most 251
+    return static_cast<std::size_t>((width - 2) * 4 + (value >> (width - 3) & 3));
+  }
+  // The largest value that falls into `bucket` < bucket_count.
+  [[nodiscard]] static constexpr std::uint64_t highest(std::size_t bucket) noexcept {
+    if (bucket < 4) return bucket;
+    const std::size_t shift = bucket / 4 - 1;  // of the value's three leading bits: 0 to 61
+    return ((std::uint64_t{4} + bucket % 4) << shift | ((std::uint64_t{1} << shift) - 1));
+  }
+
+ private:
+  std::array<Counter, bucket_count> buckets_;
+};
+
+// All there is to know of one device. 4 KiB; zero at first.
+class Statistics {
+ public:
+  // Commands other than ioctls are counted by their number (wire::cmd_open...). 0 stands for what is no
+  // command, cmd_ioctl for ioctls beyond the table.
+  static constexpr std::size_t command_kinds = wire::cmd_munmap + 1;
+
+  // errno values in use end at 133 (EHWPOISON); others count as the last.
+  static constexpr std::size_t error_kinds = 134;
+
+  // Buffers that were returned to the guest (DQBUF events).
+  struct Buffers {
+    Counter frames;  // with data, and not marked as bad
+    Counter bytes;   // in them (bytesused of all planes)
+    Counter bad;     // marked V4L2_BUF_FLAG_ERROR
+    Counter empty;   // without data, as LAST comes
+  };
+
+  Statistics() = default;
+  Statistics(const Statistics&) = delete;
+  Statistics& operator=(const Statistics&) = delete;
+
+  // -- Any thread
+
+  Counter sessions_opened, sessions_closed;
+  Counter sessions_failed;                        // ended by an error event
+  std::array<Counter, v4l2::ioctl_limit> ioctls;  // by number, the unsupported ones among them
+  std::array<Counter, command_kinds> commands;
+  std::array<Counter, error_kinds> errors;  // commands that were answered with this errno
+  std::array<Counter, 3> events;            // that reached the guest, by wire::event_*
+  Counter events_waited;                    // found no buffer of the guest's at first
+  Buffers captured, output;
+  // Ticks from taking a command off its queue to its answer on it, if it was asked for.
+  Histogram latency;
+  TickClock clock;
+
+  [[nodiscard]] std::uint64_t sessions_open() const noexcept {
+    const std::uint64_t closed = sessions_closed.get();
+    return sessions_opened.get() - closed;
+  }
+  [[nodiscard]] std::uint64_t command_count() const noexcept { return sum(ioctls) + sum(commands); }
+  [[nodiscard]] std::uint64_t error_count() const noexcept { return sum(errors); }
+
+  // Latency costs each command two looks at the processor's clock; whether it is taken is said before the
+  // device is made.
+  void measure_latency(bool measured) noexcept { measures_latency_ = measured; }
+  [[nodiscard]] bool measures_latency() const noexcept { return measures_latency_; }
+
+  // -- The device, on its loop's thread
+
+  // A command begins: a moment for on_answer(), or 0.
+  [[nodiscard]] std::uint64_t begin() const noexcept {
+    return measures_latency_ ? std::max(TickClock::now(), std::uint64_t{1}) : 0;
+  }
+  void on_answer(std::uint64_t begun) noexcept {
+    if (begun == 0) return;
+    const std::uint64_t now = TickClock::now();
+    // Another processor's clock may be a little behind.
+    latency.add(now > begun ? now - begun : 0);
+  }
+  void on_ioctl(std::uint32_t number) noexcept {
+    if (number < ioctls.size()) [[likely]]
+      ioctls[number].add();
+    else
+      on_command(wire::cmd_ioctl);
+  }
+  void on_command(std::uint32_t command) noexcept { commands[command < commands.size() ? command : 0].add(); }
+  void on_error(int error) noexcept {
+    const auto last = static_cast<int>(error_kinds) - 1;
+    errors[static_cast<std::size_t>(std::clamp(error, 0, last))].add();
+  }
+  void on_open() noexcept { sessions_opened.add(); }
+  void on_close() noexcept { sessions_closed.add(); }
+  void on_session_failed() noexcept { sessions_failed.add(); }
+  void on_event_waits() noexcept { events_waited.add(); }
+  void on_event(const Event& event) noexcept {
+    if (event.kind() >= events.size()) return;
+    events[event.kind()].add();
+    if (const wire::virtio_media_event_dqbuf* const returned = event.as_dqbuf()) on_buffer(*returned);
+  }
+
+ private:
+  template <std::size_t Size>
+  [[nodiscard]] static std::uint64_t sum(const std::array<Counter, Size>& counters) noexcept {
+    std::uint64_t total = 0;
+    for (const Counter& counter : counters) total += counter.get();
+    return total;
+  }
+
+  void on_buffer(const wire::virtio_media_event_dqbuf& event) noexcept {
+    const v4l2_buffer& buffer = event.buffer;
+    Buffers& buffers = v4l2::is_output(buffer.type) ? output : captured;
+    if ((buffer.flags & V4L2_BUF_FLAG_ERROR) != 0) return buffers.bad.add();
+    std::uint64_t bytes = buffer.bytesused;
+    if (v4l2::is_multiplanar(buffer.type)) {
+      bytes = 0;
+      for (std::uint32_t p = 0; p < std::min<std::uint32_t>(buffer.length, VIDEO_MAX_PLANES); ++p)
+        bytes += event.planes[p].bytesused;
+    }
+    if (bytes == 0) return buffers.empty.add();
+    buffers.frames.add();
+    buffers.bytes.add(bytes);
+  }
+
+  bool measures_latency_ = false;
+};
+
+// A backend whose device counts.
+template <class Backend>
+class Counted : public Backend {
+ public:
+  // `statistics` outlives the device; `arguments` go to the backend's constructor.
+  template <class... Arguments>
+  explicit Counted(Statistics& statistics, Arguments&&... arguments)
+      : Backend(std::forward<Arguments>(arguments)...), statistics_(&statistics) {}
+
+  [[nodiscard]] Statistics& statistics() noexcept { return *statistics_; }
+
+ private:
+  Statistics* statistics_;
+};
+
+}  // namespace vumedia::media
