@@ -6,6 +6,9 @@
 
 #include <CLI/CLI.hpp>
 
+#include <vumedia/core/version.hpp>
+
+#include "../support/man_page.hpp"
 #include "commands.hpp"
 #include "device.hpp"
 
@@ -34,7 +37,8 @@ int run(const std::string& socket_path, const Command& command) {
 
 int main(int argc, char** argv) {
   CLI::App app("Talks to a vhost-user media device as a guest would.", "vumedia-ctl");
-  app.set_version_flag("-V,--version", "vumedia-ctl " VUMEDIA_VERSION);
+  app.set_version_flag("-V,--version", std::string("vumedia-ctl ") + vumedia::version_string);
+  vumedia::programs::add_man_page_flag(app);
   app.require_subcommand(1);
   app.fallthrough();
 

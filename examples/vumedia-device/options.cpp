@@ -10,6 +10,7 @@
 
 #include <vumedia/core/checked.hpp>
 
+#include "../support/man_page.hpp"
 #include "version.hpp"
 
 namespace vumedia::device {
@@ -89,6 +90,7 @@ std::variant<Options, int> parse_options(int argc, char** argv) {
   CLI::App app("Serves a virtio-media device to a virtual machine over a vhost-user socket.", program_name);
   app.failure_message(one_line);
   app.set_version_flag("-V,--version", std::string(program_name) + " " + program_version);
+  programs::add_man_page_flag(app);
   app.get_formatter()->column_width(32);
 
   app.add_option("-b,--backend", options.backend, "The device to offer (see --list-backends)")

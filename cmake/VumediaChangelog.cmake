@@ -1,0 +1,10 @@
+# vumedia_newest_release(CHANGELOG VERSION DATE): sets the two variables from the first heading "## [X.Y.Z] - YYYY-MM-DD".
+function(vumedia_newest_release changelog version date)
+  file(STRINGS ${changelog} headings REGEX "^## \\[[0-9]")
+  list(GET headings 0 newest)
+  if(NOT newest MATCHES "^## \\[([0-9]+\\.[0-9]+\\.[0-9]+)\\] - ([0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9])$")
+    message(FATAL_ERROR "${changelog}: '${newest}' is no heading of a release")
+  endif()
+  set(${version} ${CMAKE_MATCH_1} PARENT_SCOPE)
+  set(${date} ${CMAKE_MATCH_2} PARENT_SCOPE)
+endfunction()

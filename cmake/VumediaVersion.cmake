@@ -1,0 +1,13 @@
+# VUMEDIA_VERSION_FROM_HEADER: the version, which stands in core/version.hpp and nowhere else.
+set(version_header ${CMAKE_CURRENT_LIST_DIR}/../include/vumedia/core/version.hpp)
+set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${version_header})
+set(VUMEDIA_VERSION_FROM_HEADER "")
+foreach(part IN ITEMS MAJOR MINOR PATCH)
+  file(STRINGS ${version_header} line REGEX "^#define VUMEDIA_VERSION_${part} [0-9]+$")
+  string(REGEX MATCH "[0-9]+$" number "${line}")
+  if(number STREQUAL "")
+    message(FATAL_ERROR "${version_header} lacks VUMEDIA_VERSION_${part}")
+  endif()
+  list(APPEND VUMEDIA_VERSION_FROM_HEADER ${number})
+endforeach()
+list(JOIN VUMEDIA_VERSION_FROM_HEADER "." VUMEDIA_VERSION_FROM_HEADER)

@@ -1,0 +1,13 @@
+# cmake -DPROGRAM=... -DSECTIONS=... -DCHANGELOG=... -DPAGE=... -P make-man-page.cmake: the page that PROGRAM prints,
+# with the date of the newest release, and SECTIONS behind it. The same inputs make the same bytes.
+cmake_minimum_required(VERSION 3.25)
+include(${CMAKE_CURRENT_LIST_DIR}/VumediaChangelog.cmake)
+
+execute_process(COMMAND ${PROGRAM} --man-page OUTPUT_VARIABLE page COMMAND_ERROR_IS_FATAL ANY)
+vumedia_newest_release(${CHANGELOG} version date)
+if(NOT page MATCHES "^\\.TH [^\n]* \"\" ")
+  message(FATAL_ERROR "${PROGRAM} --man-page begins with no title line that a date could be written to")
+endif()
+string(REGEX REPLACE "^(\\.TH [^\n]*) \"\" " "\\1 \"${date}\" " page "${page}")
+file(READ ${SECTIONS} sections)
+file(CONFIGURE OUTPUT ${PAGE} CONTENT "@page@@sections@" @ONLY)
