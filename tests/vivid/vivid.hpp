@@ -1,0 +1,72 @@
+// The kernel's vivid driver, as tests in the virtual machine need it: loaded anew for each of them.
+#pragma once
+
+#include <cerrno>
+#include <chrono>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <string>
+#include <thread>
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <vumedia/core/fd.hpp>
+
+namespace vumedia::vivid {
+
+// Asks `condition` until it holds; false after 20 s. For what the kernel finishes in its own time.
+template <class Condition>
+[[nodiscard]] bool eventually(Condition&& condition) {
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+  while (!condition()) {
+    if (std::chrono::steady_clock::now() > deadline) return false;
+    std::this_thread::sleep_for(std::chrono::milliseconds(2));
+  }
+  return true;
+}
+
+// The driver with all its devices in the state they begin with. What a test leaves open keeps the driver from
+// being unloaded, so that each test also tells whether anyone held on to a descriptor or a mapping.
+class Driver {
+ public:
+  // `options` are the module's.
+  explicit Driver(const std::string& options = "n_devs=1") {
+    if (std::filesystem::exists("/sys/module/vivid")) unload();
+    const OwnedFd module(::open("/modules/vivid.ko", O_RDONLY | O_CLOEXEC));
+    const long result = ::syscall(SYS_finit_module, module.get(), options.c_str(), 0);
+    EXPECT_EQ(result, 0) << "vivid cannot be loaded: " << std::strerror(errno);
+  }
+  Driver(const Driver&) = delete;
+  Driver& operator=(const Driver&) = delete;
+  ~Driver() { unload(); }
+
+ private:
+  static void unload() {
+    // A process that was killed gives some of its descriptors back a little later.
+    const bool unloaded = eventually([] { return ::syscall(SYS_delete_module, "vivid", O_NONBLOCK) == 0; });
+    EXPECT_TRUE(unloaded) << "vivid is still in use: " << std::strerror(errno);
+  }
+};
+
+// The path of the device node that the driver calls `name`, such as "vivid-000-vid-cap"; empty if there is
+// none.
+[[nodiscard]] inline std::string node(const std::string& name) {
+  for (const auto& entry : std::filesystem::directory_iterator("/sys/class/video4linux")) {
+    std::ifstream file(entry.path() / "name");
+    std::string line;
+    if (std::getline(file, line) && line == name) return "/dev/" + entry.path().filename().string();
+  }
+  ADD_FAILURE() << "vivid has no " << name;
+  return {};
+}
+
+// A program of ours, which lies beside this one.
+[[nodiscard]] inline std::string program(const std::string& name) {
+  return std::filesystem::read_symlink("/proc/self/exe").parent_path() / name;
+}
+
+}  // namespace vumedia::vivid
