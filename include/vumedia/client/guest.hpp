@@ -1,5 +1,6 @@
-// The driver's half of virtio-media (VIRTIO 1.4, 5.22) without a virtual machine: a guest in user space over
-// vhost_user::Frontend, for any vhost-user media device.
+// The driver's half of virtio-media (VIRTIO 1.4, 5.22) without a virtual machine: a guest in user space, for
+// any virtio-media device. `Guest` reaches one over a vhost-user socket; BasicGuest takes any
+// client::Transport.
 //
 // It is what the Linux driver is to a V4L2 application: open files, ioctls, mappings, events. One command is
 // under way at a time, as there. While it waits, events and the back-end's own requests (mappings) are
@@ -22,19 +23,18 @@
 #include <string>
 #include <utility>
 #include <variant>
+#include <vector>
 
 #include <linux/videodev2.h>
 
 #include <vumedia/client/encoding.hpp>
-#include <vumedia/client/shm_region.hpp>
-#include <vumedia/core/fd.hpp>
-#include <vumedia/core/mapping.hpp>
+#include <vumedia/client/transport.hpp>
+#include <vumedia/client/vhost_user_transport.hpp>
 #include <vumedia/core/result.hpp>
 #include <vumedia/media/wire.hpp>
 #include <vumedia/memory/address.hpp>
 #include <vumedia/v4l2/ioctl_table.hpp>
 #include <vumedia/v4l2/payload.hpp>
-#include <vumedia/vhost_user/frontend.hpp>
 #include <vumedia/virtio/driver_queue.hpp>
 
 namespace vumedia::client {
@@ -64,19 +64,34 @@ struct V4l2Event {
 using Event = std::variant<ErrorEvent, DqbufEvent, V4l2Event>;
 
 // Used by one thread at a time.
-class Guest {
+template <class Link>
+class BasicGuest {
+  static_assert(Transport<Link>, "the argument of client::BasicGuest does not satisfy client::Transport");
+
  public:
-  [[nodiscard]] static Outcome<std::unique_ptr<Guest>> connect(const std::string& socket_path,
-                                                               const GuestOptions& options = {});
-  // Over a connected socket. Negotiates and starts the queues.
-  [[nodiscard]] static Outcome<std::unique_ptr<Guest>> attach(vhost_user::Frontend frontend,
-                                                              const GuestOptions& options = {});
-  Guest(const Guest&) = delete;
-  Guest& operator=(const Guest&) = delete;
+  // The device behind a listening vhost-user socket.
+  [[nodiscard]] static Outcome<std::unique_ptr<BasicGuest>> connect(const std::string& socket_path,
+                                                                    const GuestOptions& options = {})
+    requires requires { Link::connect(socket_path); }
+  {
+    auto transport = Link::connect(socket_path);
+    if (!transport) return std::unexpected(std::move(transport.error()));
+    return attach(std::move(*transport), options);
+  }
+  // Over a transport that reaches its device; for Guest, a connected vhost_user::Frontend will do. Negotiates
+  // and starts the queues.
+  [[nodiscard]] static Outcome<std::unique_ptr<BasicGuest>> attach(Link transport,
+                                                                   const GuestOptions& options = {}) {
+    std::unique_ptr<BasicGuest> guest(new BasicGuest(std::move(transport), options));
+    if (auto done = guest->set_up(); !done) return std::unexpected(std::move(done.error()));
+    return guest;
+  }
+  BasicGuest(const BasicGuest&) = delete;
+  BasicGuest& operator=(const BasicGuest&) = delete;
 
   [[nodiscard]] const media::wire::virtio_media_config& config() const noexcept { return config_; }
   // Bytes of shared memory region 0; 0 if there is none, so that nothing can be mapped.
-  [[nodiscard]] std::uint64_t shm_size() const noexcept { return shm_.size(); }
+  [[nodiscard]] std::uint64_t shm_size() const noexcept { return transport_.shm_size(); }
 
   [[nodiscard]] Result<std::uint32_t> open();
   [[nodiscard]] Result<> close(std::uint32_t session);
@@ -90,7 +105,7 @@ class Guest {
 
   struct Mapped {
     memory::ShmOffset driver_addr;
-    std::span<std::byte> memory;  // until munmap, or the back-end goes
+    typename Link::SharedMemory memory;  // until munmap, or the device goes
   };
   // Maps the buffer that has mem_offset `offset`. Each mmap wants its munmap.
   [[nodiscard]] Result<Mapped> mmap(std::uint32_t session, std::uint32_t offset, bool writable = true);
@@ -112,7 +127,12 @@ class Guest {
   // What a driver does that is loaded anew: all sessions, mappings and events of before are gone.
   [[nodiscard]] Outcome<> reset();
 
-  [[nodiscard]] vhost_user::Frontend& frontend() noexcept { return frontend_; }
+  [[nodiscard]] Link& transport() noexcept { return transport_; }
+  [[nodiscard]] auto& frontend() noexcept
+    requires requires(Link& link) { link.frontend(); }
+  {
+    return transport_.frontend();
+  }
   [[nodiscard]] const Error& error() const noexcept { return error_; }
 
  private:
@@ -126,59 +146,60 @@ class Guest {
   static constexpr std::size_t event_stride = 640;
   static constexpr std::size_t command_bytes = 256 * 1024;
   static constexpr std::size_t control_bytes = 256 * 1024;
-  static constexpr memory::GuestAddress guest_base{0x1'0000'0000};
   // Events kept for the caller. Beyond, no more buffers are lent, and the device keeps its events.
   static constexpr std::size_t max_kept_events = 4096;
 
-  Guest(vhost_user::Frontend frontend, const GuestOptions& options)
-      : options_(options), frontend_(std::move(frontend)) {}
+  BasicGuest(Link transport, const GuestOptions& options)
+      : options_(options), transport_(std::move(transport)) {}
   [[nodiscard]] Outcome<> set_up();
   [[nodiscard]] Outcome<> create_memory();
   [[nodiscard]] Outcome<> start();
-  [[nodiscard]] Outcome<> start_queue(std::uint16_t index);
   void lend_event_buffers();
   void lend_event_buffer(std::uint32_t slot);
 
   [[nodiscard]] std::span<std::byte> bytes(Area area) const noexcept {
-    return memory_.bytes().subspan(area.offset, area.size);
+    return memory_.subspan(area.offset, area.size);
   }
   [[nodiscard]] memory::GuestAddress guest(Area area) const noexcept {
-    return {guest_base.value + area.offset};
+    return {transport_.guest_base().value + area.offset};
   }
 
   [[nodiscard]] Result<std::uint32_t> run(std::size_t command_size, std::size_t answer_size);
   [[nodiscard]] Result<> wait(io::TimePoint until);
   [[nodiscard]] Result<> collect_events();
   void keep_event(std::span<const std::byte> event);
-  [[nodiscard]] Result<> shmem(vhost_user::Frontend::ShmemRequest request);
 
   [[nodiscard]] Result<> add_ranges(v4l2::BufferPayload& payload) const;
   [[nodiscard]] Result<> add_ranges(v4l2::ExtControls& payload) const;
   void take_controls(std::span<const v4l2_ext_control> sent) const noexcept;
 
   std::unexpected<Errno> broken(int code, std::string message) {
-    if (error_.code == 0) error_ = {std::move(message), code};
+    return broken(Error{std::move(message), code});
+  }
+  std::unexpected<Errno> broken(Error error) {
+    if (error.code == 0) error.code = EPROTO;
+    if (error_.code == 0) error_ = std::move(error);
     return fail(error_.code);
   }
 
   GuestOptions options_;
-  vhost_user::Frontend frontend_;
+  Link transport_;
   media::wire::virtio_media_config config_{};
-  ShmRegion shm_;
-  OwnedFd memory_fd_;
-  Mapping memory_;
+  std::span<std::byte> memory_;  // the transport's
   Area events_, command_, answer_, controls_, user_;
-  std::optional<virtio::DriverQueue> queues_[media::wire::queue_count];
-  OwnedFd kick_[media::wire::queue_count];
-  OwnedFd call_[media::wire::queue_count];
+  std::vector<virtio::DriverQueue> queues_;
   std::array<std::uint32_t, event_queue_size> slot_of_head_{};
   std::deque<Event> kept_;
   std::uint64_t dropped_events_ = 0;
   Error error_;
 };
 
+// Over a vhost-user socket, as a VMM's guest would be.
+using Guest = BasicGuest<VhostUserTransport>;
+
+template <class Link>
 template <class Tag>
-Result<> Guest::ioctl(std::uint32_t session, typename Tag::Payload& payload) {
+Result<> BasicGuest<Link>::ioctl(std::uint32_t session, typename Tag::Payload& payload) {
   using Payload = typename Tag::Payload;
   namespace wire = media::wire;
   constexpr bool has_controls = std::same_as<Payload, v4l2::ExtControls>;
@@ -228,5 +249,4 @@ Result<> Guest::ioctl(std::uint32_t session, typename Tag::Payload& payload) {
 
 }  // namespace vumedia::client
 
-#include <vumedia/client/guest_setup.hpp>
-#include <vumedia/client/guest_transport.hpp>
+#include <vumedia/client/guest_commands.hpp>

@@ -1,31 +1,67 @@
-// Guest: commands and events on their way. Included by guest.hpp.
+// BasicGuest: its memory, and commands and events on their way. Included by guest.hpp.
 #pragma once
 
 #include <algorithm>
 #include <cstring>
 
-#include <poll.h>
-
 #include <vumedia/client/guest.hpp>
 
 namespace vumedia::client {
 
-namespace detail {
-
-// A wake-up of an event fd, which means nothing by itself: the ring says what is there.
-inline void drain(int event_fd) noexcept {
-  std::uint64_t count = 0;
-  [[maybe_unused]] const auto got = ::read(event_fd, &count, sizeof count);
-}
-inline void kick(int event_fd) noexcept {
-  const std::uint64_t one = 1;
-  // A full counter means that the device has kicks enough.
-  [[maybe_unused]] const auto done = ::write(event_fd, &one, sizeof one);
+template <class Link>
+Outcome<> BasicGuest<Link>::set_up() {
+  if (auto done = transport_.negotiate(std::as_writable_bytes(std::span(&config_, 1))); !done) return done;
+  if (auto done = create_memory(); !done) return done;
+  return start();
 }
 
-}  // namespace detail
+// One piece of memory: the queues, the buffers of events, one command and its answer, and what is the
+// caller's.
+template <class Link>
+Outcome<> BasicGuest<Link>::create_memory() {
+  std::size_t end = 0;
+  const auto area = [&end](std::size_t size) {
+    const Area result{end, size};
+    end = (end + size + 63) & ~std::size_t{63};
+    return result;
+  };
+  const Area rings[] = {area(virtio::DriverQueue::bytes(command_queue_size)),
+                        area(virtio::DriverQueue::bytes(event_queue_size))};
+  events_ = area(event_queue_size * event_stride);
+  command_ = area(command_bytes);
+  answer_ = area(command_bytes);
+  controls_ = area(control_bytes);
+  end = (end + page_size - 1) & ~(page_size - 1);
+  user_ = area(options_.user_memory);
 
-inline Result<std::uint32_t> Guest::open() {
+  auto memory = transport_.create_memory(end);
+  if (!memory) return std::unexpected(std::move(memory.error()));
+  memory_ = *memory;
+  for (std::uint16_t i = 0; i < media::wire::queue_count; ++i) {
+    queues_.emplace_back(bytes(rings[i]).data(), guest(rings[i]),
+                         i == media::wire::commandq ? command_queue_size : event_queue_size,
+                         transport_.event_idx());
+  }
+  return {};
+}
+
+// As a driver at DRIVER_OK, with its buffers for events lent already.
+template <class Link>
+Outcome<> BasicGuest<Link>::start() {
+  lend_event_buffers();
+  return transport_.start(queues_);
+}
+
+template <class Link>
+Outcome<> BasicGuest<Link>::reset() {
+  if (auto done = transport_.reset(); !done) return done;
+  kept_.clear();
+  for (auto& queue : queues_) queue.reset();
+  return start();
+}
+
+template <class Link>
+Result<std::uint32_t> BasicGuest<Link>::open() {
   namespace wire = media::wire;
   const wire::virtio_media_cmd_open request{{wire::cmd_open, 0}};
   wire::virtio_media_resp_open response{};
@@ -37,7 +73,8 @@ inline Result<std::uint32_t> Guest::open() {
   return response.session_id;
 }
 
-inline Result<> Guest::close(std::uint32_t session) {
+template <class Link>
+Result<> BasicGuest<Link>::close(std::uint32_t session) {
   namespace wire = media::wire;
   const wire::virtio_media_cmd_close request{{wire::cmd_close, 0}, session, 0};
   const auto length = command(vhost_user::bytes_of(request), {});
@@ -49,7 +86,9 @@ inline Result<> Guest::close(std::uint32_t session) {
   return {};
 }
 
-inline Result<Guest::Mapped> Guest::mmap(std::uint32_t session, std::uint32_t offset, bool writable) {
+template <class Link>
+Result<typename BasicGuest<Link>::Mapped> BasicGuest<Link>::mmap(std::uint32_t session, std::uint32_t offset,
+                                                                 bool writable) {
   namespace wire = media::wire;
   const wire::virtio_media_cmd_mmap request{
       {wire::cmd_mmap, 0}, session, writable ? wire::mmap_flag_rw : 0, offset};
@@ -59,12 +98,13 @@ inline Result<Guest::Mapped> Guest::mmap(std::uint32_t session, std::uint32_t of
   if (*length < sizeof response.hdr) return broken(EPROTO, "MMAP: the answer has no status");
   if (response.hdr.status != 0) return fail(detail::status_errno(response.hdr.status));
   if (*length < sizeof response) return broken(EPROTO, "MMAP: the answer is too short");
-  const std::span<std::byte> memory = shm_.bytes({response.driver_addr}, response.len);
+  const auto memory = transport_.shared_memory({response.driver_addr}, response.len);
   if (memory.empty()) return broken(EPROTO, "MMAP: the answer names memory that was not mapped");
   return Mapped{{response.driver_addr}, memory};
 }
 
-inline Result<> Guest::munmap(memory::ShmOffset driver_addr) {
+template <class Link>
+Result<> BasicGuest<Link>::munmap(memory::ShmOffset driver_addr) {
   namespace wire = media::wire;
   const wire::virtio_media_cmd_munmap request{{wire::cmd_munmap, 0}, driver_addr.value};
   wire::virtio_media_resp_munmap response{};
@@ -75,7 +115,9 @@ inline Result<> Guest::munmap(memory::ShmOffset driver_addr) {
   return {};
 }
 
-inline Result<std::uint32_t> Guest::command(std::span<const std::byte> command, std::span<std::byte> answer) {
+template <class Link>
+Result<std::uint32_t> BasicGuest<Link>::command(std::span<const std::byte> command,
+                                                std::span<std::byte> answer) {
   if (command.size() > command_.size || answer.size() > answer_.size) return fail(E2BIG);
   if (command.empty() && answer.empty()) return fail(EINVAL);
   std::ranges::copy(command, bytes(command_).begin());
@@ -86,17 +128,18 @@ inline Result<std::uint32_t> Guest::command(std::span<const std::byte> command, 
 }
 
 // Sends what lies in the command area and waits for the answer.
-inline Result<std::uint32_t> Guest::run(std::size_t command_size, std::size_t answer_size) {
+template <class Link>
+Result<std::uint32_t> BasicGuest<Link>::run(std::size_t command_size, std::size_t answer_size) {
   if (error_.code != 0) return fail(error_.code);
   if (answer_size > answer_.size) return fail(E2BIG);
   virtio::Piece pieces[2];
   std::size_t count = 0;
   if (command_size > 0) pieces[count++] = {guest(command_), static_cast<std::uint32_t>(command_size), false};
   if (answer_size > 0) pieces[count++] = {guest(answer_), static_cast<std::uint32_t>(answer_size), true};
-  virtio::DriverQueue& queue = *queues_[media::wire::commandq];
+  virtio::DriverQueue& queue = queues_[media::wire::commandq];
   const auto head = queue.add(std::span(pieces).first(count));
   if (!head) return std::unexpected(head.error());
-  if (queue.publish()) detail::kick(kick_[media::wire::commandq].get());
+  if (queue.publish()) transport_.kick(media::wire::commandq);
 
   const io::TimePoint begin = Clock::now();
   const io::TimePoint until = begin + options_.command_timeout;
@@ -106,7 +149,7 @@ inline Result<std::uint32_t> Guest::run(std::size_t command_size, std::size_t an
     if (*used) return (*used)->length;
     if (options_.spin.count() > 0 && Clock::now() - begin < options_.spin) {
       // A mapping may be what the answer waits for.
-      if (!frontend_.serve_backend()) return broken(EPIPE, "the back-end has gone");
+      if (auto served = transport_.poll(); !served) return broken(std::move(served.error()));
       continue;
     }
     if (queue.enable_interrupts()) continue;
@@ -117,7 +160,8 @@ inline Result<std::uint32_t> Guest::run(std::size_t command_size, std::size_t an
   }
 }
 
-inline Result<std::optional<Event>> Guest::wait_event(std::chrono::milliseconds timeout) {
+template <class Link>
+Result<std::optional<Event>> BasicGuest<Link>::wait_event(std::chrono::milliseconds timeout) {
   const io::TimePoint until = Clock::now() + timeout;
   while (true) {
     if (auto done = collect_events(); !done) return std::unexpected(done.error());
@@ -128,34 +172,21 @@ inline Result<std::optional<Event>> Guest::wait_event(std::chrono::milliseconds 
     }
     if (error_.code != 0) return fail(error_.code);
     if (Clock::now() >= until) return std::nullopt;
-    if (queues_[media::wire::eventq]->enable_interrupts()) continue;
+    if (queues_[media::wire::eventq].enable_interrupts()) continue;
     if (auto done = wait(until); !done) return std::unexpected(done.error());
   }
 }
 
-// Until something happens, or `until`. Serves the back-end.
-inline Result<> Guest::wait(io::TimePoint until) {
-  pollfd fds[] = {{call_[0].get(), POLLIN, 0},
-                  {call_[1].get(), POLLIN, 0},
-                  {frontend_.fd(), POLLIN, 0},
-                  {frontend_.backend_fd(), POLLIN, 0}};
-  const auto left = std::chrono::ceil<std::chrono::milliseconds>(until - Clock::now()).count();
-  const int ready = ::poll(fds, std::size(fds), static_cast<int>(std::clamp<long long>(left, 0, 60'000)));
-  if (ready < 0 && errno != EINTR) return broken(errno, "cannot poll");
-  if (ready <= 0) return {};
-  if (fds[0].revents != 0) detail::drain(call_[0].get());
-  if (fds[1].revents != 0) detail::drain(call_[1].get());
-  if (fds[3].revents != 0) {
-    if (auto served = frontend_.serve_backend(); !served) return broken(EPROTO, served.error().message);
-  }
-  // Nothing was asked on this socket: only its end can be read from it. An answer may still be in the queue.
-  if (fds[2].revents != 0 && (fds[0].revents | fds[1].revents) == 0)
-    return broken(EPIPE, "the back-end has gone");
+// Until something may have happened, or `until`.
+template <class Link>
+Result<> BasicGuest<Link>::wait(io::TimePoint until) {
+  if (auto done = transport_.wait(until); !done) return broken(std::move(done.error()));
   return {};
 }
 
-inline Result<> Guest::collect_events() {
-  virtio::DriverQueue& queue = *queues_[media::wire::eventq];
+template <class Link>
+Result<> BasicGuest<Link>::collect_events() {
+  virtio::DriverQueue& queue = queues_[media::wire::eventq];
   bool lent = false;
   while (kept_.size() < max_kept_events) {
     const auto used = queue.pop_used();
@@ -167,11 +198,12 @@ inline Result<> Guest::collect_events() {
     lend_event_buffer(slot);
     lent = true;
   }
-  if (lent && queue.publish()) detail::kick(kick_[media::wire::eventq].get());
+  if (lent && queue.publish()) transport_.kick(media::wire::eventq);
   return {};
 }
 
-inline void Guest::keep_event(std::span<const std::byte> bytes) {
+template <class Link>
+void BasicGuest<Link>::keep_event(std::span<const std::byte> bytes) {
   namespace wire = media::wire;
   wire::virtio_media_event_header head;
   const auto read = [&bytes](auto& event) {
@@ -209,23 +241,27 @@ inline void Guest::keep_event(std::span<const std::byte> bytes) {
   ++dropped_events_;
 }
 
-inline void Guest::lend_event_buffers() {
+template <class Link>
+void BasicGuest<Link>::lend_event_buffers() {
   for (std::uint32_t slot = 0; slot < event_queue_size; ++slot) lend_event_buffer(slot);
-  static_cast<void>(queues_[media::wire::eventq]->publish());
+  static_cast<void>(queues_[media::wire::eventq].publish());
 }
 
-inline void Guest::lend_event_buffer(std::uint32_t slot) {
+template <class Link>
+void BasicGuest<Link>::lend_event_buffer(std::uint32_t slot) {
   const Area area{events_.offset + slot * event_stride, media::wire::max_event_size};
   const virtio::Piece piece{guest(area), media::wire::max_event_size, true};
   // As many descriptors as slots, and one of them just came back, or the queue is empty.
-  if (const auto head = queues_[media::wire::eventq]->add(std::span(&piece, 1))) slot_of_head_[*head] = slot;
+  if (const auto head = queues_[media::wire::eventq].add(std::span(&piece, 1))) slot_of_head_[*head] = slot;
 }
 
-inline std::span<std::byte> Guest::user_memory() const noexcept {
+template <class Link>
+std::span<std::byte> BasicGuest<Link>::user_memory() const noexcept {
   return bytes(user_);
 }
 
-inline Result<memory::GuestAddress> Guest::guest_address(const void* in_user_memory) const noexcept {
+template <class Link>
+Result<memory::GuestAddress> BasicGuest<Link>::guest_address(const void* in_user_memory) const noexcept {
   const auto offset = reinterpret_cast<std::uintptr_t>(in_user_memory) -
                       reinterpret_cast<std::uintptr_t>(bytes(user_).data());
   if (offset >= user_.size) return fail(EFAULT);
@@ -233,7 +269,8 @@ inline Result<memory::GuestAddress> Guest::guest_address(const void* in_user_mem
 }
 
 // Of USERPTR buffers, whose pointers lead into user_memory().
-inline Result<> Guest::add_ranges(v4l2::BufferPayload& payload) const {
+template <class Link>
+Result<> BasicGuest<Link>::add_ranges(v4l2::BufferPayload& payload) const {
   const v4l2_buffer& head = payload.buffer.head;
   if (head.memory != V4L2_MEMORY_USERPTR) return {};
   const auto planes = detail::plane_count(head);
@@ -254,7 +291,8 @@ inline Result<> Guest::add_ranges(v4l2::BufferPayload& payload) const {
 }
 
 // Of controls that are more than a number: their bytes go through guest memory.
-inline Result<> Guest::add_ranges(v4l2::ExtControls& payload) const {
+template <class Link>
+Result<> BasicGuest<Link>::add_ranges(v4l2::ExtControls& payload) const {
   std::size_t used = 0;
   for (const v4l2_ext_control& control : payload.controls) {
     if (control.size > controls_.size - used || (control.size > 0 && control.ptr == nullptr)) {
@@ -270,7 +308,8 @@ inline Result<> Guest::add_ranges(v4l2::ExtControls& payload) const {
   return {};
 }
 
-inline void Guest::take_controls(std::span<const v4l2_ext_control> sent) const noexcept {
+template <class Link>
+void BasicGuest<Link>::take_controls(std::span<const v4l2_ext_control> sent) const noexcept {
   std::size_t used = 0;
   for (const v4l2_ext_control& control : sent) {
     if (control.size > 0)
