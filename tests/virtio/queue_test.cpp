@@ -232,6 +232,35 @@ TEST_F(QueueTest, GoesOnWhereItWasStopped) {
   EXPECT_EQ(ring_.used(3).length, 7u);
 }
 
+// A base behind chains that never came back, which is where some VMMs start a ring.
+TEST_F(QueueTest, PopsWhatTheBasePassesOver) {
+  ring_.set(0, {buffers, 16, 0, 0});
+  for (int i = 0; i < 3; ++i) ring_.offer(0);
+  queue_.set_base(3);
+  start();
+  EXPECT_EQ(queue_.base(), 0);
+  for (int i = 0; i < 3; ++i) {
+    ASSERT_TRUE(pop());
+    ASSERT_TRUE(queue_.push(*table_, 0, 0));
+  }
+  EXPECT_TRUE(pop().empty());
+  static_cast<void>(queue_.flush(*table_));
+  EXPECT_EQ(ring_.used_index(), 3);
+  queue_.stop();
+  ASSERT_TRUE(queue_.start(*table_));
+  EXPECT_EQ(queue_.base(), 3);
+}
+
+// More than the ring can hold has not been passed over: that used index is not to be believed.
+TEST_F(QueueTest, KeepsABaseThatIsFarFromTheUsedIndex) {
+  for (const std::uint16_t base : {std::uint16_t{9}, std::uint16_t{65535}}) {
+    queue_.set_base(base);
+    start();
+    EXPECT_EQ(queue_.base(), base);
+    queue_.stop();
+  }
+}
+
 TEST_F(QueueTest, StoppingForgetsWhatIsInFlight) {
   start();
   ring_.set(0, {buffers, 16, 0, 0});

@@ -73,7 +73,9 @@ class Queue {
   // -- Life.
 
   // Translates the rings, takes the used index from them (so that a ring goes on where it was stopped) and
-  // asks for notifications. No chain is in flight then. EINVAL: no size, or a misaligned ring. EFAULT: a ring
+  // asks for notifications. No chain is in flight then; so those that the used index leaves out before the
+  // configured base have been lost, or were never seen, and are popped first: some VMMs (cloud-hypervisor)
+  // start a ring behind what the driver has put there before DRIVER_OK. EINVAL: no size, or a misaligned ring. EFAULT: a ring
   // that is not in one region of `memory`. ENOMEM. EBUSY if it is started.
   [[nodiscard]] Result<> start(const GuestMemory& memory) noexcept;
   // Forgets what is in flight and what was pushed but not flushed; base() stays. Stopping twice is harmless.
@@ -197,6 +199,8 @@ inline Result<> Queue::start(const GuestMemory& memory) noexcept {
   indirect_ = settings_.indirect;
   next_available_ = seen_available_ = settings_.base;
   next_used_ = published_used_ = ring::field(used_ + ring::index).load(std::memory_order_acquire);
+  if (static_cast<std::uint16_t>(next_available_ - next_used_) <= size_)
+    next_available_ = seen_available_ = next_used_;
   started_ = true;
   reset_in_flight();
   // Whatever was served here before may have left notifications off. What is available is found by the first
