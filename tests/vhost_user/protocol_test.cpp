@@ -8,73 +8,15 @@
 #include <vector>
 
 #include <gtest/gtest.h>
-
-#include <vumedia/io/fd_passing.hpp>
+#include <sys/epoll.h>
+#include <sys/syscall.h>
+#include <sys/timerfd.h>
 
 #include "vhost_user/backend_thread.hpp"
+#include "vhost_user/raw_frontend.hpp"
 
 namespace vumedia::vhost_user::test {
 namespace {
-
-constexpr std::uint32_t number(Request request) {
-  return static_cast<std::uint32_t>(request);
-}
-
-// A frontend that sends any bytes.
-class RawFrontend {
- public:
-  explicit RawFrontend(OwnedFd socket) : socket_(std::move(socket)) {
-    const timeval limit{10, 0};
-    ::setsockopt(socket_.get(), SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
-  }
-
-  void send_bytes(std::span<const std::byte> bytes, std::span<const int> fds = {}) {
-    // The other side may have had enough already.
-    static_cast<void>(io::send_message(socket_.get(), bytes, fds));
-  }
-  void send(std::uint32_t request, std::span<const std::byte> body, std::span<const int> fds = {},
-            std::uint32_t flags = flag::version | flag::need_reply) {
-    std::vector<std::byte> bytes(sizeof(Header) + body.size());
-    const Header header{request, flags, static_cast<std::uint32_t>(body.size())};
-    std::memcpy(bytes.data(), &header, sizeof header);
-    if (!body.empty()) std::memcpy(bytes.data() + sizeof header, body.data(), body.size());
-    send_bytes(bytes, fds);
-  }
-  template <class Body>
-  void send(Request request, const Body& body, std::span<const int> fds = {},
-            std::uint32_t flags = flag::version | flag::need_reply) {
-    send(number(request), bytes_of(body), fds, flags);
-  }
-
-  // The first u64 of the next reply, or nothing if the connection ends.
-  std::optional<std::uint64_t> reply(std::uint32_t request) {
-    Header header{};
-    io::FdList fds;
-    const auto got = io::receive_message(socket_.get(), std::as_writable_bytes(std::span(&header, 1)), fds);
-    if (!got || *got < sizeof header) return std::nullopt;
-    EXPECT_EQ(header.request, request);
-    EXPECT_EQ(header.flags, flag::version | flag::reply);
-    std::vector<std::byte> body(header.size);
-    static_cast<void>(io::receive_message(socket_.get(), body, fds));
-    std::uint64_t value = 0;
-    if (body.size() >= sizeof value) std::memcpy(&value, body.data(), sizeof value);
-    return value;
-  }
-  bool is_closed() {
-    std::byte byte;
-    io::FdList fds;
-    const auto got = io::receive_message(socket_.get(), std::span(&byte, 1), fds);
-    return got ? *got == 0 : got.error().value == ECONNRESET;
-  }
-  void negotiate(std::uint64_t protocol_features) {
-    send(Request::set_protocol_features, U64{protocol_features}, {}, flag::version);
-    send(Request::set_features, U64{Frontend::default_features}, {}, flag::version);
-  }
-  [[nodiscard]] int fd() const { return socket_.get(); }
-
- private:
-  OwnedFd socket_;
-};
 
 constexpr std::uint64_t everything = Frontend::default_protocol_features;
 
@@ -242,6 +184,51 @@ TEST(Protocol, RefusesWhatItCannotServe) {
       EXPECT_TRUE(eventually([&] { return !backend.has_session(); }));
     }
   }
+}
+
+// Descriptors of every kind that a process can have, where an event fd belongs: of those only event fds are
+// sure to be waited for and written to without harm.
+TEST(Protocol, TakesEventDescriptorsOnly) {
+  int pipe[2], sockets[2];
+  ASSERT_EQ(::pipe2(pipe, O_CLOEXEC), 0);
+  ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets), 0);
+  const OwnedFd pipe_in(pipe[0]), pipe_out(pipe[1]), socket(sockets[0]), other_socket(sockets[1]);
+  const OwnedFd directory(::open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  const OwnedFd path(::open("/dev/zero", O_PATH | O_CLOEXEC));
+  const OwnedFd zero(::open("/dev/zero", O_RDWR | O_CLOEXEC));
+  const OwnedFd process(static_cast<int>(::syscall(SYS_pidfd_open, ::getpid(), 0)));
+  const OwnedFd timer(::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC));
+  const OwnedFd epoll(::epoll_create1(EPOLL_CLOEXEC));
+  const OwnedFd file = std::move(*make_sealed_memfd("file", page_size));
+  const struct {
+    const char* name;
+    const OwnedFd& fd;
+  } kinds[] = {{"reading end of a pipe", pipe_in},
+               {"writing end of a pipe", pipe_out},
+               {"socket", socket},
+               {"directory", directory},
+               {"O_PATH", path},
+               {"/dev/zero", zero},
+               {"pidfd", process},
+               {"timerfd", timer},
+               {"epoll", epoll},
+               {"memory", file}};
+  BackendThread backend;
+  Vmm vmm(backend.connect());
+  vmm.negotiate();
+  vmm.start();
+  for (const auto& kind : kinds) {
+    SCOPED_TRACE(kind.name);
+    ASSERT_TRUE(kind.fd);
+    const int error = kind.fd.get() == path.get() ? EBADF : EINVAL;
+    for (const auto& refused :
+         {vmm.frontend.set_vring_kick(0, kind.fd.get()), vmm.frontend.set_vring_call(0, kind.fd.get()),
+          vmm.frontend.set_vring_err(0, kind.fd.get())}) {
+      ASSERT_FALSE(refused);
+      EXPECT_EQ(refused.error().code, error);
+    }
+  }
+  EXPECT_EQ(vmm.echo("as before"), "as before");
 }
 
 TEST(Protocol, RefusesChangesOfAStartedRing) {

@@ -2,6 +2,8 @@
 // stops that wait.
 #include <gtest/gtest.h>
 
+#include <vumedia/io/fd_passing.hpp>
+
 #include "vhost_user/backend_thread.hpp"
 
 namespace vumedia::vhost_user::test {
@@ -421,18 +423,125 @@ TEST(Session, ReportsABrokenRing) {
   EXPECT_EQ(vmm.echo("healed"), "healed");
 }
 
-TEST(Session, ReportsAKickDescriptorThatCannotBeRead) {
+// libkrun, when its guest resets the device: it disables the rings, and that is all.
+TEST(Session, TakesARingThatIsSetUpWithoutAStopForAReset) {
   BackendThread backend;
   Vmm vmm(backend.connect());
   vmm.negotiate();
   vmm.start();
-  int pipe[2];
-  ASSERT_EQ(::pipe2(pipe, O_CLOEXEC), 0);
-  OwnedFd in(pipe[0]), out(pipe[1]);
-  Vmm::check(vmm.frontend.set_vring_kick(0, in.get()));
-  out.reset();  // the end of the pipe
+  EXPECT_EQ(vmm.echo("one"), "one");
+  backend.run([&] { backend.state.hold = true; });
+  vmm.offer("dropped");
+  ASSERT_TRUE(eventually([&] { return backend.copy_state().held.size() == 1; }));
+
+  for (std::uint16_t i = 0; i < 2; ++i) Vmm::check(vmm.frontend.enable_vring(i, false));
+  EXPECT_EQ(backend.copy_state().resets, 0);  // a pause, so far
+  for (auto& queue : vmm.queues) queue->reset();
+  backend.run([&] { backend.state.hold = false; });
+  Vmm::check(vmm.frontend.set_owner());
+  vmm.set_memory();
+  Vmm::check(vmm.frontend.set_features(feature::version_1 | feature::protocol_features));  // another driver
+  EXPECT_EQ(backend.copy_state().resets, 1);
+  vmm.queues[0] = std::make_unique<virtio::DriverQueue>(
+      vmm.memory.data(), memory::GuestAddress{Vmm::guest_base}, Vmm::queue_size, false);
+  for (std::uint16_t i = 0; i < 2; ++i) {
+    vmm.configure(i);
+    Vmm::check(vmm.frontend.enable_vring(i, true));
+  }
+  EXPECT_EQ(backend.copy_state().resets, 1);
+  EXPECT_EQ(vmm.echo("two"), "two");
+  // Without a change of features it is the first setting of a ring that tells.
+  for (std::uint16_t i = 0; i < 2; ++i) Vmm::check(vmm.frontend.enable_vring(i, false));
+  vmm.queues[0]->reset();
+  vmm.configure(0);
+  Vmm::check(vmm.frontend.enable_vring(0, true));
+  EXPECT_EQ(backend.copy_state().resets, 2);
+  EXPECT_EQ(vmm.echo("three"), "three");
+}
+
+// A ring that is paused by ENABLE 0 and goes on by ENABLE 1 (cloud-hypervisor) has not been reset.
+TEST(Session, PausesByEnableAlone) {
+  BackendThread backend;
+  Vmm vmm(backend.connect());
+  vmm.negotiate();
+  vmm.start();
+  EXPECT_EQ(vmm.echo("one"), "one");
+  for (std::uint16_t i = 0; i < 2; ++i) Vmm::check(vmm.frontend.enable_vring(i, false));
+  vmm.set_memory();
+  Vmm::check(vmm.frontend.set_features(vmm.frontend.features()));
+  for (std::uint16_t i = 0; i < 2; ++i) Vmm::check(vmm.frontend.enable_vring(i, true));
+  EXPECT_EQ(vmm.echo("two"), "two");
+  EXPECT_EQ(backend.copy_state().resets, 0);
+}
+
+TEST(Session, TakesSettingsBetweenKickAndEnable) {
+  BackendThread backend;
+  Vmm vmm(backend.connect());
+  vmm.negotiate(feature::version_1 | feature::protocol_features);
+  vmm.set_memory();
+  vmm.configure(0);
+  vmm.configure(0);
+  vmm.configure(1);
+  Vmm::check(vmm.frontend.set_features(Frontend::default_features));  // of rings that are started
+  Vmm::check(vmm.frontend.enable_vring(0, true));
+  for (int i = 0; i < 20; ++i) EXPECT_EQ(vmm.echo(std::to_string(i)), std::to_string(i));
+  EXPECT_EQ(backend.copy_state().resets, 0);
+}
+
+// cloud-hypervisor gives the driver's available index as the base, past what was there before DRIVER_OK.
+TEST(Session, ServesWhatABasePassesOver) {
+  BackendThread backend;
+  Vmm vmm(backend.connect());
+  vmm.negotiate();
+  for (int i = 0; i < 3; ++i) vmm.lend();
+  vmm.offer("early", false);
+  vmm.start(1, 3);
+  EXPECT_TRUE(vmm.await());
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_TRUE(backend.run([&] { return backend.device().tell(std::byte{7}); }));
+    EXPECT_TRUE(vmm.await(1));
+  }
+  EXPECT_FALSE(backend.run([&] { return backend.device().tell(std::byte{7}); }));
+  EXPECT_EQ(vmm.stop(), (std::pair<std::uint32_t, std::uint32_t>{1, 3}));
+}
+
+// A refused descriptor leaves the one that was there.
+TEST(Session, KeepsItsDescriptorsWhenAnotherIsRefused) {
+  BackendThread backend;
+  Vmm vmm(backend.connect());
+  vmm.negotiate();
+  vmm.start();
+  for (std::uint16_t i = 0; i < 2; ++i) {
+    EXPECT_FALSE(vmm.frontend.set_vring_call(i, vmm.memory_fd.get()));
+    EXPECT_FALSE(vmm.frontend.set_vring_err(i, vmm.memory_fd.get()));
+    EXPECT_FALSE(vmm.frontend.set_vring_kick(i, vmm.memory_fd.get()));
+  }
+  EXPECT_EQ(vmm.echo("as before"), "as before");
+  const virtio::Piece outside{{0x8000'0000'0000}, 16, false};
+  ASSERT_TRUE(vmm.queues[0]->add(std::span(&outside, 1)));
+  static_cast<void>(vmm.queues[0]->publish());
+  give_event(vmm.kick[0].get());
   EXPECT_GT(take_event(vmm.err[0].get()), 0u);
-  EXPECT_TRUE(vmm.frontend.get_status());
+}
+
+// While a queue empties no message is read, and still the end of the frontend is noticed.
+TEST(Session, EndsWithAFrontendThatLeavesWhileAQueueEmpties) {
+  BackendThread backend(false, true);
+  auto vmm = std::make_unique<Vmm>(backend.connect());
+  vmm->negotiate();
+  vmm->start();
+  backend.run([&] { backend.state.hold = true; });
+  vmm->offer("never");
+  ASSERT_TRUE(eventually([&] { return backend.copy_state().held.size() == 1; }));
+  const struct {
+    Header header;
+    VringState state;
+  } stop{{static_cast<std::uint32_t>(Request::get_vring_base), flag::version, sizeof(VringState)}, {0, 0}};
+  ASSERT_TRUE(io::send_message(vmm->frontend.fd(), bytes_of(stop)));
+  ASSERT_TRUE(eventually([&] { return !backend.copy_state().stopped.empty(); }));
+  vmm.reset();
+  EXPECT_TRUE(eventually([&] { return backend.finished.load(); }));
+  EXPECT_FALSE(backend.lines.contains("do not end")) << "only the deadline of the stop ended it";
 }
 
 }  // namespace

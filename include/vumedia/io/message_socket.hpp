@@ -13,6 +13,8 @@
 #include <utility>
 #include <vector>
 
+#include <poll.h>
+
 #include <vumedia/core/fd.hpp>
 #include <vumedia/core/result.hpp>
 #include <vumedia/io/fd_passing.hpp>
@@ -72,7 +74,7 @@ class MessageSocket {
   }
 
   // No message is delivered until resume(); at most one is read ahead. An error still closes the socket; a
-  // peer that ends is noticed after resume() if no read was under way.
+  // peer that ends is noticed after resume() if no read was under way, and peer_has_left() tells before.
   void pause() noexcept { paused_ = true; }
   void resume() noexcept;
 
@@ -85,6 +87,12 @@ class MessageSocket {
 
   // Drops what was not sent, without a call of on_closed. May be repeated.
   void close() noexcept;
+
+  // Whether the peer has closed its end; what it sent before may still be unread.
+  [[nodiscard]] bool peer_has_left() const noexcept {
+    pollfd state{socket_.get(), 0, 0};
+    return is_open() && ::poll(&state, 1, 0) > 0 && (state.revents & (POLLHUP | POLLERR)) != 0;
+  }
 
   [[nodiscard]] bool is_open() const noexcept { return static_cast<bool>(socket_); }
   [[nodiscard]] int fd() const noexcept { return socket_.get(); }

@@ -10,7 +10,7 @@
 //  - `timer` completes with 0 at or after its CLOCK_MONOTONIC deadline; a deadline in the past completes at once.
 //  - `run` returns after `stop`, at once after one from before; what is pending then stays pending and can be
 //    cancelled, or run again.
-//  - `make_notifier` refuses with EINVAL what is no event fd.
+//  - `make_notifier` and `check_event_fd` refuse with EINVAL what is no event fd.
 //
 // Only `stop` (through `inbox`) and `inbox()->post` may be used from other threads. A reactor is created, run and
 // destroyed on one thread.
@@ -63,6 +63,7 @@ concept Reactor = Loop<R> && Notifier<typename R::Notifier> &&
                     { reactor.receive(operation, fd, message) } -> std::same_as<void>;
                     { reactor.send(operation, fd, message) } -> std::same_as<void>;
                     { reactor.make_notifier(std::move(owned)) } -> std::same_as<Result<typename R::Notifier>>;
+                    { reactor.check_event_fd(fd) } -> std::same_as<Result<>>;
                     { reactor.run() } -> std::same_as<void>;
                     { reactor.stop() } -> std::same_as<void>;
                   };

@@ -13,7 +13,6 @@
 #include <utility>
 
 #include <poll.h>
-#include <sys/stat.h>
 
 #include <vumedia/core/fd.hpp>
 #include <vumedia/core/result.hpp>
@@ -80,21 +79,19 @@ class Ring {
   std::optional<bool> enabled;  // as SET_VRING_ENABLE said, if it did
   bool failed = false;
   bool running = false;      // served: started, enabled, not failed, not being stopped
+  bool was_running = false;  // at some time since the last start
   bool held_back = false;    // woken while the device must not be called
   bool missed_call = false;  // an interrupt was due and there was no descriptor for it
 
   std::optional<typename R::Notifier> call;
   std::optional<typename R::Notifier> err;
 
-  // Takes the kick descriptor, or none: the ring is then looked at in intervals. EINVAL for a file that is
-  // readable at all times, which would keep the loop busy: an event fd or a pipe is waited for.
+  // Takes the kick descriptor, or none: the ring is then looked at in intervals. EINVAL for what is no event
+  // fd: other files may be readable at all times, which would keep the loop busy, or not be waited for by
+  // poll at all.
   [[nodiscard]] Result<> set_kick(OwnedFd fd) noexcept {
     if (fd) {
-      struct stat status{};
-      if (::fstat(fd.get(), &status) != 0) return fail(errno);
-      // Anonymous inodes, which event fds are, have no type.
-      const auto type = status.st_mode & S_IFMT;
-      if (type != 0 && type != S_IFIFO) return fail(EINVAL);
+      if (auto checked = reactor_.check_event_fd(fd.get()); !checked) return checked;
     }
     disarm();
     kick_ = std::move(fd);

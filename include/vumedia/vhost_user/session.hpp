@@ -10,8 +10,9 @@
 // whose guest resets the device does the same (SET_STATUS 0 and RESET_DEVICE, which say it, are not always
 // sent), but starts them at base 0, wherever the new driver has put them. So a ring that starts with base 0
 // while no ring runs is taken for a reset if it stopped at another base, or has changed its size or place
-// since. What stays undetected is a driver that resets after exactly a multiple of 65536 commands and events,
-// and puts its rings at the same place again.
+// since. A frontend that only disables all rings (libkrun) and then sets one up again has not asked where it
+// stopped, so nothing could go on there: that is a reset, too. What stays undetected is a driver that resets
+// after exactly a multiple of 65536 commands and events, and puts its rings at the same place again.
 #pragma once
 
 #include <algorithm>
@@ -210,6 +211,7 @@ class Session {
   [[nodiscard]] RingType& ring(std::uint32_t index) noexcept { return *host_.rings_[index]; }
   [[nodiscard]] bool any_ring(bool RingType::* flag) const noexcept;
   [[nodiscard]] bool is_enabled(const RingType& ring) const noexcept;
+  [[nodiscard]] bool may_set_up(RingType& ring) noexcept;
   [[nodiscard]] Verdict start_ring(std::uint16_t index);
   void update_ring(std::uint16_t index) noexcept;
   void update_rings() noexcept;

@@ -38,10 +38,20 @@ VUMEDIA_HANDLER(SetFeatures, U64& features) {
   // Started rings have been laid out by these. Other bits may change (frontends repeat the message at each
   // start).
   constexpr std::uint64_t of_rings = feature::ring_event_idx | feature::ring_indirect_desc;
-  if (((features.value ^ features_) & of_rings) != 0 && any_ring(&RingType::started))
-    return refused(EBUSY, "features of rings change while rings are started");
+  const bool rings_change = ((features.value ^ features_) & of_rings) != 0;
+  for (std::uint16_t i = 0; rings_change && i < queue_count(); ++i) {
+    if (ring(i).was_running && !may_set_up(ring(i)))
+      return refused(EBUSY, "features of rings change while rings are started");
+  }
   features_ = features.value;
   features_set_ = true;
+  // The others have a kick descriptor and wait to be enabled.
+  for (std::uint16_t i = 0; rings_change && i < queue_count(); ++i) {
+    if (!ring(i).started) continue;
+    ring(i).queue.stop();
+    ring(i).started = false;
+    if (Verdict verdict = start_ring(i); verdict.kind != Kind::done) return verdict;
+  }
   update_rings();
   return {};
 }
@@ -122,7 +132,7 @@ VUMEDIA_HANDLER(RemMemReg, SingleRegion& body) {
 
 VUMEDIA_HANDLER(SetVringNum, VringState& state) {
   if (state.index >= queue_count()) return refused(EINVAL, "there is no queue %u", state.index);
-  if (ring(state.index).started) return refused(EBUSY, "queue %u is started", state.index);
+  if (!may_set_up(ring(state.index))) return refused(EBUSY, "queue %u is started", state.index);
   if (!ring(state.index).queue.set_size(state.num))
     return refused(EINVAL, "%u is no size for queue %u: a power of two up to 32768 is", state.num,
                    state.index);
@@ -132,7 +142,7 @@ VUMEDIA_HANDLER(SetVringNum, VringState& state) {
 VUMEDIA_HANDLER(SetVringAddr, VringAddress& body) {
   if (body.index >= queue_count()) return refused(EINVAL, "there is no queue %u", body.index);
   RingType& ring = this->ring(body.index);
-  if (ring.started) return refused(EBUSY, "queue %u is started", body.index);
+  if (!may_set_up(ring)) return refused(EBUSY, "queue %u is started", body.index);
   if (body.flags != 0)
     return refused(EINVAL, "flags 0x%x ask for a log, which was not negotiated", body.flags);
   const RingAddresses addresses{memory::FrontendAddress{body.descriptor},
@@ -149,7 +159,7 @@ VUMEDIA_HANDLER(SetVringAddr, VringAddress& body) {
 
 VUMEDIA_HANDLER(SetVringBase, VringState& state) {
   if (state.index >= queue_count()) return refused(EINVAL, "there is no queue %u", state.index);
-  if (ring(state.index).started) return refused(EBUSY, "queue %u is started", state.index);
+  if (!may_set_up(ring(state.index))) return refused(EBUSY, "queue %u is started", state.index);
   if (state.num > UINT16_MAX) return refused(EINVAL, "%u is no base of a split ring", state.num);
   ring(state.index).queue.set_base(static_cast<std::uint16_t>(state.num));
   return {};
@@ -225,11 +235,13 @@ VUMEDIA_HANDLER(SetVringKick, U64& body) {
 VUMEDIA_HANDLER(SetVringCall, U64& body) {
   VUMEDIA_VRING_OF_FD(index);
   RingType& ring = this->ring(*index);
-  ring.call.reset();
-  if (incoming.fds.empty()) return {};
+  if (incoming.fds.empty()) {
+    ring.call.reset();
+    return {};
+  }
   auto notifier = host_.reactor_.make_notifier(incoming.fds.take(0));
   if (!notifier) return refused(notifier.error().value, "the descriptor for queue %u is no event fd", *index);
-  ring.call.emplace(std::move(*notifier));
+  ring.call = std::move(*notifier);
   // Some frontends send this after the kick: an interrupt that was due in between is due still.
   if (std::exchange(ring.missed_call, false)) ring.call->signal();
   return {};
@@ -238,11 +250,13 @@ VUMEDIA_HANDLER(SetVringCall, U64& body) {
 VUMEDIA_HANDLER(SetVringErr, U64& body) {
   VUMEDIA_VRING_OF_FD(index);
   RingType& ring = this->ring(*index);
-  ring.err.reset();
-  if (incoming.fds.empty()) return {};
+  if (incoming.fds.empty()) {
+    ring.err.reset();
+    return {};
+  }
   auto notifier = host_.reactor_.make_notifier(incoming.fds.take(0));
   if (!notifier) return refused(notifier.error().value, "the descriptor for queue %u is no event fd", *index);
-  ring.err.emplace(std::move(*notifier));
+  ring.err = std::move(*notifier);
   if (ring.failed) ring.err->signal();
   return {};
 }

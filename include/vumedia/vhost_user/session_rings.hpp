@@ -22,6 +22,23 @@ bool Session<Device, R>::is_enabled(const RingType& ring) const noexcept {
   return features_set_ ? (features_ & feature::protocol_features) == 0 : !protocol_features_set_;
 }
 
+// Whether the settings of the ring may change now: not while it, or another one, is served. One that was
+// started and never served since is stopped for it, and its next kick descriptor starts it again. For the
+// others see "Reset and pause" in session.hpp.
+template <class Device, io::Reactor R>
+bool Session<Device, R>::may_set_up(RingType& ring) noexcept {
+  if (!ring.started) return true;
+  if (any_ring(&RingType::running)) return false;
+  if (!ring.was_running) {
+    ring.queue.stop();
+    ring.started = false;
+    return true;
+  }
+  host_.log().write(LogLevel::debug, "a ring is set up without having been stopped: the driver has reset");
+  reset_device();
+  return true;
+}
+
 // SET_VRING_KICK on a stopped ring.
 template <class Device, io::Reactor R>
 typename Session<Device, R>::Verdict Session<Device, R>::start_ring(std::uint16_t index) {
@@ -52,7 +69,7 @@ typename Session<Device, R>::Verdict Session<Device, R>::start_ring(std::uint16_
   }
   ring.stopped.reset();
   ring.started = true;
-  ring.failed = false;
+  ring.failed = ring.was_running = false;
   return {};
 }
 
@@ -70,7 +87,7 @@ void Session<Device, R>::update_ring(std::uint16_t index) noexcept {
   const bool should_run = ring.started && !ring.failed && is_enabled(ring);
   if (!should_run) return suspend_ring(ring);
   if (ring.running) return;
-  ring.running = true;
+  ring.running = ring.was_running = true;
   host_.shm_allowed_ = true;
   // Buffers may wait already, and no kick need ever come for them.
   ring.arm();
@@ -162,6 +179,8 @@ void Session<Device, R>::ring_woken(RingType& ring, std::uint16_t index, std::in
 template <class Device, io::Reactor R>
 void Session<Device, R>::on_drain_timer(std::int32_t) noexcept {
   if (device_.in_flight(drained_) != 0) {
+    // Nothing is read meanwhile that could tell.
+    if (socket_.peer_has_left()) return end({});
     const io::TimePoint now = io::Clock::now();
     if (now >= drain_until_)
       return end({format_text("GET_VRING_BASE: %u commands of queue %u do not end",

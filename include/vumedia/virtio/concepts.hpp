@@ -83,7 +83,9 @@ concept Device = requires(D& device, const D& constant, std::uint16_t index) {
   { constant.config() } -> std::same_as<std::span<const std::byte>>;
   // Sizes in bytes of the shared memory regions, by id; page multiples whose sum is a power of two.
   { constant.shm_regions() } -> std::same_as<std::span<const std::uint64_t>>;
-  // Queue `index` is running and may hold new buffers (it was kicked, started or enabled): serve what is there.
+  // Queue `index` is running and may hold new buffers (it was kicked, started or enabled): serve what is there. A
+  // device that has emptied it calls Queue::enable_notifications and looks again if that says so: what came before
+  // the driver knew that it is to kick is kicked for by nobody.
   { device.process(index) } -> std::same_as<void>;
   // Queue `index` is about to stop. The device starts nothing new on it and answers or drops what depends on the
   // frontend (a pending map); the host waits until `in_flight(index)` is 0 and calls nothing else in between.
