@@ -245,5 +245,117 @@ TEST_F(TimeoutTest, IsEachCommandsOwn) {
   EXPECT_EQ(reply->status(), ETIMEDOUT);
 }
 
+// A backend whose OPEN is answered later.
+struct SlowBackend {
+  struct Session {
+    SlowBackend* backend;
+    ~Session() { ++backend->destroyed; }
+  };
+  Config config() const { return {.device_caps = 1, .device_type = DeviceType::video, .card = "slow"}; }
+  template <class Context>
+  Result<std::unique_ptr<Session>> open(Context context, Completion completion) {
+    if (refuse != 0) return fail(refuse);
+    v4l2_event event{};
+    event.type = V4L2_EVENT_EOS;
+    context.send_event(event);
+    owed.push_back(std::move(completion));
+    ids.push_back(context.session_id());
+    return std::make_unique<Session>(this);
+  }
+  int refuse = 0;
+  int destroyed = 0;
+  std::vector<Completion> owed;
+  std::vector<std::uint32_t> ids;
+};
+
+class DeferredOpenTest : public testing::Test {
+ protected:
+  explicit DeferredOpenTest(DeviceOptions options = {}) : guest(EmbeddedOptions{}, options) {}
+  void begin_open() {
+    guest.add(bytes_of(wire::virtio_media_cmd_open{{wire::cmd_open, 0}}), 16);
+    guest.device->process(wire::commandq);
+    EXPECT_FALSE(guest.take_reply());
+  }
+  MediaGuest<SlowBackend> guest;
+};
+
+TEST_F(DeferredOpenTest, IsAnsweredWhenTheBackendSaysSoAndBeforeTheFirstEvent) {
+  guest.lend_event_buffers(2);
+  begin_open();
+  EXPECT_FALSE(guest.take_event()) << "of a session that the guest does not know";
+  EXPECT_EQ(guest.device->in_flight(0), 1u);
+  std::thread worker(
+      [completion = std::move(guest.backend().owed[0])]() mutable { completion.complete({}); });
+  const auto reply = guest.wait_reply();
+  worker.join();
+  ASSERT_TRUE(reply);
+  EXPECT_EQ(reply->status(), 0);
+  EXPECT_EQ(reply->length, 16u);
+  EXPECT_EQ(reply->as<wire::virtio_media_resp_open>().session_id, guest.backend().ids[0]);
+  EXPECT_TRUE(guest.take_event());
+  guest.close(guest.backend().ids[0]);
+  EXPECT_EQ(guest.backend().destroyed, 1);
+}
+
+TEST_F(DeferredOpenTest, AFailureClosesTheSession) {
+  begin_open();
+  guest.backend().owed[0].complete(fail(ENODEV));
+  const auto reply = guest.wait_reply();
+  ASSERT_TRUE(reply);
+  EXPECT_EQ(reply->status(), ENODEV);
+  EXPECT_EQ(guest.device->session_count(), 0u);
+  EXPECT_EQ(guest.backend().destroyed, 1);
+}
+
+TEST_F(DeferredOpenTest, MayBeRefusedAtOnce) {
+  guest.backend().refuse = EMFILE;
+  guest.add(bytes_of(wire::virtio_media_cmd_open{{wire::cmd_open, 0}}), 16);
+  guest.device->process(wire::commandq);
+  const auto reply = guest.take_reply();
+  ASSERT_TRUE(reply);
+  EXPECT_EQ(reply->second.status(), EMFILE);
+  EXPECT_EQ(guest.device->session_count(), 0u);
+  EXPECT_EQ(guest.device->in_flight(0), 0u);
+}
+
+TEST_F(DeferredOpenTest, AGuessedIdClosesNothing) {
+  begin_open();
+  guest.close(guest.backend().ids[0]);
+  EXPECT_EQ(guest.device->session_count(), 1u);
+  guest.backend().owed[0].complete({});
+  const auto reply = guest.wait_reply();
+  ASSERT_TRUE(reply);
+  EXPECT_EQ(reply->status(), 0);
+}
+
+TEST_F(DeferredOpenTest, AResetForgetsIt) {
+  begin_open();
+  guest.device->reset();
+  EXPECT_EQ(guest.backend().destroyed, 1);
+  EXPECT_EQ(guest.device->in_flight(0), 0u);
+  guest.backend().owed[0].complete({});
+  begin_open();
+  guest.backend().owed[1].complete({});
+  EXPECT_TRUE(guest.wait_reply());
+  EXPECT_FALSE(guest.take_reply()) << "no answer to the command of before";
+}
+
+class SlowOpenTest : public DeferredOpenTest {
+ protected:
+  SlowOpenTest() : DeferredOpenTest(DeviceOptions{.command_timeout = std::chrono::milliseconds(50)}) {}
+};
+
+TEST_F(SlowOpenTest, TimesOutAndIsClosed) {
+  begin_open();
+  const auto reply = guest.wait_reply();
+  ASSERT_TRUE(reply);
+  EXPECT_EQ(reply->status(), ETIMEDOUT);
+  EXPECT_EQ(guest.backend().destroyed, 1);
+  guest.backend().owed[0].complete({});
+  begin_open();
+  guest.backend().owed[1].complete({});
+  EXPECT_EQ(guest.wait_reply()->status(), 0);
+}
+
 }  // namespace
 }  // namespace vumedia::media::test

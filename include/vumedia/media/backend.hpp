@@ -3,10 +3,10 @@
 //   struct Camera {
 //     struct Session { ... };                                   // one open file; its address is stable
 //     media::Config config() const;
-//     Result<std::unique_ptr<Session>> open();                  // or open(context)
-//     void close(Session&);                                     // optional; or close(session, context)
-//     Result<media::Mappable> mmap(Session&, std::uint32_t mem_offset);   // optional; or with a context
-//     behind
+//     Result<std::unique_ptr<Session>> open();                  // or open(context), open(context,
+//     completion) void close(Session&);                                     // optional; or close(session,
+//     context) Result<media::Mappable> mmap(Session&, std::uint32_t mem_offset);   // optional; or with a
+//     context behind
 //
 //     // One overload for each ioctl it supports, in one of three shapes:
 //     Result<> ioctl(Session&, v4l2::tag::G_FMT, v4l2_format&);
@@ -99,6 +99,14 @@ template <class B, class C>
 concept OpensWithContext = requires(B& backend, C context) {
   { backend.open(context) } -> std::same_as<Result<std::unique_ptr<typename B::Session>>>;
 };
+// The session is given at once; the completion decides, later and from any thread, whether the guest gets it.
+// If not, it is closed as if the guest had. ETIMEDOUT as of a deferred ioctl.
+template <class B, class C>
+concept OpensDeferred = requires(B& backend, C context, Completion completion) {
+  {
+    backend.open(context, std::move(completion))
+  } -> std::same_as<Result<std::unique_ptr<typename B::Session>>>;
+};
 template <class B>
 concept OpensPlainly = requires(B& backend) {
   { backend.open() } -> std::same_as<Result<std::unique_ptr<typename B::Session>>>;
@@ -119,6 +127,7 @@ template <class B>
 concept HasStatistics = requires(B& backend) { backend.statistics(); };
 
 template <class B, class C = AnyContext>
-concept Backend = HasSession<B> && HasConfig<B> && (OpensWithContext<B, C> || OpensPlainly<B>);
+concept Backend =
+    HasSession<B> && HasConfig<B> && (OpensWithContext<B, C> || OpensPlainly<B> || OpensDeferred<B, C>);
 
 }  // namespace vumedia::media

@@ -64,9 +64,9 @@ struct DeviceOptions {
   std::uint32_t max_waiting_events = 192;
   // When a deferred command is answered ETIMEDOUT. Linux gives up after 5 s.
   std::chrono::milliseconds command_timeout{4000};
-  // What a trace line says of the payload of an ioctl: v4l2::describe_payload (v4l2/describe.hpp, which says what it
-  // is given), or nothing if null. Events are described as the ioctls that return them, DQBUF and DQEVENT. Called at
-  // trace level only.
+  // What a trace line says of the payload of an ioctl: v4l2::describe_payload (v4l2/describe.hpp, which says
+  // what it is given), or nothing if null. Events are described as the ioctls that return them, DQBUF and
+  // DQEVENT. Called at trace level only.
   std::string (*describe)(std::uint32_t ioctl, const void* payload) = nullptr;
 };
 
@@ -81,7 +81,8 @@ class Device {
   static_assert(HasConfig<BackendType>,
                 "media::Device<BackendType, Host>: BackendType is no media::Backend: it has no "
                 "`media::Config config() const`");
-  static_assert(OpensPlainly<BackendType> || OpensWithContext<BackendType, Handle>,
+  static_assert(OpensPlainly<BackendType> || OpensWithContext<BackendType, Handle> ||
+                    OpensDeferred<BackendType, Handle>,
                 "media::Device<BackendType, Host>: BackendType is no media::Backend: it has no "
                 "`Result<std::unique_ptr<Session>> open()` or `open(context)`");
 
@@ -171,6 +172,10 @@ class Device {
   [[nodiscard, gnu::cold]] Written execute_short(const virtio::Chain& chain, virtio::Reader& reader);
   [[nodiscard, gnu::cold]] Written unknown_command(const virtio::Chain& chain, std::uint32_t command);
   [[nodiscard]] Written open(const virtio::Chain& chain);
+  [[nodiscard]] Written refuse_open(Record& record, const virtio::Chain& chain, int error);
+  [[nodiscard]] Written open_now(Record& record, const virtio::Chain& chain);
+  [[nodiscard]] Written open_later(Record& record, const virtio::Chain& chain);
+  void finish_open(Pending& command, Result<> result) noexcept;
   void close(std::uint32_t id) noexcept;
   void close(Record& record) noexcept;
   [[nodiscard]] Written ioctl(const virtio::Chain& chain, const wire::virtio_media_cmd_ioctl& command,
@@ -187,6 +192,7 @@ class Device {
   void purge_after(std::uint32_t session, const typename Tag::Payload& payload) noexcept;
 
   [[nodiscard]] Pending& defer(const virtio::Chain& chain, std::size_t room, std::uint32_t session);
+  [[nodiscard]] std::shared_ptr<detail::Deferred> make_deferred();
   void finish(detail::Deferred& command) noexcept;
   void answer(Pending& command, Written written) noexcept;
   void refuse(Pending& command, int status) noexcept {

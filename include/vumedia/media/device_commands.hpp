@@ -146,16 +146,28 @@ auto Device<B, H>::open(const virtio::Chain& chain) -> Written {
   const auto reserved = sessions_.reserve();
   if (!reserved) return write_status(chain, reserved.error().value);
   Record& record = **reserved;
-  const auto refuse_open = [&](int error) {
-    events_.purge(record.events);
-    sessions_.release(record);
-    return write_status(chain, error);
-  };
   if (const auto room = record.events.reserve(max_waiting_events_); !room)
-    return refuse_open(room.error().value);
+    return refuse_open(record, chain, room.error().value);
 
   // What the backend sends while it opens waits until the guest knows the id.
   record.events.hold(true);
+  if constexpr (OpensDeferred<B, Handle>) {
+    return open_later(record, chain);
+  } else {
+    return open_now(record, chain);
+  }
+}
+
+template <class B, virtio::Host H>
+auto Device<B, H>::refuse_open(Record& record, const virtio::Chain& chain, int error) -> Written {
+  trace("OPEN", record.id, fail(error));
+  events_.purge(record.events);
+  sessions_.release(record);
+  return write_status(chain, error);
+}
+
+template <class B, virtio::Host H>
+auto Device<B, H>::open_now(Record& record, const virtio::Chain& chain) -> Written {
   Result<std::unique_ptr<Session>> session = [&] {
     if constexpr (OpensWithContext<B, Handle>) {
       Handle context(*this, record.id);
@@ -164,11 +176,8 @@ auto Device<B, H>::open(const virtio::Chain& chain) -> Written {
       return backend_.open();
     }
   }();
-  if (!session || *session == nullptr) {
-    const int error = session ? EIO : session.error().value;
-    trace("OPEN", record.id, fail(error));
-    return refuse_open(error);
-  }
+  if (!session || *session == nullptr)
+    return refuse_open(record, chain, session ? EIO : session.error().value);
   record.session = std::move(*session);
   trace("OPEN", record.id, {});
 
@@ -187,11 +196,47 @@ auto Device<B, H>::open(const virtio::Chain& chain) -> Written {
   return not_now;
 }
 
+// The session is there at once, for the backend's sake; the guest gets it when the backend says so.
+template <class B, virtio::Host H>
+auto Device<B, H>::open_later(Record& record, const virtio::Chain& chain) -> Written {
+  if (pending_.full()) return refuse_open(record, chain, EBUSY);
+  auto command = make_deferred();
+  Pending& pending = defer(chain, sizeof(wire::virtio_media_resp_open), record.id);
+  command->slot = pending_.slot(pending);
+  pending.deferred = command;
+  pending.opens = true;
+  Handle context(*this, record.id);
+  Result<std::unique_ptr<Session>> session = backend_.open(context, Completion(std::move(command)));
+  if (!session || *session == nullptr) {
+    pending_.remove(pending);
+    return refuse_open(record, chain, session ? EIO : session.error().value);
+  }
+  record.session = std::move(*session);
+  return not_now;
+}
+
+template <class B, virtio::Host H>
+void Device<B, H>::finish_open(Pending& command, Result<> result) noexcept {
+  // There: only a reset ends it before, which forgets the command as well.
+  Record& record = *sessions_.find(command.session_id);
+  trace("OPEN", record.id, result);
+  if (!result) {
+    close(record);
+    return refuse(command, result.error().value);
+  }
+  answer(command, write_response(command.writer(), wire::virtio_media_resp_open{{0, 0}, record.id, 0}));
+  count([](auto& statistics) { statistics.on_open(); });
+  record.events.hold(false);
+  deliver_waiting();
+}
+
 template <class B, virtio::Host H>
 void Device<B, H>::close(std::uint32_t id) noexcept {
   Record* const record = sessions_.find(id);
-  trace("CLOSE", id, record != nullptr ? Result<>{} : fail(EINVAL));
-  if (record != nullptr) close(*record);
+  // What is still being opened is nothing that the guest knows.
+  const bool found = record != nullptr && !record->events.held();
+  trace("CLOSE", id, found ? Result<>{} : fail(EINVAL));
+  if (found) close(*record);
 }
 
 template <class B, virtio::Host H>
@@ -202,9 +247,10 @@ void Device<B, H>::close(Record& record) noexcept {
   } else if constexpr (requires { backend_.close(*record.session); }) {
     backend_.close(*record.session);
   }
+  const bool was_open = !record.events.held();
   events_.purge(record.events);
   sessions_.release(record);
-  count([](auto& statistics) { statistics.on_close(); });
+  if (was_open) count([](auto& statistics) { statistics.on_close(); });
 }
 
 // -- Ioctls
@@ -259,7 +305,7 @@ struct Device<B, H>::IoctlEntry {
 
   static Written hand_over(Device& device, Record& record, const virtio::Chain& chain,
                            virtio::Reader& reader) {
-    auto command = std::make_shared<detail::Deferred>();
+    auto command = device.make_deferred();
     const auto payload = v4l2::read_payload<Tag>(reader, command->storage);
     if (!payload) [[unlikely]]
       return device.write_status(chain, payload.error().value);
@@ -267,11 +313,6 @@ struct Device<B, H>::IoctlEntry {
       return device.write_status(chain, EINVAL);
     if (device.pending_.full()) [[unlikely]]
       return device.write_status(chain, EBUSY);
-    command->inbox = device.host_.inbox();
-    command->anchor = device.anchor_;
-    command->finish = [](void* self, detail::Deferred& finished) noexcept {
-      static_cast<Device*>(self)->finish(finished);
-    };
     const std::size_t room = sizeof(wire::virtio_media_resp_ioctl) + v4l2::payload_size<Tag>(**payload);
     Pending& pending = device.defer(chain, room, record.id);
     command->slot = device.pending_.slot(pending);
@@ -436,9 +477,22 @@ auto Device<B, H>::defer(const virtio::Chain& chain, std::size_t room, std::uint
 }
 
 template <class B, virtio::Host H>
+std::shared_ptr<detail::Deferred> Device<B, H>::make_deferred() {
+  auto command = std::make_shared<detail::Deferred>();
+  command->inbox = host_.inbox();
+  command->anchor = anchor_;
+  command->finish = [](void* self, detail::Deferred& finished) noexcept {
+    static_cast<Device*>(self)->finish(finished);
+  };
+  return command;
+}
+
+template <class B, virtio::Host H>
 void Device<B, H>::finish(detail::Deferred& command) noexcept {
   Pending* const pending = pending_.find(command);
-  if (pending != nullptr) answer(*pending, pending->answer(*this, *pending, command.result));
+  if (pending == nullptr) return;
+  if (pending->opens) return finish_open(*pending, command.result);
+  answer(*pending, pending->answer(*this, *pending, command.result));
 }
 
 template <class B, virtio::Host H>
@@ -457,7 +511,11 @@ void Device<B, H>::expire() noexcept {
   while (Pending* const first = pending_.first()) {
     if (first->deadline > now) break;
     host_.log().write(LogLevel::warning, "session %u: a command was not answered in time", first->session_id);
-    refuse(*first, ETIMEDOUT);
+    if (first->opens) {
+      finish_open(*first, fail(ETIMEDOUT));
+    } else {
+      refuse(*first, ETIMEDOUT);
+    }
   }
   arm_deadline();
 }

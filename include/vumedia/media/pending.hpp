@@ -37,8 +37,9 @@ struct PendingCommand {
   std::size_t writable_size = 0;
   std::shared_ptr<const memory::GuestMemory> memory;
 
-  // A deferred ioctl...
+  // A deferred ioctl, or OPEN...
   std::shared_ptr<detail::Deferred> deferred;
+  bool opens = false;
   Answer answer = nullptr;
   void* payload = nullptr;
   // ...or a map.
@@ -101,6 +102,7 @@ class PendingCommands {
     command.segments.clear();
     command.memory.reset();
     command.deferred.reset();
+    command.opens = false;
     command.mappable.reset();
     free_.push_back(&command);  // within what add() reserved
     --count_;
