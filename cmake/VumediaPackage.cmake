@@ -2,8 +2,10 @@
 # Debian packages.
 set(CPACK_GENERATOR DEB)
 set(CPACK_PACKAGE_NAME vumedia)
-set(CPACK_PACKAGE_CONTACT "vumedia maintainers <maintainers@vumedia.invalid>")
-set(CPACK_PACKAGE_DESCRIPTION_SUMMARY "${PROJECT_DESCRIPTION}")
+set(VUMEDIA_PACKAGE_CONTACT "vumedia maintainers <maintainers@vumedia.invalid>" CACHE STRING "Who maintains the packages")
+set(CPACK_PACKAGE_CONTACT "${VUMEDIA_PACKAGE_CONTACT}")
+# The first line of what each package says of itself.
+set(CPACK_PACKAGE_DESCRIPTION_SUMMARY "virtio-media devices over vhost-user")
 set(CPACK_PACKAGE_DIRECTORY ${PROJECT_BINARY_DIR}/packages)
 set(CPACK_PACKAGING_INSTALL_PREFIX /usr)
 set(CPACK_STRIP_FILES ON)
@@ -26,16 +28,16 @@ set(CPACK_DEBIAN_VUMEDIA_DEV_PACKAGE_ARCHITECTURE all)
 set(CPACK_DEBIAN_VUMEDIA_DEV_PACKAGE_DEPENDS "libboost-dev (>= 1.74), liburing-dev (>= 2.3), pkgconf | pkg-config")
 # Only <vumedia/backends/ffmpeg_decoder.hpp> and the component `ffmpeg` need them.
 set(CPACK_DEBIAN_VUMEDIA_DEV_PACKAGE_SUGGESTS "libavcodec-dev, libavutil-dev, cmake, vumedia-tools")
-set(CPACK_COMPONENT_VUMEDIA_DEV_DESCRIPTION "virtio-media devices over vhost-user (C++ headers)
-Gives virtual machines cameras and video decoders: V4L2 over virtqueues, served over vhost-user or built into a
-virtual machine monitor. The library consists of C++23 headers, with files for CMake and pkg-config.")
+set(CPACK_COMPONENT_VUMEDIA_DEV_DESCRIPTION "Gives virtual machines cameras and video decoders: V4L2 over virtqueues,
+served over vhost-user or built into a virtual machine monitor. The library
+consists of C++23 headers, with files for CMake and pkg-config.")
 
 set(CPACK_DEBIAN_VUMEDIA_TOOLS_PACKAGE_NAME vumedia-tools)
 set(CPACK_DEBIAN_VUMEDIA_TOOLS_PACKAGE_SECTION video)
 set(CPACK_DEBIAN_VUMEDIA_TOOLS_PACKAGE_SHLIBDEPS ON)
-set(CPACK_COMPONENT_VUMEDIA_TOOLS_DESCRIPTION "virtio-media devices over vhost-user (programs)
-vumedia-device serves a camera or a video decoder to a virtual machine. vumedia-ctl talks to any vhost-user media
-device as a guest would: it shows what the device offers, captures, decodes, and measures it.")
+set(CPACK_COMPONENT_VUMEDIA_TOOLS_DESCRIPTION "vumedia-device serves a camera or a video decoder to a virtual machine.
+vumedia-ctl talks to any vhost-user media device as a guest would: it shows
+what the device offers, captures, decodes, and measures it.")
 set(CPACK_DEBIAN_VUMEDIA_TOOLS_PACKAGE_SUGGESTS "qemu-system (>= 1:11.1)")
 
 # Policy wants some files in other places and compressed, in the package only.

@@ -1,0 +1,20 @@
+# cmake -DSOURCE=... -DVERSION=... -P versions.cmake: the newest release that CHANGELOG.md tells of is the version of the
+# project, and what README.md tells people to ask for would find it.
+cmake_minimum_required(VERSION 3.25)
+include(${SOURCE}/cmake/VumediaChangelog.cmake)
+
+vumedia_newest_release(${SOURCE}/CHANGELOG.md version date)
+if(NOT version STREQUAL VERSION)
+  message(FATAL_ERROR "the project is ${VERSION}, the newest release in CHANGELOG.md is ${version}")
+endif()
+file(READ ${SOURCE}/README.md readme)
+string(REGEX MATCHALL "find_package\\(vumedia [0-9.]+" asked "${readme}")
+string(REGEX MATCH "^[0-9]+\\.[0-9]+" minor ${VERSION})
+if(NOT asked)
+  message(FATAL_ERROR "README.md does not say how to find the package")
+endif()
+foreach(each IN LISTS asked)
+  if(NOT each STREQUAL "find_package(vumedia ${minor}")
+    message(FATAL_ERROR "README.md says ${each}), the project is ${VERSION}")
+  endif()
+endforeach()
