@@ -1,16 +1,18 @@
-// What a backend's service is given to run in.
+// What a backend's service is given to run in: all of it belongs to one device, and to its thread.
 #pragma once
 
-#include <optional>
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <string>
 
 #include <vumedia/core/fd.hpp>
 #include <vumedia/core/log.hpp>
+#include <vumedia/core/result.hpp>
 #include <vumedia/io/uring_reactor.hpp>
 
-#include "listening_socket.hpp"
+#include "counters.hpp"
 #include "options.hpp"
-#include "stop_signals.hpp"
-#include "truncation_guard.hpp"
 
 namespace vumedia::device {
 
@@ -18,12 +20,23 @@ struct Environment {
   const Options& options;
   const Log& log;
   io::UringReactor& reactor;
-  StopSignals& stop;
-  TruncationGuard& guard;
+  Counters& counters;
   // Listening, or connected already.
   OwnedFd socket;
-  // The socket's file, if it was made at a path.
-  std::optional<ListeningSocket> file;
+
+  // The device is there for frontends. Said once, by the service.
+  std::function<void()> serving;
+  // Why the device could not start; set by a service that returns another status than 0 before it serves.
+  std::string failure;
+  // Addresses at which shared memory turned out to be cut off; if they are this device's, it drops its
+  // frontend. Set by the service, called within reactor.run().
+  std::function<void(std::span<const std::uintptr_t>)> memory_cut_off;
+
+  // The status of a service that cannot start.
+  [[nodiscard]] int fail(const Error& error) {
+    failure = error.message;
+    return 1;
+  }
 };
 
 }  // namespace vumedia::device

@@ -1,5 +1,7 @@
 #include "logging.hpp"
 
+#include <utility>
+
 #include <spdlog/logger.h>
 #include <spdlog/sinks/ansicolor_sink.h>
 
@@ -35,7 +37,8 @@ void write_line(void* context, LogLevel level, std::string_view line) {
 }  // namespace
 
 Logging::Logging(LogLevel level)
-    : logger_(std::make_unique<spdlog::logger>(program_name,
+    : level_(level),
+      logger_(std::make_unique<spdlog::logger>(program_name,
                                                std::make_shared<spdlog::sinks::ansicolor_stderr_sink_mt>())),
       log_(write_line, logger_.get(), level) {
   logger_->set_level(spdlog::level::trace);  // the Log has decided already
@@ -44,5 +47,17 @@ Logging::Logging(LogLevel level)
 }
 
 Logging::~Logging() = default;
+
+Log Logging::log_of(std::string device) {
+  Named& named = named_.emplace_back(Named{logger_.get(), std::move(device)});
+  const auto write = [](void* context, LogLevel level, std::string_view line) {
+    const Named& from = *static_cast<const Named*>(context);
+    std::string text = from.name;
+    text += ": ";
+    text += line;
+    write_line(from.logger, level, text);
+  };
+  return Log(write, &named, level_);
+}
 
 }  // namespace vumedia::device

@@ -1,14 +1,16 @@
-// vumedia-device: a virtio-media device for one virtual machine at a time, over a vhost-user socket.
+// vumedia-device: virtio-media devices, each for one virtual machine at a time, over vhost-user sockets.
 //
-// Exit status: 0 after SIGTERM, SIGINT or SIGHUP, and when the frontend on an inherited connection has left;
-// 1 if the host lacks something or the socket cannot be had; 2 for a mistake on the command line. 1 and 2
+// Exit status: 0 after SIGTERM, SIGINT or SIGHUP, and when the frontends on inherited connections have left;
+// 1 if the host lacks something or a socket cannot be had; 2 for a mistake on the command line. 1 and 2
 // come with one line on standard error.
 #include <cstdio>
 #include <string>
 #include <variant>
+#include <vector>
 
+#include "activation.hpp"
 #include "backends.hpp"
-#include "logging.hpp"
+#include "supervisor.hpp"
 #include "version.hpp"
 
 namespace vumedia::device {
@@ -53,31 +55,22 @@ int unknown_backend(const std::string& name) {
   return stop_start(2, "there is no backend '" + name + "'; there are " + names);
 }
 
-int run(const Options& options) {
-  const BackendEntry* const backend = find_backend(options.backend);
-  if (backend == nullptr) return unknown_backend(options.backend);
-
-  auto stop = StopSignals::block();
-  if (!stop) return stop_start(1, stop.error().message);
-  auto guard = TruncationGuard::install();
-  if (!guard) return stop_start(1, guard.error().message);
-  // Before the socket: who finds a socket finds a device.
-  auto reactor = io::UringReactor::create();
-  if (!reactor) return stop_start(1, reactor.error().message);
-  const Logging logging(options.log_level);
-
-  Environment environment{options, logging.log(), **reactor, *stop, *guard, {}, {}};
-  if (options.socket_fd) {
-    auto inherited = adopt_socket(*options.socket_fd);
-    if (!inherited) return stop_start(1, inherited.error().message);
-    environment.socket = std::move(*inherited);
-  } else {
-    auto made = ListeningSocket::make(options.socket_path, options.socket_mode);
-    if (!made) return stop_start(1, made.error().message);
-    environment.socket = std::move(made->fd());
-    environment.file.emplace(std::move(*made));
+int run(CommandLine& line) {
+  std::vector<const BackendEntry*> backends;
+  for (const Options& options : line.devices) {
+    const BackendEntry* const backend = find_backend(options.backend);
+    if (backend == nullptr) return unknown_backend(options.backend);
+    backends.push_back(backend);
   }
-  return backend->serve(environment);
+  const auto sockets = take_activation_sockets();
+  if (!sockets) return stop_start(1, sockets.error().message);
+  const auto status_fd = assign_sockets(*sockets, line.devices);
+  // Where nobody handed over anything, a socket is missing on the command line.
+  if (!status_fd) return stop_start(sockets->empty() ? 2 : 1, status_fd.error().message);
+  Supervisor supervisor(line, std::move(backends), *status_fd);
+  const int status = supervisor.run();
+  if (!supervisor.failure().empty()) return stop_start(status, supervisor.failure());
+  return status;
 }
 
 }  // namespace
@@ -86,11 +79,11 @@ int run(const Options& options) {
 
 int main(int argc, char** argv) {
   using namespace vumedia::device;
-  auto parsed = parse_options(argc, argv);
+  auto parsed = parse_command_line(argc, argv);
   if (const int* const status = std::get_if<int>(&parsed)) return *status;
-  const Options& options = std::get<Options>(parsed);
-  if (options.list_backends) list_backends();
-  if (options.print_capabilities) print_capabilities();
-  if (options.list_backends || options.print_capabilities) return std::fflush(stdout) == 0 ? 0 : 1;
-  return run(options);
+  auto& line = std::get<CommandLine>(parsed);
+  if (line.list_backends) list_backends();
+  if (line.print_capabilities) print_capabilities();
+  if (line.list_backends || line.print_capabilities) return std::fflush(stdout) == 0 ? 0 : 1;
+  return run(line);
 }

@@ -1,5 +1,6 @@
 #include "options.hpp"
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <cstdio>
@@ -81,40 +82,48 @@ std::string one_line(const CLI::App* app, const CLI::Error& error) {
   return app->get_name() + ": " + said + " (--help lists the options)\n";
 }
 
-}  // namespace
+bool is_name(std::string_view text) {
+  const auto allowed = [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+           std::string_view("-_.@:").find(c) != std::string_view::npos;
+  };
+  return !text.empty() && text.size() <= 64 && std::ranges::all_of(text, allowed);
+}
 
-std::variant<Options, int> parse_options(int argc, char** argv) {
-  Options options;
-  std::string mode, shmem_size, max_buffer_bytes, log_level = "info";
-
-  CLI::App app("Serves a virtio-media device to a virtual machine over a vhost-user socket.", program_name);
-  app.failure_message(one_line);
-  app.set_version_flag("-V,--version", std::string(program_name) + " " + program_version);
-  programs::add_man_page_flag(app);
-  app.get_formatter()->column_width(32);
-
+// What can be said of each device: as long options of the program, or as keys of --device.
+void add_device_options(CLI::App& app, Options& options) {
   app.add_option("-b,--backend", options.backend, "The device to offer (see --list-backends)")
       ->type_name("NAME")
       ->capture_default_str();
-  auto* const path = app.add_option("-s,--socket-path", options.socket_path,
-                                    "Listen on this Unix socket; it is removed at the end")
-                         ->type_name("PATH");
+  app.add_option("-s,--socket-path", options.socket_path,
+                 "Listen on this Unix socket; it is removed at the end")
+      ->type_name("PATH");
   app.add_option("--socket-fd,--fd", options.socket_fd,
                  "Use this inherited socket: one that listens, or one that a frontend is connected to")
       ->type_name("FD")
-      ->check(check(in_range<0, INT32_MAX>, "a file descriptor's number"))
-      ->excludes(path);
-  app.add_option("--socket-mode", mode, "Permissions of the socket file, in octal (default: by the umask)")
+      ->check(check(in_range<0, INT32_MAX>, "a file descriptor's number"));
+  app.add_option_function<std::string>(
+         "--socket-mode", [&options](const std::string& text) { options.socket_mode = read_mode(text); },
+         "Permissions of the socket file, in octal (default: by the umask)")
       ->type_name("MODE")
       ->check(check([](const std::string& text) { return read_mode(text).has_value(); },
-                    "an octal mode from 0 to 0777"))
-      ->needs(path);
-  app.add_option("-d,--v4l2-device", options.v4l2_device,
-                 "Host device of a backend that passes one through; this build has no such backend")
+                    "an octal mode from 0 to 0777"));
+  app.add_option_function<std::string>(
+         "--name",
+         [&options](const std::string& text) {
+           options.name = text;
+           options.named = true;
+         },
+         "What log lines and counters call the device (default: the name of its backend)")
+      ->type_name("NAME")
+      ->check(check(is_name, "a name of at most 64 letters, digits and -_.@:"));
+  app.add_option("-d,--v4l2-device", options.v4l2_device, "Host device of a backend that passes one through")
       ->type_name("PATH")
       ->capture_default_str();
-  app.add_option("--shmem-size", shmem_size,
-                 "Memory region shared with the guest: a power of two in bytes, or with K, M, G or T behind")
+  app.add_option_function<std::string>(
+         "--shmem-size",
+         [&options](const std::string& text) { options.shmem_size = read_size(text).value_or(0); },
+         "Memory region shared with the guest: a power of two in bytes, or with K, M, G or T behind")
       ->type_name("SIZE")
       ->check(check(
           [](const std::string& text) {
@@ -126,18 +135,16 @@ std::variant<Options, int> parse_options(int argc, char** argv) {
   app.add_flag(
       "--mem-slots", options.mem_slots,
       "Offer memory slots to the frontend (QEMU 11.1 may crash when a guest resets a device with them)");
-  app.add_option("--log-level", log_level, "trace, debug, info, warning, error or off")
-      ->type_name("LEVEL")
-      ->capture_default_str()
-      ->check(check([](const std::string& text) { return find_log_level(text).has_value(); },
-                    "one of trace, debug, info, warning, error, off"));
-
   app.add_option("--max-sessions", options.limits.max_sessions,
                  "Files that the guest may have open at a time")
       ->type_name("N")
       ->check(check(in_range<1, UINT32_MAX>, "a positive number"));
-  app.add_option("--max-buffer-bytes", max_buffer_bytes,
-                 "Memory that all buffers of the guest may take together: bytes, or with K, M, G or T behind")
+  app.add_option_function<std::string>(
+         "--max-buffer-bytes",
+         [&options](const std::string& text) {
+           options.limits.max_buffer_bytes = read_size(text).value_or(0);
+         },
+         "Memory that all buffers of the guest may take together: bytes, or with K, M, G or T behind")
       ->type_name("SIZE")
       ->check(check(
           [](const std::string& text) {
@@ -151,29 +158,146 @@ std::variant<Options, int> parse_options(int argc, char** argv) {
   app.add_option("--threads", options.limits.threads, "Threads of the decoder for one open file")
       ->type_name("N")
       ->check(check(in_range<1, 64>, "a number from 1 to 64"));
-
   app.add_flag("--frame-threads", options.limits.frame_threads,
                "With several threads: decode frames side by side, faster and with as many frames of delay");
+  app.add_flag("--latency", options.latency, "Count how long commands take, too (see --status-socket)");
+}
 
-  app.add_flag("--print-capabilities", options.print_capabilities,
+// The words of `backend=null,socket=/run/a.sock,mem-slots` as a command line. A comma in a value is written
+// twice.
+std::vector<std::string> words_of_device(std::string_view text) {
+  std::vector<std::string> words{""};
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    if (text[i] != ',') {
+      words.back() += text[i];
+    } else if (i + 1 < text.size() && text[i + 1] == ',') {
+      words.back() += text[i++];
+    } else {
+      words.emplace_back();
+    }
+  }
+  for (std::string& word : words) {
+    constexpr std::string_view socket = "socket=";
+    // An option of one letter, or a word without any, is not a key.
+    if (word.find_first_of("-=") == 0 || std::min(word.find('='), word.size()) < 2) {
+      throw CLI::ValidationError("'" + word + "' is no key with its value");
+    }
+    word = word.starts_with(socket) ? "--socket-path=" + word.substr(socket.size()) : "--" + word;
+  }
+  return words;
+}
+
+// What cannot be said of a device at once.
+void check_device(const Options& options) {
+  if (options.socket_fd && !options.socket_path.empty())
+    throw CLI::ValidationError("--socket-fd excludes --socket-path");
+  if (options.socket_mode && options.socket_path.empty())
+    throw CLI::ValidationError("--socket-mode needs --socket-path");
+}
+
+Options parse_device(const std::string& text, const Options& defaults) {
+  Options device = defaults;
+  CLI::App app("", "--device");
+  app.set_help_flag();
+  add_device_options(app, device);
+  try {
+    std::vector<std::string> words = words_of_device(text);
+    std::ranges::reverse(words);  // as CLI11 wants them
+    app.parse(std::move(words));
+    check_device(device);
+  } catch (const CLI::ParseError& error) {
+    throw CLI::ValidationError("--device " + text + ": " + error.what());
+  }
+  return device;
+}
+
+// Gives each device a name of its own, and sees to it that no two want the same socket.
+void tell_apart(std::vector<Options>& devices) {
+  const auto taken = [&devices](const std::string& name, const Options& but) {
+    return std::ranges::any_of(devices,
+                               [&](const Options& other) { return &other != &but && other.name == name; });
+  };
+  for (Options& device : devices) {
+    if (device.named && taken(device.name, device))
+      throw CLI::ValidationError("two devices have the name " + device.name);
+    for (const Options& other : devices) {
+      if (&other == &device) break;
+      if (!device.socket_path.empty() && device.socket_path == other.socket_path)
+        throw CLI::ValidationError("two devices have the socket " + device.socket_path);
+      if (device.socket_fd && device.socket_fd == other.socket_fd)
+        throw CLI::ValidationError("two devices have the file descriptor " +
+                                   std::to_string(*device.socket_fd));
+    }
+  }
+  for (Options& device : devices) {
+    if (device.named) continue;
+    std::string name = device.backend;
+    for (int n = 2; taken(name, device); ++n) name = device.backend + "-" + std::to_string(n);
+    device.name = name;
+  }
+}
+
+}  // namespace
+
+std::variant<CommandLine, int> parse_command_line(int argc, char** argv) {
+  CommandLine line;
+  Options single;
+  std::string log_level = "info", status_format = "text";
+  std::vector<std::string> devices;
+
+  CLI::App app("Serves virtio-media devices to virtual machines over vhost-user sockets.", program_name);
+  app.failure_message(one_line);
+  app.set_version_flag("-V,--version", std::string(program_name) + " " + program_version);
+  programs::add_man_page_flag(app);
+  app.get_formatter()->column_width(32);
+
+  add_device_options(app, single);
+  app.add_option(
+         "--device", devices,
+         "One device of several, each with its own thread: KEY=VALUE,... with the long options above as keys "
+         "and socket for --socket-path, as in backend=test-pattern,socket=/run/camera.sock,mem-slots; a "
+         "comma in a value is written twice; options outside apply to all devices")
+      ->type_name("KEYS")
+      // One a --device, so that what follows is not taken for another.
+      ->expected(1)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  app.add_option("--log-level", log_level, "trace, debug, info, warning, error or off")
+      ->type_name("LEVEL")
+      ->capture_default_str()
+      ->check(check([](const std::string& text) { return find_log_level(text).has_value(); },
+                    "one of trace, debug, info, warning, error, off"));
+  app.add_option(
+         "--status-socket", line.status_socket,
+         "Who connects to this Unix socket is sent the counters of all devices; SIGUSR1 writes them to "
+         "standard error")
+      ->type_name("PATH");
+  app.add_option("--status-format", status_format, "How counters are written: text or json")
+      ->type_name("FORMAT")
+      ->capture_default_str()
+      ->check(check([](const std::string& text) { return text == "text" || text == "json"; },
+                    "one of text, json"));
+  app.add_flag("--print-capabilities", line.print_capabilities,
                "Print what this program can do as JSON, and end");
-  app.add_flag("--list-backends", options.list_backends, "Print the backends, one a line, and end");
+  app.add_flag("--list-backends", line.list_backends, "Print the backends, one a line, and end");
 
   try {
     app.parse(argc, argv);
-    const bool informs = options.print_capabilities || options.list_backends;
-    if (!informs && options.socket_path.empty() && !options.socket_fd) {
-      throw CLI::RequiredError("--socket-path or --socket-fd");
+    if (devices.empty()) {
+      check_device(single);
+      line.devices.push_back(single);
+    } else if (single.named || single.socket_fd || !single.socket_path.empty()) {
+      throw CLI::ValidationError(
+          "--name, --socket-path and --socket-fd stand within --device where there is one");
     }
+    for (const std::string& text : devices) line.devices.push_back(parse_device(text, single));
+    tell_apart(line.devices);
   } catch (const CLI::ParseError& error) {
     // 0 for --help and --version, which come as errors of their own.
     return app.exit(error) == 0 ? 0 : 2;
   }
-  if (!mode.empty()) options.socket_mode = read_mode(mode);
-  options.shmem_size = read_size(shmem_size).value_or(0);
-  options.limits.max_buffer_bytes = read_size(max_buffer_bytes).value_or(0);
-  options.log_level = *find_log_level(log_level);
-  return options;
+  line.log_level = *find_log_level(log_level);
+  line.status_format = status_format == "json" ? StatusFormat::json : StatusFormat::text;
+  return line;
 }
 
 }  // namespace vumedia::device

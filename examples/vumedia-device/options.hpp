@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 #include <variant>
+#include <vector>
 
 #include <sys/types.h>
 
@@ -22,9 +23,14 @@ struct DecoderLimits {
   std::uint32_t max_sessions = 0;      // open files of a frontend
 };
 
+// One device.
 struct Options {
+  // In log lines, counters, and where sockets are handed over by name. Of letters, digits and "-_.@:";
+  // unique.
+  std::string name;
+  bool named = false;  // it was given, not made up from the backend's
   std::string backend = "null";
-  // One of the two is there, unless the program only informs.
+  // One of the two, or neither: then whoever started the program hands over a socket.
   std::string socket_path;
   std::optional<int> socket_fd;
   std::optional<mode_t> socket_mode;
@@ -32,8 +38,17 @@ struct Options {
   std::string v4l2_device = "/dev/video0";  // for a backend that passes a host device through
   std::uint64_t shmem_size = 0;             // bytes; 0: the library's default
   bool mem_slots = false;
-  LogLevel log_level = LogLevel::info;
+  bool latency = false;  // count how long commands take
   DecoderLimits limits;
+};
+
+enum class StatusFormat { text, json };
+
+struct CommandLine {
+  std::vector<Options> devices;  // at least one
+  LogLevel log_level = LogLevel::info;
+  std::string status_socket;  // empty: none
+  StatusFormat status_format = StatusFormat::text;
 
   bool print_capabilities = false;
   bool list_backends = false;
@@ -41,6 +56,6 @@ struct Options {
 
 // Either what to do, or the status to end with: after --help, --version (0) or a mistake (2, said in one
 // line).
-[[nodiscard]] std::variant<Options, int> parse_options(int argc, char** argv);
+[[nodiscard]] std::variant<CommandLine, int> parse_command_line(int argc, char** argv);
 
 }  // namespace vumedia::device

@@ -1,41 +1,38 @@
-// Serving one kind of device until a signal says stop.
+// Serving one kind of device until it is told to stop.
 #pragma once
 
-#include <cerrno>
-#include <cstdio>
+#include <algorithm>
+#include <cstdint>
 #include <memory>
+#include <span>
 #include <utility>
 
 #include <sys/socket.h>
 
-#include <vumedia/io/operation.hpp>
 #include <vumedia/media/device.hpp>
+#include <vumedia/media/statistics.hpp>
 #include <vumedia/vhost_user/server.hpp>
 #include <vumedia/vhost_user/session.hpp>
 
 #include "environment.hpp"
-#include "version.hpp"
 
 namespace vumedia::device {
 
-// The loop's side of signals and faults, and the server between them.
+// A server on the loop of its device's thread.
 template <class Backend>
 class Service {
  public:
   using Reactor = io::UringReactor;
-  using Device = media::Device<Backend, vhost_user::SessionHost<Reactor>>;
+  using Device = media::Device<media::Counted<Backend>, vhost_user::SessionHost<Reactor>>;
   using Session = vhost_user::Session<Device, Reactor>;
   using Server = vhost_user::Server<Reactor, Session>;
 
   explicit Service(Environment& environment) : environment_(environment) {}
   Service(const Service&) = delete;
   Service& operator=(const Service&) = delete;
-  ~Service() {
-    environment_.reactor.cancel(signalled_);
-    environment_.reactor.cancel(faulted_);
-  }
 
-  // `options` go to every device, `arguments` by copy to its backend.
+  // `options` go to every device, `arguments` by copy to its backend. Returns the status that the program is
+  // to end with.
   template <class... Arguments>
   int run(const media::DeviceOptions& options, const Arguments&... arguments) {
     const vhost_user::SessionOptions session_options{.log = environment_.log,
@@ -43,57 +40,59 @@ class Service {
     auto make_session = [this, session_options, options, arguments...](
                             OwnedFd socket,
                             Session::ClosedHandler closed) -> Outcome<std::unique_ptr<Session>> {
+      auto counted = [presence = Presence(environment_.counters),
+                      handler = std::move(closed)](const Error& error) mutable {
+        if (!error.message.empty()) presence.count_failure();
+        handler(error);
+      };
       return std::make_unique<Session>(environment_.reactor, std::move(socket), session_options,
-                                       std::move(closed), options, arguments...);
+                                       std::move(counted), options, environment_.counters.media,
+                                       arguments...);
     };
     auto server = Server::create(environment_.reactor, std::move(environment_.socket), environment_.log,
                                  std::move(make_session), [this] { environment_.reactor.stop(); });
-    if (!server) {
-      std::fprintf(stderr, "%s: %s\n", program_name, server.error().message.c_str());
-      return 1;
-    }
+    if (!server) return environment_.fail(server.error());
     server_ = std::move(*server);
-    watch_signals();
-    watch_faults();
-    environment_.log.write(
-        LogLevel::info, "serving %s on %s", environment_.options.backend.c_str(),
-        environment_.file ? environment_.options.socket_path.c_str() : "an inherited socket");
+    environment_.memory_cut_off = [this](std::span<const std::uintptr_t> addresses) {
+      drop_if_cut_off(addresses);
+    };
+    environment_.serving();
     environment_.reactor.run();
     server_.reset();
     return 0;
   }
 
  private:
-  void watch_signals() noexcept {
-    environment_.reactor.read(signalled_, environment_.stop.fd(), environment_.stop.event());
-  }
-  void watch_faults() noexcept {
-    environment_.reactor.read(faulted_, environment_.guard.fd(), environment_.guard.count());
-  }
+  // Lives as long as its session, whatever ends that.
+  class Presence {
+   public:
+    explicit Presence(Counters& counters) noexcept : counters_(&counters) { counters.frontends.add(); }
+    Presence(Presence&& other) noexcept : counters_(std::exchange(other.counters_, nullptr)) {}
+    Presence& operator=(Presence&&) = delete;
+    ~Presence() {
+      if (counters_ != nullptr) counters_->frontends_left.add();
+    }
+    void count_failure() noexcept { counters_->frontends_failed.add(); }
 
-  void on_signal(std::int32_t result) noexcept {
-    if (result < 0) return watch_signals();
-    environment_.log.write(LogLevel::info, "stopped by a signal: %s", environment_.stop.name());
-    // At once, so that no one connects to a device that ends.
-    if (environment_.file) environment_.file->remove_file();
-    StopSignals::limit_shutdown();
-    environment_.reactor.stop();
-  }
+   private:
+    Counters* counters_;
+  };
 
   // A frontend that truncated its memory has lost its guest's. Its session ends as if it had left.
-  void on_fault(std::int32_t) noexcept {
-    if (auto* const session = server_->session(); session != nullptr) {
-      environment_.log.write(LogLevel::error,
-                             "the frontend has truncated memory that it shares; its connection is closed");
-      ::shutdown(session->fd(), SHUT_RDWR);
-    }
-    watch_faults();
+  void drop_if_cut_off(std::span<const std::uintptr_t> addresses) {
+    Session* const session = server_->session();
+    if (session == nullptr) return;
+    const memory::GuestMemory& memory = *session->host().memory();
+    if (std::ranges::none_of(addresses, [&](std::uintptr_t address) { return memory.holds(address); }))
+      return;
+    environment_.log.write(LogLevel::error,
+                           "the frontend has truncated memory that it shares; its connection is closed");
+    environment_.counters.frontends_failed.add();
+    ::shutdown(session->fd(), SHUT_RDWR);
   }
 
   Environment& environment_;
   std::unique_ptr<Server> server_;
-  io::MemberOperation<&Service::on_signal> signalled_{*this};
-  io::MemberOperation<&Service::on_fault> faulted_{*this};
 };
 
 // What the command line says of any device.

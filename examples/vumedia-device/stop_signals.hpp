@@ -1,11 +1,8 @@
-// SIGTERM and SIGINT (and SIGHUP, unless the parent wants it ignored) as an event of the loop.
+// SIGTERM and SIGINT (and SIGHUP, unless the parent wants it ignored), and SIGUSR1, read from a descriptor.
 #pragma once
 
 #include <cerrno>
-#include <cstddef>
-#include <cstdint>
 #include <cstring>
-#include <span>
 #include <utility>
 
 #include <signal.h>
@@ -27,28 +24,32 @@ class StopSignals {
     ::sigemptyset(&set);
     ::sigaddset(&set, SIGTERM);
     ::sigaddset(&set, SIGINT);
+    ::sigaddset(&set, SIGUSR1);
     struct sigaction hangup{};
     if (::sigaction(SIGHUP, nullptr, &hangup) == 0 && hangup.sa_handler != SIG_IGN) ::sigaddset(&set, SIGHUP);
     if (const int error = ::pthread_sigmask(SIG_BLOCK, &set, nullptr); error != 0) {
       return failure("cannot block signals: %s", std::strerror(error));
     }
-    OwnedFd fd(::signalfd(-1, &set, SFD_CLOEXEC));
+    OwnedFd fd(::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
     if (!fd) return failure("cannot make a signal fd: %s", std::strerror(errno));
     return StopSignals(std::move(fd));
   }
 
-  // To be read with `event()` as the buffer.
+  // Readable while a signal waits.
   [[nodiscard]] int fd() const noexcept { return fd_.get(); }
-  [[nodiscard]] std::span<std::byte> event() noexcept {
-    return std::as_writable_bytes(std::span(&event_, 1));
+  // The signal that waits, or 0.
+  [[nodiscard]] int take() const noexcept {
+    signalfd_siginfo event{};
+    return ::read(fd(), &event, sizeof event) == sizeof event ? static_cast<int>(event.ssi_signo) : 0;
   }
-  [[nodiscard]] const char* name() const noexcept { return ::strsignal(static_cast<int>(event_.ssi_signo)); }
 
-  // Ends the process with status 0 in 0.8 s, should an orderly end take longer: a worker may be deep in a
-  // library. The socket file must be gone by now.
-  static void limit_shutdown() noexcept {
+  // Ends the process with `status` in 0.8 s, should an orderly end take longer: a worker may be deep in a
+  // library. The socket files must be gone by now.
+  static void limit_shutdown(int status) noexcept {
+    static volatile sig_atomic_t exit_status = 0;
+    exit_status = status;
     struct sigaction action{};
-    action.sa_handler = [](int) { ::_exit(0); };
+    action.sa_handler = [](int) { ::_exit(exit_status); };
     ::sigaction(SIGALRM, &action, nullptr);
     const itimerval soon = {.it_interval = {}, .it_value = {.tv_sec = 0, .tv_usec = 800'000}};
     ::setitimer(ITIMER_REAL, &soon, nullptr);
@@ -58,7 +59,6 @@ class StopSignals {
   explicit StopSignals(OwnedFd fd) noexcept : fd_(std::move(fd)) {}
 
   OwnedFd fd_;
-  signalfd_siginfo event_{};
 };
 
 }  // namespace vumedia::device

@@ -2,8 +2,8 @@
 //
 // Guest memory is a file that the frontend may shorten at any time. Where the file ends, a mapping of it
 // raises SIGBUS, and the default action would let one frontend end a daemon that others are to use. No check
-// beforehand helps. So this handler puts a page of zeros under the address that faulted, and tells the loop,
-// which then drops the frontend.
+// beforehand helps. So this handler puts a page of zeros under the address that faulted, and reports the
+// address; whose memory that is then loses its frontend.
 //
 // Why that is sound:
 //  - Only pages of shared mappings are covered (looked up in /proc/self/maps): guest memory and our own
@@ -19,13 +19,15 @@
 // Pages of hugetlbfs cannot be covered so; there the default action stays.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <cerrno>
 #include <cstdint>
 #include <cstring>
-#include <span>
 #include <utility>
+#include <vector>
 
+#include <fcntl.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -42,11 +44,13 @@ namespace vumedia::device {
 class TruncationGuard {
  public:
   [[nodiscard]] static Outcome<TruncationGuard> install() {
-    // Blocking, as the io_uring reactor wants what it reads; the handler's writes cannot block, for its count
-    // is small.
-    auto event = make_event_fd(EFD_CLOEXEC);
-    if (!event) return failure("cannot make an event fd: %s", std::strerror(event.error().value));
-    event_fd_.store(event->get());
+    // Neither side ever waits. A pipe is full with 8192 addresses that nobody has read: what comes then is
+    // covered and not reported, until its reader catches up.
+    std::array<int, 2> ends{-1, -1};
+    if (::pipe2(ends.data(), O_CLOEXEC | O_NONBLOCK) != 0)
+      return failure("cannot make a pipe: %s", std::strerror(errno));
+    OwnedFd read_end(ends[0]), write_end(ends[1]);
+    write_fd_.store(write_end.get());
 
     struct sigaction action{};
     action.sa_sigaction = on_bus_error;
@@ -56,24 +60,30 @@ class TruncationGuard {
     if (::sigaction(SIGBUS, &action, &before) != 0) {
       return failure("cannot handle SIGBUS: %s", std::strerror(errno));
     }
-    return TruncationGuard(std::move(*event), before);
+    return TruncationGuard(std::move(read_end), std::move(write_end), before);
   }
 
   TruncationGuard(TruncationGuard&&) = default;
   TruncationGuard& operator=(TruncationGuard&&) = delete;
   ~TruncationGuard() {
-    if (event_) ::sigaction(SIGBUS, &before_, nullptr);
+    if (read_end_) ::sigaction(SIGBUS, &before_, nullptr);
   }
 
-  // Becomes readable when a page had to be covered. An event fd, to be read with `count()` as the buffer.
-  [[nodiscard]] int fd() const noexcept { return event_.get(); }
-  [[nodiscard]] std::span<std::byte> count() noexcept {
-    return std::as_writable_bytes(std::span(&count_, 1));
+  // Becomes readable when a page had to be covered.
+  [[nodiscard]] int fd() const noexcept { return read_end_.get(); }
+  // The addresses that were accessed in pages that had to be covered, since the last call; a pipe's content
+  // at most.
+  [[nodiscard]] std::vector<std::uintptr_t> take_addresses() const {
+    std::vector<std::uintptr_t> addresses(8192);
+    // Writes of so few bytes are never torn, so there are whole addresses only.
+    const ssize_t got = ::read(fd(), addresses.data(), addresses.size() * sizeof addresses[0]);
+    addresses.resize(got > 0 ? static_cast<std::size_t>(got) / sizeof addresses[0] : 0);
+    return addresses;
   }
 
  private:
-  TruncationGuard(OwnedFd event, const struct sigaction& before) noexcept
-      : event_(std::move(event)), before_(before) {}
+  TruncationGuard(OwnedFd read_end, OwnedFd write_end, const struct sigaction& before) noexcept
+      : read_end_(std::move(read_end)), write_end_(std::move(write_end)), before_(before) {}
 
   static void on_bus_error(int, siginfo_t* info, void*) noexcept {
     const int saved = errno;
@@ -81,7 +91,8 @@ class TruncationGuard {
     // In a handler an address is known as a number only.
     void* const page =
         reinterpret_cast<void*>(address & ~(page_size - 1));  // NOLINT(performance-no-int-to-ptr)
-    const bool covered = info->si_code == BUS_ADRERR && (is_shared(page) ? cover(page) : is_readable(page));
+    const bool covered =
+        info->si_code == BUS_ADRERR && (is_shared(page) ? cover(page, address) : is_readable(page));
     if (!covered) ::signal(SIGBUS, SIG_DFL);  // the instruction faults again when this returns
     errno = saved;
   }
@@ -103,21 +114,20 @@ class TruncationGuard {
     return ::process_vm_readv(::getpid(), &here, 1, &there, 1, 0) == 1;
   }
 
-  static bool cover(void* page) noexcept {
+  static bool cover(void* page, std::uintptr_t address) noexcept {
     // The bare system call: mmap() may be wrapped by what is not safe in a handler, such as a sanitizer.
     const long mapped = ::syscall(SYS_mmap, page, page_size, PROT_READ | PROT_WRITE,
                                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
     if (mapped == -1) return false;
-    const std::uint64_t one = 1;
-    [[maybe_unused]] const auto written = ::write(event_fd_.load(), &one, sizeof one);
+    [[maybe_unused]] const auto written = ::write(write_fd_.load(), &address, sizeof address);
     return true;
   }
 
   // For the handler, which is given no pointer of ours.
-  static inline std::atomic<int> event_fd_{-1};
+  static inline std::atomic<int> write_fd_{-1};
 
-  OwnedFd event_;
-  std::uint64_t count_ = 0;
+  OwnedFd read_end_;
+  OwnedFd write_end_;
   struct sigaction before_{};
 };
 

@@ -32,10 +32,28 @@ TEST(DeviceOptions, HelpNamesEveryOption) {
   for (const char* const option : {"-h", "--help"}) {
     const Ended ended = run({option});
     EXPECT_EQ(ended.status, 0);
-    for (const char* const name :
-         {"--backend", "--socket-path", "--socket-fd", "--fd", "--v4l2-device", "--print-capabilities",
-          "--list-backends", "--log-level", "--shmem-size", "--mem-slots", "--socket-mode", "--max-sessions",
-          "--max-buffer-bytes", "--max-pixels", "--threads", "--frame-threads", "--version"}) {
+    for (const char* const name : {"--backend",
+                                   "--socket-path",
+                                   "--socket-fd",
+                                   "--fd",
+                                   "--v4l2-device",
+                                   "--print-capabilities",
+                                   "--list-backends",
+                                   "--log-level",
+                                   "--shmem-size",
+                                   "--mem-slots",
+                                   "--socket-mode",
+                                   "--max-sessions",
+                                   "--max-buffer-bytes",
+                                   "--max-pixels",
+                                   "--threads",
+                                   "--frame-threads",
+                                   "--version",
+                                   "--device",
+                                   "--name",
+                                   "--latency",
+                                   "--status-socket",
+                                   "--status-format"}) {
       EXPECT_NE(ended.output.find(name), std::string::npos) << name;
     }
     EXPECT_EQ(ended.errors, "");
@@ -111,6 +129,30 @@ const std::vector<Mistake> mistakes = {
     {"FdClosed", {"--fd", "77"}, 1, "file descriptor 77 is not open"},
     {"FdNoSocket", {"--socket-fd", "1"}, 1, "file descriptor 1 is not a socket"},
     {"NoFolder", {"-s", "/nonexistent/socket"}, 1, "/nonexistent"},
+    {"StatusFormat", {"-s", "x", "--status-format", "xml"}, 2, "text, json"},
+    {"NoFolderForStatus", {"-s", "x", "--status-socket", "/nonexistent/status"}, 1, "/nonexistent"},
+    {"BadName", {"-s", "x", "--name", "a b"}, 2, "letters, digits"},
+    {"DeviceWithoutSocket", {"--device", "backend=null"}, 2, "no socket"},
+    {"OneDeviceWithoutSocket",
+     {"--device", "socket=x", "--device", "name=y"},
+     2,
+     "no socket for the device y"},
+    {"DeviceUnknownKey", {"--device", "socket=x,nonsense=1"}, 2, "nonsense"},
+    {"DeviceUnknownBackend", {"--device", "socket=x,backend=toaster"}, 2, "no backend 'toaster'"},
+    {"DeviceBadValue", {"--device", "socket=x,threads=0"}, 2, "'0'"},
+    {"DeviceCommaInAValue", {"--device", "socket=/nonexistent/x,,y"}, 1, "/nonexistent"},
+    {"DeviceEmptyWord", {"--device", "socket=x,"}, 2, "is no key"},
+    {"DeviceShortKey", {"--device", "s=x"}, 2, "'s=x' is no key"},
+    {"DeviceTwoSockets", {"--device", "socket=x,fd=3"}, 2, "excludes"},
+    {"DeviceLeadingDash", {"--device", "--backend=null"}, 2, "is no key"},
+    {"DeviceAndSocket", {"-s", "x", "--device", "socket=y"}, 2, "within --device"},
+    {"DevicesOfOneName", {"--device", "socket=x,name=a", "--device", "socket=y,name=a"}, 2, "the name a"},
+    {"DevicesOnOneSocket", {"--device", "socket=x", "--device", "socket=x"}, 2, "the socket x"},
+    {"DevicesOnOneFd", {"--device", "fd=5", "--device", "fd=5"}, 2, "file descriptor 5"},
+    {"OneOfTwoCannotStart",
+     {"--device", "socket=/tmp/vumedia-none.sock", "--device", "socket=/nonexistent/s"},
+     1,
+     "/nonexistent"},
     {"PathTooLong", {"-s", "/tmp/" + std::string(200, 'x')}, 1, "205 bytes"},
 };
 INSTANTIATE_TEST_SUITE_P(All, DeviceMistakes, testing::ValuesIn(mistakes),

@@ -64,6 +64,12 @@ class Region {
     return data != nullptr ? data : map();
   }
 
+  // Whether `address` is of this process's mapping of the region; not if there is none yet.
+  [[nodiscard]] bool holds(std::uintptr_t address) const noexcept {
+    const auto data = reinterpret_cast<std::uintptr_t>(data_.load(std::memory_order_acquire));
+    return data != 0 && address - data < size_;
+  }
+
  private:
   std::byte* map() const noexcept;
 
@@ -143,6 +149,11 @@ class GuestMemory {
   // before that place. If `f` returns a bool, false ends the walk early (and is no error).
   template <class F>
   Result<> for_each_piece(GuestAddress address, std::uint64_t length, F&& f) const;
+
+  // Whether `address` is where a region is mapped in this process.
+  [[nodiscard]] bool holds(std::uintptr_t address) const noexcept {
+    return std::ranges::any_of(entries_, [=](const Entry& entry) { return entry.region->holds(address); });
+  }
 
   // Where the guest sees what the frontend has at `address`.
   [[nodiscard]] std::optional<GuestAddress> guest_address(FrontendAddress address) const noexcept {

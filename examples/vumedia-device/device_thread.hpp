@@ -1,0 +1,94 @@
+// One device of the program: its thread, with the loop that is created, run and destroyed there.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include <vumedia/core/fd.hpp>
+#include <vumedia/core/log.hpp>
+#include <vumedia/io/inbox.hpp>
+
+#include "backends.hpp"
+#include "counters.hpp"
+#include "options.hpp"
+
+namespace vumedia::device {
+
+// All members but those that say otherwise are for the thread that made it, which outlives it. What happens
+// to the device is told by an event fd, so that one poll(2) can wait for all of them.
+class DeviceThread {
+ public:
+  enum class State {
+    starting,  // no loop yet
+    idle,      // has its loop, and waits for a socket
+    opening,   // has its socket
+    serving,
+    ended,
+  };
+
+  // `options`, `log` and `changed`, an event fd that is added to at each change of state, are borrowed for
+  // good.
+  DeviceThread(const Options& options, const BackendEntry& backend, const Log& log, int changed);
+  DeviceThread(const DeviceThread&) = delete;
+  DeviceThread& operator=(const DeviceThread&) = delete;
+  // Waits for the thread.
+  ~DeviceThread();
+
+  // Hands over what frontends connect to. In the state `idle` only.
+  void open(OwnedFd socket);
+  // Ends the device soon, in whatever state it is.
+  void stop();
+  // Shared memory is cut off at these addresses.
+  void tell_of_cut_off_memory(const std::vector<std::uintptr_t>& addresses);
+  // Asks the loop to say that it runs.
+  void ask_for_life();
+  // Whether the last ask_for_life() was answered; so too if the device does not run, or was not asked.
+  [[nodiscard]] bool shows_life() const;
+
+  [[nodiscard]] State state() const;
+  // Of a device that has ended: its status, and why it could not start (else empty).
+  [[nodiscard]] int status() const;
+  [[nodiscard]] std::string failure() const;
+
+  [[nodiscard]] const Options& options() const noexcept { return options_; }
+  [[nodiscard]] const Counters& counters() const noexcept { return counters_; }
+  [[nodiscard]] const Log& log() const noexcept { return log_; }
+
+ private:
+  void run();
+  void set_state(State state);
+  // What to serve, or nothing if the device is to end first.
+  [[nodiscard]] std::optional<OwnedFd> wait_for_socket();
+  void end(int status, std::string failure);
+
+  const Options& options_;
+  const BackendEntry& backend_;
+  const Log log_;
+  const int changed_;
+  Counters counters_;
+  std::atomic<std::uint64_t> answered_{0};  // the last ask_for_life(), by the device's thread
+  std::uint64_t asked_ = 0;
+
+  mutable std::mutex mutex_;  // guards what follows
+  std::condition_variable told_;
+  State state_ = State::starting;
+  bool stop_ = false;
+  std::optional<OwnedFd> socket_;
+  std::shared_ptr<io::Inbox> inbox_;  // once there is a loop
+  // Of the device's thread, for tasks of its own inbox; valid while that takes tasks.
+  io::UringReactor* reactor_ = nullptr;
+  Environment* environment_ = nullptr;
+  int status_ = 0;
+  std::string failure_;
+
+  std::thread thread_;  // last: it uses all of the above
+};
+
+}  // namespace vumedia::device

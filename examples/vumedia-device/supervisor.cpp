@@ -1,0 +1,258 @@
+#include "supervisor.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <utility>
+
+#include <poll.h>
+#include <signal.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "report.hpp"
+
+namespace vumedia::device {
+
+namespace {
+
+const char* name_of(DeviceThread::State state) {
+  switch (state) {
+    case DeviceThread::State::starting:
+    case DeviceThread::State::idle:
+    case DeviceThread::State::opening:
+      return "starting";
+    case DeviceThread::State::serving:
+      return "serving";
+    case DeviceThread::State::ended:
+      break;
+  }
+  return "ended";
+}
+
+}  // namespace
+
+Supervisor::Supervisor(const CommandLine& line, std::vector<const BackendEntry*> backends,
+                       std::optional<int> status_fd)
+    : line_(line), backends_(std::move(backends)), status_fd_(status_fd), logging_(line.log_level) {}
+
+Supervisor::~Supervisor() = default;
+
+int Supervisor::run() {
+  if (auto prepared = prepare(); !prepared) return fail(prepared.error().message);
+  // The loops before the sockets: who finds a socket finds a device. The threads then wait, so that nobody
+  // else makes a file while the umask is changed for a socket.
+  for (std::size_t i = 0; i < backends_.size(); ++i) {
+    const Options& options = line_.devices[i];
+    devices_.push_back(std::make_unique<DeviceThread>(options, *backends_[i], logging_.log_of(options.name),
+                                                      changed_.get()));
+  }
+  mourned_.resize(devices_.size());
+  const auto in = [this](std::initializer_list<DeviceThread::State> states) {
+    return std::ranges::all_of(devices_, [&](const auto& device) {
+      return std::ranges::find(states, device->state()) != states.end();
+    });
+  };
+  using enum DeviceThread::State;
+  wait([&] { return any_failed() || in({idle}); });
+  if (any_failed()) return fail(failure_);
+  if (stop_signal_ != 0) return end(0);
+
+  if (auto opened = open_sockets(); !opened) return fail(opened.error().message);
+  wait([&] { return any_failed() || in({serving, ended}); });
+  if (any_failed()) return fail(failure_);
+  if (stop_signal_ != 0) return end(0);
+
+  for (std::size_t i = 0; i < devices_.size(); ++i) {
+    const Options& options = line_.devices[i];
+    devices_[i]->log().write(LogLevel::info, "serving %s on %s", options.backend.c_str(),
+                             files_[i] ? options.socket_path.c_str() : "an inherited socket");
+  }
+  ready_ = true;
+  tell_manager(
+      format_text("READY=1\nSTATUS=serving %zu device%s", devices_.size(), devices_.size() == 1 ? "" : "s"));
+  on_change();  // what has ended meanwhile, as a connection that was handed over may have
+  wait([&] { return in({ended}); });
+  int status = 0;
+  if (stop_signal_ == 0) {
+    for (const auto& device : devices_) status = std::max(status, device->status());
+  }
+  return end(status);
+}
+
+// What needs no device yet.
+Outcome<> Supervisor::prepare() {
+  auto manager = ServiceManager::from_environment();
+  if (!manager) return std::unexpected(std::move(manager.error()));
+  manager_ = std::move(*manager);
+  auto signals = StopSignals::block();
+  if (!signals) return std::unexpected(std::move(signals.error()));
+  signals_.emplace(std::move(*signals));
+  auto guard = TruncationGuard::install();
+  if (!guard) return std::unexpected(std::move(guard.error()));
+  guard_.emplace(std::move(*guard));
+  auto changed = make_event_fd();
+  if (!changed) return system_failure(changed.error().value, "cannot make an event fd");
+  changed_ = std::move(*changed);
+  return {};
+}
+
+Outcome<> Supervisor::open_sockets() {
+  if (status_fd_ || !line_.status_socket.empty()) {
+    auto status = status_fd_ ? StatusSocket::adopt(*status_fd_) : StatusSocket::make(line_.status_socket);
+    if (!status) return std::unexpected(std::move(status.error()));
+    status_.emplace(std::move(*status));
+  }
+  std::vector<OwnedFd> sockets;
+  for (const Options& options : line_.devices) {
+    files_.emplace_back();
+    if (options.socket_fd) {
+      auto inherited = adopt_socket(*options.socket_fd);
+      if (!inherited) return std::unexpected(std::move(inherited.error()));
+      sockets.push_back(std::move(*inherited));
+    } else {
+      auto made = ListeningSocket::make(options.socket_path, options.socket_mode);
+      if (!made) return std::unexpected(std::move(made.error()));
+      sockets.push_back(std::move(made->fd()));
+      files_.back().emplace(std::move(*made));
+    }
+  }
+  for (std::size_t i = 0; i < devices_.size(); ++i) devices_[i]->open(std::move(sockets[i]));
+  return {};
+}
+
+// Whether a device could not start, and then why.
+bool Supervisor::any_failed() {
+  for (const auto& device : devices_) {
+    if (device->state() != DeviceThread::State::ended || device->failure().empty()) continue;
+    failure_ = devices_.size() > 1 ? device->options().name + ": " + device->failure() : device->failure();
+    return true;
+  }
+  return false;
+}
+
+void Supervisor::wait(const std::function<bool()>& done) {
+  while (stop_signal_ == 0 && !done()) {
+    std::array<pollfd, 4> fds{{{signals_->fd(), POLLIN, 0},
+                               {changed_.get(), POLLIN, 0},
+                               {guard_->fd(), POLLIN, 0},
+                               {status_ ? status_->fd() : -1, POLLIN, 0}}};
+    const int ready = ::poll(fds.data(), fds.size(), milliseconds_to_watchdog());
+    pat_watchdog();
+    if (ready <= 0) continue;
+    if (fds[0].revents != 0) on_signal(signals_->take());
+    if (fds[1].revents != 0) {
+      eventfd_t changes = 0;
+      ::eventfd_read(changed_.get(), &changes);
+      if (ready_) on_change();
+    }
+    if (fds[2].revents != 0) on_fault();
+    if (fds[3].revents != 0) status_->serve([this] { return counters(); });
+  }
+}
+
+void Supervisor::on_signal(int number) {
+  if (number == SIGUSR1) return write_counters();
+  if (number != 0) stop_signal_ = number;
+}
+
+// Whose memory it is, each device knows.
+void Supervisor::on_fault() {
+  const auto addresses = guard_->take_addresses();
+  if (addresses.empty()) return;
+  logging_.log().write(LogLevel::warning, "memory that a frontend shares was cut off under %zu accesses",
+                       addresses.size());
+  for (const auto& device : devices_) device->tell_of_cut_off_memory(addresses);
+}
+
+// A device that ends leaves the others alone.
+void Supervisor::on_change() {
+  for (std::size_t i = 0; i < devices_.size(); ++i) {
+    DeviceThread& device = *devices_[i];
+    if (mourned_[i] || device.state() != DeviceThread::State::ended) continue;
+    mourned_[i] = true;
+    if (files_[i]) files_[i]->remove_file();
+    const std::string failure = device.failure();
+    device.log().write(device.status() == 0 ? LogLevel::info : LogLevel::error, "has ended%s%s",
+                       failure.empty() ? "" : ": ", failure.c_str());
+    const auto left = std::ranges::count(mourned_, false);
+    if (left > 0)
+      tell_manager(format_text("STATUS=%s has ended; %td of %zu devices serve", device.options().name.c_str(),
+                               left, devices_.size()));
+  }
+}
+
+std::string Supervisor::counters() const {
+  std::vector<DeviceReport> reports;
+  for (const auto& device : devices_) {
+    reports.push_back(
+        {.options = device->options(), .state = name_of(device->state()), .counters = device->counters()});
+  }
+  return report(line_.status_format, reports, Clock::now() - begun_);
+}
+
+// Whoever asked wants them, whatever the level of the log.
+void Supervisor::write_counters() {
+  const std::string text = counters();
+  std::fwrite(text.data(), 1, text.size(), stderr);
+  std::fflush(stderr);
+}
+
+// The manager is told that all is well only if every loop has answered since the last time: a device that
+// hangs makes it restart the program.
+void Supervisor::pat_watchdog() {
+  if (!ready_ || !manager_.watchdog() || Clock::now() < next_pat_) return;
+  const auto hangs = std::ranges::find_if(devices_, [](const auto& device) { return !device->shows_life(); });
+  if (hangs == devices_.end())
+    tell_manager("WATCHDOG=1");
+  else
+    (*hangs)->log().write(LogLevel::error,
+                          "its loop does not answer; the watchdog is not told that all is well");
+  for (const auto& device : devices_) device->ask_for_life();
+  next_pat_ = Clock::now() + *manager_.watchdog();
+}
+
+int Supervisor::milliseconds_to_watchdog() const {
+  if (!ready_ || !manager_.watchdog()) return -1;
+  const auto left = std::chrono::ceil<std::chrono::milliseconds>(next_pat_ - Clock::now());
+  return static_cast<int>(std::clamp<std::chrono::milliseconds::rep>(left.count(), 0, 1 << 30));
+}
+
+void Supervisor::tell_manager(const std::string& state) {
+  if (!manager_.tell(state))
+    logging_.log().write(LogLevel::warning, "the service manager does not take '%s': %s",
+                         state.substr(0, state.find('\n')).c_str(), std::strerror(errno));
+}
+
+int Supervisor::end(int status) {
+  // At once, so that no one connects to a device that ends.
+  for (auto& file : files_) {
+    if (file) file->remove_file();
+  }
+  if (status_) status_->remove_file();
+  if (stop_signal_ != 0) {
+    logging_.log().write(LogLevel::info, "stopped by a signal: %s", ::strsignal(stop_signal_));
+    StopSignals::limit_shutdown(status);
+  }
+  tell_manager("STOPPING=1\nSTATUS=ending");
+  for (const auto& device : devices_) device->stop();
+  devices_.clear();
+  return status;
+}
+
+int Supervisor::fail(const std::string& reason) {
+  failure_ = reason;
+  for (auto& file : files_) {
+    if (file) file->remove_file();
+  }
+  if (status_) status_->remove_file();
+  // One that hangs in its start is not waited for.
+  StopSignals::limit_shutdown(1);
+  for (const auto& device : devices_) device->stop();
+  devices_.clear();
+  return 1;
+}
+
+}  // namespace vumedia::device

@@ -1,0 +1,81 @@
+// The program's main thread: starts the devices, waits for signals and for what concerns all of them, and
+// ends them.
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <vumedia/core/fd.hpp>
+#include <vumedia/core/result.hpp>
+
+#include "activation.hpp"
+#include "backends.hpp"
+#include "device_thread.hpp"
+#include "listening_socket.hpp"
+#include "logging.hpp"
+#include "options.hpp"
+#include "service_manager.hpp"
+#include "status_socket.hpp"
+#include "stop_signals.hpp"
+#include "truncation_guard.hpp"
+
+namespace vumedia::device {
+
+class Supervisor {
+ public:
+  // `line.devices` have got their inherited sockets; `backends` are theirs, in the same order. `status_fd`
+  // takes the place of line.status_socket.
+  Supervisor(const CommandLine& line, std::vector<const BackendEntry*> backends,
+             std::optional<int> status_fd);
+  Supervisor(const Supervisor&) = delete;
+  Supervisor& operator=(const Supervisor&) = delete;
+  ~Supervisor();
+
+  // Serves until a signal says stop or all devices have ended. The program's exit status; on 1 the reason, if
+  // the start failed, is in failure(), one line.
+  int run();
+  [[nodiscard]] const std::string& failure() const noexcept { return failure_; }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+
+  [[nodiscard]] Outcome<> prepare();
+  [[nodiscard]] Outcome<> open_sockets();
+  // Waits for events until `done()`, or until a signal says stop.
+  void wait(const std::function<bool()>& done);
+  [[nodiscard]] bool any_failed();
+  void on_signal(int number);
+  void on_fault();
+  void on_change();
+  void write_counters();
+  [[nodiscard]] std::string counters() const;
+  void pat_watchdog();
+  [[nodiscard]] int milliseconds_to_watchdog() const;
+  void tell_manager(const std::string& state);
+  int end(int status);
+  int fail(const std::string& reason);
+
+  const CommandLine& line_;
+  const std::vector<const BackendEntry*> backends_;
+  const std::optional<int> status_fd_;
+  const Clock::time_point begun_ = Clock::now();
+  Logging logging_;
+  ServiceManager manager_;
+  std::optional<StopSignals> signals_;
+  std::optional<TruncationGuard> guard_;
+  OwnedFd changed_;
+  std::optional<StatusSocket> status_;
+  std::vector<std::optional<ListeningSocket>> files_;  // of the devices, where they have one
+  std::vector<std::unique_ptr<DeviceThread>> devices_;
+  std::vector<bool> mourned_;  // whose end has been told
+  int stop_signal_ = 0;
+  bool ready_ = false;
+  Clock::time_point next_pat_{};
+  std::string failure_;
+};
+
+}  // namespace vumedia::device
