@@ -15,8 +15,11 @@
 #include <vumedia/v4l2/payload.hpp>
 
 namespace vumedia::client {
-class Guest;
-}
+class VhostUserTransport;
+template <class Link>
+class BasicGuest;
+using Guest = BasicGuest<VhostUserTransport>;
+}  // namespace vumedia::client
 
 namespace ctl {
 
