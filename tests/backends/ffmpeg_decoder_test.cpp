@@ -34,7 +34,7 @@ class FfmpegDecoderTest : public testing::TestWithParam<std::pair<std::uint32_t,
 };
 
 TEST_P(FfmpegDecoderTest, DecodesTheVectorsBitExactly) {
-  const auto vectors = read_manifest();
+  const auto vectors = vectors_of_turn((fourcc() == V4L2_PIX_FMT_NV12 ? 1 : 0) + (GetParam().second ? 1 : 0));
   if (vectors.empty()) {
     GTEST_SKIP()
         << "no test vectors: neither VUMEDIA_TEST_VECTORS nor ../shared/vectors beside the checkout exists";

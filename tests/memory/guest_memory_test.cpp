@@ -22,7 +22,7 @@ namespace {
 using vumedia::test::make_table;
 using vumedia::test::RamFile;
 
-constexpr std::uint64_t mib = 1 << 20;
+constexpr std::uint64_t megabyte = 1 << 20;
 
 OwnedFd file_of(std::uint64_t size) {
   auto fd = make_sealed_memfd("region", size);
@@ -31,7 +31,7 @@ OwnedFd file_of(std::uint64_t size) {
 }
 
 RegionSpec region(std::uint64_t guest, std::uint64_t frontend, std::uint64_t size, std::uint64_t offset = 0,
-                  std::uint64_t file_size = 16 * mib) {
+                  std::uint64_t file_size = 16 * megabyte) {
   return {{guest}, {frontend}, size, offset, file_of(file_size)};
 }
 
@@ -204,7 +204,7 @@ TEST(GuestMemory, MapsOnFirstUseAndUnmapsWithTheLastTable) {
   ASSERT_NE((*table)->contiguous({0}, 1), nullptr);
   ASSERT_NE((*table)->contiguous({0}, 1), nullptr);
   EXPECT_EQ(mappings_of(fd.get()), 1);
-  auto more = (*table)->with(region(mib, mib, 0x1000));
+  auto more = (*table)->with(region(megabyte, megabyte, 0x1000));
   ASSERT_TRUE(more);
   std::byte* const data = (*table)->contiguous({0}, 1);
   EXPECT_EQ((*more)->contiguous({0}, 1), data) << "tables share the mapping of a region";
@@ -215,7 +215,7 @@ TEST(GuestMemory, MapsOnFirstUseAndUnmapsWithTheLastTable) {
   more->reset();
   EXPECT_EQ(mappings_of(fd.get()), 0);
   EXPECT_EQ((*less)->contiguous({0}, 1), nullptr);
-  EXPECT_NE((*less)->contiguous({mib}, 1), nullptr);
+  EXPECT_NE((*less)->contiguous({megabyte}, 1), nullptr);
 }
 
 TEST(GuestMemory, AddingChecksLikeCreating) {
@@ -253,9 +253,9 @@ TEST(GuestMemory, GenerationsDiffer) {
   ASSERT_TRUE(table);
   auto same = GuestMemory::create(list(region(0, 0, 0x1000)));
   ASSERT_TRUE(same);
-  auto more = (*table)->with(region(mib, mib, 0x1000));
+  auto more = (*table)->with(region(megabyte, megabyte, 0x1000));
   ASSERT_TRUE(more);
-  auto less = (*more)->without({mib}, 0x1000, {mib});
+  auto less = (*more)->without({megabyte}, 0x1000, {megabyte});
   ASSERT_TRUE(less);
   const std::array generations{(*table)->generation(), (*same)->generation(), (*more)->generation(),
                                (*less)->generation(), GuestMemory::empty()->generation()};

@@ -60,8 +60,10 @@ v4l2_pix_format rgb_format(const Image& image) {
 
 // Makes a file with the ffmpeg program; false if that or the encoder is missing.
 bool make_file(const std::string& options, const std::string& file) {
-  const std::string command = "ffmpeg -nostdin -v error -y " + options + " '" + file + "' >/dev/null 2>&1";
-  return std::system(command.c_str()) == 0;
+  const auto made = vumedia::test::clip_file(options, std::filesystem::path(file).filename());
+  std::error_code error;
+  return !made.empty() &&
+         std::filesystem::copy_file(made, file, std::filesystem::copy_options::overwrite_existing, error);
 }
 
 using CtlDecode = Ctl;

@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <memory>
 #include <span>
 #include <sstream>
@@ -15,8 +16,10 @@
 #include <vector>
 
 #include <linux/videodev2.h>
+#include <unistd.h>
 
 #include "support/clip.hpp"
+#include "support/effort.hpp"
 
 extern "C" {
 #include <libavcodec/avcodec.h>
@@ -137,34 +140,48 @@ inline std::vector<Vector> read_manifest() {
   return vectors;
 }
 
-// A folder that goes with its owner.
-class TemporaryFolder {
- public:
-  TemporaryFolder() {
-    std::string name = (std::filesystem::temp_directory_path() / "vumedia-test-XXXXXX").string();
-    if (::mkdtemp(name.data()) != nullptr) path_ = name;
-  }
-  TemporaryFolder(const TemporaryFolder&) = delete;
-  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
-  ~TemporaryFolder() {
-    std::error_code error;
-    if (!path_.empty()) std::filesystem::remove_all(path_, error);
-  }
-  [[nodiscard]] const std::filesystem::path& path() const { return path_; }
+// What one of several tests over all vectors takes: every vector, or under a sanitizer every third, from
+// another one on for each `turn`.
+inline std::vector<Vector> vectors_of_turn(std::size_t turn) {
+  auto all = read_manifest();
+  if (!sanitized) return all;
+  std::vector<Vector> some;
+  for (std::size_t i = turn % 3; i < all.size(); i += 3) some.push_back(std::move(all[i]));
+  return some;
+}
 
- private:
-  std::filesystem::path path_;
-};
+// Where clips stay: VUMEDIA_TEST_CLIPS, else a folder of the build.
+inline std::filesystem::path clips_folder() {
+  if (const char* const named = std::getenv("VUMEDIA_TEST_CLIPS")) return named;
+  return std::filesystem::path(VUMEDIA_BIN_DIR) / ".." / "test-clips";
+}
 
-// Makes a clip with `ffmpeg <options> FILE`; the file's name decides the container. An empty clip if the
-// program or the encoder is missing: callers skip.
-inline Clip make_clip(const std::string& options, const std::string& name) {
-  const TemporaryFolder folder;
-  const auto file = folder.path() / name;
+// A clip as `ffmpeg <options> FILE` makes it; the suffix of `name` decides the container. Encoders are slow,
+// so a clip is made once and stays in clips_folder() under a name that says how it was made; whole clips
+// only, for several programs may want one at once. Empty if the ffmpeg program or the encoder is missing:
+// callers skip.
+inline std::filesystem::path clip_file(const std::string& options, const std::string& name) {
+  std::error_code error;
+  const auto folder = clips_folder();
+  std::filesystem::create_directories(folder, error);
+  const auto recipe = std::hash<std::string>()(options + "\n" + std::to_string(avcodec_version()));
+  const auto file = folder / (std::to_string(recipe) + "-" + name);
+  if (std::filesystem::exists(file, error)) return file;
+  const auto part = folder / (std::to_string(::getpid()) + "-" + file.filename().string());
   const std::string command =
-      "ffmpeg -nostdin -v error -y " + options + " '" + file.string() + "' >/dev/null 2>&1";
-  if (std::system(command.c_str()) != 0) return {};
-  return read_clip(file);
+      "ffmpeg -nostdin -v error -y " + options + " '" + part.string() + "' >/dev/null 2>&1";
+  const bool made = std::system(command.c_str()) == 0;
+  if (made) std::filesystem::rename(part, file, error);
+  if (!made || error) {
+    std::filesystem::remove(part, error);
+    return {};
+  }
+  return file;
+}
+
+inline Clip make_clip(const std::string& options, const std::string& name) {
+  const auto file = clip_file(options, name);
+  return file.empty() ? Clip() : read_clip(file);
 }
 
 // The moving test picture of libavfilter, `frames` of it. The source makes even sizes only.

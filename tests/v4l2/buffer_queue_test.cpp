@@ -20,8 +20,8 @@ int code(const Result<>& result) {
   return result ? 0 : result.error().value;
 }
 
-struct Fixture {
-  explicit Fixture(const BufferQueueOptions& options = {}) : queue(options) {}
+struct QueueUser {
+  explicit QueueUser(const BufferQueueOptions& options = {}) : queue(options) {}
 
   int reqbufs(std::uint32_t count, std::uint32_t memory = V4L2_MEMORY_MMAP) {
     request = {};
@@ -77,7 +77,7 @@ constexpr std::uint32_t kStates =
     V4L2_BUF_FLAG_QUEUED | V4L2_BUF_FLAG_DONE | V4L2_BUF_FLAG_ERROR | V4L2_BUF_FLAG_PREPARED;
 
 TEST(BufferQueue, RefusesWhatIsNotItsOwn) {
-  Fixture f;
+  QueueUser f;
   struct Case {
     std::uint32_t type, memory, count;
     int error;
@@ -106,7 +106,7 @@ TEST(BufferQueue, RefusesWhatIsNotItsOwn) {
 }
 
 TEST(BufferQueue, ReqbufsClampsAndReports) {
-  Fixture f({.min_buffers = 3});
+  QueueUser f({.min_buffers = 3});
   EXPECT_EQ(f.reqbufs(1), 0);
   EXPECT_EQ(f.request.count, 3U);
   EXPECT_EQ(f.request.flags, 0U);
@@ -121,7 +121,7 @@ TEST(BufferQueue, ReqbufsClampsAndReports) {
 }
 
 TEST(BufferQueue, ReqbufsIsBusyWhileStreaming) {
-  Fixture f;
+  QueueUser f;
   EXPECT_EQ(f.stream_on(), EINVAL);  // no buffers
   EXPECT_EQ(f.stream_off(), 0);
   ASSERT_EQ(f.reqbufs(2), 0);
@@ -135,7 +135,7 @@ TEST(BufferQueue, ReqbufsIsBusyWhileStreaming) {
 }
 
 TEST(BufferQueue, ReqbufsLowersTheCountWhenMemoryLacks) {
-  Fixture f({.min_buffers = 2});
+  QueueUser f({.min_buffers = 2});
   f.arenas = memory::Arenas({.arena_size = 12288, .total_bytes = 3 * 12288});
   EXPECT_EQ(f.reqbufs(8), 0);
   EXPECT_EQ(f.request.count, 3U);
@@ -151,7 +151,7 @@ TEST(BufferQueue, ReqbufsLowersTheCountWhenMemoryLacks) {
 }
 
 TEST(BufferQueue, CreateBufsChecksSizesAndIndices) {
-  Fixture f({.max_buffers = 6});
+  QueueUser f({.max_buffers = 6});
   EXPECT_EQ(f.create_bufs(0), 0);  // a question
   EXPECT_EQ(f.create.index, 0U);
   EXPECT_EQ(f.create.capabilities & buf_cap_supports_max_num_buffers, buf_cap_supports_max_num_buffers);
@@ -177,7 +177,7 @@ TEST(BufferQueue, CreateBufsChecksSizesAndIndices) {
 }
 
 TEST(BufferQueue, CreateBufsOfEveryTypeIsBounded) {
-  Fixture f({.type = V4L2_BUF_TYPE_VIDEO_CAPTURE_MPLANE});
+  QueueUser f({.type = V4L2_BUF_TYPE_VIDEO_CAPTURE_MPLANE});
   v4l2_create_buffers create{};
   create.memory = V4L2_MEMORY_MMAP;
   create.format.type = f.queue.type();
@@ -206,7 +206,7 @@ TEST(BufferQueue, CreateBufsOfEveryTypeIsBounded) {
 }
 
 TEST(BufferQueue, RemoveBufsLeavesHolesThatAreFilled) {
-  Fixture f({.max_buffers = 8});
+  QueueUser f({.max_buffers = 8});
   ASSERT_EQ(f.reqbufs(6), 0);
   const auto remove = [&](std::uint32_t index, std::uint32_t count) {
     RemoveBuffers request{};
@@ -237,7 +237,7 @@ TEST(BufferQueue, RemoveBufsLeavesHolesThatAreFilled) {
 }
 
 TEST(BufferQueue, AdvertisesRemoveBufsOnlyToWhoForwardsIt) {
-  Fixture f;
+  QueueUser f;
   f.request.type = f.queue.type();
   f.request.memory = V4L2_MEMORY_MMAP;
   f.request.capabilities = buf_cap_supports_remove_bufs | 0x80000000;
@@ -246,7 +246,7 @@ TEST(BufferQueue, AdvertisesRemoveBufsOnlyToWhoForwardsIt) {
 }
 
 TEST(BufferQueue, StatesAndFlags) {
-  Fixture f;
+  QueueUser f;
   ASSERT_EQ(f.reqbufs(3), 0);
   EXPECT_EQ(f.flags(0), static_cast<std::uint32_t>(V4L2_BUF_FLAG_TIMESTAMP_MONOTONIC));
   EXPECT_EQ(f.prepare(0), 0);
@@ -288,7 +288,7 @@ TEST(BufferQueue, StatesAndFlags) {
 }
 
 TEST(BufferQueue, ErrorsAreFlaggedOnce) {
-  Fixture f;
+  QueueUser f;
   ASSERT_EQ(f.reqbufs(1), 0);
   ASSERT_EQ(f.qbuf(0), 0);
   ASSERT_TRUE(f.queue.take_next());
@@ -300,7 +300,7 @@ TEST(BufferQueue, ErrorsAreFlaggedOnce) {
 }
 
 TEST(BufferQueue, QbufErrno) {
-  Fixture f;
+  QueueUser f;
   ASSERT_EQ(f.reqbufs(2), 0);
   struct Case {
     const char* what;
@@ -334,7 +334,7 @@ TEST(BufferQueue, QbufErrno) {
 }
 
 TEST(BufferQueue, CaptureIgnoresWhatOnlyOutputMaySay) {
-  Fixture f;
+  QueueUser f;
   ASSERT_EQ(f.reqbufs(1), 0);
   BufferPayload payload = f.make(0);
   payload.buffer.head.bytesused = UINT32_MAX;
@@ -360,7 +360,7 @@ TEST(BufferQueue, OutputBytesused) {
   const Case cases[] = {{false, 0, 0, kSize},          {false, 5, 0, 5}, {false, kSize, 0, kSize},
                         {false, kSize + 1, EINVAL, 0}, {true, 0, 0, 0},  {true, UINT32_MAX, EINVAL, 0}};
   for (const Case& test : cases) {
-    Fixture f({.type = V4L2_BUF_TYPE_VIDEO_OUTPUT, .allows_zero_bytesused = test.allows_zero});
+    QueueUser f({.type = V4L2_BUF_TYPE_VIDEO_OUTPUT, .allows_zero_bytesused = test.allows_zero});
     ASSERT_EQ(f.reqbufs(1), 0);
     BufferPayload payload = f.make(0);
     payload.buffer.head.bytesused = test.bytesused;
@@ -382,7 +382,7 @@ TEST(BufferQueue, OutputPlanesAndDataOffset) {
   const Case cases[] = {{100, 0, 0},  {100, 99, 0},      {100, 100, EINVAL},
                         {0, 3999, 0}, {0, 4000, EINVAL}, {4001, 0, EINVAL}};
   for (const Case& test : cases) {
-    Fixture f({.type = V4L2_BUF_TYPE_VIDEO_OUTPUT_MPLANE});
+    QueueUser f({.type = V4L2_BUF_TYPE_VIDEO_OUTPUT_MPLANE});
     ASSERT_EQ(f.reqbufs(1), 0);
     BufferPayload payload = f.make(0);
     payload.buffer.planes[1].bytesused = test.bytesused;
@@ -397,7 +397,7 @@ TEST(BufferQueue, OutputPlanesAndDataOffset) {
 }
 
 TEST(BufferQueue, PreparedValuesAreTheOnesThatCount) {
-  Fixture f({.type = V4L2_BUF_TYPE_VIDEO_OUTPUT, .copies_timestamps = true});
+  QueueUser f({.type = V4L2_BUF_TYPE_VIDEO_OUTPUT, .copies_timestamps = true});
   ASSERT_EQ(f.reqbufs(1), 0);
   BufferPayload payload = f.make(0);
   payload.buffer.head.timestamp = {5, 6};
@@ -411,7 +411,7 @@ TEST(BufferQueue, PreparedValuesAreTheOnesThatCount) {
 }
 
 TEST(BufferQueue, OutputTimestampsAndFlagsAreCopied) {
-  Fixture f({.type = V4L2_BUF_TYPE_VIDEO_OUTPUT, .copies_timestamps = true});
+  QueueUser f({.type = V4L2_BUF_TYPE_VIDEO_OUTPUT, .copies_timestamps = true});
   ASSERT_EQ(f.reqbufs(1), 0);
   BufferPayload payload = f.make(0);
   v4l2_buffer& head = payload.buffer.head;
@@ -437,7 +437,7 @@ TEST(BufferQueue, OutputTimestampsAndFlagsAreCopied) {
 }
 
 TEST(BufferQueue, AlternateIsNoFieldOfAnOutputBuffer) {
-  Fixture f({.type = V4L2_BUF_TYPE_VIDEO_OUTPUT});
+  QueueUser f({.type = V4L2_BUF_TYPE_VIDEO_OUTPUT});
   ASSERT_EQ(f.reqbufs(1), 0);
   BufferPayload payload = f.make(0);
   payload.buffer.head.field = V4L2_FIELD_ALTERNATE;
@@ -448,7 +448,7 @@ TEST(BufferQueue, AlternateIsNoFieldOfAnOutputBuffer) {
 }
 
 TEST(BufferQueue, MultiplanarNeedsRoomForItsPlanes) {
-  Fixture f({.type = V4L2_BUF_TYPE_VIDEO_CAPTURE_MPLANE, .mem_offset_base = 1U << 30});
+  QueueUser f({.type = V4L2_BUF_TYPE_VIDEO_CAPTURE_MPLANE, .mem_offset_base = 1U << 30});
   ASSERT_EQ(f.reqbufs(2), 0);
   BufferPayload payload = f.make(1);
   payload.sent.planes = 1;
@@ -466,7 +466,7 @@ TEST(BufferQueue, MultiplanarNeedsRoomForItsPlanes) {
 }
 
 TEST(BufferQueue, MmapFindsPlanesAndNothingElse) {
-  Fixture f({.type = V4L2_BUF_TYPE_VIDEO_CAPTURE_MPLANE, .mem_offset_base = 1U << 30});
+  QueueUser f({.type = V4L2_BUF_TYPE_VIDEO_CAPTURE_MPLANE, .mem_offset_base = 1U << 30});
   EXPECT_FALSE(f.queue.mmap(1U << 30));
   ASSERT_EQ(f.reqbufs(2), 0);
   const std::uint32_t base = 1U << 30;
@@ -496,7 +496,7 @@ TEST(BufferQueue, MmapFindsPlanesAndNothingElse) {
 }
 
 TEST(BufferQueue, MappedFlagEndsWithTheMapping) {
-  Fixture f;
+  QueueUser f;
   ASSERT_EQ(f.reqbufs(1), 0);
   {
     const auto mapped = f.queue.mmap(0);
@@ -507,7 +507,7 @@ TEST(BufferQueue, MappedFlagEndsWithTheMapping) {
 }
 
 TEST(BufferQueue, StreamoffTakesEverythingBack) {
-  Fixture f;
+  QueueUser f;
   ASSERT_EQ(f.reqbufs(4), 0);
   ASSERT_EQ(f.prepare(0), 0);
   ASSERT_EQ(f.qbuf(1), 0);
@@ -527,7 +527,7 @@ TEST(BufferQueue, StreamoffTakesEverythingBack) {
 }
 
 TEST(BufferQueue, StartsWhenEnoughIsQueued) {
-  Fixture f({.min_queued = 2});
+  QueueUser f({.min_queued = 2});
   ASSERT_EQ(f.reqbufs(1), 0);
   EXPECT_EQ(f.stream_on(), EINVAL);
   ASSERT_EQ(f.reqbufs(3), 0);
@@ -544,7 +544,7 @@ TEST(BufferQueue, StartsWhenEnoughIsQueued) {
 }
 
 TEST(BufferQueue, KeepsTheOrder) {
-  Fixture f;
+  QueueUser f;
   ASSERT_EQ(f.reqbufs(5), 0);
   for (const std::uint32_t i : {3U, 0U, 4U, 1U}) ASSERT_EQ(f.qbuf(i), 0);
   EXPECT_EQ(f.queue.take_if([&](const BufferQueue::Slot& slot) { return &slot == f.queue.slot(4); }), 4U);
@@ -560,7 +560,7 @@ TEST(BufferQueue, KeepsTheOrder) {
 }
 
 TEST(BufferQueue, UserptrWhenEnabled) {
-  Fixture f({.userptr = true});
+  QueueUser f({.userptr = true});
   ASSERT_EQ(f.reqbufs(1, V4L2_MEMORY_USERPTR), 0);
   EXPECT_NE(f.request.capabilities & V4L2_BUF_CAP_SUPPORTS_USERPTR, 0U);
   EXPECT_EQ(f.arenas.used_bytes(), 0U);
@@ -592,7 +592,7 @@ class BufferQueueModel : public testing::TestWithParam<std::uint32_t> {};
 TEST_P(BufferQueueModel, AgreesOverRandomOperations) {
   enum class State { dequeued, prepared, queued, active };
   for (std::uint32_t seed = 0; seed < 20; ++seed) {
-    Fixture f({.type = GetParam(), .max_buffers = 64});
+    QueueUser f({.type = GetParam(), .max_buffers = 64});
     std::mt19937 random(seed);
     std::map<std::uint32_t, State> model;
     std::vector<std::uint32_t> order;

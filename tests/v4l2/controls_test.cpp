@@ -112,12 +112,12 @@ static_assert(!valid_one({.id = V4L2_CID_GAIN,
                           .name = "x",
                           .dimensions = {UINT32_MAX, UINT32_MAX, UINT32_MAX, UINT32_MAX}}));
 
-int code(const Result<>& result) {
+int control_error(const Result<>& result) {
   return result ? 0 : result.error().value;
 }
 
-struct Fixture : testing::Test {
-  Fixture() {
+struct ControlsTest : testing::Test {
+  ControlsTest() {
     controls.on_apply([this](std::uint32_t id, const ControlValue& value) -> Result<> {
       if (id == refused) return fail(EIO);
       applied.emplace_back(id, value.number);
@@ -149,16 +149,16 @@ struct Fixture : testing::Test {
     return request;
   }
   std::byte* page(std::size_t index) { return ram.data() + index * 4096; }
-  int get(ExtControls& request) { return code(controls.g_ext_ctrls(request, *memory)); }
-  int set(ExtControls& request) { return code(controls.s_ext_ctrls(request, *memory, &session)); }
-  int attempt(ExtControls& request) { return code(controls.try_ext_ctrls(request, *memory)); }
+  int get(ExtControls& request) { return control_error(controls.g_ext_ctrls(request, *memory)); }
+  int set(ExtControls& request) { return control_error(controls.s_ext_ctrls(request, *memory, &session)); }
+  int attempt(ExtControls& request) { return control_error(controls.try_ext_ctrls(request, *memory)); }
   int set(std::uint32_t id, std::int32_t value) {
     last = {id, value};
-    return code(controls.s_ctrl(last, &session));
+    return control_error(controls.s_ctrl(last, &session));
   }
   int get(std::uint32_t id) {
     last = {id, 0};
-    return code(controls.g_ctrl(last));
+    return control_error(controls.g_ctrl(last));
   }
   void subscribe(Subscriptions& to, std::uint32_t id, std::uint32_t flags = 0) {
     v4l2_event_subscription request{};
@@ -178,8 +178,6 @@ struct Fixture : testing::Test {
   std::uint32_t refused = 0;
   v4l2_control last{};
 };
-using ControlsTest = Fixture;
-
 TEST_F(ControlsTest, ListsControlsAndTheirClassesInOrder) {
   std::vector<std::uint32_t> plain, compound, all;
   const auto list = [&](std::vector<std::uint32_t>& ids, std::uint32_t flags) {
@@ -239,7 +237,7 @@ TEST_F(ControlsTest, DescribesAControl) {
   for (const std::uint32_t bad :
        {0U, 1U, static_cast<std::uint32_t>(V4L2_CID_HUE), UINT32_MAX, 0x7fffffffU}) {
     old.id = bad;
-    EXPECT_EQ(code(controls.queryctrl(old)), EINVAL) << bad;
+    EXPECT_EQ(control_error(controls.queryctrl(old)), EINVAL) << bad;
   }
 }
 
@@ -263,7 +261,7 @@ TEST_F(ControlsTest, Querymenu) {
     std::memset(&query, 0xff, sizeof query);
     query.id = V4L2_CID_TEST_PATTERN;
     query.index = index;
-    EXPECT_EQ(code(controls.querymenu(query)), error) << index;
+    EXPECT_EQ(control_error(controls.querymenu(query)), error) << index;
     if (error == 0) {
       EXPECT_STREQ(reinterpret_cast<const char*>(query.name), kMenu[index]);
       EXPECT_EQ(static_cast<std::uint32_t>(query.reserved), 0U);
@@ -275,7 +273,7 @@ TEST_F(ControlsTest, Querymenu) {
   ASSERT_TRUE(controls.querymenu(query));
   EXPECT_EQ(static_cast<std::int64_t>(query.value), 1LL << 40);
   query.id = V4L2_CID_BRIGHTNESS;
-  EXPECT_EQ(code(controls.querymenu(query)), EINVAL);
+  EXPECT_EQ(control_error(controls.querymenu(query)), EINVAL);
 }
 
 TEST_F(ControlsTest, SetsRoundsAndRefuses) {
@@ -617,15 +615,15 @@ TEST_F(ControlsTest, FlagsRangesAndDimensionsChangeWithEvents) {
   EXPECT_EQ(events[1].second.u.ctrl.value, 50);
   EXPECT_TRUE(controls.modify_range(V4L2_CID_BRIGHTNESS, 0, 60, 1, 20));
   EXPECT_EQ(events[2].second.u.ctrl.changes, static_cast<std::uint32_t>(V4L2_EVENT_CTRL_CH_RANGE));
-  EXPECT_EQ(code(controls.modify_range(V4L2_CID_BRIGHTNESS, 5, 4, 1, 4)), EINVAL);
-  EXPECT_EQ(code(controls.modify_range(kString, 0, 4, 1, 0)), EINVAL);
+  EXPECT_EQ(control_error(controls.modify_range(V4L2_CID_BRIGHTNESS, 5, 4, 1, 4)), EINVAL);
+  EXPECT_EQ(control_error(controls.modify_range(kString, 0, 4, 1, 0)), EINVAL);
   EXPECT_TRUE(controls.modify_dimensions(kArray, {4, 4}));
   EXPECT_EQ(controls.payload(kArray).size(), 16U);
   EXPECT_EQ(controls.payload(kArray)[15], std::byte{7});
   EXPECT_EQ(events.size(), 4U);
-  EXPECT_EQ(code(controls.modify_dimensions(kArray, {0})), EINVAL);
-  EXPECT_EQ(code(controls.modify_dimensions(kArray, {UINT32_MAX, UINT32_MAX})), EINVAL);
-  EXPECT_EQ(code(controls.modify_dimensions(kDynamic, {4})), EINVAL);
+  EXPECT_EQ(control_error(controls.modify_dimensions(kArray, {0})), EINVAL);
+  EXPECT_EQ(control_error(controls.modify_dimensions(kArray, {UINT32_MAX, UINT32_MAX})), EINVAL);
+  EXPECT_EQ(control_error(controls.modify_dimensions(kDynamic, {4})), EINVAL);
 }
 
 TEST_F(ControlsTest, BackendMayPassAnything) {

@@ -19,7 +19,7 @@ v4l2_event_subscription make(std::uint32_t type, std::uint32_t id = 0, std::uint
   return request;
 }
 
-struct Fixture : testing::Test {
+struct SubscriptionsTest : testing::Test {
   auto send() {
     return [this](const v4l2_event& event) { sent.push_back(event); };
   }
@@ -30,7 +30,6 @@ struct Fixture : testing::Test {
   Subscriptions subscriptions;
   std::vector<v4l2_event> sent;
 };
-using SubscriptionsTest = Fixture;
 
 TEST_F(SubscriptionsTest, AcceptsWhatTheBackendSends) {
   EXPECT_EQ(subscribe(V4L2_EVENT_ALL), EINVAL);

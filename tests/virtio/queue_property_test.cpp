@@ -18,6 +18,7 @@
 #include <vumedia/virtio/driver_queue.hpp>
 #include <vumedia/virtio/queue.hpp>
 
+#include "support/effort.hpp"
 #include "support/guest_ram.hpp"
 #include "support/raw_ring.hpp"
 
@@ -28,6 +29,7 @@ using memory::GuestMemory;
 using vumedia::test::make_table;
 using vumedia::test::RamFile;
 using vumedia::test::RawRing;
+using vumedia::test::rounds;
 
 // -- Random rings.
 
@@ -138,7 +140,7 @@ TEST(QueueProperty, RandomRingsAreReadAsTheSpecificationSays) {
   const NaiveReader naive(files, *table);
   std::mt19937_64 random(1);
   std::map<ChainError, int> seen;
-  for (int round = 0; round < 20'000; ++round) {
+  for (int round = 0; round < rounds(20'000); ++round) {
     const auto size = static_cast<std::uint16_t>(1 << (random() % 4));
     const RawRing ring(first, 0x1'0000, size);
     ring.set_indices(0);
@@ -187,14 +189,14 @@ TEST(QueueProperty, RandomRingsAreReadAsTheSpecificationSays) {
        {ChainError::none, ChainError::loop, ChainError::too_long, ChainError::nested_indirect,
         ChainError::indirect_with_next, ChainError::bad_indirect_size, ChainError::readable_after_writable,
         ChainError::outside_memory, ChainError::next_out_of_range})
-    EXPECT_GT(seen[error], 10) << to_string(error);
+    EXPECT_GT(seen[error], rounds(10)) << to_string(error);
 }
 
 TEST(QueueProperty, RingsOfPureNoiseDoNoHarm) {
   const RamFile ram(0, 0x4000);
   const auto table = make_table({&ram});
   std::mt19937_64 random(2);
-  for (int round = 0; round < 3000; ++round) {
+  for (int round = 0; round < rounds(3000); ++round) {
     for (std::size_t at = 0; at < ram.size(); at += 8) {
       const std::uint64_t noise = random() & random();
       std::memcpy(ram.data() + at, &noise, 8);
@@ -267,11 +269,12 @@ TEST_P(Conversation, EveryChainComesBackOnceWithItsAnswer) {
   for (std::uint64_t i = 0; i < 16; ++i) slots.push_back(buffers + i * slot_bytes);
   int answered = 0;
   bool last_undone = false;
-  for (int step = 0; step < 60'000 || !sent.empty(); ++step) {
+  const int steps = rounds(60'000);
+  for (int step = 0; step < steps || !sent.empty(); ++step) {
     switch (random() % 6) {
       case 0:
       case 1: {  // the driver asks
-        if (step >= 60'000 || slots.empty()) break;
+        if (step >= steps || slots.empty()) break;
         const std::uint64_t at = slots.back();
         Sent chain;
         std::vector<Piece> pieces;
@@ -368,7 +371,7 @@ TEST_P(Conversation, EveryChainComesBackOnceWithItsAnswer) {
     ASSERT_EQ(device_.in_flight(), taken.size());
     ASSERT_EQ(driver_.in_flight(), sent.size());
   }
-  EXPECT_GT(answered, 5000);
+  EXPECT_GT(answered, steps / 12);
   EXPECT_EQ(driver_.free_count(), queue_size);
 }
 
