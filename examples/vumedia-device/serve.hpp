@@ -40,9 +40,10 @@ class Service {
     auto make_session = [this, session_options, options, arguments...](
                             OwnedFd socket,
                             Session::ClosedHandler closed) -> Outcome<std::unique_ptr<Session>> {
-      auto counted = [presence = Presence(environment_.counters),
+      cut_off_ = false;
+      auto counted = [this, presence = Presence(environment_.counters),
                       handler = std::move(closed)](const Error& error) mutable {
-        if (!error.message.empty()) presence.count_failure();
+        if (cut_off_ || !error.message.empty()) presence.count_failure();
         handler(error);
       };
       return std::make_unique<Session>(environment_.reactor, std::move(socket), session_options,
@@ -87,12 +88,13 @@ class Service {
       return;
     environment_.log.write(LogLevel::error,
                            "the frontend has truncated memory that it shares; its connection is closed");
-    environment_.counters.frontends_failed.add();
+    cut_off_ = true;
     ::shutdown(session->fd(), SHUT_RDWR);
   }
 
   Environment& environment_;
   std::unique_ptr<Server> server_;
+  bool cut_off_ = false;  // the frontend that is served has lost its memory
 };
 
 // What the command line says of any device.

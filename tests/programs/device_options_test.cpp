@@ -116,7 +116,6 @@ const std::vector<Mistake> mistakes = {
     {"TwoSockets", {"-s", "x", "--fd", "3"}, 2, "excludes"},
     {"UnknownOption", {"-s", "x", "--nonsense"}, 2, "--nonsense"},
     {"UnknownBackend", {"-s", "x", "-b", "toaster"}, 2, "no backend 'toaster'"},
-    {"ProxyOfALaterDay", {"-s", "x", "-b", "v4l2-proxy", "-d", "/dev/video0"}, 2, "host device"},
     {"SizeNoPowerOfTwo", {"-s", "x", "--shmem-size", "3M"}, 2, "power of two"},
     {"SizeBeyondNumbers", {"-s", "x", "--shmem-size", "99999999999T"}, 2, "power of two"},
     {"SizeOfNothing", {"-s", "x", "--shmem-size", "M"}, 2, "power of two"},
@@ -149,10 +148,6 @@ const std::vector<Mistake> mistakes = {
     {"DevicesOfOneName", {"--device", "socket=x,name=a", "--device", "socket=y,name=a"}, 2, "the name a"},
     {"DevicesOnOneSocket", {"--device", "socket=x", "--device", "socket=x"}, 2, "the socket x"},
     {"DevicesOnOneFd", {"--device", "fd=5", "--device", "fd=5"}, 2, "file descriptor 5"},
-    {"OneOfTwoCannotStart",
-     {"--device", "socket=/tmp/vumedia-none.sock", "--device", "socket=/nonexistent/s"},
-     1,
-     "/nonexistent"},
     {"PathTooLong", {"-s", "/tmp/" + std::string(200, 'x')}, 1, "205 bytes"},
 };
 INSTANTIATE_TEST_SUITE_P(All, DeviceMistakes, testing::ValuesIn(mistakes),

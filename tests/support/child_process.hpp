@@ -27,7 +27,12 @@ using namespace std::chrono_literals;
 class ChildProcess {
  public:
   // `inherited` is given to the child as descriptor 3, if there is one.
-  explicit ChildProcess(std::vector<std::string> command, int inherited = -1) {
+  explicit ChildProcess(std::vector<std::string> command, int inherited = -1)
+      : ChildProcess(std::move(command), inherited >= 0 ? std::vector{inherited} : std::vector<int>{}, {}) {}
+  // `inherited` are given to the child as descriptors from 3 on, and `variables`, as NAME=VALUE, added to its
+  // environment.
+  ChildProcess(std::vector<std::string> command, const std::vector<int>& inherited,
+               std::vector<std::string> variables) {
     std::array<int, 2> out{-1, -1}, err{-1, -1};
     if (::pipe2(out.data(), O_CLOEXEC) != 0 || ::pipe2(err.data(), O_CLOEXEC) != 0) return;
     out_.reset(out[0]);
@@ -39,11 +44,20 @@ class ChildProcess {
     ::posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
     ::posix_spawn_file_actions_adddup2(&actions, out_write.get(), 1);
     ::posix_spawn_file_actions_adddup2(&actions, err_write.get(), 2);
-    if (inherited >= 0) ::posix_spawn_file_actions_adddup2(&actions, inherited, 3);
+    // Out of the way first: one could have the number that is to be another's.
+    std::vector<OwnedFd> moved;
+    for (const int fd : inherited) {
+      moved.emplace_back(::fcntl(fd, F_DUPFD_CLOEXEC, 200));
+      ::posix_spawn_file_actions_adddup2(&actions, moved.back().get(), 2 + static_cast<int>(moved.size()));
+    }
+    std::vector<char*> environment;
+    for (char** variable = environ; *variable != nullptr; ++variable) environment.push_back(*variable);
+    for (auto& variable : variables) environment.push_back(variable.data());
+    environment.push_back(nullptr);
     std::vector<char*> arguments;
     for (auto& word : command) arguments.push_back(word.data());
     arguments.push_back(nullptr);
-    if (::posix_spawn(&pid_, arguments[0], &actions, nullptr, arguments.data(), environ) != 0) pid_ = -1;
+    if (::posix_spawn(&pid_, arguments[0], &actions, nullptr, arguments.data(), environment.data()) != 0) pid_ = -1;
     ::posix_spawn_file_actions_destroy(&actions);
     if (pid_ > 0) pid_fd_.reset(static_cast<int>(::syscall(SYS_pidfd_open, pid_, 0)));
   }
@@ -100,6 +114,12 @@ class ChildProcess {
       if (!read_some(err_, err_text_)) return false;
     }
     return true;
+  }
+
+  // Waits for more on standard error and reads it; false if the child ended or time is up first.
+  bool read_more_errors(std::chrono::milliseconds limit = 20s) {
+    pollfd fd{err_.get(), POLLIN, 0};
+    return ::poll(&fd, 1, static_cast<int>(limit.count())) == 1 && read_some(err_, err_text_);
   }
 
   // What it has written so far, as far as it was read by the calls above.
