@@ -5,6 +5,8 @@ foreach(kind IN ITEMS BINDIR SYSCONFDIR RUNSTATEDIR)
     # As GNUInstallDirs has it, and the Filesystem Hierarchy Standard: /usr has no etc and run of its own.
     if(CMAKE_INSTALL_PREFIX MATCHES "^/(usr/?)?$" AND kind MATCHES "^(SYSCONFDIR|RUNSTATEDIR)$")
       set(path "/${path}")
+      # Which is where /var/run leads, and what systemd wants to read.
+      string(REGEX REPLACE "^/var/run$" "/run" path "${path}")
     else()
       set(path "${CMAKE_INSTALL_PREFIX}/${path}")
     endif()
