@@ -111,6 +111,27 @@ class QemuTest : public DeviceTest {
   }
 };
 
+// The first bytes of a mapping as the guest's processor sees them, and the other way round: a piece of a BAR,
+// or memory of this process. False, and a failure noted, if QEMU does not answer.
+[[nodiscard]] inline bool get_shared(const BarRange& memory, std::span<std::byte> out) {
+  const auto done = memory.read(0, out);
+  EXPECT_TRUE(done) << done.error().message;
+  return done.has_value();
+}
+[[nodiscard]] inline bool get_shared(std::span<const std::byte> memory, std::span<std::byte> out) {
+  std::ranges::copy(memory.first(out.size()), out.begin());
+  return true;
+}
+[[nodiscard]] inline bool put_shared(const BarRange& memory, std::span<const std::byte> bytes) {
+  const auto done = memory.write(0, bytes);
+  EXPECT_TRUE(done) << done.error().message;
+  return done.has_value();
+}
+[[nodiscard]] inline bool put_shared(std::span<std::byte> memory, std::span<const std::byte> bytes) {
+  std::ranges::copy(bytes, memory.begin());
+  return true;
+}
+
 // A camera of the test pattern's: a session of a guest, whatever its way to the device.
 template <class Guest>
 class Camera {
@@ -184,7 +205,7 @@ class Camera {
   std::optional<std::uint32_t> number_in(std::uint32_t index) {
     // The code stands at the top of the picture.
     std::vector<std::byte> top(std::size_t{format_.bytesperline} * backends::test_pattern::code_lines);
-    if (!look(index, 0, top)) return std::nullopt;
+    if (!get_shared(maps_.at(index).memory, top)) return std::nullopt;
     return backends::test_pattern::read_frame_number(format_, top);
   }
   // Whether each byte of the buffer is what the pattern has at this frame.
@@ -194,7 +215,7 @@ class Camera {
                       backends::test_pattern::brightness_default);
     std::vector<std::byte> expected(format_.sizeimage), seen(format_.sizeimage);
     painter.paint(number, expected);
-    return look(index, 0, seen) && seen == expected;
+    return get_shared(maps_.at(index).memory, seen) && seen == expected;
   }
   // Streams `count` frames, each looked at and queued again. Their numbers go on from the last one's.
   void watch(std::uint32_t count) {
@@ -208,17 +229,6 @@ class Camera {
       ASSERT_TRUE(queue(frame->index));
     }
   }
-  // Reads pixels as the guest's processor would.
-  bool look(std::uint32_t index, std::uint64_t offset, std::span<std::byte> out) {
-    const auto& memory = maps_.at(index).memory;
-    if constexpr (requires { memory.read(offset, out); }) {
-      return did(memory.read(offset, out), "reading a frame");
-    } else {
-      std::ranges::copy(memory.subspan(offset, out.size()), out.begin());
-      return true;
-    }
-  }
-
   [[nodiscard]] std::uint32_t session() const noexcept { return session_; }
   [[nodiscard]] const v4l2_pix_format& format() const noexcept { return format_; }
   [[nodiscard]] std::vector<typename Guest::Mapped>& maps() noexcept { return maps_; }
