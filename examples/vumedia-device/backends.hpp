@@ -19,6 +19,7 @@ struct BackendEntry {
 
 extern const BackendEntry null_entry;
 extern const BackendEntry test_pattern_entry;
+extern const BackendEntry v4l2_proxy_entry;
 #ifdef VUMEDIA_WITH_FFMPEG
 extern const BackendEntry ffmpeg_decoder_entry;
 #endif
@@ -26,6 +27,7 @@ extern const BackendEntry ffmpeg_decoder_entry;
 inline constexpr std::array backend_entries = {
     &null_entry,
     &test_pattern_entry,
+    &v4l2_proxy_entry,
 #ifdef VUMEDIA_WITH_FFMPEG
     &ffmpeg_decoder_entry,
 #endif

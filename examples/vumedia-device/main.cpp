@@ -45,8 +45,6 @@ void print_capabilities() {
 }
 
 int unknown_backend(const std::string& name) {
-  if (name == "v4l2-proxy")
-    return stop_start(2, "this build has no backend that passes a host device through");
   if (name == "ffmpeg-decoder")
     return stop_start(2, "this build has no ffmpeg-decoder: it was made without FFmpeg");
   std::string names;

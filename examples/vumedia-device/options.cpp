@@ -117,7 +117,7 @@ void add_device_options(CLI::App& app, Options& options) {
          "What log lines and counters call the device (default: the name of its backend)")
       ->type_name("NAME")
       ->check(check(is_name, "a name of at most 64 letters, digits and -_.@:"));
-  app.add_option("-d,--v4l2-device", options.v4l2_device, "Host device of a backend that passes one through")
+  app.add_option("-d,--v4l2-device", options.v4l2_device, "Host device that v4l2-proxy gives to the guest")
       ->type_name("PATH")
       ->capture_default_str();
   app.add_option_function<std::string>(

@@ -1,0 +1,113 @@
+// A V4L2 device of the host, given to the guest as it is: a camera, a capture card, a codec, a radio.
+//
+// Every ioctl that virtio-media carries goes to the host's driver, with its errno and what it wrote;
+// v4l2_proxy/ sanitize.hpp lists the few that do not, and what is taken out of payloads. Buffers are never
+// copied: those of the driver (MMAP) are mapped into shared memory from its own file, and pages of the guest
+// (USERPTR) are given to the driver side by side. Each open file of the guest is one of the host, with a
+// thread of its own (v4l2_proxy/file.hpp), so that a driver that takes its time, or hangs, costs that file
+// its answers in time and no one else.
+//
+//   auto node = backends::v4l2_proxy::examine_node("/dev/video0");       // what is wrong with it, in a line
+//   backends::V4l2ProxyOptions options{.node = std::make_shared<...>(std::move(*node))};
+#pragma once
+
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <utility>
+
+#include <vumedia/backends/v4l2_proxy/file.hpp>
+#include <vumedia/backends/v4l2_proxy/node.hpp>
+#include <vumedia/backends/v4l2_proxy/sanitize.hpp>
+#include <vumedia/backends/v4l2_proxy/shared.hpp>
+#include <vumedia/core/result.hpp>
+#include <vumedia/media/backend.hpp>
+#include <vumedia/memory/contiguous.hpp>
+#include <vumedia/v4l2/ioctl_table.hpp>
+
+namespace vumedia::backends {
+
+struct V4l2ProxyOptions {
+  // The device, as v4l2_proxy::examine_node found it. Not null.
+  std::shared_ptr<const v4l2_proxy::NodeInfo> node;
+  // Mappings of guest pages that USERPTR buffers of one open file may take: as many as they have pieces.
+  std::size_t max_mappings = 16384;
+  // What all connections share. None: something of the backend's own.
+  std::shared_ptr<v4l2_proxy::Shared> shared;
+};
+
+class V4l2Proxy {
+ public:
+  using Session = v4l2_proxy::Session;
+
+  explicit V4l2Proxy(V4l2ProxyOptions options) : options_(std::move(options)) {
+    if (options_.shared == nullptr) options_.shared = std::make_shared<v4l2_proxy::Shared>();
+  }
+
+  [[nodiscard]] media::Config config() const noexcept {
+    return {.device_caps = options_.node->capabilities,
+            .device_type = options_.node->type,
+            .card = options_.node->card};
+  }
+
+  // Answers as open(2) did on the host; ENODEV if the device has gone or another is in its place. EMFILE,
+  // EAGAIN: no thread for it.
+  template <class Context>
+  [[nodiscard]] Result<std::unique_ptr<Session>> open(Context context, media::Completion opened) {
+    auto session = std::make_unique<Session>();
+    auto budget = std::make_shared<memory::MappingBudget>(options_.max_mappings, options_.shared->mappings);
+    auto file = v4l2_proxy::File::start(options_.node, options_.shared, std::move(budget), context.poster(),
+                                        std::move(opened));
+    if (!file) return std::unexpected(file.error());
+    session->attach(std::move(*file));
+    return session;
+  }
+
+  [[nodiscard]] Result<media::Mappable> mmap(Session& session, std::uint32_t mem_offset) {
+    return session.mmap(mem_offset);
+  }
+
+  // Every ioctl of the table that a proxy can pass on.
+  template <class Context, class Tag>
+    requires v4l2_proxy::is_passed_on<Tag>
+  void ioctl(Session& session, Context context, Tag, typename Tag::Payload& payload,
+             media::Completion completion) {
+    using v4l2_proxy::File;
+    using Payload = typename Tag::Payload;
+    File& file = session.file();
+    // The payload lives as long as the completion; guest memory as long as the command that uses it.
+    if constexpr (std::same_as<Payload, v4l2::BufferPayload>) {
+      file.submit(std::move(completion), [&payload, memory = context.memory()](File& on) {
+        return on.buffer(Tag::code, payload, *memory);
+      });
+    } else if constexpr (std::same_as<Payload, v4l2::ExtControls>) {
+      file.submit(std::move(completion), [&payload, memory = context.memory()](File& on) {
+        return on.controls(Tag::code, payload, *memory);
+      });
+    } else if constexpr (v4l2_proxy::is_sanitized<Tag>) {
+      const Payload sent = payload;
+      if (const auto allowed = v4l2_proxy::before<Tag>(payload, options_.node->capabilities); !allowed)
+        return completion.complete(allowed);
+      file.submit(std::move(completion), [&payload, sent](File& on) {
+        const auto done = on.plain(Tag::code, &payload);
+        v4l2_proxy::after<Tag>(payload, sent);
+        return done;
+      });
+    } else {
+      pass_on(file, Tag::code, &payload, std::move(completion));
+    }
+  }
+
+ private:
+  // One function for the many ioctls whose payload means the same to guest and host.
+  static void pass_on(v4l2_proxy::File& file, unsigned long code, void* payload,
+                      media::Completion completion) {
+    file.submit(std::move(completion),
+                [code, payload](v4l2_proxy::File& on) { return on.plain(code, payload); });
+  }
+
+  V4l2ProxyOptions options_;
+};
+
+}  // namespace vumedia::backends

@@ -1,0 +1,310 @@
+// The loop's half of an open file, and what its thread does. Part of file.hpp.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <utility>
+
+#include <vumedia/backends/v4l2_proxy/file.hpp>
+
+namespace vumedia::backends::v4l2_proxy {
+
+class Session {
+ public:
+  Session() = default;
+  Session(const Session&) = delete;
+  Session& operator=(const Session&) = delete;
+  ~Session() {
+    if (file_ != nullptr) file_->close();
+  }
+
+  void attach(std::shared_ptr<File> file) noexcept { file_ = std::move(file); }
+  [[nodiscard]] File& file() const noexcept { return *file_; }
+
+  // The plane at this offset, as long as QUERYBUF has named it since its buffer was made; else EINVAL.
+  [[nodiscard]] Result<media::Mappable> mmap(std::uint32_t offset) {
+    const auto found = planes_.find(offset);
+    if (found == planes_.end()) return fail(EINVAL);
+    const NamedPlane& plane = found->second.named;
+    if (plane.exported != nullptr) return media::Mappable(plane.exported);
+    // The same object for as long as someone has it mapped; a descriptor for each plane would be many.
+    auto memory = found->second.memory.lock();
+    if (memory == nullptr) {
+      auto fd = file_->duplicate();
+      if (!fd) return std::unexpected(fd.error());
+      memory = std::make_shared<const media::ForeignMemory>(
+          media::ForeignMemory{std::move(*fd), plane.kernel_offset, plane.length, true});
+      found->second.memory = memory;
+    }
+    return media::Mappable(std::move(memory));
+  }
+
+  // -- Posted by the file's thread
+
+  void name(std::uint32_t offset, NamedPlane plane) {
+    planes_.insert_or_assign(offset, Plane{std::move(plane), {}});
+  }
+  // Planes of buffers [first, first + count) of a queue are no more.
+  void forget(std::uint32_t type, std::uint32_t first, std::uint64_t count) {
+    std::erase_if(planes_, [=](const auto& entry) {
+      const std::uint32_t index = index_of_offset(entry.first);
+      return type_of_offset(entry.first) == type && index >= first && index - first < count;
+    });
+  }
+
+ private:
+  struct Plane {
+    NamedPlane named;
+    std::weak_ptr<const media::ForeignMemory> memory;
+  };
+
+  std::shared_ptr<File> file_;
+  std::map<std::uint32_t, Plane> planes_;  // by the guest's offset
+};
+
+// -- Life of the thread
+
+inline void File::run(std::uint64_t closed, media::Completion opened) {
+  shared_->closings.wait(closed);
+  opened.complete(open());
+  while (closing_id_ == 0) {
+    const bool there = fd_ && !gone_;
+    const bool paused = std::exchange(fruitless_, false);
+    std::array<pollfd, 2> waits{{{inbox_->fd(), POLLIN, 0}, {fd_.get(), wanted_events(), 0}}};
+    if (::poll(waits.data(), there && !paused ? 2 : 1, there && paused ? pause_milliseconds : -1) < 0 &&
+        errno != EINTR)
+      break;
+    if (waits[1].revents != 0) fruitless_ = !on_ready(waits[1].revents);
+    if (waits[0].revents != 0) inbox_->run();
+  }
+  // What was posted behind the end is dropped, and answered thereby.
+  inbox_->close();
+  shut_down();
+  shared_->closings.end(closing_id_);
+}
+
+inline Result<> File::open() {
+  auto fd = open_node(node_->path.c_str());
+  // What was there when the program started has been unplugged.
+  if (!fd) return fail(fd.error().value == ENOENT || fd.error().value == ENXIO ? ENODEV : fd.error().value);
+  if (!is_node(fd->get(), *node_)) return fail(ENODEV);
+  fd_ = std::move(*fd);
+  return {};
+}
+
+// The file may live on: whoever has mapped a buffer holds on to it. What the guest has left must be free
+// nevertheless.
+inline void File::shut_down() noexcept {
+  if (!fd_) return;
+  queues_.for_each([this](std::uint32_t type, const Queue& queue) {
+    if (queue.streaming) static_cast<void>(call(fd_.get(), VIDIOC_STREAMOFF, &type));
+    if (queue.memory == 0) return;
+    v4l2_requestbuffers request{};
+    request.type = type;
+    request.memory = queue.memory;
+    static_cast<void>(call(fd_.get(), VIDIOC_REQBUFS, &request));
+  });
+  v4l2_event_subscription all{};
+  all.type = V4L2_EVENT_ALL;
+  static_cast<void>(call(fd_.get(), VIDIOC_UNSUBSCRIBE_EVENT, &all));
+  std::uint32_t priority = V4L2_PRIORITY_DEFAULT;
+  static_cast<void>(call(fd_.get(), VIDIOC_S_PRIORITY, &priority));
+  fd_.reset();
+}
+
+// -- What the device has for the guest
+
+inline short File::wanted_events() noexcept {
+  int events = POLLPRI;
+  queues_.for_each([&events](std::uint32_t type, const Queue& queue) {
+    if (queue.wanted()) events |= v4l2::is_output(type) ? POLLOUT : POLLIN;
+  });
+  return static_cast<short>(events);
+}
+
+// False if there was nothing after all.
+inline bool File::on_ready(short seen) {
+  if ((seen & (POLLHUP | POLLNVAL)) != 0) {
+    // Unplugged: the guest is told once, and what it tries after that the kernel answers with ENODEV.
+    gone_ = true;
+    poster_.post([](Session&, media::AnyContext context) { context.send_error(ENODEV); });
+    return true;
+  }
+  bool taken = (seen & POLLPRI) != 0 && take_events();
+  queues_.for_each([&](std::uint32_t type, Queue& queue) {
+    const int ready = POLLERR | (v4l2::is_output(type) ? POLLOUT : POLLIN);
+    if (queue.wanted() && (seen & ready) != 0 && take_buffers(type, queue)) taken = true;
+  });
+  return taken;
+}
+
+inline bool File::take_events() {
+  for (int i = 0; i < taken_a_turn; ++i) {
+    v4l2_event event{};
+    if (!call(fd_.get(), VIDIOC_DQEVENT, &event)) return i != 0;
+    poster_.post([event](Session&, media::AnyContext context) { context.send_event(event); });
+  }
+  return true;
+}
+
+// False if nothing has changed.
+inline bool File::take_buffers(std::uint32_t type, Queue& queue) {
+  for (int i = 0; i < taken_a_turn && queue.wanted(); ++i) {
+    KernelBuffer kernel;
+    kernel.head.type = type;
+    kernel.head.memory = queue.memory;
+    if (v4l2::is_multiplanar(type)) {
+      kernel.head.m.planes = kernel.planes.data();
+      kernel.head.length = VIDEO_MAX_PLANES;
+    }
+    if (const auto done = call(fd_.get(), VIDIOC_DQBUF, &kernel.head); !done) {
+      const int error = done.error().value;
+      if (error == EAGAIN) return i != 0;
+      // EPIPE: LAST has been taken before. Others, until a buffer is queued or streaming starts anew.
+      (error == EPIPE ? queue.drained : queue.paused) = true;
+      // The queue is broken for good, and no buffer would tell the guest.
+      if (error == EIO) poster_.post([](Session&, media::AnyContext context) { context.send_error(EIO); });
+      return true;
+    }
+    --queue.queued;
+    if (!v4l2::is_output(type) && (kernel.head.flags & V4L2_BUF_FLAG_LAST) != 0) queue.drained = true;
+    v4l2::Buffer buffer;
+    queues_.to_guest(kernel, buffer);
+    poster_.post([buffer](Session&, media::AnyContext context) { context.send_dqbuf(buffer); });
+  }
+  return true;
+}
+
+// -- Commands
+
+inline Result<> File::plain(unsigned long code, void* payload) {
+  const auto done = code == VIDIOC_S_HW_FREQ_SEEK ? seek(payload) : call(fd_.get(), code, payload);
+  if (done) note(code, payload);
+  return done;
+}
+
+// A seek is carried out for those who wait for it, only. This thread does; nothing else uses the file.
+inline Result<> File::seek(void* payload) {
+  const int flags = ::fcntl(fd_.get(), F_GETFL);
+  if (flags < 0 || ::fcntl(fd_.get(), F_SETFL, flags & ~O_NONBLOCK) != 0) return fail(errno);
+  const auto done = call(fd_.get(), VIDIOC_S_HW_FREQ_SEEK, payload);
+  ::fcntl(fd_.get(), F_SETFL, flags);
+  return done;
+}
+
+// Keeps the account of queues after an ioctl that has succeeded.
+inline void File::note(unsigned long code, const void* payload) {
+  switch (code) {
+    case VIDIOC_REQBUFS: {
+      const auto& request = *static_cast<const v4l2_requestbuffers*>(payload);
+      forget_planes(request.type, 0, max_buffer_index + 1);
+      queues_.replace_buffers(request.type, request.memory, request.count);
+      break;
+    }
+    case VIDIOC_CREATE_BUFS: {
+      const auto& request = *static_cast<const v4l2_create_buffers*>(payload);
+      // With a count of 0 it is a question.
+      if (request.count != 0)
+        queues_.add_buffers(request.format.type, request.memory,
+                            std::uint64_t{request.index} + request.count);
+      break;
+    }
+    case v4l2::tag::REMOVE_BUFS::code: {
+      const auto& request = *static_cast<const v4l2::RemoveBuffers*>(payload);
+      forget_planes(request.type, request.index, request.count);
+      queues_.remove_buffers(request.type, request.index, request.count);
+      break;
+    }
+    case VIDIOC_STREAMON:
+      queues_.started(*static_cast<const std::uint32_t*>(payload));
+      break;
+    case VIDIOC_STREAMOFF:
+      queues_.stopped(*static_cast<const std::uint32_t*>(payload));
+      break;
+    case VIDIOC_DECODER_CMD:
+      if (static_cast<const v4l2_decoder_cmd*>(payload)->cmd == V4L2_DEC_CMD_START) queues_.resumed();
+      break;
+    case VIDIOC_ENCODER_CMD:
+      if (static_cast<const v4l2_encoder_cmd*>(payload)->cmd == V4L2_ENC_CMD_START) queues_.resumed();
+      break;
+    case VIDIOC_SUBSCRIBE_EVENT:
+      // The first event, if it was asked for, is to be there before the answer.
+      take_events();
+      break;
+    default:
+      break;
+  }
+}
+
+inline Result<> File::buffer(unsigned long code, v4l2::BufferPayload& payload,
+                             const memory::GuestMemory& memory) {
+  const v4l2_buffer& head = payload.buffer.head;
+  const bool hands_over = code != VIDIOC_QUERYBUF;
+  KernelBuffer kernel(payload.buffer);
+  UserPlanes fresh;
+  if (hands_over) {
+    // A request's fd, like a dmabuf's, would be one of this process.
+    if ((head.flags & V4L2_BUF_FLAG_REQUEST_FD) != 0) return fail(EBADR);
+    if (!detail::is_known_memory(head.memory)) return fail(EINVAL);
+    if (head.memory == V4L2_MEMORY_USERPTR) {
+      if (auto taken = queues_.take_pages(payload, memory, kernel, fresh); !taken) return taken;
+    }
+  }
+  const std::uint32_t planes = kernel.plane_count();
+  const auto done = call(fd_.get(), code, &kernel.head);
+  if (hands_over && head.memory == V4L2_MEMORY_USERPTR)
+    queues_.keep_pages(payload, planes, fresh, done.has_value());
+  if (!done) return done;
+  if (code == VIDIOC_QBUF) {
+    Queue& queue = *queues_.find(kernel.head.type);  // the kernel knows the type
+    ++queue.queued;
+    queue.paused = false;
+  } else if (!hands_over && kernel.head.memory == V4L2_MEMORY_MMAP) {
+    if (auto named = name_planes(kernel); !named) return named;
+  }
+  queues_.to_guest(kernel, payload.buffer);
+  return {};
+}
+
+// The loop learns of the planes before the guest does, which asks for them by MMAP.
+inline Result<> File::name_planes(const KernelBuffer& kernel) {
+  for (std::uint32_t p = 0; p < kernel.plane_count(); ++p) {
+    const bool multiplanar = v4l2::is_multiplanar(kernel.head.type);
+    const auto offset = guest_offset(kernel.head.type, kernel.head.index, p);
+    if (!offset) return fail(EINVAL);
+    if (named_.contains(*offset)) continue;
+    NamedPlane plane;
+    plane.length = multiplanar ? kernel.planes[p].length : kernel.head.length;
+    plane.kernel_offset = multiplanar ? kernel.planes[p].m.mem_offset : kernel.head.m.offset;
+    const auto mapped = align_up(std::uint64_t{plane.length}, page_size);
+    if (plane.length == 0) continue;
+    // Tried once here, since the frontend could only fail.
+    if (!Mapping::map(fd_.get(), plane.kernel_offset, *mapped)) {
+      v4l2_exportbuffer request{};
+      request.type = kernel.head.type;
+      request.index = kernel.head.index;
+      request.plane = p;
+      request.flags = O_RDWR | O_CLOEXEC;
+      if (!call(fd_.get(), VIDIOC_EXPBUF, &request)) continue;  // MMAP will say EINVAL
+      plane.exported = std::make_shared<const media::ForeignMemory>(
+          media::ForeignMemory{OwnedFd(request.fd), 0, plane.length, true});
+    }
+    named_.emplace(*offset, plane);
+    poster_.post(
+        [offset = *offset, plane](Session& session, media::AnyContext) { session.name(offset, plane); });
+  }
+  return {};
+}
+
+inline void File::forget_planes(std::uint32_t type, std::uint32_t first, std::uint64_t count) {
+  std::erase_if(named_, [=](const auto& entry) {
+    const std::uint32_t index = index_of_offset(entry.first);
+    return type_of_offset(entry.first) == type && index >= first && index - first < count;
+  });
+  poster_.post([=](Session& session, media::AnyContext) { session.forget(type, first, count); });
+}
+
+}  // namespace vumedia::backends::v4l2_proxy
