@@ -32,9 +32,10 @@ void list_backends() {
 
 // As QEMU's conventions for back-end programs have it: an object with the type of device and its features.
 void print_capabilities() {
+  // A feature is an option that may be given, by its name.
   std::printf(
-      "{\n  \"type\": \"media\",\n  \"version\": \"%s\",\n  \"features\": [\"mem-slots\"],\n  \"backends\": "
-      "[",
+      "{\n  \"type\": \"media\",\n  \"version\": \"%s\",\n  \"features\": [\"backend\", \"device\", "
+      "\"mem-slots\", \"shmem-size\", \"status-socket\"],\n  \"backends\": [",
       program_version);
   const char* separator = "";
   for (const BackendEntry* const entry : backend_entries) {

@@ -14,6 +14,7 @@
 #include <vumedia/vhost_user/server.hpp>
 #include <vumedia/vhost_user/session.hpp>
 
+#include "describe.hpp"
 #include "environment.hpp"
 
 namespace vumedia::device {
@@ -103,6 +104,7 @@ class Service {
   if (options.shmem_size != 0) device.shm_size = options.shmem_size;
   if (options.limits.max_sessions != 0) device.max_sessions = options.limits.max_sessions;
   if (options.limits.max_buffer_bytes != 0) device.max_buffer_bytes = options.limits.max_buffer_bytes;
+  device.describe = describe_payload;
   return device;
 }
 

@@ -557,6 +557,36 @@ TEST_F(DeviceService, AnswersForItsCountersWhoeverAsks) {
   EXPECT_EQ(end(), 0);
 }
 
+// -- Log lines
+
+TEST_F(DeviceService, TracesWhatAGuestAsksInTheKernelsWords) {
+  start({"-s", path("a"), "--backend", "test-pattern", "--name", "camera", "--log-level", "trace"});
+  ASSERT_TRUE(says("serving"));
+  const auto guest = connect("a");
+  ASSERT_TRUE(guest);
+  const auto session = guest->open();
+  ASSERT_TRUE(session);
+  const std::string prefix = "camera: session " + std::to_string(*session) + ": ";
+  EXPECT_TRUE(says(prefix + "OPEN: done")) << device_->error_output();
+  v4l2_format format{};
+  format.type = V4L2_BUF_TYPE_VIDEO_CAPTURE;
+  format.fmt.pix.pixelformat = V4L2_PIX_FMT_NV12;
+  EXPECT_TRUE(guest->ioctl<tag::S_FMT>(*session, format));
+  EXPECT_TRUE(says(prefix + "VIDIOC_S_FMT {type=V4L2_BUF_TYPE_VIDEO_CAPTURE, fmt.pix={width="));
+  EXPECT_TRUE(says("pixelformat='NV12'")) << device_->error_output();
+  format.type = V4L2_BUF_TYPE_META_CAPTURE;
+  EXPECT_FALSE(guest->ioctl<tag::G_FMT>(*session, format));
+  EXPECT_TRUE(says(prefix + "VIDIOC_G_FMT {type=V4L2_BUF_TYPE_META_CAPTURE")) << device_->error_output();
+  EXPECT_TRUE(says("}: EINVAL")) << device_->error_output();
+  v4l2_modulator modulator{};
+  EXPECT_FALSE(guest->ioctl<tag::S_MODULATOR>(*session, modulator));
+  EXPECT_TRUE(says(prefix + "VIDIOC_S_MODULATOR: ENOTTY")) << device_->error_output();
+  ASSERT_NO_FATAL_FAILURE(capture_frame(*guest, *session));
+  EXPECT_TRUE(says(prefix + "event DQBUF {index=0, type=V4L2_BUF_TYPE_VIDEO_CAPTURE, bytesused="))
+      << device_->error_output();
+  EXPECT_EQ(end(), 0);
+}
+
 // -- Discovery
 
 TEST_F(DeviceService, IsDescribedForManagementSoftware) {
