@@ -40,7 +40,8 @@ Logging::Logging(LogLevel level)
     : level_(level),
       logger_(std::make_unique<spdlog::logger>(program_name,
                                                std::make_shared<spdlog::sinks::ansicolor_stderr_sink_mt>())),
-      log_(write_line, logger_.get(), level) {
+      limiter_(Log(write_line, logger_.get(), level)),
+      log_(limiter_.log()) {
   logger_->set_level(spdlog::level::trace);  // the Log has decided already
   logger_->set_pattern("%Y-%m-%d %H:%M:%S.%e %n %^%l%$: %v");
   logger_->flush_on(spdlog::level::trace);
@@ -49,15 +50,20 @@ Logging::Logging(LogLevel level)
 Logging::~Logging() = default;
 
 Log Logging::log_of(std::string device) {
-  Named& named = named_.emplace_back(Named{logger_.get(), std::move(device)});
-  const auto write = [](void* context, LogLevel level, std::string_view line) {
-    const Named& from = *static_cast<const Named*>(context);
-    std::string text = from.name;
-    text += ": ";
-    text += line;
-    write_line(from.logger, level, text);
-  };
-  return Log(write, &named, level_);
+  return named_.emplace_back(*logger_, std::move(device), level_).limiter.log();
 }
+
+Logging::Named::Named(spdlog::logger& to, std::string of, LogLevel level)
+    : logger(to),
+      name(std::move(of)),
+      limiter(Log(
+          [](void* context, LogLevel level_of_line, std::string_view line) {
+            const Named& from = *static_cast<const Named*>(context);
+            std::string text = from.name;
+            text += ": ";
+            text += line;
+            write_line(&from.logger, level_of_line, text);
+          },
+          this, level)) {}
 
 }  // namespace vumedia::device

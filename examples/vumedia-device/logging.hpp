@@ -6,6 +6,7 @@
 #include <string>
 
 #include <vumedia/core/log.hpp>
+#include <vumedia/core/log_limiter.hpp>
 
 namespace spdlog {
 class logger;
@@ -13,7 +14,8 @@ class logger;
 
 namespace vumedia::device {
 
-// Owns what its Logs write to; any thread may use those.
+// Owns what its Logs write to; any thread may use those. Frontends and guests cannot make them endless: each
+// is limited by itself.
 class Logging {
  public:
   explicit Logging(LogLevel level);
@@ -28,14 +30,17 @@ class Logging {
 
  private:
   struct Named {
-    spdlog::logger* logger;
-    std::string name;
+    Named(spdlog::logger& to, std::string of, LogLevel level);
+    spdlog::logger& logger;
+    const std::string name;
+    LogLimiter limiter;
   };
 
   LogLevel level_;
   std::unique_ptr<spdlog::logger> logger_;
   std::deque<Named> named_;  // which its elements do not leave
-  Log log_;
+  LogLimiter limiter_;
+  const Log log_;
 };
 
 }  // namespace vumedia::device

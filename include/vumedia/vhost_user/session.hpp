@@ -44,6 +44,7 @@
 namespace vumedia::vhost_user {
 
 struct SessionOptions {
+  // A frontend can cause a line with each message that it sends; see core/log_limiter.hpp.
   Log log;
   // Offer CONFIGURE_MEM_SLOTS. QEMU 11.1 crashes when a guest resets the device while a mapping lives, if it
   // is offered.
