@@ -1,0 +1,95 @@
+// The systemd units of vumedia-device, as systemd itself judges them. Without systemd-analyze the tests are
+// skipped.
+#include <chrono>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <string>
+#include <vector>
+
+#include <gtest/gtest.h>
+#include <support/child_process.hpp>
+
+namespace vumedia::device::test {
+namespace {
+
+using vumedia::test::ChildProcess;
+namespace fs = std::filesystem;
+
+constexpr const char* systemd_analyze = "/usr/bin/systemd-analyze";
+
+std::string read(const fs::path& path) {
+  std::ifstream file(path);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+class DeviceUnits : public testing::Test {
+ protected:
+  DeviceUnits() {
+    std::string folder = fs::temp_directory_path() / "vumedia-units-XXXXXX";
+    folder_ = ::mkdtemp(folder.data());
+    // As an installation fills them in, for the instance `camera`.
+    for (const std::string kind : {"service", "socket"}) {
+      std::string text = read(fs::path(VUMEDIA_SOURCE_DIR "/examples/vumedia-device/data") /
+                              ("vumedia-device@." + kind + ".in"));
+      for (const auto& [name, value] : {std::pair{"BINDIR", VUMEDIA_BIN_DIR}, std::pair{"SYSCONFDIR", "/etc"},
+                                        std::pair{"RUNSTATEDIR", "/run"}}) {
+        const std::string placeholder = "@CMAKE_INSTALL_FULL_" + std::string(name) + "@";
+        for (auto at = text.find(placeholder); at != std::string::npos; at = text.find(placeholder))
+          text.replace(at, placeholder.size(), value);
+      }
+      texts_.push_back(text);
+      for (const std::string instance : {"", "camera"})
+        std::ofstream(folder_ / ("vumedia-device@" + instance + "." + kind)) << text;
+    }
+  }
+  ~DeviceUnits() override { fs::remove_all(folder_); }
+
+  void SetUp() override {
+    if (!fs::exists(systemd_analyze)) GTEST_SKIP() << "there is no systemd-analyze";
+  }
+
+  struct Ended {
+    int status;
+    std::string said;
+  };
+  static Ended run(std::vector<std::string> words) {
+    words.insert(words.begin(), systemd_analyze);
+    ChildProcess child(words);
+    const auto status = child.wait();
+    return {status.value_or(-1), child.output() + child.error_output()};
+  }
+  [[nodiscard]] std::string unit(const std::string& kind) const {
+    return folder_ / ("vumedia-device@camera." + kind);
+  }
+
+  fs::path folder_;
+  std::vector<std::string> texts_;
+};
+
+TEST_F(DeviceUnits, HaveNoPlaceholderLeft) {
+  for (const std::string& text : texts_) {
+    EXPECT_FALSE(text.empty());
+    EXPECT_EQ(text.find("@CMAKE"), std::string::npos) << text;
+  }
+}
+
+TEST_F(DeviceUnits, AreUnderstoodToTheLastLine) {
+  // Man pages are not installed here.
+  const Ended ended = run({"verify", "--man=no", unit("service"), unit("socket")});
+  EXPECT_EQ(ended.status, 0) << ended.said;
+  // What systemd does not know it only warns of. It may have something to say of other units as well.
+  EXPECT_EQ(ended.said.find("vumedia"), std::string::npos) << ended.said;
+}
+
+TEST_F(DeviceUnits, LeaveTheServiceLittleToMisuse) {
+  // From 0 to 100; systemd calls less than 20 safe.
+  const Ended ended = run({"security", "--offline=true", "--no-pager", "--threshold=15", unit("service")});
+  if (ended.said.find("unrecognized option") != std::string::npos)
+    GTEST_SKIP() << "this systemd-analyze is too old to judge a file";
+  EXPECT_EQ(ended.status, 0) << ended.said;
+}
+
+}  // namespace
+}  // namespace vumedia::device::test
