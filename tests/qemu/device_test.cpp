@@ -277,10 +277,76 @@ TEST_P(QemuReset, MayComeAtOnce) {
   camera.watch(4);
 }
 
+// The reset button: the machine forgets its PCI devices' addresses, and the next driver begins where firmware
+// does.
+TEST_P(QemuReset, MayBeTheMachines) {
+  start_device("test-pattern");
+  const auto machine = switch_on();
+  ASSERT_TRUE(machine);
+  std::uint32_t last_session = 0;
+  for (int boot = 0; boot < 3; ++boot) {
+    SCOPED_TRACE(boot);
+    const auto guest = drive(*machine, GetParam());
+    ASSERT_TRUE(guest);
+    v4l2_format format{};
+    format.type = CameraOfQemu::type;
+    EXPECT_EQ(guest->ioctl<tag::G_FMT>(last_session, format).error().value, EINVAL)
+        << "a file of the last boot";
+    CameraOfQemu camera(*guest, 640, 480);
+    camera.allocate(4);
+    ASSERT_TRUE(camera.stream(true));
+    camera.watch(5);
+    last_session = camera.session();
+    ASSERT_TRUE(machine->qmp().execute("system_reset", "RESET"));
+  }
+  machine->kill();
+  stop_device();
+}
+
+// To the back-end a pause looks like a reset, but that its rings go on where they were; nothing may be lost.
+TEST_P(QemuReset, IsNotAPause) {
+  start_device("test-pattern");
+  const auto machine = switch_on();
+  ASSERT_TRUE(machine);
+  const auto guest = drive(*machine, GetParam());
+  ASSERT_TRUE(guest);
+  CameraOfQemu camera(*guest, 640, 480);
+  camera.allocate(4);
+  ASSERT_TRUE(camera.stream(true));
+  camera.watch(3);
+  for (int i = 0; i < 5; ++i) {
+    ASSERT_TRUE(machine->qmp().execute("stop", "STOP"));
+    ASSERT_TRUE(machine->qmp().execute("cont", "RESUME"));
+    // The numbers go on, and so does the file, with what it has mapped.
+    camera.watch(3);
+    v4l2_format format{};
+    format.type = CameraOfQemu::type;
+    EXPECT_TRUE(guest->ioctl<tag::G_FMT>(camera.session(), format));
+  }
+  ASSERT_TRUE(guest->munmap(camera.maps()[0].driver_addr));
+  machine->kill();
+  stop_device();
+}
+
 INSTANTIATE_TEST_SUITE_P(Qemu, QemuReset, testing::Values(Interrupt::intx, Interrupt::msix),
                          [](const auto& row) {
                            return std::string(row.param == Interrupt::intx ? "Intx" : "Msix");
                          });
+
+// For a driver that takes neither event indices nor indirect descriptors.
+TEST_F(QemuTest, ServesPlainRings) {
+  start_device("test-pattern");
+  const auto machine = switch_on();
+  ASSERT_TRUE(machine);
+  const auto guest = drive(*machine, Interrupt::intx, vhost_user::feature::version_1);
+  ASSERT_TRUE(guest);
+  EXPECT_FALSE(guest->transport().event_idx());
+  CameraOfQemu camera(*guest, 640, 480);
+  camera.allocate(4);
+  ASSERT_TRUE(camera.stream(true));
+  camera.watch(10);
+  EXPECT_GT(guest->transport().interrupts(), 0u);
+}
 
 TEST_F(QemuTest, KeepsItsMachineWhenAnotherOneComes) {
   start_device("test-pattern");

@@ -102,10 +102,11 @@ class QemuTest : public DeviceTest {
     return machine ? std::move(*machine) : nullptr;
   }
   // Its driver, at DRIVER_OK; null, and a failure noted, if it does not come that far.
-  std::unique_ptr<QemuGuest> drive(Machine& machine, Interrupt interrupt = Interrupt::intx) {
+  std::unique_ptr<QemuGuest> drive(Machine& machine, Interrupt interrupt = Interrupt::intx,
+                                   std::uint64_t features = VirtioPciTransport::all_features) {
     client::GuestOptions options;
     options.command_timeout = patience;
-    auto guest = QemuGuest::attach(VirtioPciTransport(machine, interrupt), options);
+    auto guest = QemuGuest::attach(VirtioPciTransport(machine, interrupt, features), options);
     EXPECT_TRUE(guest) << guest.error().message << "\n" << machine.last_words() << device_->error_output();
     return guest ? std::move(*guest) : nullptr;
   }

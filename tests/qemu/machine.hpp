@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include <fcntl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -18,6 +19,7 @@
 #include <vumedia/core/mapping.hpp>
 #include <vumedia/core/result.hpp>
 
+#include "qemu/qmp_client.hpp"
 #include "qemu/qtest_client.hpp"
 #include "support/child_process.hpp"
 
@@ -43,6 +45,7 @@ class Machine {
   Machine& operator=(const Machine&) = delete;
 
   [[nodiscard]] QtestClient& qtest() noexcept { return *qtest_; }
+  [[nodiscard]] QmpClient& qmp() noexcept { return *qmp_; }
   // All of the machine's memory, from physical address 0 on.
   [[nodiscard]] std::span<std::byte> memory() const noexcept { return memory_.bytes(); }
 
@@ -65,6 +68,7 @@ class Machine {
   Mapping memory_;
   std::unique_ptr<test::ChildProcess> process_;
   std::unique_ptr<QtestClient> qtest_;
+  std::unique_ptr<QmpClient> qmp_;
 };
 
 inline Outcome<std::unique_ptr<Machine>> Machine::start(const MachineOptions& options) {
@@ -76,42 +80,43 @@ inline Outcome<std::unique_ptr<Machine>> Machine::start(const MachineOptions& op
   if (!mapping) return system_failure(mapping.error().value, "cannot map the machine's memory");
   machine->memory_ = std::move(*mapping);
 
-  int ends[2];
+  int ends[2], qmp[2];
   if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0)
     return system_failure(errno, "cannot create a socket pair");
   machine->qtest_ = std::make_unique<QtestClient>(OwnedFd(ends[0]));
   const OwnedFd theirs(ends[1]);
+  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, qmp) != 0)
+    return system_failure(errno, "cannot create a socket pair");
+  machine->qmp_ = std::make_unique<QmpClient>(OwnedFd(qmp[0]));
+  const OwnedFd their_qmp(qmp[1]);
+  // Only one descriptor is handed down by its number; this one is left open in the child, out of that one's
+  // way.
+  const OwnedFd inherited(::fcntl(their_qmp.get(), F_DUPFD, 10));
 
   // QEMU opens our own memory file, so that none is left anywhere.
   const std::string path =
       format_text("/proc/%d/fd/%d", static_cast<int>(::getpid()), machine->memory_fd_.get());
   const std::string megabytes = std::to_string(memory_size >> 20) + "M";
-  machine->process_ = std::make_unique<test::ChildProcess>(
-      std::vector<std::string>{
-          options.program,
-          "-nodefaults",
-          "-no-user-config",
-          "-display",
-          "none",
-          "-accel",
-          "qtest",
-          "-m",
-          megabytes,
-          "-object",
-          "memory-backend-file,id=ram,share=on,size=" + megabytes + ",mem-path=" + path,  //
-          "-machine",
-          "q35,memory-backend=ram",  //
-          "-chardev",
-          "socket,id=qtest,fd=3",
-          "-object",
-          "qtest,id=qtest0,chardev=qtest,log=none",  //
-          "-chardev",
-          "socket,id=device,path=" + options.socket_path,  //
-          "-device",
-          format_text(
-              "vhost-user-test-device-pci,chardev=device,addr=%u.0,virtio-id=%u,num_vqs=2,config_size=40",
-              slot, options.virtio_id)},
-      theirs.get());
+  std::vector<std::string> words{options.program};
+  const auto add = [&words](const char* option, std::string value) {
+    words.emplace_back(option);
+    words.push_back(std::move(value));
+  };
+  words.insert(words.end(), {"-nodefaults", "-no-user-config"});
+  add("-display", "none");
+  add("-accel", "qtest");
+  add("-m", megabytes);
+  add("-object", "memory-backend-file,id=ram,share=on,size=" + megabytes + ",mem-path=" + path);
+  add("-machine", "q35,memory-backend=ram");
+  add("-chardev", "socket,id=qtest,fd=3");
+  add("-object", "qtest,id=qtest0,chardev=qtest,log=none");
+  add("-chardev", format_text("socket,id=qmp,fd=%d", inherited.get()));
+  add("-mon", "chardev=qmp,mode=control");
+  add("-chardev", "socket,id=device,path=" + options.socket_path);
+  add("-device",
+      format_text("vhost-user-test-device-pci,chardev=device,addr=%u.0,virtio-id=%u,num_vqs=2,config_size=40",
+                  slot, options.virtio_id));
+  machine->process_ = std::make_unique<test::ChildProcess>(std::move(words), theirs.get());
   if (!machine->process_->started()) return failure("cannot start %s", options.program.c_str());
   return machine;
 }

@@ -7,23 +7,19 @@
 #include <bitset>
 #include <cerrno>
 #include <charconv>
-#include <chrono>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 #include <utility>
-#include <vector>
-
-#include <poll.h>
-#include <sys/socket.h>
 
 #include <vumedia/core/fd.hpp>
 #include <vumedia/core/result.hpp>
 #include <vumedia/io/reactor.hpp>
+
+#include "qemu/line_channel.hpp"
 
 namespace vumedia::qemu_test {
 
@@ -31,10 +27,7 @@ namespace vumedia::qemu_test {
 // too.
 class QtestClient {
  public:
-  // How long an answer may take. QEMU answers at once; only a QEMU that hangs gets to feel this.
-  static constexpr std::chrono::seconds patience{60};
-
-  explicit QtestClient(OwnedFd socket) noexcept : socket_(std::move(socket)) {}
+  explicit QtestClient(OwnedFd socket) noexcept : channel_(std::move(socket)) {}
 
   [[nodiscard]] Outcome<> write8(std::uint64_t at, std::uint8_t value) { return tell("writeb", at, value); }
   [[nodiscard]] Outcome<> write16(std::uint64_t at, std::uint16_t value) { return tell("writew", at, value); }
@@ -43,6 +36,7 @@ class QtestClient {
   [[nodiscard]] Outcome<std::uint8_t> read8(std::uint64_t at) { return ask<std::uint8_t>("readb", at); }
   [[nodiscard]] Outcome<std::uint16_t> read16(std::uint64_t at) { return ask<std::uint16_t>("readw", at); }
   [[nodiscard]] Outcome<std::uint32_t> read32(std::uint64_t at) { return ask<std::uint32_t>("readl", at); }
+  [[nodiscard]] Outcome<> out8(std::uint16_t port, std::uint8_t value) { return tell("outb", port, value); }
   [[nodiscard]] Outcome<> out16(std::uint16_t port, std::uint16_t value) { return tell("outw", port, value); }
   [[nodiscard]] Outcome<> out32(std::uint16_t port, std::uint32_t value) { return tell("outl", port, value); }
   [[nodiscard]] Outcome<std::uint32_t> in32(std::uint16_t port) { return ask<std::uint32_t>("inl", port); }
@@ -63,8 +57,6 @@ class QtestClient {
   // Takes in what QEMU has said by itself, and waits for it until `until`.
   [[nodiscard]] Outcome<> listen(io::TimePoint until);
 
-  [[nodiscard]] const Error& error() const noexcept { return error_; }
-
  private:
   static constexpr std::size_t lines = 64;  // of an interrupt controller, at most
 
@@ -77,7 +69,7 @@ class QtestClient {
     const auto answer = command(format_text("%s 0x%llx", name, static_cast<unsigned long long>(at)));
     if (!answer) return std::unexpected(answer.error());
     const auto value = number(*answer, 16);
-    if (!value) return broken({"qtest: no number in the answer '" + *answer + "'", EPROTO});
+    if (!value) return broken("no number in the answer '" + *answer + "'");
     return static_cast<T>(*value);
   }
   [[nodiscard]] static Outcome<> done(const Outcome<std::string>& answer) {
@@ -85,12 +77,7 @@ class QtestClient {
     return {};
   }
   // What stands behind "OK".
-  [[nodiscard]] Outcome<std::string> command(std::string text);
-  [[nodiscard]] Outcome<> send(std::string_view text);
-  // Appends to received_, waiting until `until`; false: nothing came.
-  [[nodiscard]] Outcome<bool> receive(io::TimePoint until);
-  // The next whole line, without its end.
-  [[nodiscard]] std::optional<std::string> take_line();
+  [[nodiscard]] Outcome<std::string> command(const std::string& text);
   // True if the line tells of an interrupt.
   bool take_interrupt(std::string_view line);
   [[nodiscard]] static std::optional<std::uint64_t> number(std::string_view text, int base) {
@@ -101,18 +88,13 @@ class QtestClient {
     if (error != std::errc() || at != end) return std::nullopt;
     return value;
   }
-  std::unexpected<Error> broken(Error error) {
-    if (error_.message.empty()) error_ = std::move(error);
-    socket_.reset();
-    return std::unexpected(error_);
+  std::unexpected<Error> broken(const std::string& message, int code = EPROTO) {
+    return channel_.broken("qtest: " + message, code);
   }
 
-  OwnedFd socket_;
-  std::string received_;
-  std::size_t searched_ = 0;  // of received_, where no line ends
+  LineChannel channel_;
   std::bitset<lines> raised_;
   std::uint64_t interrupts_ = 0;
-  Error error_;
 };
 
 namespace base64 {
@@ -164,8 +146,7 @@ inline Outcome<> QtestClient::read(std::uint64_t at, std::span<std::byte> out) {
   const auto answer =
       command(format_text("b64read 0x%llx 0x%zx", static_cast<unsigned long long>(at), out.size()));
   if (!answer) return std::unexpected(answer.error());
-  if (!base64::decode(*answer, out))
-    return broken({"qtest: b64read answered with other bytes than asked", EPROTO});
+  if (!base64::decode(*answer, out)) return broken("b64read answered with other bytes than asked");
   return {};
 }
 
@@ -176,81 +157,28 @@ inline Outcome<> QtestClient::write(std::uint64_t at, std::span<const std::byte>
               base64::encode(bytes)));
 }
 
-inline Outcome<std::string> QtestClient::command(std::string text) {
-  text += '\n';
-  if (auto sent = send(text); !sent) return std::unexpected(std::move(sent.error()));
-  const io::TimePoint until = io::Clock::now() + patience;
+inline Outcome<std::string> QtestClient::command(const std::string& text) {
+  if (auto sent = channel_.send(text + '\n'); !sent) return std::unexpected(std::move(sent.error()));
+  const io::TimePoint until = io::Clock::now() + qemu_patience;
   for (;;) {
-    while (auto line = take_line()) {
-      if (take_interrupt(*line)) continue;
-      if (*line == "OK") return std::string();
-      if (line->starts_with("OK ")) return line->substr(3);
-      return broken({"qtest: '" + text.substr(0, text.find_first_of("\n")).substr(0, 60) + "' got '" +
-                         line->substr(0, 200) + "'",
-                     EPROTO});
-    }
-    auto came = receive(until);
-    if (!came) return std::unexpected(std::move(came.error()));
-    if (!*came) return broken({"qtest: QEMU does not answer", ETIMEDOUT});
+    auto line = channel_.next(until);
+    if (!line) return std::unexpected(std::move(line.error()));
+    if (!*line) return broken("QEMU does not answer", ETIMEDOUT);
+    if (take_interrupt(**line)) continue;
+    if (**line == "OK") return std::string();
+    if ((*line)->starts_with("OK ")) return (*line)->substr(3);
+    return broken("'" + text.substr(0, 60) + "' got '" + (*line)->substr(0, 200) + "'");
   }
 }
 
 inline Outcome<> QtestClient::listen(io::TimePoint until) {
-  bool told = false;
-  do {
-    while (const auto line = take_line()) {
-      if (!take_interrupt(*line))
-        return broken({"qtest: '" + line->substr(0, 200) + "' answers nothing", EPROTO});
-      told = true;
-    }
-    auto came = receive(told ? io::TimePoint() : until);
-    if (!came) return std::unexpected(std::move(came.error()));
-    if (!*came) return {};
-  } while (true);
-}
-
-inline Outcome<> QtestClient::send(std::string_view text) {
-  if (!socket_) return std::unexpected(error_);
-  while (!text.empty()) {
-    const ssize_t sent = ::send(socket_.get(), text.data(), text.size(), MSG_NOSIGNAL);
-    if (sent < 0) {
-      if (errno == EINTR) continue;
-      return broken({"qtest: QEMU has gone", EPIPE});
-    }
-    text.remove_prefix(static_cast<std::size_t>(sent));
-  }
-  return {};
-}
-
-inline Outcome<bool> QtestClient::receive(io::TimePoint until) {
-  if (!socket_) return std::unexpected(error_);
   for (;;) {
-    pollfd fd{socket_.get(), POLLIN, 0};
-    const auto left = std::chrono::ceil<std::chrono::milliseconds>(until - io::Clock::now()).count();
-    const int ready = ::poll(&fd, 1, static_cast<int>(std::clamp<long long>(left, 0, 60'000)));
-    if (ready == 0 && left > 60'000) continue;
-    if (ready == 0) return false;
-    if (ready < 0 && errno == EINTR) continue;
-    const std::size_t before = received_.size();
-    received_.resize(before + (1 << 16));
-    const ssize_t got = ::recv(socket_.get(), received_.data() + before, 1 << 16, MSG_DONTWAIT);
-    received_.resize(before + static_cast<std::size_t>(std::max<ssize_t>(got, 0)));
-    if (got > 0) return true;
-    if (got < 0 && (errno == EINTR || errno == EAGAIN)) continue;
-    return broken({"qtest: QEMU has gone", EPIPE});
+    auto line = channel_.next(until);
+    if (!line) return std::unexpected(std::move(line.error()));
+    if (!*line) return {};
+    if (!take_interrupt(**line)) return broken("'" + (*line)->substr(0, 200) + "' answers nothing");
+    until = {};
   }
-}
-
-inline std::optional<std::string> QtestClient::take_line() {
-  const std::size_t end = received_.find('\n', searched_);
-  if (end == std::string::npos) {
-    searched_ = received_.size();
-    return std::nullopt;
-  }
-  std::string line = received_.substr(0, end);
-  received_.erase(0, end + 1);
-  searched_ = 0;
-  return line;
 }
 
 inline bool QtestClient::take_interrupt(std::string_view line) {

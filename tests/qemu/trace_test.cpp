@@ -22,6 +22,7 @@ struct Habit {
   std::vector<std::string> device_options;
   // QEMU 11.1 crashes when the guest resets a device that has memory slots while a mapping lives.
   bool resets;
+  bool pauses;
 };
 
 class QemuTrace : public QemuTest, public testing::WithParamInterface<Habit> {
@@ -32,16 +33,23 @@ class QemuTrace : public QemuTest, public testing::WithParamInterface<Habit> {
     return child.output().substr(0, child.output().find('\n'));
   }
 
-  // A guest's life: it streams, perhaps resets the device while it does and streams again, and its machine
-  // ends.
-  void live(Recorder& recorder, bool resets) {
+  // A guest's life: it streams, perhaps is paused, perhaps resets the device while it does and streams again,
+  // and its machine ends.
+  void live(Recorder& recorder, const Habit& habit) {
     const auto machine = switch_on(folder_ + "/recorder");
     ASSERT_TRUE(machine);
     const auto guest = drive(*machine);
     ASSERT_TRUE(guest);
     recorder.note("# the driver has written DRIVER_OK; it opens a file, maps two buffers and streams");
     stream(*guest);
-    if (resets) {
+    if (habit.pauses) {
+      recorder.note("# the machine is paused");
+      ASSERT_TRUE(machine->qmp().execute("stop", "STOP"));
+      recorder.note("# it goes on");
+      ASSERT_TRUE(machine->qmp().execute("cont", "RESUME"));
+      ASSERT_TRUE(guest->open());
+    }
+    if (habit.resets) {
       recorder.note("# the driver writes status 0 with all that alive, then goes through to DRIVER_OK again");
       ASSERT_TRUE(guest->reset());
       recorder.note("# a second life: the same again");
@@ -59,16 +67,18 @@ class QemuTrace : public QemuTest, public testing::WithParamInterface<Habit> {
     ASSERT_TRUE(camera.next_frame());
   }
 
-  // The requests of the main socket in their order. How often configuration space is read is the guest's
-  // matter.
+  // The requests of the main socket in their order, without their bodies, which hold addresses. How often
+  // configuration space is read is the guest's matter.
   static std::vector<std::string> order(const std::vector<std::string>& lines) {
-    std::vector<std::string> names;
+    std::vector<std::string> requests;
     for (const std::string& line : lines) {
       if (!line.starts_with("F>B ")) continue;
-      const std::string name = line.substr(4, line.find(' ', 4) - 4);
-      if (name != "GET_CONFIG" || names.empty() || names.back() != name) names.push_back(name);
+      const std::size_t fds = line.find(" fds=");
+      const std::string request = line.substr(4, line.find(' ', fds + 1) - 4);
+      if (!request.starts_with("GET_CONFIG ") || requests.empty() || requests.back() != request)
+        requests.push_back(request);
     }
-    return names;
+    return requests;
   }
 };
 
@@ -77,7 +87,7 @@ TEST_P(QemuTrace, IsTheOneThatTheHabitsAreTakenFrom) {
   const std::string version = first_line({qemu().program, "--version"});
   start_device("test-pattern", habit.device_options);
   Recorder recorder(folder_ + "/recorder", socket());
-  live(recorder, habit.resets);
+  live(recorder, habit);
   const auto lines = recorder.lines();
   const std::string title = "# " + version;
 
@@ -98,10 +108,16 @@ TEST_P(QemuTrace, IsTheOneThatTheHabitsAreTakenFrom) {
 
 INSTANTIATE_TEST_SUITE_P(
     Qemu, QemuTrace,
-    testing::Values(
-        Habit{"qemu-11.1.txt", "The back-end offers no CONFIGURE_MEM_SLOTS.", {}, true},
-        Habit{"qemu-11.1-mem-slots.txt", "The back-end offers CONFIGURE_MEM_SLOTS.", {"--mem-slots"}, false}),
-    [](const auto& row) { return std::string(row.param.resets ? "MemoryTables" : "MemorySlots"); });
+    testing::Values(Habit{"qemu-11.1.txt", "The back-end offers no CONFIGURE_MEM_SLOTS.", {}, true, false},
+                    Habit{"qemu-11.1-mem-slots.txt",
+                          "The back-end offers CONFIGURE_MEM_SLOTS.",
+                          {"--mem-slots"},
+                          false,
+                          false},
+                    Habit{"qemu-11.1-pause.txt", "The machine is paused on the way.", {}, false, true}),
+    [](const auto& row) {
+      return std::string(row.param.pauses ? "Pause" : row.param.resets ? "MemoryTables" : "MemorySlots");
+    });
 
 }  // namespace
 }  // namespace vumedia::qemu_test

@@ -64,9 +64,14 @@ class VirtioPciTransport {
  public:
   using SharedMemory = BarRange;
 
+  // What the driver makes use of where it is offered.
+  static constexpr std::uint64_t all_features = vhost_user::feature::version_1 |
+                                                vhost_user::feature::ring_indirect_desc |
+                                                vhost_user::feature::ring_event_idx;
+
   // The machine outlives the transport.
-  VirtioPciTransport(Machine& machine, Interrupt interrupt) noexcept
-      : machine_(&machine), pci_(machine.qtest(), Machine::slot), interrupt_(interrupt) {}
+  VirtioPciTransport(Machine& machine, Interrupt interrupt, std::uint64_t features = all_features) noexcept
+      : machine_(&machine), pci_(machine.qtest(), Machine::slot), interrupt_(interrupt), wanted_(features) {}
 
   [[nodiscard]] Outcome<> negotiate(std::span<std::byte> config);
   [[nodiscard]] bool event_idx() const noexcept {
@@ -132,9 +137,6 @@ class VirtioPciTransport {
     queue_device = 0x30,
   };
   enum : std::uint8_t { acknowledge = 1, driver = 2, driver_ok = 4, features_ok = 8 };
-  static constexpr std::uint64_t wanted_features = vhost_user::feature::version_1 |
-                                                   vhost_user::feature::ring_indirect_desc |
-                                                   vhost_user::feature::ring_event_idx;
 
   struct Structure {
     std::uint64_t address = 0;
@@ -163,6 +165,7 @@ class VirtioPciTransport {
   Machine* machine_;
   PciDevice pci_;
   Interrupt interrupt_;
+  std::uint64_t wanted_;
   Structure common_, notify_, isr_, device_, shm_;
   std::uint32_t notify_multiplier_ = 0;
   std::uint64_t features_ = 0;
@@ -255,7 +258,7 @@ inline Outcome<> VirtioPciTransport::agree_on_features() {
     if (!bits) return std::unexpected(bits.error());
     offered |= std::uint64_t{*bits} << (32 * half);
   }
-  features_ = offered & wanted_features;
+  features_ = offered & wanted_;
   if ((features_ & vhost_user::feature::version_1) == 0)
     return failure("the device is not a VIRTIO 1 device");
   for (std::uint32_t half = 0; half < 2; ++half) {
@@ -329,7 +332,7 @@ inline Outcome<> VirtioPciTransport::wait(io::TimePoint until) {
 
 inline Outcome<> VirtioPciTransport::reset() {
   if (auto done = set_status(0); !done) return done;
-  const io::TimePoint until = io::Clock::now() + QtestClient::patience;
+  const io::TimePoint until = io::Clock::now() + qemu_patience;
   for (;;) {
     const auto now = status();
     if (!now) return std::unexpected(now.error());
