@@ -103,9 +103,11 @@ class QemuTest : public DeviceTest {
   }
   // Its driver, at DRIVER_OK; null, and a failure noted, if it does not come that far.
   std::unique_ptr<QemuGuest> drive(Machine& machine, Interrupt interrupt = Interrupt::intx,
-                                   std::uint64_t features = VirtioPciTransport::all_features) {
+                                   std::uint64_t features = VirtioPciTransport::all_features,
+                                   std::size_t user_memory = 0) {
     client::GuestOptions options;
     options.command_timeout = patience;
+    options.user_memory = user_memory;
     auto guest = QemuGuest::attach(VirtioPciTransport(machine, interrupt, features), options);
     EXPECT_TRUE(guest) << guest.error().message << "\n" << machine.last_words() << device_->error_output();
     return guest ? std::move(*guest) : nullptr;
@@ -209,14 +211,19 @@ class Camera {
     if (!get_shared(maps_.at(index).memory, top)) return std::nullopt;
     return backends::test_pattern::read_frame_number(format_, top);
   }
-  // Whether each byte of the buffer is what the pattern has at this frame.
-  bool shows_frame(std::uint32_t index, std::uint32_t number) {
+  // The picture that has this number.
+  [[nodiscard]] std::vector<std::byte> frame(std::uint32_t number) const {
     backends::test_pattern::Painter painter;
     painter.configure(format_, backends::test_pattern::Pattern::bars,
                       backends::test_pattern::brightness_default);
-    std::vector<std::byte> expected(format_.sizeimage), seen(format_.sizeimage);
-    painter.paint(number, expected);
-    return get_shared(maps_.at(index).memory, seen) && seen == expected;
+    std::vector<std::byte> pixels(format_.sizeimage);
+    painter.paint(number, pixels);
+    return pixels;
+  }
+  // Whether each byte of the buffer is that picture's.
+  [[nodiscard]] bool shows_frame(std::uint32_t index, std::uint32_t number) {
+    std::vector<std::byte> seen(format_.sizeimage);
+    return get_shared(maps_.at(index).memory, seen) && seen == frame(number);
   }
   // Streams `count` frames, each looked at and queued again. Their numbers go on from the last one's.
   void watch(std::uint32_t count) {

@@ -1,0 +1,17 @@
+// expect: the argument of client::BasicGuest does not satisfy client::Transport
+// A guest on something that leads to no device.
+#include <span>
+
+#include <vumedia/client/guest.hpp>
+
+struct Nothing {
+  using SharedMemory = std::span<std::byte>;
+};
+
+#ifdef CORRECTED
+using Way = vumedia::client::VhostUserTransport;
+#else
+using Way = Nothing;
+#endif
+
+template class vumedia::client::BasicGuest<Way>;
