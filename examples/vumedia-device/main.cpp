@@ -5,6 +5,7 @@
 // come with one line on standard error.
 #include <cstdio>
 #include <string>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -66,10 +67,7 @@ int run(CommandLine& line) {
   const auto status_fd = assign_sockets(*sockets, line.devices);
   // Where nobody handed over anything, a socket is missing on the command line.
   if (!status_fd) return stop_start(sockets->empty() ? 2 : 1, status_fd.error().message);
-  Supervisor supervisor(line, std::move(backends), *status_fd);
-  const int status = supervisor.run();
-  if (!supervisor.failure().empty()) return stop_start(status, supervisor.failure());
-  return status;
+  return Supervisor(line, std::move(backends), *status_fd).run();
 }
 
 }  // namespace

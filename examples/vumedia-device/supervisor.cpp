@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "report.hpp"
+#include "version.hpp"
 
 namespace vumedia::device {
 
@@ -56,13 +57,13 @@ int Supervisor::run() {
     });
   };
   using enum DeviceThread::State;
-  wait([&] { return any_failed() || in({idle}); });
-  if (any_failed()) return fail(failure_);
+  wait([&] { return failed_start() || in({idle}); });
+  if (const auto reason = failed_start()) return fail(*reason);
   if (stop_signal_ != 0) return end(0);
 
   if (auto opened = open_sockets(); !opened) return fail(opened.error().message);
-  wait([&] { return any_failed() || in({serving, ended}); });
-  if (any_failed()) return fail(failure_);
+  wait([&] { return failed_start() || in({serving, ended}); });
+  if (const auto reason = failed_start()) return fail(*reason);
   if (stop_signal_ != 0) return end(0);
 
   for (std::size_t i = 0; i < devices_.size(); ++i) {
@@ -123,14 +124,13 @@ Outcome<> Supervisor::open_sockets() {
   return {};
 }
 
-// Whether a device could not start, and then why.
-bool Supervisor::any_failed() {
+// Why a device could not start, if one could not.
+std::optional<std::string> Supervisor::failed_start() const {
   for (const auto& device : devices_) {
     if (device->state() != DeviceThread::State::ended || device->failure().empty()) continue;
-    failure_ = devices_.size() > 1 ? device->options().name + ": " + device->failure() : device->failure();
-    return true;
+    return devices_.size() > 1 ? device->options().name + ": " + device->failure() : device->failure();
   }
-  return false;
+  return std::nullopt;
 }
 
 void Supervisor::wait(const std::function<bool()>& done) {
@@ -226,12 +226,16 @@ void Supervisor::tell_manager(const std::string& state) {
                          state.substr(0, state.find('\n')).c_str(), std::strerror(errno));
 }
 
-int Supervisor::end(int status) {
-  // At once, so that no one connects to a device that ends.
+void Supervisor::remove_files() {
   for (auto& file : files_) {
     if (file) file->remove_file();
   }
   if (status_) status_->remove_file();
+}
+
+int Supervisor::end(int status) {
+  // At once, so that no one connects to a device that ends.
+  remove_files();
   if (stop_signal_ != 0) {
     logging_.log().write(LogLevel::info, "stopped by a signal: %s", ::strsignal(stop_signal_));
     StopSignals::limit_shutdown(status);
@@ -243,11 +247,8 @@ int Supervisor::end(int status) {
 }
 
 int Supervisor::fail(const std::string& reason) {
-  failure_ = reason;
-  for (auto& file : files_) {
-    if (file) file->remove_file();
-  }
-  if (status_) status_->remove_file();
+  std::fprintf(stderr, "%s: %s\n", program_name, reason.c_str());
+  remove_files();
   // One that hangs in its start is not waited for.
   StopSignals::limit_shutdown(1);
   for (const auto& device : devices_) device->stop();

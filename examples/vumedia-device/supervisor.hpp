@@ -35,10 +35,9 @@ class Supervisor {
   Supervisor& operator=(const Supervisor&) = delete;
   ~Supervisor();
 
-  // Serves until a signal says stop or all devices have ended. The program's exit status; on 1 the reason, if
-  // the start failed, is in failure(), one line.
+  // Serves until a signal says stop or all devices have ended. The program's exit status. If the start
+  // failed, the reason stands on standard error, in one line.
   int run();
-  [[nodiscard]] const std::string& failure() const noexcept { return failure_; }
 
  private:
   using Clock = std::chrono::steady_clock;
@@ -47,7 +46,7 @@ class Supervisor {
   [[nodiscard]] Outcome<> open_sockets();
   // Waits for events until `done()`, or until a signal says stop.
   void wait(const std::function<bool()>& done);
-  [[nodiscard]] bool any_failed();
+  [[nodiscard]] std::optional<std::string> failed_start() const;
   void on_signal(int number);
   void on_fault();
   void on_change();
@@ -56,6 +55,7 @@ class Supervisor {
   void pat_watchdog();
   [[nodiscard]] int milliseconds_to_watchdog() const;
   void tell_manager(const std::string& state);
+  void remove_files();
   int end(int status);
   int fail(const std::string& reason);
 
@@ -75,7 +75,6 @@ class Supervisor {
   int stop_signal_ = 0;
   bool ready_ = false;
   Clock::time_point next_pat_{};
-  std::string failure_;
 };
 
 }  // namespace vumedia::device
