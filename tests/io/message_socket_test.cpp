@@ -1,4 +1,5 @@
 // MessageSocket over real socket pairs, the test being the peer.
+#include <array>
 #include <cstring>
 #include <functional>
 #include <memory>
@@ -554,6 +555,27 @@ TEST(FdList, IsBounded) {
   EXPECT_EQ(duplicate_fds(many).error().value, EINVAL);
   const int closed[] = {1'000'000};
   EXPECT_EQ(duplicate_fds(closed).error().value, EBADF);
+}
+
+// A socket can be told to bring a descriptor of its peer's process with each message; nobody here wants them.
+TEST(FdList, ClosesProcessDescriptors) {
+  constexpr int so_passpidfd = 76;  // Linux 6.5; not in all headers
+  auto [ours, theirs] = socket_pair();
+  const int on = 1;
+  if (::setsockopt(ours.get(), SOL_SOCKET, so_passpidfd, &on, sizeof on) != 0)
+    GTEST_SKIP() << "the kernel knows no SO_PASSPIDFD";
+  const OwnedFd event = event_fd();
+  const int fd = event.get();
+  std::array<std::byte, 4> bytes{};
+  const auto lowest_free = [] { return OwnedFd(::open("/dev/null", O_RDONLY | O_CLOEXEC)).get(); };
+  const int before = lowest_free();
+  for (int i = 0; i < 3; ++i) {
+    ASSERT_TRUE(send_message(theirs.get(), bytes, std::span(&fd, 1)));
+    FdList fds;
+    ASSERT_EQ(receive_message(ours.get(), bytes, fds).value_or(0), bytes.size());
+    EXPECT_EQ(fds.size(), 1u);
+  }
+  EXPECT_EQ(lowest_free(), before);
 }
 
 TEST(BlockingMessages, TellTheEndAndTooManyDescriptors) {

@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/eventfd.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <vumedia/memory/guest_memory.hpp>
@@ -149,9 +150,28 @@ TEST(GuestMemory, RefusesOverlapsForTheGuest) {
             "regions 0 and 1 overlap: gu");
 }
 
-TEST(GuestMemory, RefusesOverlapsInTheFrontend) {
-  EXPECT_EQ(error_of(list(region(0x4000, 0x10000, 0x1000), region(0x1000, 0x10800, 0x1000))),
-            "regions 0 and 1 overlap: frontend addresses 0x10000 and 0x10800, sizes 0x1000 and 0x1000");
+// A VMM may show one piece of its memory at two places.
+TEST(GuestMemory, TakesOverlapsInTheFrontend) {
+  const auto table =
+      GuestMemory::create(list(region(0x4000, 0x10000, 0x1000), region(0x1000, 0x10800, 0x1000)));
+  ASSERT_TRUE(table) << table.error().message;
+  EXPECT_EQ((*table)->guest_address({0x10000}), GuestAddress{0x4000});
+  EXPECT_EQ((*table)->guest_address({0x10900}), GuestAddress{0x1100});
+  EXPECT_EQ((*table)->guest_address({0x11700}), GuestAddress{0x1f00});
+  const auto more = (*table)->with(region(0x8000, 0x10000, 0x2000, 0, 0x2000));
+  ASSERT_TRUE(more) << more.error().message;
+  EXPECT_EQ((*more)->guest_address({0x10000}), GuestAddress{0x4000});
+}
+
+TEST(GuestMemory, RefusesWhatCannotBeMapped) {
+  int pipe[2], sockets[2];
+  ASSERT_EQ(::pipe2(pipe, O_CLOEXEC), 0);
+  ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets), 0);
+  OwnedFd ends[] = {OwnedFd(pipe[0]), OwnedFd(pipe[1]), OwnedFd(sockets[0]), OwnedFd(sockets[1]),
+                    OwnedFd(::open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC))};
+  for (OwnedFd& end : ends)
+    EXPECT_EQ(error_of(list(RegionSpec{{0}, {0}, 0x1000, 0, std::move(end)})),
+              "region 0: what came for it is no file that can be mapped");
 }
 
 TEST(GuestMemory, RefusesTooManyRegions) {
@@ -228,7 +248,6 @@ TEST(GuestMemory, AddingChecksLikeCreating) {
   };
   EXPECT_EQ(error(region(0x5000, 0x5000, 0)), "region 1 at guest address 0x5000 is empty");
   EXPECT_EQ(error(region(0x1800, 0x5000, 0x1000)).substr(0, 23), "regions 0 and 1 overlap");
-  EXPECT_EQ(error(region(0x5000, 0x1800, 0x1000)).substr(0, 23), "regions 0 and 1 overlap");
   EXPECT_EQ((*table)->region_count(), 1u);
 }
 

@@ -22,8 +22,8 @@ namespace vumedia::io {
 // The descriptors of one message, in the order of sending. Closes what was not taken.
 class FdList {
  public:
-  // More than any vhost-user message carries.
-  static constexpr std::size_t capacity = 16;
+  // As many as any vhost-user message carries.
+  static constexpr std::size_t capacity = 32;
 
   FdList() = default;
   FdList(FdList&& other) noexcept : fds_(std::move(other.fds_)), size_(std::exchange(other.size_, 0)) {}
@@ -101,12 +101,14 @@ class FdMessage {
   [[nodiscard]] bool collect(FdList& fds) noexcept {
     bool complete = (header_.msg_flags & MSG_CTRUNC) == 0;
     for (cmsghdr* part = CMSG_FIRSTHDR(&header_); part != nullptr; part = CMSG_NXTHDR(&header_, part)) {
-      if (part->cmsg_level != SOL_SOCKET || part->cmsg_type != SCM_RIGHTS) continue;
+      if (part->cmsg_level != SOL_SOCKET) continue;
+      if (part->cmsg_type != SCM_RIGHTS && part->cmsg_type != scm_pidfd) continue;
       const std::size_t count = (part->cmsg_len - CMSG_LEN(0)) / sizeof(int);
       for (std::size_t i = 0; i < count; ++i) {
-        int fd = -1;
-        std::memcpy(&fd, CMSG_DATA(part) + i * sizeof fd, sizeof fd);
-        if (!fds.add(OwnedFd(fd))) complete = false;
+        int number = -1;
+        std::memcpy(&number, CMSG_DATA(part) + i * sizeof number, sizeof number);
+        OwnedFd fd(number);
+        if (part->cmsg_type == SCM_RIGHTS && !fds.add(std::move(fd))) complete = false;
       }
     }
     header_.msg_controllen = 0;  // they must not be found, and owned, twice
@@ -134,6 +136,9 @@ class FdMessage {
   }
 
  private:
+  // Comes unasked if whoever made the socket has set SO_PASSPIDFD on it (Linux 6.5); not in all headers.
+  static constexpr int scm_pidfd = 4;
+
   void prepare(std::size_t control_size) noexcept {
     header_ = {};
     header_.msg_iov = &vector_;

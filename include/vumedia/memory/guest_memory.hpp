@@ -112,7 +112,8 @@ class GuestMemory {
   };
 
   // A table of `regions` in any order. Fails, naming index and numbers, on what Region::create refuses, on
-  // more than max_regions and on ranges that overlap, be it for the guest or in the frontend.
+  // more than max_regions and on ranges that overlap for the guest. In the frontend they may: a VMM can show
+  // the guest one piece of its memory at two places.
   [[nodiscard]] static Outcome<std::shared_ptr<const GuestMemory>> create(std::vector<RegionSpec> regions);
   // A table without regions: every address is outside.
   [[nodiscard]] static std::shared_ptr<const GuestMemory> empty() {
@@ -155,7 +156,7 @@ class GuestMemory {
     return std::ranges::any_of(entries_, [=](const Entry& entry) { return entry.region->holds(address); });
   }
 
-  // Where the guest sees what the frontend has at `address`.
+  // Where the guest sees what the frontend has at `address`; the lowest place of several.
   [[nodiscard]] std::optional<GuestAddress> guest_address(FrontendAddress address) const noexcept {
     for (const Entry& entry : entries_) {
       const std::uint64_t offset = address.value - entry.region->frontend();  // wraps as in Window::holds
@@ -222,6 +223,10 @@ inline Outcome<std::shared_ptr<const Region>> Region::create(RegionSpec spec, st
   struct stat status{};
   if (::fstat(spec.fd.get(), &status) != 0)
     return system_failure(errno, "region %zu: no status of its file", index);
+  // Files that cannot be memory are refused here, where the reason is known. Dma-bufs have no type, and
+  // persistent memory is a device.
+  if (const auto type = status.st_mode & S_IFMT; type != S_IFREG && type != S_IFCHR && type != 0)
+    return failure("region %zu: what came for it is no file that can be mapped", index);
   // Only of regular files, memfds and hugetlbfs among them, is the size a bound: reading beyond raises
   // SIGBUS.
   if (S_ISREG(status.st_mode) && *file_end > static_cast<std::uint64_t>(status.st_size))
@@ -309,26 +314,17 @@ inline Outcome<std::shared_ptr<const GuestMemory>> GuestMemory::assemble(
   std::vector<std::size_t> order(regions.size());
   for (std::size_t i = 0; i < order.size(); ++i) order[i] = i;
 
-  const auto check = [&](const char* whose, std::uint64_t (Region::*start)() const noexcept) -> Outcome<> {
-    std::sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
-      return ((*regions[a]).*start)() < ((*regions[b]).*start)();
-    });
-    for (std::size_t i = 1; i < order.size(); ++i) {
-      const Region &low = *regions[order[i - 1]], &high = *regions[order[i]];
-      if ((high.*start)() - (low.*start)() < low.size())
-        return failure("regions %zu and %zu overlap: %s addresses 0x%llx and 0x%llx, sizes 0x%llx and 0x%llx",
-                       order[i - 1], order[i], whose, static_cast<unsigned long long>((low.*start)()),
-                       static_cast<unsigned long long>((high.*start)()),
-                       static_cast<unsigned long long>(low.size()),
-                       static_cast<unsigned long long>(high.size()));
-    }
-    return {};
-  };
-  if (auto checked = check("frontend", &Region::frontend); !checked)
-    return std::unexpected(std::move(checked.error()));
-  // Last, because `order` is then that of the entries.
-  if (auto checked = check("guest", &Region::guest); !checked)
-    return std::unexpected(std::move(checked.error()));
+  std::sort(order.begin(), order.end(),
+            [&](std::size_t a, std::size_t b) { return regions[a]->guest() < regions[b]->guest(); });
+  for (std::size_t i = 1; i < order.size(); ++i) {
+    const Region &low = *regions[order[i - 1]], &high = *regions[order[i]];
+    if (high.guest() - low.guest() < low.size())
+      return failure(
+          "regions %zu and %zu overlap: guest addresses 0x%llx and 0x%llx, sizes 0x%llx and 0x%llx",
+          order[i - 1], order[i], static_cast<unsigned long long>(low.guest()),
+          static_cast<unsigned long long>(high.guest()), static_cast<unsigned long long>(low.size()),
+          static_cast<unsigned long long>(high.size()));
+  }
 
   std::vector<Entry> entries;
   entries.reserve(regions.size());

@@ -99,7 +99,7 @@ class Frontend {
 
   [[nodiscard]] Outcome<std::uint64_t> queue_count() { return ask_u64<request::GetQueueNum>(); }
 
-  // At most 8 regions.
+  // At most 32 regions; back-ends that are not of this library may take 8 only.
   [[nodiscard]] Outcome<> set_memory(std::span<const Region> regions);
   [[nodiscard]] Outcome<std::uint64_t> max_memory_slots() { return ask_u64<request::GetMaxMemSlots>(); }
   [[nodiscard]] Outcome<> add_region(const Region& region);

@@ -86,9 +86,9 @@ using GetFeatures = RequestSpec<Request::get_features, "GET_FEATURES", NoBody, o
 using SetFeatures = RequestSpec<Request::set_features, "SET_FEATURES", U64, ack>;
 using SetOwner = RequestSpec<Request::set_owner, "SET_OWNER", NoBody, ack>;
 using ResetOwner = RequestSpec<Request::reset_owner, "RESET_OWNER", NoBody, ack>;
-using SetMemTable =
-    RequestSpec<Request::set_mem_table, "SET_MEM_TABLE",
-                WithTail<MemoryTableHeader, max_table_regions * sizeof(MemoryRegion)>, ack, FdCount{0, 8}>;
+using SetMemTable = RequestSpec<Request::set_mem_table, "SET_MEM_TABLE",
+                                WithTail<MemoryTableHeader, max_table_regions * sizeof(MemoryRegion)>, ack,
+                                FdCount{0, max_table_regions}>;
 using SetVringNum = RequestSpec<Request::set_vring_num, "SET_VRING_NUM", VringState, ack>;
 using SetVringAddr = RequestSpec<Request::set_vring_addr, "SET_VRING_ADDR", VringAddress, ack>;
 using SetVringBase = RequestSpec<Request::set_vring_base, "SET_VRING_BASE", VringState, ack>;

@@ -67,6 +67,7 @@ class Server {
   FinishedHandler finished_;
   OwnedFd listener_;
   std::unique_ptr<SessionType> session_;
+  bool accept_fails_ = false;
   io::MemberOperation<&Server::on_acceptable> acceptable_{*this};
 };
 
@@ -107,13 +108,16 @@ void Server<R, SessionType>::on_acceptable(std::int32_t) noexcept {
   for (int i = 0; i < accepts_a_turn; ++i) {
     OwnedFd socket(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC));
     if (socket) {
+      accept_fails_ = false;
       take(std::move(socket));
       continue;
     }
     if (errno == EINTR || errno == ECONNABORTED) continue;
     if (errno == EAGAIN) break;
-    log_.write(LogLevel::error, "%s",
-               system_failure(errno, "cannot accept a frontend").error().message.c_str());
+    // Once for as long as it lasts: it is tried again all the time.
+    if (!std::exchange(accept_fails_, true))
+      log_.write(LogLevel::error, "%s",
+                 system_failure(errno, "cannot accept a frontend").error().message.c_str());
     return reactor_.timer(acceptable_, io::Clock::now() + retry_interval);
   }
   arm();

@@ -105,8 +105,9 @@ inline constexpr std::uint32_t need_reply = 1u << 3;
 
 // No message of the protocol as served here has a longer body. GET_SHMEM_CONFIG's answer is the longest one.
 inline constexpr std::uint32_t max_body_size = 4096;
-// SET_MEM_TABLE brings the most descriptors, one a region.
-inline constexpr std::uint32_t max_table_regions = 8;
+// SET_MEM_TABLE brings the most descriptors, one a region. QEMU sends 8 at most, and other back-ends may take
+// no more; the VMMs in Rust (crosvm, cloud-hypervisor, libkrun) send up to 32.
+inline constexpr std::uint32_t max_table_regions = 32;
 inline constexpr std::size_t max_message_fds = max_table_regions;
 // What GET_MAX_MEM_SLOTS answers.
 inline constexpr std::uint64_t max_mem_slots = 509;
