@@ -10,7 +10,7 @@ namespace vumedia::device {
 
 namespace {
 
-int serve(Environment& environment) {
+int serve_v4l2_node(Environment& environment) {
   auto node = backends::v4l2_proxy::examine_node(environment.options.v4l2_device);
   if (!node) return environment.fail(node.error());
   environment.log.write(LogLevel::info, "passing on %s: %s (driver %s)", node->path.c_str(),
@@ -28,7 +28,7 @@ const BackendEntry v4l2_proxy_entry = {
     .name = "v4l2-proxy",
     .alias = nullptr,
     .description = "a V4L2 device of the host, as it is (--v4l2-device)",
-    .serve = serve,
+    .serve = serve_v4l2_node,
 };
 
 }  // namespace vumedia::device
