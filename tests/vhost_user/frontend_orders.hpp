@@ -123,6 +123,7 @@ inline std::vector<Habits> frontend_orders() {
       .protocol_features =
           pf::config | pf::mq | pf::backend_req | pf::device_state | pf::shmem | pf::reply_ack,
       .unmaps_at_reset = false,
+      .ends_at_refusal = true,
   });
 
   // libkrun, github.com/containers/libkrun at 6ed74fa (June 2026),

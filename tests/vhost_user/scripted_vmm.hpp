@@ -118,6 +118,7 @@ struct Habits {
   // The buffers that were mapped are told as memory, in a whole table or one by one.
   enum class Tells { nothing, table, region } mapped = Tells::nothing;
   bool unmaps_at_reset = true;
+  bool ends_at_refusal = false;  // a back-end's request that it cannot serve is its end
 };
 
 inline void PrintTo(const Habits& habits, std::ostream* out) {
@@ -448,6 +449,10 @@ inline Outcome<> ScriptedVmm::serve() {
       done = shm_.unmap({range.shm_offset}, range.length);
       std::erase_if(mapped_, [&](const Mapped& each) { return each.range.shm_offset == range.shm_offset; });
     }
+    if (!done && habits_.ends_at_refusal)
+      return failure("%s of 0x%llx bytes at 0x%llx: %s", map ? "SHMEM_MAP" : "SHMEM_UNMAP",
+                     static_cast<unsigned long long>(range.length),
+                     static_cast<unsigned long long>(range.shm_offset), std::strerror(done.error().value));
     if (done) mapped_untold_ = true;
     const struct {
       Header header;
