@@ -152,9 +152,9 @@ class Context {
   // command's answer.
   void send_event(const v4l2_event& event) const noexcept { device_->send_event(id_, event); }
 
-  // Ends the session in the guest's eyes: what waits for it is dropped, and its commands answer EIO until
-  // CLOSE. Linux then closes it under an open file, so a bad frame is better told by V4L2_BUF_FLAG_ERROR on
-  // its buffer.
+  // Ends the session in the guest's eyes: what waits for it is dropped, and its commands answer `error`
+  // until CLOSE. Linux then closes it under an open file, so a bad frame is better told by
+  // V4L2_BUF_FLAG_ERROR on its buffer.
   void send_error(int error) const noexcept { device_->send_error(id_, error); }
 
   // Drops waiting DQBUF events of this buffer type, as STREAMOFF and REQBUFS do by themselves: for a backend

@@ -6,7 +6,7 @@
 //    address
 //  - ENOTTY: no such command, or no such ioctl
 //  - ENFILE: OPEN beyond DeviceOptions::max_sessions
-//  - EIO: the session has ended with an error event
+//  - what an error event named: the session has ended with it
 //  - ENODEV: MMAP, and the backend has nothing to map; ENXIO: the host has no shared memory
 //  - EBUSY: too many commands wait for their answer
 //  - ETIMEDOUT: no answer in DeviceOptions::command_timeout

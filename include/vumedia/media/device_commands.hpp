@@ -355,7 +355,7 @@ template <class B, virtio::Host H>
   if (record == nullptr) [[unlikely]]
     return write_status(chain, EINVAL);
   if (record->error != 0) [[unlikely]]
-    return write_status(chain, EIO);
+    return write_status(chain, record->error);
   if (command.code >= IoctlTable::functions.size()) [[unlikely]]
     return write_status(chain, ENOTTY);
   return IoctlTable::functions[command.code](*this, *record, chain, reader);
@@ -406,7 +406,7 @@ auto Device<B, H>::mmap(const virtio::Chain& chain, std::uint32_t session, std::
   if (chain.writable_size() < sizeof(wire::virtio_media_resp_mmap)) return write_status(chain, EINVAL);
   Record* const record = sessions_.find(session);
   if (record == nullptr) return write_status(chain, EINVAL);
-  if (record->error != 0) return write_status(chain, EIO);
+  if (record->error != 0) return write_status(chain, record->error);
   if (pending_.full()) return write_status(chain, EBUSY);
   auto buffer = find_buffer(*record, offset);
   trace("MMAP", record->id, buffer ? Result<>{} : fail(buffer.error().value));
