@@ -160,6 +160,8 @@ class File {
   [[nodiscard]] bool on_ready(short seen);
   bool take_events();
   [[nodiscard]] bool take_buffers(std::uint32_t type, Queue& queue);
+  void give_up_buffers(std::uint32_t type, Queue& queue);
+  void send(const KernelBuffer& kernel);
   [[nodiscard]] Result<> seek(void* payload);
   void note(unsigned long code, const void* payload);
   [[nodiscard]] Result<> name_planes(const KernelBuffer& kernel);

@@ -53,7 +53,13 @@ static_assert(type_of_offset(*guest_offset(9, 5, 2)) == 9 && index_of_offset(*gu
 
 // A buffer of the guest's in the form that ioctl(2) takes, with its planes beside it. Not to be moved.
 struct KernelBuffer {
-  KernelBuffer() = default;
+  // One to be filled by the kernel.
+  explicit KernelBuffer(std::uint32_t type) noexcept {
+    head.type = type;
+    if (!v4l2::is_multiplanar(type)) return;
+    head.m.planes = planes.data();
+    head.length = VIDEO_MAX_PLANES;
+  }
   explicit KernelBuffer(const v4l2::Buffer& guest) noexcept : head(guest.head), planes(guest.planes) {
     if (v4l2::is_multiplanar(head.type)) head.m.planes = planes.data();
     head.request_fd = 0;
@@ -88,8 +94,8 @@ struct UserBuffer {
 };
 
 struct Queue {
-  std::uint32_t memory = 0;  // 0: no buffers
-  std::uint32_t queued = 0;  // buffers that the kernel has
+  std::uint32_t memory = 0;           // 0: no buffers
+  std::vector<std::uint32_t> queued;  // indices of buffers that the kernel has
   bool streaming = false;
   // DQBUF would fail until something is started or queued anew: LAST was seen, or it failed before.
   bool drained = false;
@@ -97,7 +103,7 @@ struct Queue {
   std::vector<std::unique_ptr<UserBuffer>> buffers;  // of USERPTR memory, by index
 
   // Whether it is worth asking the kernel for a buffer. To poll for one otherwise gives an error at once.
-  [[nodiscard]] bool wanted() const noexcept { return streaming && queued > 0 && !drained && !paused; }
+  [[nodiscard]] bool wanted() const noexcept { return streaming && !queued.empty() && !drained && !paused; }
 };
 
 class Queues {
@@ -177,7 +183,7 @@ class Queues {
   void stopped(std::uint32_t type) noexcept {
     if (Queue* const queue = find(type)) {
       queue->streaming = queue->drained = queue->paused = false;
-      queue->queued = 0;
+      queue->queued.clear();
     }
   }
   // VIDIOC_DECODER_CMD and ENCODER_CMD with a start.

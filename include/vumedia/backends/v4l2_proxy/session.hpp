@@ -153,29 +153,40 @@ inline bool File::take_events() {
 // False if nothing has changed.
 inline bool File::take_buffers(std::uint32_t type, Queue& queue) {
   for (int i = 0; i < taken_a_turn && queue.wanted(); ++i) {
-    KernelBuffer kernel;
-    kernel.head.type = type;
+    KernelBuffer kernel(type);
     kernel.head.memory = queue.memory;
-    if (v4l2::is_multiplanar(type)) {
-      kernel.head.m.planes = kernel.planes.data();
-      kernel.head.length = VIDEO_MAX_PLANES;
-    }
     if (const auto done = call(fd_.get(), VIDIOC_DQBUF, &kernel.head); !done) {
       const int error = done.error().value;
       if (error == EAGAIN) return i != 0;
       // EPIPE: LAST has been taken before. Others, until a buffer is queued or streaming starts anew.
       (error == EPIPE ? queue.drained : queue.paused) = true;
-      // The queue is broken for good, and no buffer would tell the guest.
-      if (error == EIO) poster_.post([](Session&, media::AnyContext context) { context.send_error(EIO); });
+      if (error == EIO) give_up_buffers(type, queue);
       return true;
     }
-    --queue.queued;
+    std::erase(queue.queued, kernel.head.index);
     if (!v4l2::is_output(type) && (kernel.head.flags & V4L2_BUF_FLAG_LAST) != 0) queue.drained = true;
-    v4l2::Buffer buffer;
-    queues_.to_guest(kernel, buffer);
-    poster_.post([buffer](Session&, media::AnyContext context) { context.send_dqbuf(buffer); });
+    send(kernel);
   }
   return true;
+}
+
+inline void File::send(const KernelBuffer& kernel) {
+  v4l2::Buffer buffer;
+  queues_.to_guest(kernel, buffer);
+  poster_.post([buffer](Session&, media::AnyContext context) { context.send_dqbuf(buffer); });
+}
+
+// The queue is broken: no buffer comes back before STREAMOFF, which mends it. A guest's DQBUF cannot fail, so
+// it gets them back as buffers that went wrong, and hears from QBUF what the kernel has to say.
+inline void File::give_up_buffers(std::uint32_t type, Queue& queue) {
+  for (const std::uint32_t index : std::exchange(queue.queued, {})) {
+    KernelBuffer kernel(type);
+    kernel.head.index = index;
+    if (!call(fd_.get(), VIDIOC_QUERYBUF, &kernel.head)) continue;
+    constexpr std::uint32_t states = V4L2_BUF_FLAG_QUEUED | V4L2_BUF_FLAG_PREPARED | V4L2_BUF_FLAG_DONE;
+    kernel.head.flags = (kernel.head.flags & ~states) | V4L2_BUF_FLAG_ERROR;
+    send(kernel);
+  }
 }
 
 // -- Commands
@@ -260,7 +271,7 @@ inline Result<> File::buffer(unsigned long code, v4l2::BufferPayload& payload,
   if (!done) return done;
   if (code == VIDIOC_QBUF) {
     Queue& queue = *queues_.find(kernel.head.type);  // the kernel knows the type
-    ++queue.queued;
+    queue.queued.push_back(kernel.head.index);
     queue.paused = false;
   } else if (!hands_over && kernel.head.memory == V4L2_MEMORY_MMAP) {
     if (auto named = name_planes(kernel); !named) return named;
