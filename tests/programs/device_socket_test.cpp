@@ -1,4 +1,5 @@
 // vumedia-device and its socket: who gets to listen, who is served, and how it ends.
+#include <algorithm>
 #include <array>
 #include <chrono>
 #include <csignal>
@@ -51,6 +52,12 @@ class Frontend {
     std::array<std::uint32_t, 5> reply{};
     return ::recv(fd_.get(), reply.data(), sizeof reply, MSG_WAITALL) == sizeof reply && reply[0] == 1 &&
            reply[1] == 5 && reply[2] == 8;
+  }
+
+  // Sends what is no message, and is cut off for it.
+  bool breaks_off() {
+    const std::array<std::uint32_t, 3> rubbish{1, 2, 0};
+    return ::send(fd_.get(), rubbish.data(), sizeof rubbish, MSG_NOSIGNAL) == sizeof rubbish && is_refused();
   }
 
   // The other side has closed it, without a word.
@@ -125,6 +132,23 @@ TEST_F(DeviceSocket, EndsSoonWhileAFrontendIsServed) {
     EXPECT_FALSE(exists());
     EXPECT_TRUE(frontend.is_refused());
   }
+}
+
+// A disk is not to be filled by whoever may connect.
+TEST_F(DeviceSocket, BoundsWhatFrontendsMakeItSay) {
+  ChildProcess child(command());
+  ASSERT_TRUE(is_ready(child)) << child.error_output();
+  for (int i = 0; i < 1500; ++i) {
+    Frontend frontend(path_);
+    ASSERT_TRUE(frontend.connected());
+    EXPECT_TRUE(frontend.breaks_off());
+  }
+  EXPECT_TRUE(Frontend(path_).is_served());
+  EXPECT_EQ(end(child, SIGTERM), 0);
+  const std::string& said = child.error_output();
+  EXPECT_NE(said.find("a frontend has connected"), std::string::npos);
+  // The first 200, and one for each 10 seconds that this has taken at the very most.
+  EXPECT_LT(std::count(said.begin(), said.end(), '\n'), 300) << said;
 }
 
 TEST_F(DeviceSocket, ServesTheNextFrontendWhenOneLeaves) {
