@@ -109,10 +109,7 @@ TEST_P(QemuStream, ShowsTheGuestEachPixel) {
   ASSERT_TRUE(camera.stream(false));
 
   // A mapping outlives the buffers and ends with MUNMAP, once.
-  v4l2_requestbuffers none{};
-  none.type = CameraOfQemu::type;
-  none.memory = V4L2_MEMORY_MMAP;
-  ASSERT_TRUE(guest->ioctl<tag::REQBUFS>(camera.session(), none));
+  ASSERT_TRUE(camera.free_buffers());
   for (const auto& map : camera.maps()) {
     EXPECT_TRUE(guest->munmap(map.driver_addr));
     EXPECT_EQ(guest->munmap(map.driver_addr).error().value, EINVAL);
@@ -165,12 +162,9 @@ TEST_P(QemuStream, HoldsTwelveMappingsAtOnce) {
   ASSERT_TRUE(camera.stream(false));
 
   // When they are gone, so is what they showed, and their place can be had again.
-  v4l2_requestbuffers none{};
-  none.type = CameraOfQemu::type;
-  none.memory = V4L2_MEMORY_MMAP;
   const auto maps = camera.maps();
   for (const auto& map : maps) ASSERT_TRUE(guest->munmap(map.driver_addr));
-  ASSERT_TRUE(guest->ioctl<tag::REQBUFS>(camera.session(), none));
+  ASSERT_TRUE(camera.free_buffers());
   CameraOfQemu second(*guest, 1920, 1080);
   second.allocate(count);
   for (std::uint32_t i = 0; i < count; ++i) {

@@ -176,6 +176,13 @@ class Camera {
       if (!queue(index)) return;
     }
   }
+  // Ends the buffers; their mappings stay.
+  bool free_buffers() {
+    v4l2_requestbuffers none{};
+    none.type = type;
+    none.memory = V4L2_MEMORY_MMAP;
+    return did(guest_->template ioctl<v4l2::tag::REQBUFS>(session_, none), "REQBUFS");
+  }
   bool queue(std::uint32_t index) {
     auto buffer = buffer_of(index);
     return did(guest_->template ioctl<v4l2::tag::QBUF>(session_, buffer), "QBUF");

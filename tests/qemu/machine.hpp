@@ -1,5 +1,5 @@
-// QEMU without a guest: a q35 machine with one vhost-user device in slot 4, stopped at its reset, whose
-// processor is a qtest socket and whose memory is a file that is mapped here, too.
+// QEMU without a guest: a q35 machine with one vhost-user device in slot 4. No processor runs, a qtest socket
+// takes its place; the memory is a file that is mapped here, too.
 #pragma once
 
 #include <chrono>
