@@ -6,17 +6,15 @@
 // address; whose memory that is then loses its frontend.
 //
 // Why that is sound:
-//  - Only pages of shared mappings are covered (looked up in /proc/self/maps): guest memory and our own
-//  memory files,
-//    never the program's code, its libraries or its heap. Any other SIGBUS takes the default action.
+//  - Only pages of shared mappings are covered: guest memory and our own memory files, never the program's
+//    code, its libraries or its heap. Any other SIGBUS takes the default action.
 //  - Only the page that faulted is replaced. It lies in a mapping that the faulting thread is using, hence
-//  holds on to,
-//    so no other mapping can have taken its place. Unmapping the whole mapping later takes the page along.
+//    holds on to, so no other mapping can have taken its place. Unmapping the whole mapping later takes the
+//    page along.
 //  - What is written there is lost, what is read is zero: to the code that faulted, bytes that a hostile
-//  guest could
-//    have put there itself.
+//    guest could have put there itself.
 //  - The handler calls nothing but system calls, keeps errno, and allocates nothing.
-// Pages of hugetlbfs cannot be covered so; there the default action stays.
+// A page of hugetlbfs is covered as a whole; that needs Linux 6.11, before which the default action stays.
 #pragma once
 
 #include <array>
@@ -29,6 +27,7 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -51,6 +50,8 @@ class TruncationGuard {
       return failure("cannot make a pipe: %s", std::strerror(errno));
     OwnedFd read_end(ends[0]), write_end(ends[1]);
     write_fd_.store(write_end.get());
+    OwnedFd maps(::open("/proc/self/maps", O_RDONLY | O_CLOEXEC));  // if there is one
+    maps_fd_.store(maps.get());
 
     struct sigaction action{};
     action.sa_sigaction = on_bus_error;
@@ -60,7 +61,7 @@ class TruncationGuard {
     if (::sigaction(SIGBUS, &action, &before) != 0) {
       return failure("cannot handle SIGBUS: %s", std::strerror(errno));
     }
-    return TruncationGuard(std::move(read_end), std::move(write_end), before);
+    return TruncationGuard(std::move(read_end), std::move(write_end), std::move(maps), before);
   }
 
   TruncationGuard(TruncationGuard&&) = default;
@@ -82,19 +83,50 @@ class TruncationGuard {
   }
 
  private:
-  TruncationGuard(OwnedFd read_end, OwnedFd write_end, const struct sigaction& before) noexcept
-      : read_end_(std::move(read_end)), write_end_(std::move(write_end)), before_(before) {}
+  TruncationGuard(OwnedFd read_end, OwnedFd write_end, OwnedFd maps, const struct sigaction& before) noexcept
+      : read_end_(std::move(read_end)),
+        write_end_(std::move(write_end)),
+        maps_(std::move(maps)),
+        before_(before) {}
 
   static void on_bus_error(int, siginfo_t* info, void*) noexcept {
     const int saved = errno;
     const auto address = reinterpret_cast<std::uintptr_t>(info->si_addr);
-    // In a handler an address is known as a number only.
-    void* const page =
-        reinterpret_cast<void*>(address & ~(page_size - 1));  // NOLINT(performance-no-int-to-ptr)
-    const bool covered =
-        info->si_code == BUS_ADRERR && (is_shared(page) ? cover(page, address) : is_readable(page));
+    const bool covered = info->si_code == BUS_ADRERR && cover_somehow(address);
     if (!covered) ::signal(SIGBUS, SIG_DFL);  // the instruction faults again when this returns
     errno = saved;
+  }
+
+  static bool cover_somehow(std::uintptr_t address) noexcept {
+    void* const page = page_of(address, page_size);
+    if (is_shared(page)) return cover(page, page_size, address);
+    if (is_readable(page)) return true;
+    if (const std::uint64_t size = huge_page_size(address); size != 0)
+      return cover(page_of(address, size), size, address);
+    return is_readable(page);  // another thread was faster with a huge page
+  }
+
+  // In a handler an address is known as a number only.
+  static void* page_of(std::uintptr_t address, std::uint64_t size) noexcept {
+    return reinterpret_cast<void*>(address & ~(size - 1));  // NOLINT(performance-no-int-to-ptr)
+  }
+
+  // The size of the pages of the shared mapping of hugetlbfs at `address`, of which mremap makes no second
+  // view; 0 if there is none, or the kernel does not tell. PROCMAP_QUERY of proc_pid_maps(5), which is not in
+  // all headers.
+  static std::uint64_t huge_page_size(std::uintptr_t address) noexcept {
+    struct {
+      std::uint64_t size, flags, address, start, end, mapping_flags, page_size, offset, inode;
+      std::uint32_t device[2], name_size, id_size;
+      std::uint64_t name, id;
+    } query{};
+    static_assert(sizeof query == 104);
+    constexpr std::uint64_t shared = 8;
+    query.size = sizeof query;
+    query.address = address;
+    if (::ioctl(maps_fd_.load(), _IOC(_IOC_READ | _IOC_WRITE, 'f', 17, sizeof query), &query) != 0) return 0;
+    const bool huge = query.page_size > page_size && is_power_of_two(query.page_size);
+    return huge && (query.mapping_flags & shared) != 0 ? query.page_size : 0;
   }
 
   // An old size of 0 asks mremap for a second view of a page, which it gives of shared mappings only (EINVAL
@@ -114,10 +146,10 @@ class TruncationGuard {
     return ::process_vm_readv(::getpid(), &here, 1, &there, 1, 0) == 1;
   }
 
-  static bool cover(void* page, std::uintptr_t address) noexcept {
+  static bool cover(void* page, std::uint64_t size, std::uintptr_t address) noexcept {
     // The bare system call: mmap() may be wrapped by what is not safe in a handler, such as a sanitizer.
-    const long mapped = ::syscall(SYS_mmap, page, page_size, PROT_READ | PROT_WRITE,
-                                  MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+    const long mapped = ::syscall(SYS_mmap, page, size, PROT_READ | PROT_WRITE,
+                                  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
     if (mapped == -1) return false;
     [[maybe_unused]] const auto written = ::write(write_fd_.load(), &address, sizeof address);
     return true;
@@ -125,9 +157,11 @@ class TruncationGuard {
 
   // For the handler, which is given no pointer of ours.
   static inline std::atomic<int> write_fd_{-1};
+  static inline std::atomic<int> maps_fd_{-1};
 
   OwnedFd read_end_;
   OwnedFd write_end_;
+  OwnedFd maps_;
   struct sigaction before_{};
 };
 

@@ -1,4 +1,5 @@
 // The guard of vumedia-device against a frontend that truncates its memory file.
+#include <cstdio>
 #include <cstring>
 #include <thread>
 #include <utility>
@@ -7,6 +8,7 @@
 #include <gtest/gtest.h>
 #include <poll.h>
 #include <sys/mman.h>
+#include <sys/utsname.h>
 #include <vumedia-device/truncation_guard.hpp>
 
 #include <vumedia/core/mapping.hpp>
@@ -50,6 +52,36 @@ TEST(TruncationGuard, CoversThePagesThatAreGone) {
   write_byte(*mapping, 2 * page_size + 5, 7);
   EXPECT_EQ(read_byte(*mapping, 2 * page_size + 5), 7);
   EXPECT_EQ(read_byte(*mapping, 0), 1);
+}
+
+// Needs two free huge pages and Linux 6.11.
+TEST(TruncationGuard, CoversHugePages) {
+  constexpr std::size_t huge = std::size_t{2} << 20;
+  constexpr unsigned two_megabytes = 21U << 26;  // of linux/memfd.h
+  const OwnedFd file(::memfd_create("frontend", MFD_CLOEXEC | MFD_HUGETLB | two_megabytes));
+  if (!file || ::ftruncate(file.get(), 2 * huge) != 0) GTEST_SKIP() << "no hugetlbfs here";
+  auto mapping = Mapping::map(file.get(), 0, 2 * huge);
+  if (!mapping) GTEST_SKIP() << "no free huge pages";
+  utsname system{};
+  ASSERT_EQ(::uname(&system), 0);
+  unsigned major = 0, minor = 0;
+  ASSERT_EQ(std::sscanf(system.release, "%u.%u", &major, &minor), 2);
+  if (major < 6 || (major == 6 && minor < 11)) GTEST_SKIP() << "the kernel has no PROCMAP_QUERY";
+  auto guard = TruncationGuard::install();
+  ASSERT_TRUE(guard) << guard.error().message;
+  write_byte(*mapping, 0, 1);
+  write_byte(*mapping, huge + 5, 2);
+  ASSERT_EQ(::ftruncate(file.get(), huge), 0);
+  EXPECT_EQ(read_byte(*mapping, huge + 5), 0);
+  EXPECT_TRUE(readable(guard->fd()));
+  write_byte(*mapping, 2 * huge - 1, 7);
+  EXPECT_EQ(read_byte(*mapping, 2 * huge - 1), 7);
+  EXPECT_EQ(read_byte(*mapping, 0), 1);
+  // By several threads at once.
+  ASSERT_EQ(::ftruncate(file.get(), 0), 0);
+  std::vector<std::jthread> threads;
+  for (int thread = 0; thread < 4; ++thread)
+    threads.emplace_back([&] { EXPECT_EQ(read_byte(*mapping, huge / 2), 0); });
 }
 
 TEST(TruncationGuard, LetsAFileBeMappedAgainAfterwards) {
