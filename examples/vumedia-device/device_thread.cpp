@@ -9,13 +9,20 @@
 
 namespace vumedia::device {
 
-DeviceThread::DeviceThread(const Options& options, const BackendEntry& backend, const Log& log, int changed)
-    : options_(options), backend_(backend), log_(log), changed_(changed), thread_([this] { run(); }) {
+DeviceThread::DeviceThread(const Options& options, const BackendEntry& backend, const Log& log, int changed,
+                           io::UringReactor* main)
+    : options_(options), backend_(backend), log_(log), changed_(changed), main_(main) {
+  if (main_ != nullptr) {
+    take_loop(*main_);
+    return;
+  }
+  thread_ = std::thread([this] { run_thread(); });
   // Seen in /proc and by debuggers; 15 bytes are kept.
   ::pthread_setname_np(thread_.native_handle(), options.name.substr(0, 15).c_str());
 }
 
 DeviceThread::~DeviceThread() {
+  if (!thread_.joinable()) return;
   stop();
   thread_.join();
 }
@@ -91,22 +98,34 @@ void DeviceThread::end(int status, std::string failure) {
   ::eventfd_write(changed_, 1);
 }
 
-void DeviceThread::run() {
-  auto reactor = io::UringReactor::create();
-  if (!reactor) return end(1, reactor.error().message);
+void DeviceThread::take_loop(io::UringReactor& reactor) {
   {
     const std::lock_guard lock(mutex_);
-    inbox_ = (*reactor)->inbox();
-    reactor_ = reactor->get();
+    inbox_ = reactor.inbox();
+    reactor_ = &reactor;
   }
   set_state(State::idle);
+}
+
+void DeviceThread::run_thread() {
+  auto reactor = io::UringReactor::create();
+  if (!reactor) return end(1, reactor.error().message);
+  take_loop(**reactor);
+  serve(**reactor);
+}
+
+void DeviceThread::serve_here() {
+  serve(*main_);
+}
+
+void DeviceThread::serve(io::UringReactor& reactor) {
   auto socket = wait_for_socket();
   if (!socket) return end(0, {});
 
   counters_.media.measure_latency(options_.latency);
   Environment environment{.options = options_,
                           .log = log_,
-                          .reactor = **reactor,
+                          .reactor = reactor,
                           .counters = counters_,
                           .socket = std::move(*socket),
                           .serving = {},
@@ -115,7 +134,7 @@ void DeviceThread::run() {
   environment_ = &environment;
   environment.serving = [this] { set_state(State::serving); };
   const int status = backend_.serve(environment);
-  // Before its reactor goes, and with it what is left in the inbox.
+  // Before a thread's reactor goes, and with it what is left in the inbox.
   end(status, std::move(environment.failure));
 }
 

@@ -1,4 +1,6 @@
-// One device of the program: its thread, with the loop that is created, run and destroyed there.
+// One device of the program and the loop that it runs on: that of a thread of its own, created, run and
+// destroyed there; or, for the only device of a program, that of the main thread, which spares a thread and
+// its memory.
 #pragma once
 
 #include <atomic>
@@ -22,7 +24,7 @@
 namespace vumedia::device {
 
 // All members but those that say otherwise are for the thread that made it, which outlives it. What happens
-// to the device is told by an event fd, so that one poll(2) can wait for all of them.
+// to the device is told by an event fd, so that one loop can wait for all of them.
 class DeviceThread {
  public:
   enum class State {
@@ -34,8 +36,9 @@ class DeviceThread {
   };
 
   // `options`, `log` and `changed`, an event fd that is added to at each change of state, are borrowed for
-  // good.
-  DeviceThread(const Options& options, const BackendEntry& backend, const Log& log, int changed);
+  // good. So is `main`, if it is not null: then there is no thread, and the device runs in serve_here().
+  DeviceThread(const Options& options, const BackendEntry& backend, const Log& log, int changed,
+               io::UringReactor* main);
   DeviceThread(const DeviceThread&) = delete;
   DeviceThread& operator=(const DeviceThread&) = delete;
   // Waits for the thread.
@@ -43,6 +46,8 @@ class DeviceThread {
 
   // Hands over what frontends connect to. In the state `idle` only.
   void open(OwnedFd socket);
+  // Of a device on the main thread, once it has its socket: serves it until it ends.
+  void serve_here();
   // Ends the device soon, in whatever state it is.
   void stop();
   // Shared memory is cut off at these addresses.
@@ -62,7 +67,9 @@ class DeviceThread {
   [[nodiscard]] const Log& log() const noexcept { return log_; }
 
  private:
-  void run();
+  void run_thread();
+  void serve(io::UringReactor& reactor);
+  void take_loop(io::UringReactor& reactor);
   void set_state(State state);
   // What to serve, or nothing if the device is to end first.
   [[nodiscard]] std::optional<OwnedFd> wait_for_socket();
@@ -88,7 +95,8 @@ class DeviceThread {
   int status_ = 0;
   std::string failure_;
 
-  std::thread thread_;  // last: it uses all of the above
+  io::UringReactor* const main_;
+  std::thread thread_;  // last: it uses all of the above; none on the main thread
 };
 
 }  // namespace vumedia::device

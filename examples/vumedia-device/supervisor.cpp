@@ -1,10 +1,10 @@
 #include "supervisor.hpp"
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <initializer_list>
 #include <utility>
 
 #include <poll.h>
@@ -39,43 +39,42 @@ Supervisor::Supervisor(const CommandLine& line, std::vector<const BackendEntry*>
                        std::optional<int> status_fd)
     : line_(line), backends_(std::move(backends)), status_fd_(status_fd), logging_(line.log_level) {}
 
-Supervisor::~Supervisor() = default;
+Supervisor::~Supervisor() {
+  if (loop_ == nullptr) return;
+  for (io::Operation* const operation : std::initializer_list<io::Operation*>{
+           &signalled_, &device_changed_, &faulted_, &asked_, &watchdog_due_})
+    loop_->cancel(*operation);
+}
 
 int Supervisor::run() {
   if (auto prepared = prepare(); !prepared) return fail(prepared.error().message);
-  // The loops before the sockets: who finds a socket finds a device. The threads then wait, so that nobody
-  // else makes a file while the umask is changed for a socket.
+  // The loops before the sockets: who finds a socket finds a device. Threads then wait, so that nobody else
+  // makes a file while the umask is changed for a socket.
+  const bool single = backends_.size() == 1;
   for (std::size_t i = 0; i < backends_.size(); ++i) {
     const Options& options = line_.devices[i];
     devices_.push_back(std::make_unique<DeviceThread>(options, *backends_[i], logging_.log_of(options.name),
-                                                      changed_.get()));
+                                                      changed_.get(), single ? loop_.get() : nullptr));
   }
   mourned_.resize(devices_.size());
-  const auto in = [this](std::initializer_list<DeviceThread::State> states) {
-    return std::ranges::all_of(devices_, [&](const auto& device) {
-      return std::ranges::find(states, device->state()) != states.end();
-    });
-  };
+  watch();
   using enum DeviceThread::State;
-  wait([&] { return failed_start() || in({idle}); });
+  wait([this] { return failed_start() || all_in({idle}); });
   if (const auto reason = failed_start()) return fail(*reason);
   if (stop_signal_ != 0) return end(0);
 
   if (auto opened = open_sockets(); !opened) return fail(opened.error().message);
-  wait([&] { return failed_start() || in({serving, ended}); });
-  if (const auto reason = failed_start()) return fail(*reason);
-  if (stop_signal_ != 0) return end(0);
-
-  for (std::size_t i = 0; i < devices_.size(); ++i) {
-    const Options& options = line_.devices[i];
-    devices_[i]->log().write(LogLevel::info, "serving %s on %s", options.backend.c_str(),
-                             files_[i] ? options.socket_path.c_str() : "an inherited socket");
+  if (status_) loop_->poll(asked_, status_->fd(), POLLIN);
+  if (single) {
+    devices_.front()->serve_here();
+    announce();  // it may have gone through it all in one turn of the loop
+  } else {
+    wait([this] { return (!ready_ && failed_start()) || all_in({ended}); });
   }
-  ready_ = true;
-  tell_manager(
-      format_text("READY=1\nSTATUS=serving %zu device%s", devices_.size(), devices_.size() == 1 ? "" : "s"));
-  on_change();  // what has ended meanwhile, as a connection that was handed over may have
-  wait([&] { return in({ended}); });
+  if (!ready_ && stop_signal_ == 0) {
+    if (const auto reason = failed_start()) return fail(*reason);
+  }
+  mourn();
   int status = 0;
   if (stop_signal_ == 0) {
     for (const auto& device : devices_) status = std::max(status, device->status());
@@ -97,6 +96,9 @@ Outcome<> Supervisor::prepare() {
   auto changed = make_event_fd();
   if (!changed) return system_failure(changed.error().value, "cannot make an event fd");
   changed_ = std::move(*changed);
+  auto loop = io::UringReactor::create();
+  if (!loop) return std::unexpected(std::move(loop.error()));
+  loop_ = std::move(*loop);
   return {};
 }
 
@@ -133,45 +135,76 @@ std::optional<std::string> Supervisor::failed_start() const {
   return std::nullopt;
 }
 
-void Supervisor::wait(const std::function<bool()>& done) {
-  while (stop_signal_ == 0 && !done()) {
-    std::array<pollfd, 4> fds{{{signals_->fd(), POLLIN, 0},
-                               {changed_.get(), POLLIN, 0},
-                               {guard_->fd(), POLLIN, 0},
-                               {status_ ? status_->fd() : -1, POLLIN, 0}}};
-    const int ready = ::poll(fds.data(), fds.size(), milliseconds_to_watchdog());
-    pat_watchdog();
-    if (ready <= 0) continue;
-    if (fds[0].revents != 0) on_signal(signals_->take());
-    if (fds[1].revents != 0) {
-      eventfd_t changes = 0;
-      ::eventfd_read(changed_.get(), &changes);
-      if (ready_) on_change();
-    }
-    if (fds[2].revents != 0) on_fault();
-    if (fds[3].revents != 0) status_->serve([this] { return counters(); });
-  }
+bool Supervisor::all_in(std::initializer_list<DeviceThread::State> states) const {
+  return std::ranges::all_of(devices_, [&](const auto& device) {
+    return std::ranges::find(states, device->state()) != states.end();
+  });
 }
 
-void Supervisor::on_signal(int number) {
-  if (number == SIGUSR1) return write_counters();
-  if (number != 0) stop_signal_ = number;
+void Supervisor::wait(const std::function<bool()>& done) {
+  while (stop_signal_ == 0 && !done()) loop_->run_once(true);
+}
+
+void Supervisor::watch() {
+  loop_->poll(signalled_, signals_->fd(), POLLIN);
+  loop_->poll(device_changed_, changed_.get(), POLLIN);
+  loop_->poll(faulted_, guard_->fd(), POLLIN);
+}
+
+void Supervisor::on_signal(std::int32_t) noexcept {
+  const int number = signals_->take();
+  if (number == SIGUSR1) write_counters();
+  if (number == SIGUSR1 || number == 0) return loop_->poll(signalled_, signals_->fd(), POLLIN);
+  stop_signal_ = number;
+  logging_.log().write(LogLevel::info, "stopped by a signal: %s", ::strsignal(number));
+  remove_files();
+  StopSignals::limit_shutdown(0);
+  begin_end();
+}
+
+void Supervisor::on_change(std::int32_t) noexcept {
+  eventfd_t changes = 0;
+  ::eventfd_read(changed_.get(), &changes);
+  loop_->poll(device_changed_, changed_.get(), POLLIN);
+  announce();
+  if (ready_) mourn();
 }
 
 // Whose memory it is, each device knows.
-void Supervisor::on_fault() {
+void Supervisor::on_fault(std::int32_t) noexcept {
   const auto addresses = guard_->take_addresses();
+  loop_->poll(faulted_, guard_->fd(), POLLIN);
   if (addresses.empty()) return;
   logging_.log().write(LogLevel::warning, "memory that a frontend shares was cut off under %zu accesses",
                        addresses.size());
   for (const auto& device : devices_) device->tell_of_cut_off_memory(addresses);
 }
 
+void Supervisor::on_status(std::int32_t) noexcept {
+  status_->serve([this] { return counters(); });
+  loop_->poll(asked_, status_->fd(), POLLIN);
+}
+
+// Once, when all devices serve.
+void Supervisor::announce() {
+  using enum DeviceThread::State;
+  if (ready_ || ending_ || failed_start() || !all_in({serving, ended})) return;
+  ready_ = true;
+  for (std::size_t i = 0; i < devices_.size(); ++i) {
+    const Options& options = line_.devices[i];
+    devices_[i]->log().write(LogLevel::info, "serving %s on %s", options.backend.c_str(),
+                             files_[i] ? options.socket_path.c_str() : "an inherited socket");
+  }
+  tell_manager(
+      format_text("READY=1\nSTATUS=serving %zu device%s", devices_.size(), devices_.size() == 1 ? "" : "s"));
+  if (manager_.watchdog()) on_watchdog(0);
+}
+
 // A device that ends leaves the others alone.
-void Supervisor::on_change() {
+void Supervisor::mourn() {
   for (std::size_t i = 0; i < devices_.size(); ++i) {
     DeviceThread& device = *devices_[i];
-    if (mourned_[i] || device.state() != DeviceThread::State::ended) continue;
+    if (ending_ || mourned_[i] || device.state() != DeviceThread::State::ended) continue;
     mourned_[i] = true;
     if (files_[i]) files_[i]->remove_file();
     const std::string failure = device.failure();
@@ -202,8 +235,7 @@ void Supervisor::write_counters() {
 
 // The manager is told that all is well only if every loop has answered since the last time: a device that
 // hangs makes it restart the program.
-void Supervisor::pat_watchdog() {
-  if (!ready_ || !manager_.watchdog() || Clock::now() < next_pat_) return;
+void Supervisor::on_watchdog(std::int32_t) noexcept {
   const auto hangs = std::ranges::find_if(devices_, [](const auto& device) { return !device->shows_life(); });
   if (hangs == devices_.end())
     tell_manager("WATCHDOG=1");
@@ -211,13 +243,7 @@ void Supervisor::pat_watchdog() {
     (*hangs)->log().write(LogLevel::error,
                           "its loop does not answer; the watchdog is not told that all is well");
   for (const auto& device : devices_) device->ask_for_life();
-  next_pat_ = Clock::now() + *manager_.watchdog();
-}
-
-int Supervisor::milliseconds_to_watchdog() const {
-  if (!ready_ || !manager_.watchdog()) return -1;
-  const auto left = std::chrono::ceil<std::chrono::milliseconds>(next_pat_ - Clock::now());
-  return static_cast<int>(std::clamp<std::chrono::milliseconds::rep>(left.count(), 0, 1 << 30));
+  loop_->timer(watchdog_due_, io::Clock::now() + *manager_.watchdog());
 }
 
 void Supervisor::tell_manager(const std::string& state) {
@@ -233,15 +259,17 @@ void Supervisor::remove_files() {
   if (status_) status_->remove_file();
 }
 
-int Supervisor::end(int status) {
+// Tells everyone, and waits for nobody.
+void Supervisor::begin_end() {
+  if (std::exchange(ending_, true)) return;
   // At once, so that no one connects to a device that ends.
   remove_files();
-  if (stop_signal_ != 0) {
-    logging_.log().write(LogLevel::info, "stopped by a signal: %s", ::strsignal(stop_signal_));
-    StopSignals::limit_shutdown(status);
-  }
   tell_manager("STOPPING=1\nSTATUS=ending");
   for (const auto& device : devices_) device->stop();
+}
+
+int Supervisor::end(int status) {
+  begin_end();
   devices_.clear();
   return status;
 }

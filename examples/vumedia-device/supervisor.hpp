@@ -1,9 +1,11 @@
 // The program's main thread: starts the devices, waits for signals and for what concerns all of them, and
-// ends them.
+// ends them. A single device runs on this thread, too.
 #pragma once
 
 #include <chrono>
+#include <cstdint>
 #include <functional>
+#include <initializer_list>
 #include <memory>
 #include <optional>
 #include <string>
@@ -11,6 +13,8 @@
 
 #include <vumedia/core/fd.hpp>
 #include <vumedia/core/result.hpp>
+#include <vumedia/io/operation.hpp>
+#include <vumedia/io/uring_reactor.hpp>
 
 #include "activation.hpp"
 #include "backends.hpp"
@@ -44,18 +48,24 @@ class Supervisor {
 
   [[nodiscard]] Outcome<> prepare();
   [[nodiscard]] Outcome<> open_sockets();
-  // Waits for events until `done()`, or until a signal says stop.
+  // Runs the loop until `done()`, or until a signal says stop.
   void wait(const std::function<bool()>& done);
+  void watch();
+  [[nodiscard]] bool all_in(std::initializer_list<DeviceThread::State> states) const;
   [[nodiscard]] std::optional<std::string> failed_start() const;
-  void on_signal(int number);
-  void on_fault();
-  void on_change();
+  // What the loop waits for.
+  void on_signal(std::int32_t result) noexcept;
+  void on_change(std::int32_t result) noexcept;
+  void on_fault(std::int32_t result) noexcept;
+  void on_status(std::int32_t result) noexcept;
+  void on_watchdog(std::int32_t result) noexcept;
+  void announce();
+  void mourn();
   void write_counters();
   [[nodiscard]] std::string counters() const;
-  void pat_watchdog();
-  [[nodiscard]] int milliseconds_to_watchdog() const;
   void tell_manager(const std::string& state);
   void remove_files();
+  void begin_end();
   int end(int status);
   int fail(const std::string& reason);
 
@@ -74,7 +84,15 @@ class Supervisor {
   std::vector<bool> mourned_;  // whose end has been told
   int stop_signal_ = 0;
   bool ready_ = false;
-  Clock::time_point next_pat_{};
+  bool ending_ = false;
+
+  // Of the main thread. Its operations, and a device that runs on it, go before it does.
+  std::unique_ptr<io::UringReactor> loop_;
+  io::MemberOperation<&Supervisor::on_signal> signalled_{*this};
+  io::MemberOperation<&Supervisor::on_change> device_changed_{*this};
+  io::MemberOperation<&Supervisor::on_fault> faulted_{*this};
+  io::MemberOperation<&Supervisor::on_status> asked_{*this};
+  io::MemberOperation<&Supervisor::on_watchdog> watchdog_due_{*this};
 };
 
 }  // namespace vumedia::device
