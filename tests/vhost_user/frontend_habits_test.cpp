@@ -188,14 +188,19 @@ TEST_P(FrontendOrder, MayEndAnywhere) {
 
 // -- Single habits.
 
+constexpr std::uint64_t usual_features =
+    feature::version_1 | feature::ring_indirect_desc | feature::ring_event_idx | feature::protocol_features;
+constexpr std::uint64_t usual_protocol_features =
+    pf::mq | pf::reply_ack | pf::backend_req | pf::config | pf::status | pf::shmem | pf::reset_device;
+constexpr std::uint64_t slots = usual_protocol_features | pf::configure_mem_slots;
+
 struct Habit {
   const char* name;
   const char* connect = nullptr;  // null: the usual
   const char* start = nullptr;
   const char* then = "";  // said while it streams
-  std::uint64_t features = Habits{}.features;
-  std::uint64_t protocol_features =
-      pf::mq | pf::reply_ack | pf::backend_req | pf::config | pf::status | pf::shmem | pf::reset_device;
+  std::uint64_t features = usual_features;
+  std::uint64_t protocol_features = usual_protocol_features;
   std::size_t regions = 1;
   Habits::Tells mapped = Habits::Tells::nothing;
 };
@@ -208,7 +213,6 @@ constexpr const char* usual_start =
     "SET_VRING_KICK )"
     " each( SET_VRING_ENABLE )";
 constexpr std::uint64_t without_shm = pf::mq | pf::config | pf::status | pf::reply_ack;
-constexpr std::uint64_t slots = Habit{}.protocol_features | pf::configure_mem_slots;
 constexpr const char* plain_connect =
     "SET_OWNER GET_FEATURES GET_PROTOCOL_FEATURES SET_PROTOCOL_FEATURES GET_CONFIG";
 
