@@ -77,7 +77,7 @@ class Client {
     for (const auto& event : events_) std::visit([this](const auto& one) { on(one); }, event);
   }
   void on(const ffmpeg::CodedBufferDone&) { --in_flight_; }
-  void on(const ffmpeg::ColoursChanged&) {}
+  void on(const ffmpeg::LookChanged&) {}
   void on(const ffmpeg::EndOfStream&) { ended_ = true; }
   void on(const ffmpeg::FrameDone& done) {
     if (done.bytes_used != 0) ++frames;

@@ -1,6 +1,7 @@
 // The decoder as a guest sees it: ioctls and events on real rings, frames in mapped memory.
 #include <algorithm>
 #include <initializer_list>
+#include <map>
 #include <memory>
 #include <string>
 #include <utility>
@@ -189,12 +190,280 @@ TEST(FfmpegDecoderInterfaceTest, EnumeratesFormats) {
        ++description.index) {
     raw.push_back(description.pixelformat);
   }
-  EXPECT_EQ(raw, (std::vector<std::uint32_t>{V4L2_PIX_FMT_YUV420, V4L2_PIX_FMT_NV12}));
+  EXPECT_EQ(raw, (std::vector<std::uint32_t>{V4L2_PIX_FMT_YUV420, V4L2_PIX_FMT_NV12, V4L2_PIX_FMT_P010}));
   description = {};
   description.type = V4L2_BUF_TYPE_VIDEO_CAPTURE;
   EXPECT_EQ(guest.ioctl<tag::ENUM_FMT>(description), EINVAL);
   v4l2_frmsizeenum size{};
   size.pixel_format = V4L2_PIX_FMT_RGB24;
+  EXPECT_EQ(guest.ioctl<tag::ENUM_FRAMESIZES>(size), EINVAL);
+}
+
+std::vector<std::uint32_t> raw_formats(DecoderGuest& guest) {
+  std::vector<std::uint32_t> all;
+  v4l2_fmtdesc description{};
+  for (description.type = guest.capture_type; guest.ioctl<tag::ENUM_FMT>(description) == 0;
+       ++description.index) {
+    all.push_back(description.pixelformat);
+    v4l2_frmsizeenum size{};
+    size.pixel_format = description.pixelformat;
+    EXPECT_EQ(guest.ioctl<tag::ENUM_FRAMESIZES>(size), 0);
+  }
+  return all;
+}
+
+using Fourccs = std::vector<std::uint32_t>;
+
+TEST(FfmpegDecoderInterfaceTest, ListsTheRawFormatsOfTheStream) {
+  const Clip clip = make_clip_of_depths(x264_quickly, "264");
+  VUMEDIA_SKIP_WITHOUT(clip);
+  for (const bool multiplanar : {true, false}) {
+    Options options;
+    options.session.multiplanar = multiplanar;
+    DecoderGuest guest(options, V4L2_PIX_FMT_NV12);
+    // Without a stream: what the codec may have.
+    EXPECT_EQ(guest.set_coded_format(V4L2_PIX_FMT_VP8), 0);
+    EXPECT_EQ(raw_formats(guest), (Fourccs{V4L2_PIX_FMT_YUV420, V4L2_PIX_FMT_NV12}));
+    v4l2_frmsizeenum size{};
+    size.pixel_format = V4L2_PIX_FMT_P010;
+    EXPECT_EQ(guest.ioctl<tag::ENUM_FRAMESIZES>(size), EINVAL);
+    EXPECT_EQ(guest.set_raw_format(V4L2_PIX_FMT_P010), 0);
+    EXPECT_EQ(guest.get_raw_format().fourcc, V4L2_PIX_FMT_YUV420) << "adjusted: VP8 has 8 bits";
+    EXPECT_EQ(guest.set_coded_format(V4L2_PIX_FMT_HEVC), 0);
+    EXPECT_EQ(raw_formats(guest), (Fourccs{V4L2_PIX_FMT_YUV420, V4L2_PIX_FMT_NV12, V4L2_PIX_FMT_P010}));
+    // A guess, with the size that belongs to it; another codec makes it void.
+    const auto eight = guest.get_raw_format();
+    EXPECT_EQ(guest.set_raw_format(V4L2_PIX_FMT_P010), 0);
+    const auto ten = guest.get_raw_format();
+    EXPECT_EQ(ten.fourcc, V4L2_PIX_FMT_P010);
+    EXPECT_EQ(ten.layout.width, eight.layout.width);
+    EXPECT_GE(ten.layout.stride, 2 * eight.layout.width);
+    EXPECT_GE(ten.size_image, ten.layout.payload());
+    EXPECT_EQ(guest.set_coded_format(V4L2_PIX_FMT_H264), 0);
+    EXPECT_EQ(guest.get_raw_format().fourcc, V4L2_PIX_FMT_YUV420);
+
+    // With one: what it has, at each of its changes.
+    guest.start(clip);
+    std::vector<Fourccs> listed;
+    for (std::size_t i = 0; i < clip.units.size(); ++i) {
+      ASSERT_TRUE(guest.send(clip.units[i].bytes, 1000));
+      while (listed.size() < guest.changes) listed.push_back(raw_formats(guest));
+    }
+    ASSERT_TRUE(guest.finish());
+    while (listed.size() < guest.changes) listed.push_back(raw_formats(guest));
+    ASSERT_EQ(guest.changes, 4u);
+    EXPECT_EQ(listed.back(), (Fourccs{V4L2_PIX_FMT_YUV420, V4L2_PIX_FMT_NV12}));
+    EXPECT_EQ(md5s(guest), decode_plainly(clip));
+    // The choice among the formats of 8 bits outlives the part of 10.
+    Fourccs used;
+    for (const auto& frame : guest.frames) {
+      if (used.empty() || used.back() != frame.fourcc) used.push_back(frame.fourcc);
+    }
+    EXPECT_EQ(used, (Fourccs{V4L2_PIX_FMT_NV12, V4L2_PIX_FMT_P010, V4L2_PIX_FMT_NV12}));
+  }
+}
+
+TEST(FfmpegDecoderInterfaceTest, ListsNothingButP010ForTenBits) {
+  const Clip& clip = clip_of("hevc_10bit.265");
+  VUMEDIA_SKIP_WITHOUT(clip);
+  DecoderGuest guest(Options{}, V4L2_PIX_FMT_NV12);
+  guest.follow_changes = false;
+  guest.start(clip);
+  ASSERT_TRUE(guest.send(clip.units.front().bytes, 1000));
+  ASSERT_TRUE(guest.run_until([&] { return guest.changes == 1; }));
+  EXPECT_EQ(raw_formats(guest), (Fourccs{V4L2_PIX_FMT_P010}));
+  EXPECT_EQ(guest.get_raw_format().fourcc, V4L2_PIX_FMT_P010);
+  v4l2_frmsizeenum size{};
+  size.pixel_format = V4L2_PIX_FMT_NV12;
+  EXPECT_EQ(guest.ioctl<tag::ENUM_FRAMESIZES>(size), EINVAL);
+  // What cannot be had is adjusted, and buffers of the format hold a frame.
+  EXPECT_EQ(guest.set_raw_format(V4L2_PIX_FMT_NV12), 0);
+  EXPECT_EQ(guest.get_raw_format().fourcc, V4L2_PIX_FMT_P010);
+  guest.follow_changes = true;
+  guest.change_pending = false;
+  guest.start_capture();
+  for (const auto& buffer : guest.raw) EXPECT_GE(buffer.length, guest.in_force.layout.payload());
+  Clip rest = clip;
+  rest.units.erase(rest.units.begin());
+  ASSERT_TRUE(guest.play(rest));
+  ASSERT_TRUE(guest.finish());
+  EXPECT_EQ(md5s(guest), decode_plainly(clip));
+}
+
+// A client that sets CAPTURE up before the stream speaks: right, or wrong about the depth.
+TEST(FfmpegDecoderInterfaceTest, LetsAClientGuessTheDepth) {
+  const Clip& clip = clip_of("hevc_10bit.265");
+  VUMEDIA_SKIP_WITHOUT(clip);
+  for (const std::uint32_t guess : {V4L2_PIX_FMT_P010, V4L2_PIX_FMT_NV12}) {
+    DecoderGuest guest(Options{}, guess);
+    v4l2_format format{};
+    format.type = guest.output_type;
+    format.fmt.pix_mp.pixelformat = V4L2_PIX_FMT_HEVC;
+    format.fmt.pix_mp.width = find_recipe("hevc_10bit.265").width;
+    format.fmt.pix_mp.height = find_recipe("hevc_10bit.265").height;
+    EXPECT_EQ(guest.ioctl<tag::S_FMT>(format), 0);
+    EXPECT_EQ(guest.subscribe(V4L2_EVENT_SOURCE_CHANGE), 0);
+    EXPECT_EQ(guest.subscribe(V4L2_EVENT_EOS), 0);
+    EXPECT_EQ(guest.request(guest.output_type, 4), 0);
+    guest.start_capture(4);
+    EXPECT_EQ(guest.in_force.fourcc, guess);
+    EXPECT_EQ(guest.stream(guest.output_type, true), 0);
+    ASSERT_TRUE(guest.play(clip));
+    // Then the event changes nothing, and no buffer flagged LAST belongs to it.
+    if (guess == V4L2_PIX_FMT_P010) guest.change_pending = false;
+    ASSERT_TRUE(guest.finish());
+    EXPECT_EQ(md5s(guest), decode_plainly(clip));
+    EXPECT_EQ(guest.changes, 1u);
+  }
+}
+
+TEST(FfmpegDecoderInterfaceTest, SaysHowFramesAreMadeOfFields) {
+  const Clip clip = make_clip(fields_picture("tff", x264_quickly), "fields.264");
+  VUMEDIA_SKIP_WITHOUT(clip);
+  for (const bool multiplanar : {true, false}) {
+    Options options;
+    options.session.multiplanar = multiplanar;
+    DecoderGuest guest(options);
+    guest.start(clip);
+    EXPECT_EQ(guest.get_raw_format().field, static_cast<std::uint32_t>(V4L2_FIELD_NONE));
+    ASSERT_TRUE(guest.play(clip));
+    ASSERT_TRUE(guest.finish());
+    EXPECT_EQ(guest.get_raw_format().field, static_cast<std::uint32_t>(V4L2_FIELD_INTERLACED_TB));
+    ASSERT_FALSE(guest.frames.empty());
+    for (const auto& frame : guest.frames)
+      EXPECT_EQ(frame.field, static_cast<std::uint32_t>(V4L2_FIELD_INTERLACED_TB));
+    EXPECT_EQ(guest.changes, 1u);
+  }
+}
+
+// The items of a menu, by their values.
+std::map<std::uint32_t, std::string> menu_of(DecoderGuest& guest, std::uint32_t id) {
+  std::map<std::uint32_t, std::string> items;
+  v4l2_queryctrl control{};
+  control.id = id;
+  EXPECT_EQ(guest.ioctl<tag::QUERYCTRL>(control), 0) << id;
+  EXPECT_EQ(control.type, static_cast<std::uint32_t>(V4L2_CTRL_TYPE_MENU));
+  EXPECT_TRUE(control.flags & V4L2_CTRL_FLAG_READ_ONLY);
+  for (std::int32_t i = control.minimum; i <= control.maximum; ++i) {
+    v4l2_querymenu item{};
+    item.id = id;
+    item.index = static_cast<std::uint32_t>(i);
+    if (guest.ioctl<tag::QUERYMENU>(item) == 0) items[item.index] = reinterpret_cast<const char*>(item.name);
+  }
+  EXPECT_TRUE(items.contains(static_cast<std::uint32_t>(control.default_value)));
+  return items;
+}
+
+TEST(FfmpegDecoderInterfaceTest, SaysWhichProfilesAndLevelsItTakes) {
+  using Menu = std::map<std::uint32_t, std::string>;
+  DecoderGuest guest;
+  EXPECT_EQ(menu_of(guest, V4L2_CID_MPEG_VIDEO_H264_PROFILE), (Menu{{0, "Baseline"},
+                                                                    {1, "Constrained Baseline"},
+                                                                    {2, "Main"},
+                                                                    {4, "High"},
+                                                                    {5, "High 10"},
+                                                                    {8, "High 10 Intra"},
+                                                                    {17, "Constrained High"}}));
+  EXPECT_EQ(menu_of(guest, V4L2_CID_MPEG_VIDEO_HEVC_PROFILE),
+            (Menu{{0, "Main"}, {1, "Main Still Picture"}, {2, "Main 10"}}));
+  EXPECT_EQ(menu_of(guest, V4L2_CID_MPEG_VIDEO_VP8_PROFILE).size(), 4u);
+  EXPECT_EQ(menu_of(guest, V4L2_CID_MPEG_VIDEO_VP9_PROFILE), (Menu{{0, "0"}, {2, "2"}}));
+  EXPECT_EQ(menu_of(guest, V4L2_CID_MPEG_VIDEO_MPEG2_PROFILE),
+            (Menu{{0, "Simple"}, {1, "Main"}, {4, "High"}}));
+  EXPECT_EQ(menu_of(guest, V4L2_CID_MPEG_VIDEO_MPEG2_LEVEL).size(), 4u);
+  EXPECT_EQ(menu_of(guest, ffmpeg::cid_av1_profile), (Menu{{0, "Main"}}));
+  // 4096 x 2304 is the largest picture unless a program says otherwise.
+  EXPECT_EQ(menu_of(guest, V4L2_CID_MPEG_VIDEO_H264_LEVEL).rbegin()->second, "5.2");
+  EXPECT_EQ(menu_of(guest, V4L2_CID_MPEG_VIDEO_HEVC_LEVEL).rbegin()->second, "5.2");
+  EXPECT_EQ(menu_of(guest, ffmpeg::cid_av1_level).rbegin()->second, "5.3");
+  Options small;
+  small.session.engine.codec.max_pixels = 1280 * 720;
+  DecoderGuest other(small);
+  EXPECT_EQ(menu_of(other, V4L2_CID_MPEG_VIDEO_H264_LEVEL).rbegin()->second, "3.1");
+  EXPECT_EQ(menu_of(other, V4L2_CID_MPEG_VIDEO_HEVC_LEVEL).rbegin()->second, "3");
+  Options large;
+  large.session.engine.codec.max_pixels = 8192 * 8192;
+  EXPECT_EQ(DecoderGuest(large).get_control(V4L2_CID_MPEG_VIDEO_H264_LEVEL), V4L2_MPEG_VIDEO_H264_LEVEL_6_2);
+  // Clients may look, not set; and encoders alone say how many OUTPUT buffers they need.
+  v4l2_control control{};
+  control.id = V4L2_CID_MPEG_VIDEO_H264_PROFILE;
+  EXPECT_EQ(guest.ioctl<tag::S_CTRL>(control), EACCES);
+  v4l2_queryctrl query{};
+  query.id = V4L2_CID_MIN_BUFFERS_FOR_OUTPUT;
+  EXPECT_EQ(guest.ioctl<tag::QUERYCTRL>(query), EINVAL);
+}
+
+TEST(FfmpegDecoderInterfaceTest, SaysOfWhichProfileAndLevelTheStreamIs) {
+  struct Row {
+    std::string options;
+    const char* name;
+    std::uint32_t profile_id;
+    int profile;
+    std::uint32_t level_id = 0;
+    int level = 0;
+  };
+  const std::string quiet = " -x264-params threads=1:log-level=none";
+  const std::string x265 = " -c:v libx265 -preset ultrafast -x265-params log-level=none";
+  const Row rows[] = {
+      {moving_picture(64, 64, 2) + " -c:v libx264 -profile:v baseline -level 2.1" + quiet, "baseline.264",
+       V4L2_CID_MPEG_VIDEO_H264_PROFILE, V4L2_MPEG_VIDEO_H264_PROFILE_CONSTRAINED_BASELINE,
+       V4L2_CID_MPEG_VIDEO_H264_LEVEL, V4L2_MPEG_VIDEO_H264_LEVEL_2_1},
+      {moving_picture(64, 64, 2) + " -c:v libx264 -profile:v main -level 4.2" + quiet, "main.264",
+       V4L2_CID_MPEG_VIDEO_H264_PROFILE, V4L2_MPEG_VIDEO_H264_PROFILE_MAIN, V4L2_CID_MPEG_VIDEO_H264_LEVEL,
+       V4L2_MPEG_VIDEO_H264_LEVEL_4_2},
+      {moving_picture(64, 64, 2, "yuv420p10le") + " -c:v libx264 -level 3.0" + quiet, "high10.264",
+       V4L2_CID_MPEG_VIDEO_H264_PROFILE, V4L2_MPEG_VIDEO_H264_PROFILE_HIGH_10, V4L2_CID_MPEG_VIDEO_H264_LEVEL,
+       V4L2_MPEG_VIDEO_H264_LEVEL_3_0},
+      {moving_picture(64, 64, 2, "yuv420p10le") + x265 + ":level-idc=4.1", "main10.265",
+       V4L2_CID_MPEG_VIDEO_HEVC_PROFILE, V4L2_MPEG_VIDEO_HEVC_PROFILE_MAIN_10, V4L2_CID_MPEG_VIDEO_HEVC_LEVEL,
+       V4L2_MPEG_VIDEO_HEVC_LEVEL_4_1},
+      {moving_picture(64, 64, 2, "yuv420p10le") + " -c:v libvpx-vp9 -profile:v 2 -cpu-used 8", "two.ivf",
+       V4L2_CID_MPEG_VIDEO_VP9_PROFILE, V4L2_MPEG_VIDEO_VP9_PROFILE_2},
+      {moving_picture(64, 64, 2) + " -c:v mpeg2video -profile:v 5 -level:v 10 -bf 0", "simple.m2v",
+       V4L2_CID_MPEG_VIDEO_MPEG2_PROFILE, V4L2_MPEG_VIDEO_MPEG2_PROFILE_SIMPLE,
+       V4L2_CID_MPEG_VIDEO_MPEG2_LEVEL, V4L2_MPEG_VIDEO_MPEG2_LEVEL_LOW},
+      {moving_picture(64, 64, 2) + " -c:v libaom-av1 -cpu-used 8 -usage realtime", "main.ivf",
+       ffmpeg::cid_av1_profile, 0, ffmpeg::cid_av1_level, 0},
+  };
+  for (const auto& row : rows) {
+    SCOPED_TRACE(row.options);
+    const Clip clip = make_clip(row.options, row.name);
+    if (clip.units.empty()) continue;
+    DecoderGuest guest;
+    guest.follow_changes = false;
+    guest.start(clip);
+    ASSERT_TRUE(guest.send(clip.units.front().bytes, 1000));
+    // From the event on.
+    ASSERT_TRUE(guest.run_until([&] { return guest.changes == 1; }));
+    EXPECT_EQ(guest.get_control(row.profile_id), row.profile);
+    if (row.level_id != 0) {
+      EXPECT_EQ(guest.get_control(row.level_id), row.level);
+    }
+  }
+}
+
+TEST(FfmpegDecoderInterfaceTest, OffersWhatItIsTold) {
+  Options options;
+  // What nobody knows is left out, and what is there twice.
+  options.codecs = {V4L2_PIX_FMT_MPEG2, V4L2_PIX_FMT_RGB24, V4L2_PIX_FMT_H264, V4L2_PIX_FMT_MPEG2};
+  DecoderGuest guest(options);
+  std::vector<std::uint32_t> coded;
+  v4l2_fmtdesc description{};
+  for (description.type = guest.output_type; guest.ioctl<tag::ENUM_FMT>(description) == 0;
+       ++description.index) {
+    coded.push_back(description.pixelformat);
+  }
+  EXPECT_EQ(coded, (std::vector<std::uint32_t>{V4L2_PIX_FMT_MPEG2, V4L2_PIX_FMT_H264}));
+  // The first is what others are adjusted to.
+  v4l2_format format{};
+  format.type = guest.output_type;
+  EXPECT_EQ(guest.ioctl<tag::G_FMT>(format), 0);
+  EXPECT_EQ(format.fmt.pix_mp.pixelformat, V4L2_PIX_FMT_MPEG2);
+  format.fmt.pix_mp.pixelformat = V4L2_PIX_FMT_VP8;
+  EXPECT_EQ(guest.ioctl<tag::S_FMT>(format), 0);
+  EXPECT_EQ(format.fmt.pix_mp.pixelformat, V4L2_PIX_FMT_MPEG2);
+  v4l2_frmsizeenum size{};
+  size.pixel_format = V4L2_PIX_FMT_VP8;
   EXPECT_EQ(guest.ioctl<tag::ENUM_FRAMESIZES>(size), EINVAL);
 }
 

@@ -31,6 +31,17 @@ inline constexpr ClipRecipe clip_recipes[] = {
      60},
     {"av1.ivf", "-c:v libaom-av1 -cpu-used 8 -usage realtime -g 20 -b:v 100k", 178, 98, 30},
     {"mpeg2.m2v", "-c:v mpeg2video -bf 2 -g 12 -b:v 1M", 322, 182, 40},
+    {"h264_10bit.264",
+     "-pix_fmt yuv420p10le -c:v libx264 -preset veryfast -bf 3 -g 20 -x264-params threads=1:log-level=none",
+     318, 178, 30},
+    {"hevc_10bit.265",
+     "-pix_fmt yuv420p10le -c:v libx265 -preset ultrafast -bf 3 -x265-params keyint=20:log-level=none", 322,
+     182, 30},
+    {"vp9_10bit.ivf",
+     "-pix_fmt yuv420p10le -c:v libvpx-vp9 -profile:v 2 -deadline realtime -cpu-used 8 -g 20 -b:v 200k", 175,
+     143, 30},
+    {"av1_10bit.ivf", "-pix_fmt yuv420p10le -c:v libaom-av1 -cpu-used 8 -usage realtime -g 20 -b:v 100k", 178,
+     98, 20},
     {"mjpeg.mjpeg", "-c:v mjpeg -pix_fmt yuvj420p -q:v 4", 227, 149, 12},
 };
 
@@ -67,6 +78,36 @@ inline Clip make_changing_clip(const std::vector<std::pair<std::uint32_t, std::u
   }
   return all;
 }
+
+// Clips one after the other in one stream, as `ffmpeg <options>` makes each; empty as above.
+inline Clip make_clip_of_parts(const std::vector<std::string>& parts, const std::string& suffix) {
+  Clip all;
+  for (const auto& options : parts) {
+    const Clip part = make_clip(options, "part." + suffix);
+    if (part.units.empty()) return {};
+    all.codec = part.codec;
+    all.units.insert(all.units.end(), part.units.begin(), part.units.end());
+  }
+  return all;
+}
+
+// A stream of 8 and 10 bits in turns, with changes of size between and at once.
+inline Clip make_clip_of_depths(const std::string& encoder, const std::string& suffix) {
+  return make_clip_of_parts({moving_picture(320, 180, 10) + " " + encoder,
+                             moving_picture(320, 180, 10, "yuv420p10le") + " " + encoder,
+                             moving_picture(160, 96, 10, "yuv420p10le") + " " + encoder,
+                             moving_picture(640, 360, 10) + " " + encoder},
+                            suffix);
+}
+// Frames of two fields, encoded as such; `order` is tff or bff. `encoder` takes interlaced pictures.
+inline std::string fields_picture(const std::string& order, const std::string& encoder) {
+  return "-f lavfi -i testsrc2=size=176x144:rate=25 -vf setfield=" + order +
+         " -frames:v 8 -pix_fmt yuv420p -flags +ilme+ildct " + encoder;
+}
+
+inline constexpr const char* x264_quickly =
+    "-c:v libx264 -preset veryfast -bf 2 -x264-params threads=1:log-level=none";
+inline constexpr const char* x265_quickly = "-c:v libx265 -preset ultrafast -x265-params log-level=none";
 
 #define VUMEDIA_SKIP_WITHOUT(clip) \
   if ((clip).units.empty())        \

@@ -40,6 +40,7 @@ class DecoderGuest {
     std::uint32_t sequence = 0;
     v4l2_rect visible{};
     std::uint32_t fourcc = 0;
+    std::uint32_t field = 0;
   };
 
   explicit DecoderGuest(backends::FfmpegDecoderOptions options = {},
@@ -93,18 +94,34 @@ class DecoderGuest {
     std::uint32_t fourcc = 0;
     std::uint32_t size_image = 0;
     std::uint32_t quantization = 0;
+    std::uint32_t field = 0;
   };
   Raw get_raw_format() {
     v4l2_format format{};
     format.type = capture_type;
     EXPECT_EQ(ioctl<v4l2::tag::G_FMT>(format), 0);
+    const auto sample_bytes = [](std::uint32_t fourcc) { return fourcc == V4L2_PIX_FMT_P010 ? 2u : 1u; };
     if (!multiplanar_) {
       const auto& pix = format.fmt.pix;
-      return {{pix.width, pix.height, pix.bytesperline}, pix.pixelformat, pix.sizeimage, pix.quantization};
+      return {{pix.width, pix.height, pix.bytesperline, sample_bytes(pix.pixelformat)},
+              pix.pixelformat,
+              pix.sizeimage,
+              pix.quantization,
+              pix.field};
     }
     const auto& pix = format.fmt.pix_mp;
     const v4l2_plane_pix_format plane = pix.plane_fmt[0];
-    return {{pix.width, pix.height, plane.bytesperline}, pix.pixelformat, plane.sizeimage, pix.quantization};
+    return {{pix.width, pix.height, plane.bytesperline, sample_bytes(pix.pixelformat)},
+            pix.pixelformat,
+            plane.sizeimage,
+            pix.quantization,
+            pix.field};
+  }
+  int set_raw_format(std::uint32_t fourcc) {
+    v4l2_format format{};
+    format.type = capture_type;
+    (multiplanar_ ? format.fmt.pix_mp.pixelformat : format.fmt.pix.pixelformat) = fourcc;
+    return ioctl<v4l2::tag::S_FMT>(format);
   }
   v4l2_rect get_visible(std::uint32_t target = V4L2_SEL_TGT_COMPOSE) {
     v4l2_selection selection{};
@@ -311,8 +328,8 @@ class DecoderGuest {
       const auto samples = visible_samples(in_force.layout, rectangle, in_force.fourcc,
                                            reinterpret_cast<const std::uint8_t*>(memory(all[buffer.index])));
       total.update(samples.data(), samples.size());
-      frames.push_back(
-          {md5_of(samples), buffer.timestamp, buffer.flags, buffer.sequence, visible, in_force.fourcc});
+      frames.push_back({md5_of(samples), buffer.timestamp, buffer.flags, buffer.sequence, visible,
+                        in_force.fourcc, buffer.field});
     }
     if ((buffer.flags & V4L2_BUF_FLAG_LAST) == 0) {
       EXPECT_EQ(queue(capture_type, buffer.index), 0);

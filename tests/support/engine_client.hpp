@@ -47,11 +47,31 @@ class GuardedMemory {
   std::size_t mapped_ = 0;
 };
 
-// The visible samples of a picture in a CAPTURE buffer, planar.
+// The visible samples of a picture in a CAPTURE buffer, planar; those of P010 as libavcodec has them, with
+// the value in the lower bits.
 inline std::vector<std::uint8_t> visible_samples(const ffmpeg::Layout& layout,
                                                  const ffmpeg::Rectangle& visible, std::uint32_t fourcc,
                                                  const std::uint8_t* data) {
   std::vector<std::uint8_t> out;
+  if (fourcc == V4L2_PIX_FMT_P010) {
+    const auto append = [&](std::size_t at) {
+      const unsigned word = data[at] | unsigned{data[at + 1]} << 8;
+      EXPECT_EQ(word & 63, 0u) << "the lower bits of a word are not zero";
+      out.push_back(static_cast<std::uint8_t>(word >> 6));
+      out.push_back(static_cast<std::uint8_t>(word >> 14));
+    };
+    for (std::uint32_t y = 0; y < visible.height; ++y) {
+      for (std::uint32_t x = 0; x < visible.width; ++x)
+        append(std::size_t{visible.top + y} * layout.stride + 2 * std::size_t{visible.left + x});
+    }
+    for (std::uint32_t plane = 0; plane < 2; ++plane) {
+      for (std::uint32_t y = visible.top / 2; y < visible.top / 2 + (visible.height + 1) / 2; ++y) {
+        for (std::uint32_t x = visible.left / 2; x < visible.left / 2 + (visible.width + 1) / 2; ++x)
+          append(layout.luma_size() + std::size_t{y} * layout.stride + 4 * std::size_t{x} + 2 * plane);
+      }
+    }
+    return out;
+  }
   for (std::uint32_t y = 0; y < visible.height; ++y) {
     const auto* const line = data + std::size_t{visible.top + y} * layout.stride + visible.left;
     out.insert(out.end(), line, line + visible.width);
@@ -76,8 +96,8 @@ inline std::vector<std::uint8_t> visible_samples(const ffmpeg::Layout& layout,
 
 struct ClientOptions {
   ffmpeg::EngineOptions engine;
-  std::uint32_t fourcc = V4L2_PIX_FMT_YUV420;
-  std::uint32_t capture_buffers = 0;  // 0: as many as the engine says
+  std::uint32_t fourcc = V4L2_PIX_FMT_YUV420;  // of 8-bit pictures; others are P010
+  std::uint32_t capture_buffers = 0;           // 0: as many as the engine says
   std::uint32_t coded_buffers = 4;
   std::size_t hold = 0;  // frames kept back before they are looked at and queued again
 };
@@ -87,6 +107,7 @@ struct Delivered {
   std::string md5;
   std::uint64_t timestamp_ns = 0;
   std::uint32_t flags = 0;
+  std::uint32_t field = V4L2_FIELD_NONE;
   ffmpeg::Rectangle visible;
 };
 
@@ -142,7 +163,7 @@ class EngineClient {
       buffers.push_back(std::make_shared<GuardedMemory>(size));
       queue_capture(i);
     }
-    engine->start_capture({options_.fourcc, in_force.layout, announced->serial});
+    engine->start_capture({fourcc_in_force(), in_force.layout, announced->serial});
     capture_on = true;
   }
   void stop_capture() {
@@ -196,7 +217,7 @@ class EngineClient {
   std::size_t damaged_buffers = 0;
   std::size_t changes = 0;
   std::uint32_t last_index = 0;  // of the buffer flagged LAST, which is not queued again by itself
-  std::size_t colour_changes = 0;
+  std::size_t look_changes = 0;
   bool capture_on = false;
   bool last_seen = false;
   bool ended = false;
@@ -218,7 +239,7 @@ class EngineClient {
     announced = change;
     if (follow_changes && !capture_on) start_capture();
   }
-  void on(const ffmpeg::ColoursChanged&) { ++colour_changes; }
+  void on(const ffmpeg::LookChanged&) { ++look_changes; }
   void on(const ffmpeg::EndOfStream&) { ended = true; }
   void on(const ffmpeg::FrameDone& done) {
     EXPECT_LT(done.index, buffers.size());
@@ -238,6 +259,10 @@ class EngineClient {
     start_capture();
   }
 
+  [[nodiscard]] std::uint32_t fourcc_in_force() const {
+    return in_force.layout.sample_bytes == 2 ? V4L2_PIX_FMT_P010 : options_.fourcc;
+  }
+
   void release_held() {
     while (!held_.empty()) look_at_oldest();
   }
@@ -246,10 +271,10 @@ class EngineClient {
     held_.pop_front();
     EXPECT_EQ(done.bytes_used, in_force.layout.payload());
     const auto samples =
-        visible_samples(in_force.layout, in_force.visible, options_.fourcc,
+        visible_samples(in_force.layout, in_force.visible, fourcc_in_force(),
                         reinterpret_cast<const std::uint8_t*>(buffers.at(done.index)->data()));
     total_.update(samples.data(), samples.size());
-    frames.push_back({md5_of(samples), done.stamp.timestamp_ns, done.flags, in_force.visible});
+    frames.push_back({md5_of(samples), done.stamp.timestamp_ns, done.flags, done.field, in_force.visible});
     if (!last_seen) queue_capture(done.index);
   }
 

@@ -54,7 +54,7 @@ class Md5 {
   std::unique_ptr<AVMD5, Deleter> state_;
 };
 
-// The visible samples of one frame, planar 4:2:0: Y, U, V without padding.
+// The visible samples of one frame, planar 4:2:0: Y, U, V without padding; two bytes each if of 10 bits.
 inline std::string md5_of(std::span<const std::uint8_t> samples) {
   Md5 md5;
   md5.update(samples.data(), samples.size());
@@ -73,11 +73,12 @@ inline std::vector<std::string> decode_plainly(const Clip& clip) {
     const auto receive = [&] {
       while (avcodec_receive_frame(context, frame) >= 0) {
         Md5 md5;
+        const int sample_bytes = frame->format == AV_PIX_FMT_YUV420P10 ? 2 : 1;
         for (int plane = 0; plane < 3; ++plane) {
           const int shift = plane == 0 ? 0 : 1;
           for (int y = 0; y < (frame->height + shift) >> shift; ++y) {
             md5.update(frame->data[plane] + std::ptrdiff_t{y} * frame->linesize[plane],
-                       static_cast<std::size_t>((frame->width + shift) >> shift));
+                       static_cast<std::size_t>(((frame->width + shift) >> shift) * sample_bytes));
           }
         }
         frames.push_back(md5.hex());
@@ -185,10 +186,11 @@ inline Clip make_clip(const std::string& options, const std::string& name) {
 }
 
 // The moving test picture of libavfilter, `frames` of it. The source makes even sizes only.
-inline std::string moving_picture(std::uint32_t width, std::uint32_t height, unsigned frames) {
+inline std::string moving_picture(std::uint32_t width, std::uint32_t height, unsigned frames,
+                                  const std::string& pixel_format = "yuv420p") {
   const auto size = std::to_string(width) + ":" + std::to_string(height);
   return "-f lavfi -i testsrc2=size=640x360:rate=25 -vf scale=" + size + " -frames:v " +
-         std::to_string(frames) + " -pix_fmt yuv420p";
+         std::to_string(frames) + " -pix_fmt " + pixel_format;
 }
 
 inline std::uint32_t fourcc_of(AVCodecID codec) {

@@ -1,13 +1,13 @@
 // A stateful video decoder on libavcodec ("Memory-to-Memory Stateful Video Decoder Interface" of the kernel's
 // V4L2 documentation): H264, HEVC, VP80, VP90, AV01, MPG2 and MJPG in, as far as libavcodec has decoders for
-// them; YU12 and NV12 out. FFmpeg 5.1 or newer.
+// them; YU12 and NV12 out, and P010 for streams of 10 bits. FFmpeg 5.1 or newer.
 //
 // Each session decodes on a thread of its own; the loop only queues and answers. YU12 frames are decoded
 // where the guest sees them if libavcodec allows it and enough buffers are queued, and copied otherwise; NV12
-// frames are interleaved on their way to the buffer. Samples are never converted: a stream that is not 8-bit
-// 4:2:0 gets its OUTPUT buffers back with V4L2_BUF_FLAG_ERROR, and no source-change event. Frames lie in
-// their buffers as coded; VIDIOC_G_SELECTION says which part is to be seen, VIDIOC_G_FMT which colours they
-// have.
+// and P010 frames are interleaved on their way to the buffer. Samples are never converted: a stream that is
+// not 4:2:0 of 8 or 10 bits gets its OUTPUT buffers back with V4L2_BUF_FLAG_ERROR, and no source-change
+// event. Frames lie in their buffers as coded; VIDIOC_G_SELECTION says which part is to be seen, VIDIOC_G_FMT
+// which colours they have.
 //
 // An OUTPUT buffer holds one access unit, as the documentation of these formats asks for. After a drain
 // decoding goes on from the next key frame.
@@ -20,6 +20,7 @@
 //   options.workers = std::make_shared<ffmpeg::Workers>(32);
 #pragma once
 
+#include <algorithm>
 #include <concepts>
 #include <cstdint>
 #include <memory>
@@ -36,6 +37,10 @@ namespace vumedia::backends {
 
 struct FfmpegDecoderOptions {
   ffmpeg::SessionOptions session;
+  // The compressed formats to offer (V4L2_PIX_FMT_*), in this order; those that cannot be decoded here are
+  // left out. Empty: all that can. Leaving some out has its uses: v4l2-compliance 1.30 does not know AV1, and
+  // takes a device that offers it for no decoder.
+  std::vector<std::uint32_t> codecs;
   // Open files at a time; more get ENFILE. An open file costs little: programs that only look around, such as
   // compliance tests, open a hundred.
   std::uint32_t max_sessions = 256;
@@ -74,9 +79,13 @@ class FfmpegDecoder {
   explicit FfmpegDecoder(FfmpegDecoderOptions options = {})
       : options_(std::move(options)), workers_(options_.workers) {
     if (workers_ == nullptr) workers_ = std::make_shared<ffmpeg::Workers>(options_.max_workers);
-    for (const auto& format : ffmpeg::coded_formats) {
-      if (ffmpeg::find_decoder(format) != nullptr) known_.push_back(&format);
-    }
+    const auto offer = [this](const ffmpeg::CodedFormat* format) {
+      if (format == nullptr || ffmpeg::find_decoder(*format) == nullptr) return;
+      if (std::ranges::find(known_, format) == known_.end()) known_.push_back(format);
+    };
+    for (const std::uint32_t fourcc : options_.codecs) offer(ffmpeg::find_coded_format(fourcc));
+    if (!options_.codecs.empty()) return;
+    for (const auto& format : ffmpeg::coded_formats) offer(&format);
   }
   FfmpegDecoder(const FfmpegDecoder&) = delete;
   FfmpegDecoder& operator=(const FfmpegDecoder&) = delete;
@@ -88,7 +97,7 @@ class FfmpegDecoder {
             .card = "vumedia decoder"};
   }
 
-  // ENODEV if libavcodec decodes nothing of what V4L2 knows.
+  // ENODEV if libavcodec decodes nothing of what V4L2 knows or the program chose.
   template <class Context>
   [[nodiscard]] Result<std::unique_ptr<Session>> open(Context context) {
     if (known_.empty()) return fail(ENODEV);

@@ -28,7 +28,8 @@ namespace vumedia::backends::ffmpeg {
 
 struct EngineOptions {
   CodecOptions codec;
-  // Decode straight into YU12 buffers where that is possible.
+  // Decode straight into YU12 buffers where that is possible. P010 never is, for libavcodec has the bits of
+  // its words elsewhere.
   bool direct = true;
 };
 
@@ -258,7 +259,7 @@ class Engine : public std::enable_shared_from_this<Engine> {
   void announce(const Picture& picture, const AVCodecContext& context) {
     current_ = picture;
     ++serial_;
-    push(PictureChanged{picture, serial_, min_buffers(context)});
+    push(PictureChanged{picture, serial_, min_buffers(context), context.profile, context.level});
   }
 
   // -- the worker's thread

@@ -122,7 +122,8 @@ inline bool Engine::receive(AVFrame& frame, bool& refused) {
       return true;
     }
     refused = true;
-    report(got ? "a pixel format other than 8-bit 4:2:0" : "damaged data", got ? AVERROR(ENOTSUP) : result);
+    report(got ? "a pixel format other than 4:2:0 of 8 or 10 bits" : "damaged data",
+           got ? AVERROR(ENOTSUP) : result);
     av_frame_unref(&frame);
   }
   more_frames_ = false;
@@ -135,9 +136,10 @@ inline Engine::Step Engine::deliver(Lock& lock) {
   const Picture picture = *picture_of(frame, codec_.context().codec_id);
   if (!current_ || !current_->same_shape(picture)) {
     announce(picture, codec_.context());
-  } else if (current_->colours != picture.colours) {
+  } else if (current_->colours != picture.colours || !covers(current_->field, picture.field)) {
     current_->colours = picture.colours;
-    push(ColoursChanged{picture.colours});
+    if (!covers(current_->field, picture.field)) current_->field = picture.field;
+    push(LookChanged{current_->colours, current_->field});
   }
   if (!capture_on_) return Step::wait;
   if (!capture_fits()) {
@@ -155,7 +157,8 @@ inline Engine::Step Engine::deliver(Lock& lock) {
     if (!index) return Step::again;
     ++counters_.copied;
   }
-  FrameDone done{*index, static_cast<std::uint32_t>(picture.layout.payload()), buffer_flags(frame), {}};
+  FrameDone done{
+      *index, static_cast<std::uint32_t>(picture.layout.payload()), buffer_flags(frame), picture.field, {}};
   if (frame.pts > 0) done.stamp = stamps_[static_cast<std::size_t>(frame.pts) % stamps_.size()];
   push(done);
 
@@ -178,7 +181,7 @@ inline Engine::Step Engine::deliver_last() {
   }
   const auto index = slots_->take_any();
   if (!index) return Step::wait;
-  push(FrameDone{*index, 0, V4L2_BUF_FLAG_LAST, {}});
+  push(FrameDone{*index, 0, V4L2_BUF_FLAG_LAST, V4L2_FIELD_NONE, {}});
   stop_at(last_ == Last::drain ? Phase::drained : Phase::changing);
   return Step::again;
 }

@@ -31,7 +31,7 @@ struct CodedBuffer {
 
 // How the client has set up its CAPTURE queue.
 struct CaptureSetup {
-  std::uint32_t fourcc = V4L2_PIX_FMT_YUV420;  // or V4L2_PIX_FMT_NV12
+  std::uint32_t fourcc = V4L2_PIX_FMT_YUV420;  // or V4L2_PIX_FMT_NV12, V4L2_PIX_FMT_P010
   Layout layout;
   // PictureChanged::serial of the change the client has seen last; 0 if it set the queue up before any.
   std::uint64_t serial = 0;
@@ -46,8 +46,9 @@ struct CodedBufferDone {
 // A CAPTURE buffer is the guest's again.
 struct FrameDone {
   std::uint32_t index = 0;
-  std::uint32_t bytes_used = 0;  // 0: an empty buffer that carries V4L2_BUF_FLAG_LAST only
-  std::uint32_t flags = 0;       // V4L2_BUF_FLAG_LAST, ERROR, KEYFRAME, PFRAME, BFRAME
+  std::uint32_t bytes_used = 0;           // 0: an empty buffer that carries V4L2_BUF_FLAG_LAST only
+  std::uint32_t flags = 0;                // V4L2_BUF_FLAG_LAST, ERROR, KEYFRAME, PFRAME, BFRAME
+  std::uint32_t field = V4L2_FIELD_NONE;  // as Picture::field, of this frame
   Stamp stamp;
 };
 
@@ -56,16 +57,20 @@ struct PictureChanged {
   Picture picture;
   std::uint64_t serial = 0;
   std::uint32_t min_buffers = 0;  // V4L2_CID_MIN_BUFFERS_FOR_CAPTURE
+  // AVCodecContext's numbers: of the codec's own specification, negative where unknown.
+  int profile = -1;
+  int level = -1;
 };
 
-// Frames to come have other colours but the same shape.
-struct ColoursChanged {
+// Frames to come have other colours or fields, but the same shape.
+struct LookChanged {
   Colours colours;
+  std::uint32_t field = V4L2_FIELD_NONE;
 };
 
 // V4L2_EVENT_EOS: a drain is complete.
 struct EndOfStream {};
 
-using Event = std::variant<CodedBufferDone, FrameDone, PictureChanged, ColoursChanged, EndOfStream>;
+using Event = std::variant<CodedBufferDone, FrameDone, PictureChanged, LookChanged, EndOfStream>;
 
 }  // namespace vumedia::backends::ffmpeg

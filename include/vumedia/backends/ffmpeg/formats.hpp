@@ -4,6 +4,7 @@
 #include <array>
 #include <cstdint>
 #include <cstring>
+#include <string_view>
 
 #include <linux/videodev2.h>
 
@@ -20,28 +21,39 @@ namespace vumedia::backends::ffmpeg {
 struct CodedFormat {
   std::uint32_t fourcc;
   AVCodecID codec;
+  const char* name;  // on a command line
   const char* description;
   // Frames that libavcodec may keep as references while it decodes the next.
   std::uint32_t max_references;
+  // Bytes of a sample that its streams may have, or-ed: 1 for 8 bits, 2 for 10.
+  std::uint32_t sample_bytes;
 };
 
-// In the order of VIDIOC_ENUM_FMT. Each buffer holds one access unit (H264, HEVC, MPG2), frame or superframe
-// (VP80, VP90), temporal unit (AV01) or picture (MJPG); parameter sets may come alone or in front of an
-// access unit.
+// In the order of VIDIOC_ENUM_FMT, unless a program chooses. Each buffer holds one access unit (H264, HEVC,
+// MPG2), frame or superframe (VP80, VP90), temporal unit (AV01) or picture (MJPG); parameter sets may come
+// alone or in front of an access unit.
 inline constexpr std::array<CodedFormat, 7> coded_formats{{
-    {V4L2_PIX_FMT_H264, AV_CODEC_ID_H264, "H.264", 16},
-    {V4L2_PIX_FMT_HEVC, AV_CODEC_ID_HEVC, "HEVC", 16},
-    {V4L2_PIX_FMT_VP8, AV_CODEC_ID_VP8, "VP8", 4},
-    {V4L2_PIX_FMT_VP9, AV_CODEC_ID_VP9, "VP9", 8},
-    {v4l2::pix_fmt_av1, AV_CODEC_ID_AV1, "AV1", 8},
-    {V4L2_PIX_FMT_MPEG2, AV_CODEC_ID_MPEG2VIDEO, "MPEG-2 ES", 3},
-    {V4L2_PIX_FMT_MJPEG, AV_CODEC_ID_MJPEG, "Motion-JPEG", 1},
+    {V4L2_PIX_FMT_H264, AV_CODEC_ID_H264, "h264", "H.264", 16, 1 | 2},
+    {V4L2_PIX_FMT_HEVC, AV_CODEC_ID_HEVC, "hevc", "HEVC", 16, 1 | 2},
+    {V4L2_PIX_FMT_VP8, AV_CODEC_ID_VP8, "vp8", "VP8", 4, 1},
+    {V4L2_PIX_FMT_VP9, AV_CODEC_ID_VP9, "vp9", "VP9", 8, 1 | 2},
+    {v4l2::pix_fmt_av1, AV_CODEC_ID_AV1, "av1", "AV1", 8, 1 | 2},
+    {V4L2_PIX_FMT_MPEG2, AV_CODEC_ID_MPEG2VIDEO, "mpeg2", "MPEG-2 ES", 3, 1},
+    {V4L2_PIX_FMT_MJPEG, AV_CODEC_ID_MJPEG, "mjpeg", "Motion-JPEG", 1, 1},
 }};
 
 // nullptr for what is no compressed format of ours.
 [[nodiscard]] inline const CodedFormat* find_coded_format(std::uint32_t fourcc) noexcept {
   for (const auto& format : coded_formats) {
     if (format.fourcc == fourcc) return &format;
+  }
+  return nullptr;
+}
+
+// By CodedFormat::name; nullptr likewise.
+[[nodiscard]] inline const CodedFormat* find_coded_format(std::string_view name) noexcept {
+  for (const auto& format : coded_formats) {
+    if (format.name == name) return &format;
   }
   return nullptr;
 }
@@ -63,10 +75,16 @@ inline constexpr std::array<CodedFormat, 7> coded_formats{{
   return nullptr;
 }
 
-// 8-bit 4:2:0 in three planes: what becomes NV12 and YU12 without a change of any sample. Other samplings and
-// depths would have to be converted, and are refused.
+// Bytes of a sample in what can be given out without a change of any: 4:2:0 in three planes, of 8 bits, which
+// becomes NV12 or YU12, or of 10, which becomes P010. 0: other samplings and depths would have to be
+// converted, and are refused.
+[[nodiscard]] constexpr std::uint32_t sample_bytes_of(AVPixelFormat format) noexcept {
+  if (format == AV_PIX_FMT_YUV420P || format == AV_PIX_FMT_YUVJ420P) return 1;
+  return format == AV_PIX_FMT_YUV420P10 ? 2 : 0;
+}
+
 [[nodiscard]] constexpr bool is_supported(AVPixelFormat format) noexcept {
-  return format == AV_PIX_FMT_YUV420P || format == AV_PIX_FMT_YUVJ420P;
+  return sample_bytes_of(format) != 0;
 }
 
 [[nodiscard]] inline std::uint32_t to_v4l2(AVColorSpace matrix) noexcept {

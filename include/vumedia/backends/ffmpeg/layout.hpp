@@ -13,29 +13,33 @@
 
 namespace vumedia::backends::ffmpeg {
 
-// The place of an 8-bit 4:2:0 picture in one contiguous buffer. It is the same for NV12 and YU12, since both
-// lay the luma plane first and as many chroma bytes behind it; with YU12 a chroma line has half the stride.
+// The place of a 4:2:0 picture in one contiguous buffer. It is the same for NV12 and YU12, since both lay the
+// luma plane first and as many chroma bytes behind it; with YU12 a chroma line has half the stride. P010 is
+// NV12 with two bytes a sample.
 //
 // It is chosen so that libavcodec can decode into the buffer whatever the codec: lines as far apart as the
 // vector units ask for, as many lines as the largest blocks write, and room behind the last plane for filters
 // that read on.
 struct Layout {
-  std::uint32_t width = 0;   // luma samples in a line
-  std::uint32_t height = 0;  // luma lines
-  std::uint32_t stride = 0;  // bytes from one luma line to the next
+  std::uint32_t width = 0;         // luma samples in a line
+  std::uint32_t height = 0;        // luma lines
+  std::uint32_t stride = 0;        // bytes from one luma line to the next
+  std::uint32_t sample_bytes = 1;  // 1 for 8 bits; 2 for 10, in the upper bits of little-endian words
 
-  // Frames wider or higher are never laid out: 2^14 squared times 3/2 fits 32 bits with room to spare.
+  // Frames wider or higher are never laid out: 2^14 squared times 3/2 samples of two bytes fit 32
+  // bits with room to spare.
   static constexpr std::uint32_t max_dimension = 16384;
 
   // For a picture of `width` x `height` coded samples. Nothing for an empty or oversized picture.
-  [[nodiscard]] static constexpr std::optional<Layout> of(std::uint32_t width,
-                                                          std::uint32_t height) noexcept {
+  [[nodiscard]] static constexpr std::optional<Layout> of(std::uint32_t width, std::uint32_t height,
+                                                          std::uint32_t sample_bytes = 1) noexcept {
     if (width == 0 || height == 0 || width > max_dimension || height > max_dimension) return std::nullopt;
     Layout layout;
     layout.width = round_up(width, 16);    // a macroblock
     layout.height = round_up(height, 32);  // a pair of field macroblocks
     // A chroma line is half as long and wants 64 bytes too (AVX-512).
-    layout.stride = round_up(layout.width, 128);
+    layout.stride = round_up(layout.width * sample_bytes, 128);
+    layout.sample_bytes = sample_bytes;
     return layout;
   }
 
@@ -77,13 +81,23 @@ struct Colours {
   friend constexpr bool operator==(const Colours&, const Colours&) = default;
 };
 
+// Whether a stream with frames of `stream` may have one of `frame` among them: progressive frames among
+// interlaced ones, as film in television has them, do not make it another stream.
+[[nodiscard]] constexpr bool covers(std::uint32_t stream, std::uint32_t frame) noexcept {
+  return frame == stream || frame == V4L2_FIELD_NONE;
+}
+
 // All that a client has to know before it can take frames.
 struct Picture {
   Layout layout;
   Rectangle visible;
   Colours colours;
+  // V4L2_FIELD_NONE, INTERLACED_TB or INTERLACED_BT: how the frames of the stream are made of fields, if some
+  // are.
+  std::uint32_t field = V4L2_FIELD_NONE;
 
-  // Whether a client set up for the one can take frames of the other. Colours may change from frame to frame.
+  // Whether a client set up for the one can take frames of the other. Colours and fields may change from
+  // frame to frame.
   [[nodiscard]] constexpr bool same_shape(const Picture& other) const noexcept {
     return layout == other.layout && visible == other.visible;
   }

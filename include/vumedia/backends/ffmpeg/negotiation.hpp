@@ -41,6 +41,7 @@ struct FormatDescription {
   std::uint32_t stride = 0;  // 0 for compressed formats
   std::uint32_t size_image = 0;
   Colours colours;
+  std::uint32_t field = V4L2_FIELD_NONE;
 };
 
 // `format.type` is one of the queue's; the rest is replaced.
@@ -54,7 +55,7 @@ inline void write_format(v4l2_format& format, const FormatDescription& descripti
     picture.width = description.width;
     picture.height = description.height;
     picture.pixelformat = description.fourcc;
-    picture.field = V4L2_FIELD_NONE;
+    picture.field = description.field;
     picture.colorspace = colours.colorspace;
     picture.ycbcr_enc = static_cast<__u8>(colours.ycbcr_enc);
     picture.quantization = static_cast<__u8>(colours.quantization);
@@ -68,7 +69,7 @@ inline void write_format(v4l2_format& format, const FormatDescription& descripti
   picture.width = description.width;
   picture.height = description.height;
   picture.pixelformat = description.fourcc;
-  picture.field = V4L2_FIELD_NONE;
+  picture.field = description.field;
   picture.bytesperline = description.stride;
   picture.sizeimage = description.size_image;
   picture.colorspace = colours.colorspace;
@@ -83,16 +84,16 @@ inline void write_format(v4l2_format& format, const FormatDescription& descripti
   if (format.type == V4L2_BUF_TYPE_VIDEO_OUTPUT_MPLANE || format.type == V4L2_BUF_TYPE_VIDEO_CAPTURE_MPLANE) {
     const v4l2_pix_format_mplane& picture = format.fmt.pix_mp;
     const v4l2_plane_pix_format plane = picture.plane_fmt[0];
-    return {picture.width,
-            picture.height,
-            picture.pixelformat,
-            plane.bytesperline,
-            plane.sizeimage,
-            {picture.colorspace, picture.ycbcr_enc, picture.quantization, picture.xfer_func}};
+    return {
+        picture.width,       picture.height,
+        picture.pixelformat, plane.bytesperline,
+        plane.sizeimage,     {picture.colorspace, picture.ycbcr_enc, picture.quantization, picture.xfer_func},
+        V4L2_FIELD_NONE};
   }
   const v4l2_pix_format& picture = format.fmt.pix;
   FormatDescription description{picture.width,        picture.height,    picture.pixelformat,
-                                picture.bytesperline, picture.sizeimage, {}};
+                                picture.bytesperline, picture.sizeimage, {},
+                                V4L2_FIELD_NONE};
   description.colours.colorspace = picture.colorspace;
   // Without the magic number the fields behind it are not there.
   if (picture.priv == V4L2_PIX_FMT_PRIV_MAGIC) {
@@ -150,36 +151,75 @@ struct SizeLimits {
   return wanted;
 }
 
+// What a CAPTURE buffer may hold.
+struct RawFormat {
+  std::uint32_t fourcc = 0;
+  std::uint32_t sample_bytes = 0;  // as in Layout
+  const char* description = "";
+};
+
+// In the order of VIDIOC_ENUM_FMT.
+inline constexpr std::array<RawFormat, 3> raw_formats{{
+    {V4L2_PIX_FMT_YUV420, 1, "Planar YUV 4:2:0"},
+    {V4L2_PIX_FMT_NV12, 1, "Y/UV 4:2:0"},
+    {V4L2_PIX_FMT_P010, 2, "10-bit Y/UV 4:2:0"},
+}};
+// As every depth or-ed.
+inline constexpr std::uint32_t any_sample_bytes = 1 | 2;
+
+// nullptr for what is none, or of another depth than `sample_bytes` has.
+[[nodiscard]] constexpr const RawFormat* find_raw_format(
+    std::uint32_t fourcc, std::uint32_t sample_bytes = any_sample_bytes) noexcept {
+  for (const auto& format : raw_formats) {
+    if (format.fourcc == fourcc && (format.sample_bytes & sample_bytes) != 0) return &format;
+  }
+  return nullptr;
+}
+
+// The format at `index` of those of `sample_bytes`; nullptr behind the last.
+[[nodiscard]] constexpr const RawFormat* raw_format_at(std::uint32_t index,
+                                                       std::uint32_t sample_bytes) noexcept {
+  for (const auto& format : raw_formats) {
+    if ((format.sample_bytes & sample_bytes) != 0 && index-- == 0) return &format;
+  }
+  return nullptr;
+}
+
+// The picture's layout with another depth.
+[[nodiscard]] constexpr Layout raw_layout(const Picture& picture, const RawFormat& format) noexcept {
+  // Of a layout's own size, which is within the bounds.
+  return *Layout::of(picture.layout.width, picture.layout.height, format.sample_bytes);
+}
+
 // CAPTURE: the picture of the stream, or what OUTPUT's size lets expect, in the format asked for.
-[[nodiscard]] inline FormatDescription describe_raw(const Picture& picture, std::uint32_t fourcc) noexcept {
-  return {picture.layout.width,
-          picture.layout.height,
-          fourcc,
-          picture.layout.stride,
-          static_cast<std::uint32_t>(picture.layout.size_image()),
-          picture.colours};
+[[nodiscard]] inline FormatDescription describe_raw(const Picture& picture,
+                                                    const RawFormat& format) noexcept {
+  const Layout layout = raw_layout(picture, format);
+  return {layout.width,
+          layout.height,
+          format.fourcc,
+          layout.stride,
+          static_cast<std::uint32_t>(layout.size_image()),
+          picture.colours,
+          picture.field};
 }
 
-inline constexpr std::array<std::uint32_t, 2> raw_formats{V4L2_PIX_FMT_YUV420, V4L2_PIX_FMT_NV12};
-
-[[nodiscard]] constexpr bool is_raw_format(std::uint32_t fourcc) noexcept {
-  return std::ranges::find(raw_formats, fourcc) != raw_formats.end();
-}
-
+// `raw_sample_bytes`: of the formats that CAPTURE has now, or-ed.
 [[nodiscard]] inline Result<> enumerate_format(v4l2_fmtdesc& description, const QueueTypes& types,
-                                               std::span<const CodedFormat* const> known) noexcept {
+                                               std::span<const CodedFormat* const> known,
+                                               std::uint32_t raw_sample_bytes) noexcept {
   const std::uint32_t index = description.index;
   const std::uint32_t type = description.type;
   const bool coded = type == types.output;
   if (!coded && type != types.capture) return fail(EINVAL);
-  if (index >= (coded ? known.size() : raw_formats.size())) return fail(EINVAL);
+  const RawFormat* const raw = coded ? nullptr : raw_format_at(index, raw_sample_bytes);
+  if (coded ? index >= known.size() : raw == nullptr) return fail(EINVAL);
   description = {};
   description.index = index;
   description.type = type;
-  description.pixelformat = coded ? known[index]->fourcc : raw_formats[index];
-  const char* name = description.pixelformat == V4L2_PIX_FMT_NV12 ? "Y/UV 4:2:0" : "Planar YUV 4:2:0";
+  description.pixelformat = coded ? known[index]->fourcc : raw->fourcc;
+  const char* const name = coded ? known[index]->description : raw->description;
   if (coded) {
-    name = known[index]->description;
     description.flags = V4L2_FMT_FLAG_COMPRESSED | V4L2_FMT_FLAG_DYN_RESOLUTION;
   }
   std::memcpy(description.description, name, std::min(std::strlen(name), sizeof description.description - 1));
@@ -187,10 +227,12 @@ inline constexpr std::array<std::uint32_t, 2> raw_formats{V4L2_PIX_FMT_YUV420, V
 }
 
 [[nodiscard]] inline Result<> enumerate_size(v4l2_frmsizeenum& size,
-                                             std::span<const CodedFormat* const> known) noexcept {
+                                             std::span<const CodedFormat* const> known,
+                                             std::uint32_t raw_sample_bytes) noexcept {
   const std::uint32_t fourcc = size.pixel_format;
   const bool coded = std::ranges::any_of(known, [&](const auto* format) { return format->fourcc == fourcc; });
-  if (size.index != 0 || (!coded && !is_raw_format(fourcc))) return fail(EINVAL);
+  if (size.index != 0 || (!coded && find_raw_format(fourcc, raw_sample_bytes) == nullptr))
+    return fail(EINVAL);
   size = {};
   size.pixel_format = fourcc;
   size.type = V4L2_FRMSIZE_TYPE_STEPWISE;

@@ -20,13 +20,28 @@ extern "C" {
 
 namespace vumedia::backends::ffmpeg {
 
-// Of a frame that came out of the decoder (uncropped). Nothing if it is too large, or its cropping leaves
-// nothing.
+// Which lines of a frame came first, if it is made of two fields.
+[[nodiscard]] inline std::uint32_t field_of(const AVFrame& frame) noexcept {
+#if LIBAVUTIL_VERSION_INT >= AV_VERSION_INT(58, 7, 100)
+  const bool interlaced = (frame.flags & AV_FRAME_FLAG_INTERLACED) != 0;
+  const bool top_first = (frame.flags & AV_FRAME_FLAG_TOP_FIELD_FIRST) != 0;
+#else
+  const bool interlaced = frame.interlaced_frame != 0;
+  const bool top_first = frame.top_field_first != 0;
+#endif
+  if (!interlaced) return V4L2_FIELD_NONE;
+  return top_first ? V4L2_FIELD_INTERLACED_TB : V4L2_FIELD_INTERLACED_BT;
+}
+
+// Of a frame that came out of the decoder (uncropped). Nothing if it is too large, its cropping leaves
+// nothing, or its samples would have to be converted.
 [[nodiscard]] inline std::optional<Picture> picture_of(const AVFrame& frame, AVCodecID codec) noexcept {
   if (frame.width <= 0 || frame.height <= 0) return std::nullopt;
   const auto width = static_cast<std::uint32_t>(frame.width);
   const auto height = static_cast<std::uint32_t>(frame.height);
-  const auto layout = Layout::of(width, height);
+  const std::uint32_t sample_bytes = sample_bytes_of(static_cast<AVPixelFormat>(frame.format));
+  if (sample_bytes == 0) return std::nullopt;
+  const auto layout = Layout::of(width, height, sample_bytes);
   if (!layout) return std::nullopt;
   if (frame.crop_left >= width || frame.crop_right >= width - frame.crop_left) return std::nullopt;
   if (frame.crop_top >= height || frame.crop_bottom >= height - frame.crop_top) return std::nullopt;
@@ -34,7 +49,10 @@ namespace vumedia::backends::ffmpeg {
   const auto top = static_cast<std::uint32_t>(frame.crop_top);
   const auto right = static_cast<std::uint32_t>(frame.crop_right);
   const auto bottom = static_cast<std::uint32_t>(frame.crop_bottom);
-  return Picture{*layout, {left, top, width - left - right, height - top - bottom}, colours_of(frame, codec)};
+  return Picture{*layout,
+                 {left, top, width - left - right, height - top - bottom},
+                 colours_of(frame, codec),
+                 field_of(frame)};
 }
 
 // The same when libavcodec asks for the frame's memory. Then the frame has its coded size, the context the
@@ -84,8 +102,8 @@ namespace vumedia::backends::ffmpeg {
   return v_end <= layout.size_image();
 }
 
-// The samples of `frame` (8-bit 4:2:0) in `setup`'s format to a buffer of `setup.layout`, which fits the
-// frame.
+// The samples of `frame` (4:2:0) in `setup`'s format to a buffer of `setup.layout`, which fits the frame:
+// also in its bytes a sample, which alone decide about P010.
 inline void copy_frame(const AVFrame& frame, const CaptureSetup& setup, std::uint8_t* to) noexcept {
   const Layout& layout = setup.layout;
   const auto width = static_cast<std::size_t>(frame.width);
@@ -96,6 +114,11 @@ inline void copy_frame(const AVFrame& frame, const CaptureSetup& setup, std::uin
   const Plane u{frame.data[1], frame.linesize[1]};
   const Plane v{frame.data[2], frame.linesize[2]};
   std::uint8_t* const chroma = to + layout.luma_size();
+  if (layout.sample_bytes == 2) {
+    raise_plane(to, layout.stride, y, width, height);
+    raise_and_interleave_planes(chroma, layout.stride, u, v, chroma_width, chroma_height);
+    return;
+  }
   copy_plane(to, layout.stride, y, width, height);
   if (setup.fourcc == V4L2_PIX_FMT_NV12) {
     interleave_planes(chroma, layout.stride, u, v, chroma_width, chroma_height);

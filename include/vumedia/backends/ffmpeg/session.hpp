@@ -15,6 +15,7 @@
 
 #include <vumedia/backends/ffmpeg/engine.hpp>
 #include <vumedia/backends/ffmpeg/negotiation.hpp>
+#include <vumedia/backends/ffmpeg/stream_controls.hpp>
 #include <vumedia/core/result.hpp>
 #include <vumedia/media/backend.hpp>
 #include <vumedia/v4l2/buffer_queue.hpp>
@@ -29,22 +30,6 @@ struct SessionOptions {
   std::uint32_t max_coded_bytes = 16u << 20;                  // of one OUTPUT buffer
   std::uint64_t max_buffer_bytes = std::uint64_t{256} << 20;  // of all buffers of a session
 };
-
-inline constexpr std::array decoder_controls{
-    v4l2::ControlInfo{.id = V4L2_CID_MIN_BUFFERS_FOR_CAPTURE,
-                      .name = "Min Number of Capture Buffers",
-                      .minimum = 1,
-                      .maximum = VIDEO_MAX_FRAME,
-                      .default_value = 4,
-                      .flags = V4L2_CTRL_FLAG_READ_ONLY},
-    v4l2::ControlInfo{.id = V4L2_CID_MIN_BUFFERS_FOR_OUTPUT,
-                      .name = "Min Number of Output Buffers",
-                      .minimum = 1,
-                      .maximum = VIDEO_MAX_FRAME,
-                      .default_value = 1,
-                      .flags = V4L2_CTRL_FLAG_READ_ONLY},
-};
-static_assert(v4l2::valid_controls(decoder_controls));
 
 // All functions belong to the loop's thread. `known` are the formats that can be decoded, at least one; they
 // and `workers` outlive the session.
@@ -63,6 +48,10 @@ class DecoderSession {
         capture_({.type = types_.capture,
                   .copies_timestamps = true,
                   .mem_offset_base = v4l2::BufferQueue::mem_offset_span}) {
+    for (const LevelLimits& level : level_limits) {
+      const auto highest = highest_level(level, options_.engine.codec.max_pixels);
+      (void)controls_.modify_range(level.id, 0, highest, 1, highest);  // within the menu
+    }
     controls_.on_event([this](const v4l2_event& event, const v4l2::Subscriptions* origin) {
       subscriptions_.deliver(event, origin, [this](const v4l2_event& one) { context_.send_event(one); });
     });
@@ -79,10 +68,10 @@ class DecoderSession {
   [[nodiscard]] Result<media::Mappable> mmap(std::uint32_t mem_offset);
 
   [[nodiscard]] Result<> ioctl(v4l2::tag::ENUM_FMT, v4l2_fmtdesc& description) const {
-    return enumerate_format(description, types_, known_);
+    return enumerate_format(description, types_, known_, raw_sample_bytes());
   }
   [[nodiscard]] Result<> ioctl(v4l2::tag::ENUM_FRAMESIZES, v4l2_frmsizeenum& size) const {
-    return enumerate_size(size, known_);
+    return enumerate_size(size, known_, raw_sample_bytes());
   }
   [[nodiscard]] Result<> ioctl(v4l2::tag::G_FMT, v4l2_format& format) const;
   [[nodiscard]] Result<> ioctl(v4l2::tag::TRY_FMT, v4l2_format& format) const;
@@ -152,9 +141,19 @@ class DecoderSession {
 
   // Until the stream speaks, CAPTURE is what OUTPUT's format lets expect.
   void expect_picture() noexcept {
+    picture_known_ = false;
+    raw_fourcc_ = eight_bit_fourcc_;
     picture_.layout = *Layout::of(coded_.width, coded_.height);  // adjust_coded has seen to the bounds
     picture_.visible = {0, 0, coded_.width, coded_.height};
     picture_.colours = coded_.colours;
+    picture_.field = V4L2_FIELD_NONE;
+  }
+  // Bytes of a sample in the formats that CAPTURE offers, or-ed: those of the stream, or of what its codec
+  // may have until it speaks.
+  [[nodiscard]] std::uint32_t raw_sample_bytes() const noexcept {
+    if (picture_known_) return picture_.layout.sample_bytes;
+    const CodedFormat* const coded = find_coded_format(coded_.fourcc);
+    return coded != nullptr ? coded->sample_bytes : 1;
   }
 
   [[nodiscard]] std::uint64_t buffer_bytes(const Queue& queue) const noexcept;
@@ -173,7 +172,10 @@ class DecoderSession {
   void on(const CodedBufferDone& done);
   void on(const FrameDone& done);
   void on(const PictureChanged& change);
-  void on(const ColoursChanged& change) noexcept { set_colours(change.colours); }
+  void on(const LookChanged& change) noexcept {
+    set_colours(change.colours);
+    picture_.field = change.field;
+  }
   void on(const EndOfStream&);
   void set_colours(const Colours& colours) noexcept { coded_.colours = picture_.colours = colours; }
 
@@ -190,9 +192,12 @@ class DecoderSession {
   Queue output_;
   Queue capture_;
   FormatDescription coded_;
-  std::uint32_t raw_fourcc_ = raw_formats.front();
+  // Of picture_.layout's depth. A client's choice among the 8-bit ones outlives a part of 10 bits.
+  std::uint32_t raw_fourcc_ = raw_formats.front().fourcc;
+  std::uint32_t eight_bit_fourcc_ = raw_formats.front().fourcc;
   Picture picture_;
-  std::uint64_t serial_ = 0;  // PictureChanged::serial of picture_
+  bool picture_known_ = false;  // from the stream
+  std::uint64_t serial_ = 0;    // PictureChanged::serial of picture_
   // The least a CAPTURE buffer must hold while CAPTURE streams.
   std::size_t needed_in_stream_ = 0;
   std::uint32_t output_sequence_ = 0;

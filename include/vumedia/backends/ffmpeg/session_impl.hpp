@@ -13,13 +13,15 @@ inline FormatDescription DecoderSession::adjust(std::uint32_t type,
                                                 const v4l2_format& format) const noexcept {
   const FormatDescription wanted = read_format(format);
   if (type == types_.output) return adjust_coded(wanted, known_, limits());
-  // The stream decides all but the order of the bytes.
-  return describe_raw(picture_, is_raw_format(wanted.fourcc) ? wanted.fourcc : raw_fourcc_);
+  // The stream decides all but the order of the bytes; until it has spoken, the client may guess its depth.
+  const RawFormat* const chosen = find_raw_format(wanted.fourcc, raw_sample_bytes());
+  return describe_raw(picture_, chosen != nullptr ? *chosen : *find_raw_format(raw_fourcc_));
 }
 
 inline Result<> DecoderSession::ioctl(v4l2::tag::G_FMT, v4l2_format& format) const {
   if (find_queue(format.type) == nullptr) return fail(EINVAL);
-  write_format(format, format.type == types_.output ? coded_ : describe_raw(picture_, raw_fourcc_));
+  write_format(format,
+               format.type == types_.output ? coded_ : describe_raw(picture_, *find_raw_format(raw_fourcc_)));
   return {};
 }
 
@@ -35,7 +37,10 @@ inline Result<> DecoderSession::ioctl(v4l2::tag::S_FMT, v4l2_format& format) {
   const FormatDescription adjusted = adjust(format.type, format);
   if (queue->is_busy()) return fail(EBUSY);
   if (queue == &capture_) {
-    raw_fourcc_ = adjusted.fourcc;
+    const RawFormat& raw = *find_raw_format(adjusted.fourcc);
+    raw_fourcc_ = raw.fourcc;
+    if (raw.sample_bytes == 1) eight_bit_fourcc_ = raw.fourcc;
+    picture_.layout = raw_layout(picture_, raw);
   } else {
     // With CAPTURE buffers there, only the same codec may go on (a stream with larger buffers).
     if (capture_.is_busy() && adjusted.fourcc != coded_.fourcc) return fail(EBUSY);
@@ -297,6 +302,7 @@ inline void DecoderSession::on(const FrameDone& done) {
   completion.bytesused[0] = done.bytes_used;
   completion.flags = done.flags | done.stamp.flags;
   completion.error = (done.flags & V4L2_BUF_FLAG_ERROR) != 0;
+  completion.field = done.field;
   completion.timestamp_ns = done.stamp.timestamp_ns;
   completion.timecode = done.stamp.timecode;
   completion.sequence = capture_sequence_++;
@@ -305,9 +311,17 @@ inline void DecoderSession::on(const FrameDone& done) {
 
 inline void DecoderSession::on(const PictureChanged& change) {
   picture_ = change.picture;
+  picture_known_ = true;
+  raw_fourcc_ = picture_.layout.sample_bytes == 1 ? eight_bit_fourcc_ : V4L2_PIX_FMT_P010;
   serial_ = change.serial;
   set_colours(change.picture.colours);
   controls_.set_value(V4L2_CID_MIN_BUFFERS_FOR_CAPTURE, change.min_buffers);
+  const CodedFormat* const coded = find_coded_format(coded_.fourcc);
+  const AVCodecID codec = coded != nullptr ? coded->codec : AV_CODEC_ID_NONE;
+  // A value that the menu does not have is not taken: libavcodec tries what it does not know, too.
+  if (const auto profile = profile_control(codec, change.profile))
+    controls_.set_value(profile->id, profile->value);
+  if (const auto level = level_control(codec, change.level)) controls_.set_value(level->id, level->value);
   subscriptions_.deliver(v4l2::source_change_event(),
                          [this](const v4l2_event& event) { context_.send_event(event); });
 }
