@@ -31,9 +31,9 @@ constexpr std::array coded_formats{
     CodedFormat{AV_CODEC_ID_MJPEG, V4L2_PIX_FMT_MJPEG, nullptr},
 };
 
-Plane plane_of(const AVFrame& frame, std::size_t index) {
+Plane plane_of(const AVFrame& frame, std::size_t index, std::size_t sample_bytes) {
   return {reinterpret_cast<const std::byte*>(frame.data[index]),
-          static_cast<std::size_t>(frame.linesize[index]), 1};
+          static_cast<std::size_t>(frame.linesize[index]), sample_bytes};
 }
 
 }  // namespace
@@ -175,8 +175,9 @@ Outcome<std::optional<Picture>> ReferenceDecoder::next() {
   const AVPixFmtDescriptor* const description = av_pix_fmt_desc_get(format);
   const bool planar = description != nullptr && (description->flags & AV_PIX_FMT_FLAG_PLANAR) != 0 &&
                       (description->flags & AV_PIX_FMT_FLAG_RGB) == 0 && description->nb_components == 3 &&
-                      description->comp[0].depth == 8 && description->comp[1].plane == 1 &&
-                      description->comp[2].plane == 2;
+                      (description->flags & AV_PIX_FMT_FLAG_BE) == 0 && description->comp[0].depth >= 8 &&
+                      description->comp[0].depth <= 16 && description->comp[0].shift == 0 &&
+                      description->comp[1].plane == 1 && description->comp[2].plane == 2;
   if (!planar) {
     return failure("frames of %s cannot be compared",
                    description != nullptr ? description->name : "an unknown pixel format");
@@ -186,8 +187,10 @@ Outcome<std::optional<Picture>> ReferenceDecoder::next() {
   picture.height = static_cast<std::uint32_t>(frame_->height);
   picture.shift_x = description->log2_chroma_w;
   picture.shift_y = description->log2_chroma_h;
+  picture.bits = static_cast<std::uint32_t>(description->comp[0].depth);
   picture.full_range = frame_->color_range == AVCOL_RANGE_JPEG;
-  for (std::size_t plane = 0; plane < 3; ++plane) picture.planes[plane] = plane_of(*frame_, plane);
+  for (std::size_t plane = 0; plane < 3; ++plane)
+    picture.planes[plane] = plane_of(*frame_, plane, picture.sample_bytes());
   return picture;
 }
 

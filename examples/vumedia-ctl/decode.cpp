@@ -27,6 +27,9 @@ std::optional<std::string> difference(const Picture& device, const Picture& refe
       device.shift_y != reference.shift_y) {
     return std::string("their chroma is sampled differently");
   }
+  if (device.bits != reference.bits) {
+    return format_text("the device's has %u bits a sample, libavcodec's %u", device.bits, reference.bits);
+  }
   for (std::uint32_t plane = 0; plane < device.plane_count(); ++plane) {
     const std::size_t width = device.plane_width(plane);
     for (std::size_t y = 0; y < device.plane_height(plane); ++y) {
@@ -34,10 +37,11 @@ std::optional<std::string> difference(const Picture& device, const Picture& refe
       const Plane& b = reference.planes[plane];
       if (a.step == 1 && b.step == 1 && std::memcmp(a.at(0, y), b.at(0, y), width) == 0) continue;
       for (std::size_t x = 0; x < width; ++x) {
-        if (*a.at(x, y) == *b.at(x, y)) continue;
+        const std::uint32_t ours = device.sample(plane, x, y);
+        const std::uint32_t theirs = reference.sample(plane, x, y);
+        if (ours == theirs) continue;
         constexpr const char* names[] = {"Y", "Cb", "Cr"};
-        return format_text("%s at %zu,%zu is %u, libavcodec's %u", names[plane], x, y,
-                           std::to_integer<unsigned>(*a.at(x, y)), std::to_integer<unsigned>(*b.at(x, y)));
+        return format_text("%s at %zu,%zu is %u, libavcodec's %u", names[plane], x, y, ours, theirs);
       }
     }
   }

@@ -27,6 +27,7 @@ struct Format {
   std::uint32_t shift_x = 0;
   std::uint32_t shift_y = 0;
   std::array<Component, 3> components{};
+  std::uint32_t bits = 8;
 };
 
 constexpr std::array formats{
@@ -34,6 +35,7 @@ constexpr std::array formats{
     Format{V4L2_PIX_FMT_YVU420, Model::yuv, 1, 1, {{{0, 0, 0, 1}, {0, 5, 0, 1, true}, {0, 4, 0, 1, true}}}},
     Format{V4L2_PIX_FMT_NV12, Model::yuv, 1, 1, {{{0, 0, 0, 1}, {0, 4, 0, 2}, {0, 4, 1, 2}}}},
     Format{V4L2_PIX_FMT_NV21, Model::yuv, 1, 1, {{{0, 0, 0, 1}, {0, 4, 1, 2}, {0, 4, 0, 2}}}},
+    Format{V4L2_PIX_FMT_P010, Model::yuv, 1, 1, {{{0, 0, 0, 2}, {0, 4, 0, 4}, {0, 4, 2, 4}}}, 10},
     Format{V4L2_PIX_FMT_NV12M, Model::yuv, 1, 1, {{{0, 0, 0, 1}, {1, 0, 0, 2}, {1, 0, 1, 2}}}},
     Format{V4L2_PIX_FMT_YUV420M, Model::yuv, 1, 1, {{{0, 0, 0, 1}, {1, 0, 0, 1}, {2, 0, 0, 1}}}},
     Format{V4L2_PIX_FMT_YUYV, Model::yuv, 1, 0, {{{0, 0, 0, 2}, {0, 0, 1, 4}, {0, 0, 3, 4}}}},
@@ -85,7 +87,8 @@ std::array<std::uint8_t, 3> pixel(const Picture& picture, const Converter& conve
   const auto sample = [&](std::uint32_t plane) {
     const std::size_t shift_x = plane == 0 ? 0 : picture.shift_x;
     const std::size_t shift_y = plane == 0 ? 0 : picture.shift_y;
-    return std::to_integer<std::uint8_t>(*picture.planes[plane].at(x >> shift_x, y >> shift_y));
+    // Eight bits are enough to look at.
+    return static_cast<std::uint8_t>(picture.sample(plane, x >> shift_x, y >> shift_y) >> (picture.bits - 8));
   };
   switch (picture.model) {
     case Model::rgb:
@@ -156,6 +159,8 @@ vumedia::Outcome<Picture> make_picture(const Layout& layout, const Rectangle& vi
   picture.height = visible.height;
   picture.shift_x = format->shift_x;
   picture.shift_y = format->shift_y;
+  picture.bits = format->bits;
+  picture.spare_bits = format->bits > 8 ? 16 - format->bits : 0;
   const bool limited_by_default = format->model != Model::rgb && layout.colorspace != V4L2_COLORSPACE_JPEG;
   picture.full_range = layout.quantization == V4L2_QUANTIZATION_FULL_RANGE ||
                        (layout.quantization == V4L2_QUANTIZATION_DEFAULT && !limited_by_default);
@@ -171,7 +176,8 @@ vumedia::Outcome<Picture> make_picture(const Layout& layout, const Rectangle& vi
     const std::uint64_t top = visible.top >> (index == 0 ? 0 : picture.shift_y);
     const std::uint64_t start =
         luma / 4 * component.quarter_lumas + top * stride + left * component.step + component.offset;
-    const std::uint64_t row = std::uint64_t{picture.plane_width(index) - 1} * component.step + 1;
+    const std::uint64_t row =
+        std::uint64_t{picture.plane_width(index) - 1} * component.step + picture.sample_bytes();
     const std::uint64_t length = (picture.plane_height(index) - 1) * stride + row;
     if ((stride < row && picture.plane_height(index) > 1) ||
         !vumedia::range_fits(start, length, bytes.size())) {
@@ -187,13 +193,20 @@ void append_plane(const Picture& picture, std::uint32_t plane, std::vector<std::
   const std::size_t width = picture.plane_width(plane);
   const std::size_t height = picture.plane_height(plane);
   const std::size_t start = out.size();
-  out.resize(start + width * height);
+  const std::size_t bytes = width * picture.sample_bytes();
+  out.resize(start + bytes * height);
   std::byte* to = out.data() + start;
   const Plane& from = picture.planes[plane];
-  for (std::size_t y = 0; y < height; ++y, to += width) {
+  for (std::size_t y = 0; y < height; ++y, to += bytes) {
     const std::byte* const row = from.at(0, y);
-    if (from.step == 1) {
-      std::memcpy(to, row, width);
+    if (from.step == picture.sample_bytes() && picture.spare_bits == 0) {
+      std::memcpy(to, row, bytes);
+    } else if (picture.bits > 8) {
+      for (std::size_t x = 0; x < width; ++x) {
+        const std::uint32_t sample = picture.sample(plane, x, y);
+        to[2 * x] = static_cast<std::byte>(sample & 0xff);
+        to[2 * x + 1] = static_cast<std::byte>(sample >> 8);
+      }
     } else {
       for (std::size_t x = 0; x < width; ++x) to[x] = row[x * from.step];
     }

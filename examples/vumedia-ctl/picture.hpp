@@ -1,6 +1,7 @@
-// A picture in a buffer, whatever its pixel format: three components, each a grid of bytes with a step from
+// A picture in a buffer, whatever its pixel format: three components, each a grid of samples with a step from
 // sample to sample and a stride from row to row. NV12 and YUYV differ from planar formats in the step alone,
-// so writing, summing and comparing know one layout only.
+// so writing, summing and comparing know one layout only. Samples are bytes, or little-endian words of which
+// P010 fills the upper bits and libavcodec the lower.
 #pragma once
 
 #include <array>
@@ -36,10 +37,18 @@ struct Picture {
   std::array<Plane, 3> planes{};
   std::uint32_t shift_x = 0;
   std::uint32_t shift_y = 0;
+  std::uint32_t bits = 8;        // of a sample: 8 in a byte, more in a word
+  std::uint32_t spare_bits = 0;  // of a word, below the sample
   bool full_range = false;
   bool bt709 = false;
 
   [[nodiscard]] std::uint32_t plane_count() const noexcept { return model == Model::grey ? 1 : 3; }
+  [[nodiscard]] std::size_t sample_bytes() const noexcept { return bits > 8 ? 2 : 1; }
+  [[nodiscard]] std::uint32_t sample(std::uint32_t plane, std::size_t x, std::size_t y) const noexcept {
+    const std::byte* const at = planes[plane].at(x, y);
+    if (bits == 8) return std::to_integer<std::uint32_t>(at[0]);
+    return (std::to_integer<std::uint32_t>(at[0]) | std::to_integer<std::uint32_t>(at[1]) << 8) >> spare_bits;
+  }
   [[nodiscard]] std::uint32_t plane_width(std::uint32_t plane) const noexcept {
     return plane == 0 ? width : (width + (1u << shift_x) - 1) >> shift_x;
   }
@@ -75,11 +84,12 @@ struct Rectangle {
 [[nodiscard]] bool is_known(std::uint32_t fourcc);
 
 // The visible part of the picture that lies in `memory` (one span a V4L2 plane). Fails for formats that are
-// not pictures of 8 bits, and where the buffer is shorter than the format says: a device is not trusted.
+// not known, and where the buffer is shorter than the format says: a device is not trusted.
 [[nodiscard]] vumedia::Outcome<Picture> make_picture(const Layout& layout, const Rectangle& visible,
                                                      std::span<const std::span<const std::byte>> memory);
 
-// Appends component `plane` to `out`, row after row without padding.
+// Appends component `plane` to `out`, row after row without padding; samples of more than 8 bits as
+// little-endian words with the value in the lower bits.
 void append_plane(const Picture& picture, std::uint32_t plane, std::vector<std::byte>& out);
 
 // All components, Y then Cb then Cr, as y4m files and checksums have them. RGB becomes 4:4:4.

@@ -42,22 +42,33 @@ Outcome<> Y4mWriter::add(const Picture& picture) {
   if (width_ == 0) {
     width_ = picture.width;
     height_ = picture.height;
-    const char* colours = "444";
+    std::string colours = "444";
     if (picture.model == Model::grey) {
       colours = "mono";
     } else if (picture.shift_x == 1) {
-      colours = picture.shift_y == 1 ? "420mpeg2" : "422";
+      colours = picture.shift_y == 1 ? "420" : "422";
+    }
+    bits_ = picture.bits;
+    // The site of 8-bit chroma has to be named, that of more bits cannot.
+    if (bits_ > 8) {
+      colours += format_text("p%u", bits_);
+    } else if (colours == "420") {
+      colours += "mpeg2";
     }
     const bool rated = rate_.numerator != 0 && rate_.denominator != 0;
     const std::string header =
         format_text("YUV4MPEG2 W%u H%u F%u:%u Ip A0:0 C%s XCOLORRANGE=%s\n", width_, height_,
-                    rated ? rate_.numerator : 25, rated ? rate_.denominator : 1, colours,
+                    rated ? rate_.numerator : 25, rated ? rate_.denominator : 1, colours.c_str(),
                     picture.full_range && picture.model != Model::rgb ? "FULL" : "LIMITED");
     if (const auto written = file_.write(std::as_bytes(std::span(header))); !written) return written;
   }
   if (picture.width != width_ || picture.height != height_) {
     return failure("the picture changes from %ux%u to %ux%u, which a y4m file cannot hold", width_, height_,
                    picture.width, picture.height);
+  }
+  if (picture.bits != bits_) {
+    return failure("the picture changes from %u to %u bits a sample, which a y4m file cannot hold", bits_,
+                   picture.bits);
   }
   constexpr std::string_view mark = "FRAME\n";
   if (const auto written = file_.write(std::as_bytes(std::span(mark))); !written) return written;

@@ -43,7 +43,7 @@ class OutputFile {
   std::unique_ptr<std::FILE, Close> file_;
 };
 
-// YUV4MPEG2. All frames have the size of the first; a frame of another size is an error, for the format has
+// YUV4MPEG2. All frames have the size and depth of the first; another one is an error, for the format has
 // no place for one.
 class Y4mWriter {
  public:
@@ -58,6 +58,7 @@ class Y4mWriter {
   std::vector<std::byte> frame_;
   std::uint32_t width_ = 0;
   std::uint32_t height_ = 0;
+  std::uint32_t bits_ = 0;
 };
 
 // The picture at its own size. Fails in a build without FFmpeg.

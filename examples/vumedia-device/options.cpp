@@ -56,6 +56,20 @@ std::optional<std::uint64_t> read_size(std::string_view text) {
   return checked_multiply(number, std::uint64_t{1} << (10 * power));
 }
 
+// Names with commas between, or with plus signs, which --device need not double. None twice.
+std::optional<std::vector<std::string>> read_codecs(std::string_view text) {
+  std::vector<std::string> names;
+  while (true) {
+    const std::size_t end = std::min(text.find_first_of(",+"), text.size());
+    const std::string_view name = text.substr(0, end);
+    if (std::ranges::find(codec_names, name) == codec_names.end()) return std::nullopt;
+    if (std::ranges::find(names, name) != names.end()) return std::nullopt;
+    names.emplace_back(name);
+    if (end == text.size()) return names;
+    text.remove_prefix(end + 1);
+  }
+}
+
 // A check for CLI11 that adds nothing to the help text.
 template <class Accepts>
 CLI::Validator check(Accepts accepts, std::string complaint) {
@@ -160,6 +174,14 @@ void add_device_options(CLI::App& app, Options& options) {
       ->check(check(in_range<1, 64>, "a number from 1 to 64"));
   app.add_flag("--frame-threads", options.limits.frame_threads,
                "With several threads: decode frames side by side, faster and with as many frames of delay");
+  app.add_option_function<std::string>(
+         "--codecs",
+         [&options](const std::string& text) { options.codecs = read_codecs(text).value_or(options.codecs); },
+         "Formats that the decoder offers, in this order: of h264, hevc, vp8, vp9, av1, mpeg2, mjpeg with + or "
+         "a comma between (default: all)")
+      ->type_name("NAMES")
+      ->check(check([](const std::string& text) { return read_codecs(text).has_value(); },
+                    "a list of h264, hevc, vp8, vp9, av1, mpeg2, mjpeg"));
   app.add_flag("--latency", options.latency, "Count how long commands take, too (see --status-socket)");
 }
 

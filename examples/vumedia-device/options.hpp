@@ -2,9 +2,11 @@
 // vhost-device-media where it has them.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <variant>
 #include <vector>
 
@@ -23,6 +25,10 @@ struct DecoderLimits {
   std::uint32_t max_sessions = 0;      // open files of a frontend
 };
 
+// Names of the compressed formats that a decoder can be told to offer.
+inline constexpr std::array<std::string_view, 7> codec_names = {"h264", "hevc",  "vp8",  "vp9",
+                                                                "av1",  "mpeg2", "mjpeg"};
+
 // One device.
 struct Options {
   // In log lines, counters, and where sockets are handed over by name. Of letters, digits and "-_.@:";
@@ -40,6 +46,7 @@ struct Options {
   bool mem_slots = false;
   bool latency = false;  // count how long commands take
   DecoderLimits limits;
+  std::vector<std::string> codecs;  // of codec_names, in the order to offer them; empty: all there are
 };
 
 enum class StatusFormat { text, json };

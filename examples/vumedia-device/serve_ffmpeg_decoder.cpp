@@ -1,4 +1,5 @@
 #include <memory>
+#include <string>
 
 #include <vumedia/backends/ffmpeg_decoder.hpp>
 
@@ -24,6 +25,12 @@ int serve(Environment& environment) {
   if (limits.max_pixels != 0) decoder.session.engine.codec.max_pixels = limits.max_pixels;
   if (limits.max_buffer_bytes != 0) decoder.session.max_buffer_bytes = limits.max_buffer_bytes;
   if (limits.max_sessions != 0) decoder.max_sessions = limits.max_sessions;
+  for (const std::string& name : environment.options.codecs) {
+    const auto* const format = backends::ffmpeg::find_coded_format(name);
+    if (format == nullptr || backends::ffmpeg::find_decoder(*format) == nullptr)
+      return environment.fail(failure("libavcodec has no decoder for %s here", name.c_str()).error());
+    decoder.codecs.push_back(format->fourcc);
+  }
   // One set for all frontends: a session that was left in the middle of a picture ends it there, and the next
   // frontend need not wait for it.
   decoder.workers = std::make_shared<backends::ffmpeg::Workers>(decoder.max_workers);
