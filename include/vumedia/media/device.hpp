@@ -173,8 +173,10 @@ class Device {
   [[nodiscard, gnu::cold]] Written unknown_command(const virtio::Chain& chain, std::uint32_t command);
   [[nodiscard]] Written open(const virtio::Chain& chain);
   [[nodiscard]] Written refuse_open(Record& record, const virtio::Chain& chain, int error);
-  [[nodiscard]] Written open_now(Record& record, const virtio::Chain& chain);
-  [[nodiscard]] Written open_later(Record& record, const virtio::Chain& chain);
+  [[nodiscard]] Written open_now(Record& record, const virtio::Chain& chain)
+    requires(!OpensDeferred<BackendType, Handle>);
+  [[nodiscard]] Written open_later(Record& record, const virtio::Chain& chain)
+    requires OpensDeferred<BackendType, Handle>;
   void finish_open(Pending& command, Result<> result) noexcept;
   void close(std::uint32_t id) noexcept;
   void close(Record& record) noexcept;

@@ -167,7 +167,9 @@ auto Device<B, H>::refuse_open(Record& record, const virtio::Chain& chain, int e
 }
 
 template <class B, virtio::Host H>
-auto Device<B, H>::open_now(Record& record, const virtio::Chain& chain) -> Written {
+auto Device<B, H>::open_now(Record& record, const virtio::Chain& chain) -> Written
+  requires(!OpensDeferred<B, Handle>)
+{
   Result<std::unique_ptr<Session>> session = [&] {
     if constexpr (OpensWithContext<B, Handle>) {
       Handle context(*this, record.id);
@@ -198,7 +200,9 @@ auto Device<B, H>::open_now(Record& record, const virtio::Chain& chain) -> Writt
 
 // The session is there at once, for the backend's sake; the guest gets it when the backend says so.
 template <class B, virtio::Host H>
-auto Device<B, H>::open_later(Record& record, const virtio::Chain& chain) -> Written {
+auto Device<B, H>::open_later(Record& record, const virtio::Chain& chain) -> Written
+  requires OpensDeferred<B, Handle>
+{
   if (pending_.full()) return refuse_open(record, chain, EBUSY);
   auto command = make_deferred();
   Pending& pending = defer(chain, sizeof(wire::virtio_media_resp_open), record.id);
