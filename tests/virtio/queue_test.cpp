@@ -351,6 +351,19 @@ TEST_F(QueueTest, HeadInFlight) {
   EXPECT_TRUE(pop());
 }
 
+TEST_F(QueueTest, AFailedPopLeavesNothingInFlight) {
+  start();
+  ring_.set(0, {buffers, 16, next, 8});
+  ring_.offer(0);
+  EXPECT_EQ(pop().error, ChainError::next_out_of_range);
+  EXPECT_FALSE(queue_.is_in_flight(0));
+  EXPECT_EQ(queue_.in_flight(), 0u);
+  EXPECT_EQ(queue_.push(*table_, 0, 0), Result<>(fail(EINVAL)));
+  EXPECT_FALSE(queue_.undo_pop());
+  ring_.set(0, {buffers, 16, 0, 0});
+  EXPECT_TRUE(pop()) << "mended, it is there still";
+}
+
 TEST_F(QueueTest, NextOutOfRange) {
   start();
   EXPECT_EQ(error_of({{buffers, 16, next, 8}}), ChainError::next_out_of_range);

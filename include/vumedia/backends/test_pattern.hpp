@@ -132,7 +132,7 @@ class TestPattern {
   [[nodiscard]] Result<> apply_control(std::uint32_t id, std::int64_t value);
   void notify(const v4l2_event& event, const v4l2::Subscriptions* origin);
   void configure_painter() {
-    painter_.configure(format_, static_cast<test_pattern::Pattern>(pattern_), brightness_);
+    painter_.configure(pix(), static_cast<test_pattern::Pattern>(pattern_), brightness_);
   }
 
   // Sets the timer for the next frame if there is a buffer for it.
@@ -141,7 +141,9 @@ class TestPattern {
   // Fills the buffer. False if it has not the room, or is not in guest memory any more.
   [[nodiscard]] bool fill(const v4l2::BufferQueue::Slot& slot) noexcept;
 
-  v4l2_pix_format format_;
+  [[nodiscard]] const v4l2_pix_format& pix() const noexcept { return format_.fmt.pix; }
+
+  v4l2_format format_{};  // the whole answer to G_FMT
   std::uint32_t rate_ = test_pattern::default_rate;
   std::int32_t brightness_ = test_pattern::brightness_default;
   std::int32_t pattern_ = 0;
@@ -187,10 +189,10 @@ void copy_text(__u8 (&field)[Size], const char* text) noexcept {
 }  // namespace test_pattern
 
 inline TestPattern::TestPattern()
-    : format_(test_pattern::make_pix_format(test_pattern::pixel_formats.front(),
-                                            test_pattern::frame_sizes.front())),
-      controls_(test_pattern::controls),
-      queue_({.type = buffer_type, .userptr = true}) {
+    : controls_(test_pattern::controls), queue_({.type = buffer_type, .userptr = true}) {
+  format_.type = buffer_type;
+  format_.fmt.pix =
+      test_pattern::make_pix_format(test_pattern::pixel_formats.front(), test_pattern::frame_sizes.front());
   controls_.on_apply(
       [this](std::uint32_t id, const v4l2::ControlValue& value) { return apply_control(id, value.number); });
   controls_.on_event(
@@ -284,9 +286,7 @@ inline Result<> TestPattern::ioctl(Session&, v4l2::tag::ENUM_FRAMEINTERVALS,
 
 inline Result<> TestPattern::ioctl(Session&, v4l2::tag::G_FMT, v4l2_format& format) const {
   if (format.type != buffer_type) return fail(EINVAL);
-  format = {};
-  format.type = buffer_type;
-  format.fmt.pix = format_;
+  format = format_;
   return {};
 }
 
@@ -303,9 +303,8 @@ inline Result<> TestPattern::ioctl(Session& session, v4l2::tag::S_FMT, v4l2_form
   if (auto allowed = may_change(session); !allowed) return allowed;
   if (auto tried = ioctl(session, v4l2::tag::TRY_FMT{}, format); !tried) return tried;
   if (queue_.is_busy()) return fail(EBUSY);
-  format_ = format.fmt.pix;
-  rate_ =
-      test_pattern::nearest_rate(*test_pattern::find_frame_size(format_.width, format_.height), {1, rate_});
+  format_ = format;
+  rate_ = test_pattern::nearest_rate(*test_pattern::find_frame_size(pix().width, pix().height), {1, rate_});
   return {};
 }
 
@@ -321,7 +320,7 @@ inline Result<> TestPattern::ioctl(Session&, v4l2::tag::G_PARM, v4l2_streamparm&
 inline Result<> TestPattern::ioctl(Session& session, v4l2::tag::S_PARM, v4l2_streamparm& parameters) {
   if (parameters.type != buffer_type) return fail(EINVAL);
   if (auto allowed = may_change(session); !allowed) return allowed;
-  const auto& size = *test_pattern::find_frame_size(format_.width, format_.height);
+  const auto& size = *test_pattern::find_frame_size(pix().width, pix().height);
   const std::uint32_t rate = test_pattern::nearest_rate(size, parameters.parm.capture.timeperframe);
   if (rate != rate_ && queue_.streaming()) {
     // A new grid, from now on. The timer may have been set by the old one.
@@ -428,7 +427,7 @@ inline Result<media::Mappable> TestPattern::mmap(Session&, std::uint32_t mem_off
 
 inline Result<> TestPattern::ioctl(Session& session, v4l2::tag::REQBUFS, v4l2_requestbuffers& request) {
   if (auto allowed = may_stream(session); !allowed) return allowed;
-  const std::array size{format_.sizeimage};
+  const std::array size{pix().sizeimage};
   const auto done = queue_.reqbufs(request, size, session.context_.arenas());
   settle_owner(session);
   return done;
@@ -436,7 +435,7 @@ inline Result<> TestPattern::ioctl(Session& session, v4l2::tag::REQBUFS, v4l2_re
 
 inline Result<> TestPattern::ioctl(Session& session, v4l2::tag::CREATE_BUFS, v4l2_create_buffers& request) {
   if (auto allowed = may_stream(session); !allowed) return allowed;
-  const std::array size{format_.sizeimage};
+  const std::array size{pix().sizeimage};
   const auto done = queue_.create_bufs(request, size, session.context_.arenas());
   settle_owner(session);
   return done;
@@ -498,7 +497,7 @@ inline void TestPattern::on_due(std::int32_t) noexcept {
   if (std::exchange(repaint_, false)) configure_painter();
   v4l2::BufferQueue::Completion done;
   done.error = !fill(*queue_.slot(*index));
-  done.bytesused[0] = done.error ? 0 : format_.sizeimage;
+  done.bytesused[0] = done.error ? 0 : pix().sizeimage;
   done.timestamp_ns = static_cast<std::uint64_t>(
       std::chrono::duration_cast<std::chrono::nanoseconds>(pacer_.due().time_since_epoch()).count());
   done.sequence = sequence_++;
@@ -510,12 +509,12 @@ inline void TestPattern::on_due(std::int32_t) noexcept {
 inline bool TestPattern::fill(const v4l2::BufferQueue::Slot& slot) noexcept {
   const auto& plane = slot.planes[0];
   if (plane.block != nullptr) {
-    if (plane.block->size() < format_.sizeimage) return false;
+    if (plane.block->size() < pix().sizeimage) return false;
     painter_.paint(sequence_, plane.block->bytes());
     return true;
   }
   // Guest memory is looked up at each frame, for the table may have changed since QBUF.
-  scratch_.resize(format_.sizeimage);
+  scratch_.resize(pix().sizeimage);
   painter_.paint(sequence_, scratch_);
   return v4l2::copy_to_ranges(*owner_->context_.memory(), slot.ranges[0], scratch_).has_value();
 }

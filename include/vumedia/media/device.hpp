@@ -152,7 +152,7 @@ class Device {
   static constexpr Written not_now = ~Written{0};  // no answer is as long
 
   using IoctlFunction = Written (*)(Device& device, Record& record, const virtio::Chain& chain,
-                                    virtio::Reader& reader);
+                                    const virtio::Reader& behind_command);
   template <class Tag>
   struct IoctlEntry;
   struct IoctlTable;
@@ -169,7 +169,7 @@ class Device {
   [[nodiscard, gnu::noinline]] Written execute_other(const virtio::Chain& chain,
                                                      const wire::virtio_media_cmd_ioctl& command,
                                                      virtio::Reader reader);
-  [[nodiscard, gnu::cold]] Written execute_short(const virtio::Chain& chain, virtio::Reader& reader);
+  [[nodiscard, gnu::cold]] Written execute_short(const virtio::Chain& chain, virtio::Reader reader);
   [[nodiscard, gnu::cold]] Written unknown_command(const virtio::Chain& chain, std::uint32_t command);
   [[nodiscard]] Written open(const virtio::Chain& chain);
   [[nodiscard]] Written refuse_open(Record& record, const virtio::Chain& chain, int error);
@@ -181,7 +181,7 @@ class Device {
   void close(std::uint32_t id) noexcept;
   void close(Record& record) noexcept;
   [[nodiscard]] Written ioctl(const virtio::Chain& chain, const wire::virtio_media_cmd_ioctl& command,
-                              virtio::Reader& reader);
+                              const virtio::Reader& reader);
   [[nodiscard]] Written mmap(const virtio::Chain& chain, std::uint32_t session, std::uint32_t flags,
                              virtio::Reader& reader);
   [[nodiscard]] Written munmap(const virtio::Chain& chain, std::uint64_t address);
@@ -229,9 +229,12 @@ class Device {
   [[gnu::always_inline]] void count([[maybe_unused]] F f) noexcept {
     if constexpr (HasStatistics<BackendType>) f(backend_.statistics());
   }
-  void push(std::uint16_t head, Written written) noexcept {
-    if (!host_.queue(wire::commandq).push(*host_.memory(), head, written)) [[unlikely]]
+  void push(virtio::Queue& queue, std::uint16_t head, Written written) noexcept {
+    if (!queue.push(*host_.memory(), head, written)) [[unlikely]]
       push_failed(head);
+  }
+  void push(std::uint16_t head, Written written) noexcept {
+    push(host_.queue(wire::commandq), head, written);
   }
   [[gnu::cold]] void push_failed(std::uint16_t head) const noexcept;
   void queue_broken(std::uint16_t queue, virtio::ChainError error) noexcept;
@@ -245,7 +248,8 @@ class Device {
     static_cast<void>(writer.write(header));
     return static_cast<Written>(writer.written());
   }
-  [[nodiscard]] Written write_status(const virtio::Chain& chain, int status) noexcept {
+  [[nodiscard, gnu::cold, gnu::noinline]] Written write_status(const virtio::Chain& chain,
+                                                               int status) noexcept {
     return write_status(chain.writer(), status);
   }
   template <class Response>

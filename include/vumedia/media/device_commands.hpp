@@ -63,8 +63,8 @@ void Device<B, H>::process_commands() noexcept {
       const std::uint16_t head = popped->head();
       count([this](auto& statistics) { command_begun_ = statistics.begin(); });
       const Written written = execute(*popped);
-      if (written != not_now) {
-        push(head, written);
+      if (written != not_now) [[likely]] {
+        push(queue, head, written);
         count([this](auto& statistics) { statistics.on_answer(command_begun_); });
       }
     } else if (popped.failed()) {
@@ -76,7 +76,7 @@ void Device<B, H>::process_commands() noexcept {
   }
   in_commands_ = false;
   // Events of a command reach the driver before its answer.
-  flush_events();
+  if (events_unflushed_) flush_events();
   host_.flush(wire::commandq);
 }
 
@@ -113,7 +113,7 @@ auto Device<B, H>::execute_other(const virtio::Chain& chain, const wire::virtio_
 
 // What ends before an IOCTL's head does: an OPEN, or an error.
 template <class B, virtio::Host H>
-auto Device<B, H>::execute_short(const virtio::Chain& chain, virtio::Reader& reader) -> Written {
+auto Device<B, H>::execute_short(const virtio::Chain& chain, virtio::Reader reader) -> Written {
   wire::virtio_media_cmd_header header{};
   const bool complete = reader.read_to(header).has_value();
   count([&header](auto& statistics) { statistics.on_command(header.cmd); });
@@ -273,7 +273,8 @@ struct Device<B, H>::IoctlEntry {
   }
 
   static Written carry_out(Device& device, Record& record, const virtio::Chain& chain,
-                           virtio::Reader& reader) {
+                           const virtio::Reader& behind_command) {
+    virtio::Reader reader = behind_command;  // its own, and so in registers
     if constexpr (std::same_as<Payload, typename Tag::Wire>) {
       // The common case without the detour over the storage: one struct that is read over at once.
       Payload payload;
@@ -308,7 +309,8 @@ struct Device<B, H>::IoctlEntry {
   }
 
   static Written hand_over(Device& device, Record& record, const virtio::Chain& chain,
-                           virtio::Reader& reader) {
+                           const virtio::Reader& behind_command) {
+    virtio::Reader reader = behind_command;
     auto command = device.make_deferred();
     const auto payload = v4l2::read_payload<Tag>(reader, command->storage);
     if (!payload) [[unlikely]]
@@ -342,7 +344,8 @@ struct Device<B, H>::IoctlEntry {
 
 template <class B, virtio::Host H>
 struct Device<B, H>::IoctlTable {
-  static Written unsupported(Device& device, Record& record, const virtio::Chain& chain, virtio::Reader&) {
+  static Written unsupported(Device& device, Record& record, const virtio::Chain& chain,
+                             const virtio::Reader&) {
     device.trace(v4l2::ioctl_name(device.ioctl_), record.id, fail(ENOTTY));
     return device.write_status(chain, ENOTTY);
   }
@@ -352,7 +355,7 @@ struct Device<B, H>::IoctlTable {
 template <class B, virtio::Host H>
 [[gnu::always_inline]] inline auto Device<B, H>::ioctl(const virtio::Chain& chain,
                                                        const wire::virtio_media_cmd_ioctl& command,
-                                                       virtio::Reader& reader) -> Written {
+                                                       const virtio::Reader& reader) -> Written {
   count([&command](auto& statistics) { statistics.on_ioctl(command.code); });
   ioctl_ = command.code;
   Record* const record = sessions_.find(command.session_id);
@@ -362,7 +365,9 @@ template <class B, virtio::Host H>
     return write_status(chain, record->error);
   if (command.code >= IoctlTable::functions.size()) [[unlikely]]
     return write_status(chain, ENOTTY);
-  return IoctlTable::functions[command.code](*this, *record, chain, reader);
+  // A copy, for what has its address taken cannot live in registers.
+  const virtio::Reader behind_command = reader;
+  return IoctlTable::functions[command.code](*this, *record, chain, behind_command);
 }
 
 template <class B, virtio::Host H>
@@ -371,9 +376,8 @@ auto Device<B, H>::answer_ioctl(Device& device, std::uint32_t session, virtio::W
                                 const typename Tag::Payload& payload, Result<> result) noexcept -> Written {
   if (device.host_.log().enabled(LogLevel::trace)) [[unlikely]]
     device.write_trace(Tag::name, session, result, Tag::number, &payload);
-  if (!result && !v4l2::answers_failure<Tag>) return device.write_status(writer, result.error().value);
   std::uint32_t status = 0;
-  if (result) {
+  if (result) [[likely]] {
     device.purge_after<Tag>(session, payload);
   } else {
     status = static_cast<std::uint32_t>(result.error().value > 0 ? result.error().value : EIO);
@@ -381,7 +385,9 @@ auto Device<B, H>::answer_ioctl(Device& device, std::uint32_t session, virtio::W
   }
   // Both have room: IoctlEntry has seen to that.
   static_cast<void>(writer.write(wire::virtio_media_resp_ioctl{{status, 0}}));
-  if constexpr (std::same_as<typename Tag::Payload, typename Tag::Wire>) {
+  if (!v4l2::answers_failure<Tag> && status != 0) [[unlikely]] {
+    // A status is all that this one answers.
+  } else if constexpr (std::same_as<typename Tag::Payload, typename Tag::Wire>) {
     if constexpr (v4l2::carries_output<Tag>) static_cast<void>(writer.write(payload));
   } else {
     static_cast<void>(v4l2::write_payload<Tag>(writer, payload));

@@ -95,51 +95,61 @@ class Ring {
     }
     disarm();
     kick_ = std::move(fd);
+    wait_ = first_wait();
     return {};
   }
   void drop_kick() noexcept {
     disarm();
     kick_.reset();
+    wait_ = Wait::timer;
   }
 
   // Waits for the next kick, once.
   void arm() noexcept {
     if (wakeup_.pending()) return;
-    if (!kick_) {
-      reactor_.timer(wakeup_, io::Clock::now() + poll_interval);
-    } else if (readable_first_) {
+    if (wait_ == Wait::read) [[likely]] {
+      reactor_.read(wakeup_, kick_.get(), std::as_writable_bytes(std::span(&kicks_, 1)));
+    } else if (wait_ == Wait::poll) {
       reactor_.poll(wakeup_, kick_.get(), POLLIN);
     } else {
-      reactor_.read(wakeup_, kick_.get(), std::as_writable_bytes(std::span(&kicks_, 1)));
+      reactor_.timer(wakeup_, io::Clock::now() + poll_interval);
     }
   }
   void disarm() noexcept {
     reactor_.cancel(wakeup_);
-    readable_first_ = false;
+    wait_ = first_wait();
   }
 
   // What the completion of the wake-up with `result` means. The caller processes the ring if it is to, and
   // arms it.
   [[nodiscard]] Wake woken(std::int32_t result) noexcept {
-    if (!kick_) return Wake::process;
-    if (result == sizeof kicks_ && !readable_first_) [[likely]]
+    if (wait_ == Wait::read && result == sizeof kicks_) [[likely]]
       return Wake::process;
-    if (result == -EINTR) return Wake::nothing;
-    if (readable_first_) {
-      readable_first_ = false;
-      return result > 0 && (result & POLLIN) != 0 ? Wake::nothing : Wake::broken;
-    }
-    if (result != -EAGAIN) return Wake::broken;
-    // Kernels before 6.0 do not wait in a read of a non-blocking descriptor.
-    readable_first_ = true;
-    return Wake::nothing;
+    return woken_otherwise(result);
   }
 
  private:
+  // For what the wake-up waits. Kernels before 6.0 do not wait in a read of a non-blocking descriptor, but
+  // refuse it: there a poll comes first.
+  enum class Wait : std::uint8_t { timer, read, poll };
+  [[nodiscard]] Wait first_wait() const noexcept { return kick_ ? Wait::read : Wait::timer; }
+
+  [[nodiscard, gnu::noinline]] Wake woken_otherwise(std::int32_t result) noexcept {
+    if (wait_ == Wait::timer) return Wake::process;
+    if (result == -EINTR) return Wake::nothing;
+    if (wait_ == Wait::poll) {
+      wait_ = Wait::read;
+      return result > 0 && (result & POLLIN) != 0 ? Wake::nothing : Wake::broken;
+    }
+    if (result != -EAGAIN) return Wake::broken;
+    wait_ = Wait::poll;
+    return Wake::nothing;
+  }
+
   R& reactor_;
   OwnedFd kick_;
   std::uint64_t kicks_ = 0;
-  bool readable_first_ = false;
+  Wait wait_ = Wait::timer;
   Wakeup wakeup_;
 };
 

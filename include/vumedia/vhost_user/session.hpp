@@ -223,6 +223,7 @@ class Session {
   void replace_memory(std::shared_ptr<const memory::GuestMemory> table) noexcept;
   static void on_wakeup(io::Operation& operation, std::int32_t result) noexcept;
   void ring_woken(RingType& ring, std::uint16_t index, std::int32_t result) noexcept;
+  [[gnu::cold, gnu::noinline]] void kick_failed(std::uint16_t index, std::int32_t result) noexcept;
   void on_drain_timer(std::int32_t result) noexcept;
 
   SessionOptions options_;

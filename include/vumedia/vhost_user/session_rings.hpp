@@ -164,7 +164,7 @@ template <class Device, io::Reactor R>
 void Session<Device, R>::ring_woken(RingType& ring, std::uint16_t index, std::int32_t result) noexcept {
   const auto wake = ring.woken(result);
   if (wake == RingType::Wake::broken) [[unlikely]]
-    return host_.queue_failed(index, Error{format_text("its kick descriptor gave %d", result), EIO});
+    return kick_failed(index, result);
   if (draining_) [[unlikely]] {
     ring.held_back = true;
     return;
@@ -174,6 +174,11 @@ void Session<Device, R>::ring_woken(RingType& ring, std::uint16_t index, std::in
   // The device may have found the queue broken.
   if (ring.running) [[likely]]
     ring.arm();
+}
+
+template <class Device, io::Reactor R>
+void Session<Device, R>::kick_failed(std::uint16_t index, std::int32_t result) noexcept {
+  host_.queue_failed(index, Error{format_text("its kick descriptor gave %d", result), EIO});
 }
 
 template <class Device, io::Reactor R>

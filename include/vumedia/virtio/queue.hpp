@@ -75,8 +75,8 @@ class Queue {
   // Translates the rings, takes the used index from them (so that a ring goes on where it was stopped) and
   // asks for notifications. No chain is in flight then; so those that the used index leaves out before the
   // configured base have been lost, or were never seen, and are popped first: some VMMs (cloud-hypervisor)
-  // start a ring behind what the driver has put there before DRIVER_OK. EINVAL: no size, or a misaligned ring. EFAULT: a ring
-  // that is not in one region of `memory`. ENOMEM. EBUSY if it is started.
+  // start a ring behind what the driver has put there before DRIVER_OK. EINVAL: no size, or a misaligned
+  // ring. EFAULT: a ring that is not in one region of `memory`. ENOMEM. EBUSY if it is started.
   [[nodiscard]] Result<> start(const GuestMemory& memory) noexcept;
   // Forgets what is in flight and what was pushed but not flushed; base() stays. Stopping twice is harmless.
   void stop() noexcept;
@@ -136,26 +136,76 @@ class Queue {
   }
   [[nodiscard]] Result<> bind(const GuestMemory& memory) noexcept;
 
-  [[nodiscard]] ChainError collect(const GuestMemory& memory, std::uint16_t head) noexcept;
-  [[nodiscard]] ChainError check_reference(std::uint64_t address, std::uint64_t length,
-                                           std::uint32_t flags) const noexcept;
-  [[nodiscard]] static bool read_scattered(const GuestMemory& memory, GuestAddress from,
-                                           std::span<std::byte, sizeof(Descriptor)> copy) noexcept;
+  // Where descriptors come from: the queue's own table, an indirect one, or an indirect one that runs through
+  // several regions.
+  enum class TableKind : std::uint8_t { own, indirect, scattered };
+  struct Table {
+    const std::byte* data;  // unless scattered
+    GuestAddress address;   // if scattered; all of it is within 64 bits
+    std::uint32_t entries;
+  };
+  // The copy of a descriptor, in the widths that are computed with.
+  struct Copy {
+    std::uint64_t address;
+    std::uint64_t length;
+    std::uint32_t flags;
+    std::uint64_t next;
+  };
+  [[nodiscard]] static Copy copy_descriptor(const std::byte* at) noexcept {
+    return {ring::load_once<std::uint64_t>(at + offsetof(Descriptor, address)),
+            ring::load_once<std::uint32_t>(at + offsetof(Descriptor, length)),
+            ring::load_once<std::uint16_t>(at + offsetof(Descriptor, flags)),
+            ring::load_once<std::uint16_t>(at + offsetof(Descriptor, next))};
+  }
+  // How far the walk along a chain has come.
+  struct Progress {
+    Segment* out;        // behind the last segment
+    std::uint64_t size;  // bytes; no overflow: at most 2^15 lengths below 2^32
+    std::uint32_t left;  // > 0: descriptors that may come, and segments that are free at least
+    std::uint32_t side;  // desc_f_write from the first writable descriptor on
+  };
+  [[nodiscard]] ChainError collect(const GuestMemory& memory, std::uint32_t head) noexcept;
+  // The descriptors and the progress go by value: what had its address taken could not live in registers.
+  template <TableKind kind>
+  [[nodiscard]] ChainError follow(const GuestMemory& memory, Table table, Copy descriptor,
+                                  Progress progress) noexcept;
+  [[nodiscard]] ChainError follow_reference(const GuestMemory& memory, Copy reference,
+                                            Progress progress) noexcept;
+  [[nodiscard]] ChainError follow_late_reference(const GuestMemory& memory, Copy reference,
+                                                 Progress progress) noexcept;
+  [[nodiscard]] ChainError follow_scattered(const GuestMemory& memory, GuestAddress address,
+                                            std::uint64_t length, Progress progress) noexcept;
+  [[nodiscard]] ChainError bad_reference(std::uint32_t flags) const noexcept;
+  [[nodiscard]] static bool read_scattered(const GuestMemory& memory, GuestAddress from, Copy& to) noexcept;
   // What became of a buffer: the end of the segments with those that it added.
   struct Found {
     Segment* end;
     ChainError error;
   };
-  // `behind` descriptors may follow, for each of which a segment stays free.
+  // Of a descriptor with `flags`, the first of `left` that may come: for each of those behind it a segment
+  // stays free.
   [[nodiscard]] Found find(const GuestMemory& memory, GuestAddress address, std::uint64_t length,
-                           Segment* out, std::uint32_t behind) noexcept;
+                           Segment* out, std::uint32_t flags, std::uint32_t left) noexcept;
 
   // In force since start().
   std::byte* descriptors_ = nullptr;
   std::byte* available_ = nullptr;
   std::byte* used_ = nullptr;
-  std::uint64_t generation_ = 0;  // of the table for which those three and window_ are good; 0: of none
-  GuestMemory::Window window_;    // where the last buffer was found: mostly the next one is there, too
+  std::uint64_t generation_ = 0;  // of the table for which those three and the window are good; 0: of none
+  // Where the last buffer was found, for mostly the next one is there, too.
+  struct Window {
+    std::uint64_t size = 0;
+    std::uint64_t end = 0;        // guest address
+    std::uintptr_t distance = 0;  // from a guest address in it to ours
+
+    // What the region has from `address` on; more than its size if that is not in it: for addresses outside
+    // the difference wraps, and guest address + size < 2^64.
+    [[nodiscard]] std::uint64_t room(std::uint64_t address) const noexcept { return end - address; }
+    // For an address that is in it.
+    [[nodiscard]] std::byte* data(std::uint64_t address) const noexcept {
+      return reinterpret_cast<std::byte*>(address + distance);
+    }
+  } window_;
   std::uint32_t size_ = 0;
   std::uint32_t in_flight_ = 0;
   std::uint16_t seen_available_ = 0;  // the driver's index when it was last read
@@ -201,6 +251,7 @@ inline Result<> Queue::start(const GuestMemory& memory) noexcept {
   next_used_ = published_used_ = ring::field(used_ + ring::index).load(std::memory_order_acquire);
   if (static_cast<std::uint16_t>(next_available_ - next_used_) <= size_)
     next_available_ = seen_available_ = next_used_;
+  chain_.segments_ = segments_.get();
   started_ = true;
   reset_in_flight();
   // Whatever was served here before may have left notifications off. What is available is found by the first
@@ -240,26 +291,30 @@ inline Result<> Queue::bind(const GuestMemory& memory) noexcept {
   return {};
 }
 
-inline PopResult Queue::pop(const GuestMemory& memory) noexcept {
+[[gnu::always_inline]] inline PopResult Queue::pop(const GuestMemory& memory) noexcept {
   if (!bound(memory)) [[unlikely]]
     return {nullptr, started_ ? ChainError::ring_outside_memory : ChainError::none};
   can_undo_ = false;
-  if (next_available_ == seen_available_) {
+  if (next_available_ == seen_available_) [[likely]] {
     const std::uint16_t index = ring::field(available_ + ring::index).load(std::memory_order_acquire);
     if (index == next_available_) return {};
     if (static_cast<std::uint16_t>(index - next_available_) > size_) [[unlikely]]
       return {nullptr, ChainError::avail_index_jump};
     seen_available_ = index;
   }
-  const auto head =
+  const std::uint32_t head =
       ring::load_once<std::uint16_t>(available_ + ring::elements + 2 * (next_available_ & (size_ - 1)));
   if (head >= size_) [[unlikely]]
     return {nullptr, ChainError::head_out_of_range};
   if (in_flight_heads_[head]) [[unlikely]]
     return {nullptr, ChainError::head_in_flight};
-  if (const ChainError error = collect(memory, head); error != ChainError::none) [[unlikely]]
-    return {nullptr, error};
+  // Noted here and taken back on failure, so that the head need not be kept meanwhile.
   in_flight_heads_[head] = true;
+  chain_.head_ = static_cast<std::uint16_t>(head);
+  if (const ChainError error = collect(memory, head); error != ChainError::none) [[unlikely]] {
+    in_flight_heads_[chain_.head_] = false;
+    return {nullptr, error};
+  }
   ++in_flight_;
   ++next_available_;
   can_undo_ = true;
@@ -276,140 +331,141 @@ inline bool Queue::undo_pop() noexcept {
   return true;
 }
 
-// One pass over the descriptors in the ring and, behind them, in a table. This loop is most of what a command
-// costs here: what changes from step to step is in locals that never have their address taken, and what is
-// rare leaves the path by a test that the usual needs anyway.
+// Most chains are one descriptor that refers to a table.
+[[gnu::always_inline]] inline ChainError Queue::collect(const GuestMemory& memory,
+                                                        std::uint32_t head) noexcept {
+  const Copy first = copy_descriptor(descriptors_ + std::size_t{16} * head);
+  const Progress progress{segments_.get(), 0, size_, 0};
+  if ((first.flags & desc_f_indirect) != 0) return follow_reference(memory, first, progress);
+  return follow<TableKind::own>(memory, {descriptors_, {}, size_}, first, progress);
+}
+
+// Goes along a chain from `descriptor` on, which is a copy of one in `table`, and ends it. This loop is most
+// of what a command costs here: what changes from step to step is in locals that never have their address
+// taken, and what is rare leaves the path by a test that the usual needs anyway.
 //
 // Proof of bounds: in each step there is room for `left` segments more, and at most so many descriptors are
 // looked at from there on. A step adds one segment; find(), which may add more, leaves room for those behind.
-[[gnu::always_inline]] inline ChainError Queue::collect(const GuestMemory& memory,
-                                                        std::uint16_t head) noexcept {
-  Segment* out = segments_.get();
-  Segment* first_writable = nullptr;
-  const std::byte* table = descriptors_;
-  std::uint32_t entries = size_;              // of `table`; 0 if that is scattered
-  std::uint32_t index = head;                 // < entries
-  std::uint32_t left = size_;                 // > 0: steps until `exhausted`, this one counted
-  ChainError exhausted = ChainError::loop;    // as many descriptors as the table has, and still one more
-  std::uint32_t side = 0;                     // desc_f_write from the first writable descriptor on
-  std::uint64_t size = 0, readable_size = 0;  // no overflow: at most 2^15 lengths below 2^32
-  bool in_table = false;
-  // A table that runs through several regions; `copy` is then the descriptor at hand.
-  std::uint64_t scattered = 0;
-  std::uint32_t scattered_entries = 0;
-  std::byte copy[sizeof(Descriptor)];
-  // window_, and what of it the loop computes with.
-  std::uint64_t window_size = window_.size;
-  std::uint64_t window_end = window_.guest + window_size;
-  std::byte* window_end_data = window_.data + window_size;
+template <Queue::TableKind kind>
+[[gnu::always_inline]] inline ChainError Queue::follow(const GuestMemory& memory, Table table,
+                                                       Copy descriptor, Progress progress) noexcept {
+  auto [out, size, left, side] = progress;
+  // A table may have more descriptors than the chain has left; its own end is that of a loop.
+  const std::uint32_t budget = left;
+  if (kind != TableKind::own && table.entries < left) left = table.entries;
+  Window window = window_;
 
   while (true) {
-    const std::byte* at = table + std::size_t{16} * index;
-    if (index >= entries) [[unlikely]] {
-      if (index >= scattered_entries) return ChainError::next_out_of_range;
-      if (!read_scattered(memory, {scattered + std::uint64_t{16} * index}, copy))
-        return ChainError::outside_memory;
-      at = copy;
-    }
-    const std::uint64_t address = ring::load_once<std::uint64_t>(at + offsetof(Descriptor, address));
-    const std::uint64_t length = ring::load_once<std::uint32_t>(at + offsetof(Descriptor, length));
-    const std::uint32_t flags = ring::load_once<std::uint16_t>(at + offsetof(Descriptor, flags));
-
-    if ((flags & (desc_f_write | desc_f_indirect)) != side) [[unlikely]] {
+    const auto [address, length, flags, next] = descriptor;
+    if (((flags ^ side) & (desc_f_write | desc_f_indirect)) != 0) [[unlikely]] {
       if ((flags & desc_f_indirect) != 0) {
-        // The reference counts for nothing itself, and its write flag means nothing (2.7.5.3.2).
-        if (in_table) return ChainError::nested_indirect;
-        if (const ChainError error = check_reference(address, length, flags); error != ChainError::none)
-          return error;
-        in_table = true;
-        index = 0;
-        entries = static_cast<std::uint32_t>(length / sizeof(Descriptor));
-        if (entries > left) {
-          exhausted = ChainError::too_long;
-        } else {
-          left = entries;
-        }
-        table = window_.at({address}, length);
-        if (table == nullptr) [[unlikely]]
-          table = memory.contiguous({address}, length);
-        if (table == nullptr) [[unlikely]] {
-          table = copy;  // not looked at
-          scattered = address;
-          scattered_entries = std::exchange(entries, 0U);
-        }
-        continue;
+        if constexpr (kind != TableKind::own) return ChainError::nested_indirect;
+        return follow_late_reference(memory, descriptor, {out, size, left, side});
       }
       if (side != 0) return ChainError::readable_after_writable;
       side = desc_f_write;
-      first_writable = out;
-      readable_size = size;
+      chain_.first_writable_ = out;
+      chain_.readable_size_ = static_cast<std::uint32_t>(size);
     }
 
     size += length;
-    // What the window has from `address` on. More than its size if that is not in it: the difference wraps,
-    // and guest + size < 2^64. A descriptor of no bytes is allowed and gives no segment, which find() sees
-    // to.
-    const std::uint64_t room = window_end - address;
-    if (room <= window_size && length - 1 < room) [[likely]] {
-      *out++ = Segment(window_end_data - room, length);
+    // A descriptor of no bytes is allowed and gives no segment, which find() sees to.
+    const std::uint64_t room = window.room(address);
+    if (room <= window.size && length - 1 < room) [[likely]] {
+      *out++ = Segment(window.data(address), length);
     } else {
-      const std::uint32_t behind = (flags & desc_f_next) != 0 ? left - 1 : 0;
-      const Found found = find(memory, {address}, length, out, behind);
+      const Found found = find(memory, {address}, length, out, flags, left);
       if (found.error != ChainError::none) return found.error;
       out = found.end;
-      window_size = window_.size;
-      window_end = window_.guest + window_size;
-      window_end_data = window_.data + window_size;
+      window = window_;
     }
 
     if ((flags & desc_f_next) == 0) break;
-    index = ring::load_once<std::uint16_t>(at + offsetof(Descriptor, next));
+    if (next >= table.entries) [[unlikely]]
+      return ChainError::next_out_of_range;
     if (--left == 0) [[unlikely]]
-      return index < entries || index < scattered_entries ? exhausted : ChainError::next_out_of_range;
+      return kind != TableKind::own && table.entries > budget ? ChainError::too_long : ChainError::loop;
+    if constexpr (kind == TableKind::scattered) {
+      if (!read_scattered(memory, {table.address.value + std::uint64_t{16} * next}, descriptor))
+        return ChainError::outside_memory;
+    } else {
+      descriptor = copy_descriptor(table.data + std::size_t{16} * next);
+    }
   }
 
   if (size > std::numeric_limits<std::uint32_t>::max()) [[unlikely]]
     return ChainError::length_overflow;
-  if (side == 0) {
-    first_writable = out;
-    readable_size = size;
+  if (side == 0) [[unlikely]] {
+    chain_.first_writable_ = out;
+    chain_.readable_size_ = static_cast<std::uint32_t>(size);
   }
-  chain_.segments_ = segments_.get();
-  chain_.first_writable_ = first_writable;
   chain_.end_ = out;
-  chain_.readable_size_ = static_cast<std::uint32_t>(readable_size);
-  chain_.writable_size_ = static_cast<std::uint32_t>(size - readable_size);
-  chain_.head_ = head;
+  chain_.writable_size_ = static_cast<std::uint32_t>(size) - chain_.readable_size_;
   return ChainError::none;
 }
 
-inline ChainError Queue::check_reference(std::uint64_t address, std::uint64_t length,
-                                         std::uint32_t flags) const noexcept {
+// Goes on in the table that `reference` names. It counts for nothing itself, and its write flag means nothing
+// (2.7.5.3.2).
+[[gnu::always_inline]] inline ChainError Queue::follow_reference(const GuestMemory& memory, Copy reference,
+                                                                 Progress progress) noexcept {
+  const auto [address, length, flags, next] = reference;
+  if (!indirect_ || (flags & desc_f_next) != 0 || length == 0 || length % sizeof(Descriptor) != 0)
+      [[unlikely]]
+    return bad_reference(flags);
+  const std::uint64_t room = window_.room(address);
+  const std::byte* data = window_.data(address);
+  if (room > window_.size || length > room) [[unlikely]] {
+    data = memory.contiguous({address}, length);
+    if (data == nullptr) return follow_scattered(memory, {address}, length, progress);
+  }
+  const auto entries = static_cast<std::uint32_t>(length / sizeof(Descriptor));
+  return follow<TableKind::indirect>(memory, {data, {}, entries}, copy_descriptor(data), progress);
+}
+
+[[gnu::cold]] inline ChainError Queue::bad_reference(std::uint32_t flags) const noexcept {
   if (!indirect_) return ChainError::indirect_not_negotiated;
-  if ((flags & desc_f_next) != 0) return ChainError::indirect_with_next;
-  if (length == 0 || length % sizeof(Descriptor) != 0) return ChainError::bad_indirect_size;
-  // The addresses of a table's descriptors are computed without further checks.
-  if (!checked_add(address, length)) return ChainError::outside_memory;
-  return ChainError::none;
+  return (flags & desc_f_next) != 0 ? ChainError::indirect_with_next : ChainError::bad_indirect_size;
 }
 
-// Copies a descriptor of a table that runs through several regions, or through none.
+// A reference behind other descriptors.
+[[gnu::noinline]] inline ChainError Queue::follow_late_reference(const GuestMemory& memory, Copy reference,
+                                                                 Progress progress) noexcept {
+  return follow_reference(memory, reference, progress);
+}
+
+// A table that runs through several regions, or through none.
+[[gnu::cold, gnu::noinline]] inline ChainError Queue::follow_scattered(const GuestMemory& memory,
+                                                                       GuestAddress address,
+                                                                       std::uint64_t length,
+                                                                       Progress progress) noexcept {
+  Copy first{};
+  if (!checked_add(address.value, length) || !read_scattered(memory, address, first))
+    return ChainError::outside_memory;
+  const auto entries = static_cast<std::uint32_t>(length / sizeof(Descriptor));
+  return follow<TableKind::scattered>(memory, {nullptr, address, entries}, first, progress);
+}
+
 [[gnu::cold]] inline bool Queue::read_scattered(const GuestMemory& memory, GuestAddress from,
-                                                std::span<std::byte, sizeof(Descriptor)> copy) noexcept {
+                                                Copy& to) noexcept {
+  std::byte copy[sizeof(Descriptor)];
   Writer writer(copy);
-  return memory
-      .for_each_piece(from, copy.size(),
-                      [&](std::span<std::byte> piece) { static_cast<void>(writer.write_bytes(piece)); })
-      .has_value();
+  const bool found =
+      memory
+          .for_each_piece(from, sizeof copy,
+                          [&](std::span<std::byte> piece) { static_cast<void>(writer.write_bytes(piece)); })
+          .has_value();
+  if (found) to = copy_descriptor(copy);
+  return found;
 }
 
 // Finds a buffer that is in another region than the last one, or in several, or nowhere (as empty ones may
 // be).
 [[gnu::noinline]] inline Queue::Found Queue::find(const GuestMemory& memory, GuestAddress address,
-                                                  std::uint64_t length, Segment* out,
-                                                  std::uint32_t behind) noexcept {
+                                                  std::uint64_t length, Segment* out, std::uint32_t flags,
+                                                  std::uint32_t left) noexcept {
   if (length == 0) return {out, ChainError::none};
   Found found{out, ChainError::none};
+  const std::uint32_t behind = (flags & desc_f_next) != 0 ? left - 1 : 0;
   const Segment* const limit = segments_.get() + (capacity_ - behind);
   const auto add = [&](std::span<std::byte> piece) {
     if (found.end == limit) {
@@ -419,8 +475,10 @@ inline ChainError Queue::check_reference(std::uint64_t address, std::uint64_t le
     *found.end++ = piece;
     return true;
   };
-  window_ = memory.window(address);
-  if (std::byte* const data = window_.at(address, length)) {
+  const GuestMemory::Window region = memory.window(address);
+  window_ = {region.size, region.guest + region.size,
+             reinterpret_cast<std::uintptr_t>(region.data) - region.guest};
+  if (std::byte* const data = region.at(address, length)) {
     add({data, length});
   } else if (!memory.for_each_piece(address, length, add)) {
     found.error = ChainError::outside_memory;
@@ -430,10 +488,11 @@ inline ChainError Queue::check_reference(std::uint64_t address, std::uint64_t le
 
 [[gnu::always_inline]] inline Result<> Queue::push(const GuestMemory& memory, std::uint16_t head,
                                                    std::uint32_t written) noexcept {
-  if (!is_in_flight(head)) [[unlikely]]
-    return fail(EINVAL);
   if (!bound(memory)) [[unlikely]]
-    return fail(EFAULT);
+    return fail(is_in_flight(head) ? EFAULT : EINVAL);
+  // Bound, and so started.
+  if (head >= size_ || !in_flight_heads_[head]) [[unlikely]]
+    return fail(EINVAL);
   in_flight_heads_[head] = false;
   --in_flight_;
   // Room is there: at most `size` chains are in flight, so that many elements at most lie behind the

@@ -31,13 +31,15 @@ class Cursor {
   Cursor(std::span<const Segment> segments, std::size_t size) noexcept
       : next_(segments.data()), size_(size) {}
   explicit Cursor(std::span<Byte> single) noexcept
-      : data_(single.data()), left_(single.size()), size_(single.size()) {}
+      : left_(single.size()), data_(single.data()), size_(single.size()) {}
 
   [[nodiscard]] std::size_t size() const noexcept { return size_; }
 
-  // Whether the next `count` > 0 bytes are there and lie in one piece, for take().
+  // Whether the next `count` > 0 bytes are there and lie in one piece, for take(). Behind an empty segment it
+  // may say no where it could say yes: whoever asks has another way.
   [[nodiscard, gnu::always_inline]] bool contiguous(std::size_t count) noexcept {
-    while (left_ == 0 && size_ != 0) advance();
+    if (count > size_) return false;
+    if (left_ == 0) advance();
     return count <= left_;
   }
   // Moves behind the next `count` bytes, which contiguous() has found.
@@ -61,21 +63,19 @@ class Cursor {
   }
 
   // Ends the cursor `count` <= size() bytes from here.
-  void limit(std::size_t count) noexcept {
-    size_ = count;
-    left_ = std::min(left_, count);
-  }
+  void limit(std::size_t count) noexcept { size_ = count; }
 
  private:
-  void advance() noexcept {
+  // Not at the end: `size_` > 0, so that there is a segment to come.
+  [[gnu::always_inline]] void advance() noexcept {
     data_ = next_->data();
-    left_ = std::min(next_->size(), size_);
+    left_ = next_->size();
     ++next_;
   }
 
   const Segment* next_ = nullptr;
+  std::size_t left_ = 0;  // in the current segment; more than size_ where limit() has cut that
   Byte* data_ = nullptr;
-  std::size_t left_ = 0;  // in the current segment, at most size_
   std::size_t size_ = 0;
 };
 
@@ -86,8 +86,8 @@ inline void pin_copy(T& value) noexcept {
   asm volatile("" : "+m"(value));
 }
 
-// The bytes of `value`. std::as_bytes would need a span of T first, and to compile one more kind of span costs
-// more than all else that is done for a struct of the wire.
+// The bytes of `value`. std::as_bytes would need a span of T first, and to compile one more kind of span
+// costs more than all else that is done for a struct of the wire.
 template <class T>
 [[nodiscard]] std::span<const std::byte> bytes_of(const T& value) noexcept {
   return {reinterpret_cast<const std::byte*>(&value), sizeof(T)};
@@ -104,6 +104,9 @@ template <class T>
 concept Wire = std::is_trivially_copyable_v<T> && !std::is_pointer_v<T> && !std::is_const_v<T>;
 
 // Reads from the front. A failed call consumes nothing.
+//
+// What does not lie in one piece is read (and written, below) by a function of its own, with a copy of the
+// cursor: one whose address is never taken can live in registers.
 class Reader {
  public:
   // Reads nothing.
@@ -129,11 +132,13 @@ class Reader {
   [[nodiscard, gnu::always_inline]] Result<> read_to(T& value) noexcept {
     if (cursor_.contiguous(sizeof(T))) [[likely]] {
       std::memcpy(&value, cursor_.take(sizeof(T)), sizeof(T));
-    } else {
-      if (auto done = gather(detail::writable_bytes_of(value)); !done) return done;
+      detail::pin_copy(value);
+      return {};
     }
-    detail::pin_copy(value);
-    return {};
+    Reader scattered = *this;
+    const auto done = scattered.gather(detail::writable_bytes_of(value));
+    *this = scattered;
+    return done;
   }
 
   // Fills `bytes`, or ENODATA.
@@ -193,7 +198,10 @@ class Writer {
       written_ += sizeof(T);
       return {};
     }
-    return write_bytes(detail::bytes_of(value));
+    Writer scattered = *this;
+    const auto done = scattered.write_bytes(detail::bytes_of(value));
+    *this = scattered;
+    return done;
   }
 
   // All of `bytes`, or ENOSPC.

@@ -88,13 +88,6 @@ inline T load_once(const std::byte* at) noexcept {
   return reinterpret_cast<const volatile Unaligned*>(at)->value;
 }
 
-inline Descriptor load_descriptor(const std::byte* at) noexcept {
-  const auto address = load_once<std::uint64_t>(at);
-  const auto rest = load_once<std::uint64_t>(at + 8);
-  return {address, static_cast<std::uint32_t>(rest), static_cast<std::uint16_t>(rest >> 32),
-          static_cast<std::uint16_t>(rest >> 48)};
-}
-
 // vring_need_event: whether moving an index from `before` to `after` passes `event` (2.7.7, 2.7.10).
 constexpr bool passes(std::uint16_t event, std::uint16_t before, std::uint16_t after) noexcept {
   return static_cast<std::uint16_t>(after - event - 1) < static_cast<std::uint16_t>(after - before);
