@@ -539,6 +539,7 @@ TYPED_TEST_P(ReactorLaws, NotifiersOfOneEventFd) {
 TYPED_TEST_P(ReactorLaws, ANotifierIsForEventFdsOnly) {
   for (const int flags : {0, int{O_NONBLOCK}}) {
     auto [reader, writer] = pipe_pair(flags);
+    EXPECT_EQ(this->reactor().check_event_fd(reader.get()).error().value, EINVAL);
     const auto pipe = this->reactor().make_notifier(std::move(writer));
     ASSERT_FALSE(pipe);
     EXPECT_EQ(pipe.error().value, EINVAL);
@@ -549,6 +550,8 @@ TYPED_TEST_P(ReactorLaws, ANotifierIsForEventFdsOnly) {
   const auto none = this->reactor().make_notifier(OwnedFd());
   ASSERT_FALSE(none);
   EXPECT_EQ(none.error().value, EBADF);
+  EXPECT_EQ(this->reactor().check_event_fd(-1).error().value, EBADF);
+  EXPECT_TRUE(this->reactor().check_event_fd(event_fd().get()));
 }
 
 REGISTER_TYPED_TEST_SUITE_P(ReactorLaws, CompletesOnceAndLater, WaitsForWhatIsNotThereYet,

@@ -123,6 +123,61 @@ TEST_F(CtlDecode, ContainersOfEveryCodecAreBitExact) {
   if (decoded == 0) GTEST_SKIP() << "cannot make clips: no ffmpeg program, or no encoders in it";
 }
 
+TEST_F(CtlDecode, TenBitsAreBitExact) {
+  struct Row {
+    const char* file;
+    const char* encoder;
+    unsigned width = 322;
+    unsigned height = 182;
+  };
+  constexpr Row rows[] = {
+      {"h264.mp4", "-c:v libx264 -preset veryfast -bf 2"},
+      {"hevc.mkv", "-c:v libx265 -preset ultrafast -x265-params log-level=none"},
+      {"vp9.webm", "-c:v libvpx-vp9 -profile:v 2 -deadline realtime -cpu-used 8", 227, 149},
+      {"av1.mkv", "-c:v libaom-av1 -cpu-used 8 -usage realtime", 227, 149}};
+  start("ffmpeg-decoder");
+  unsigned decoded = 0;
+  for (const auto& row : rows) {
+    SCOPED_TRACE(row.file);
+    const std::string picture = vumedia::test::moving_picture(row.width, row.height, 10, "yuv420p10le");
+    if (!make_file(picture + " " + row.encoder, path(row.file))) continue;
+    const auto decode = run({"decode", path(row.file), "--compare", "--md5", "--output", path("ten.y4m")});
+    EXPECT_EQ(decode.status, 0) << decode.errors;
+    const std::string size = std::to_string(row.width) + "x" + std::to_string(row.height);
+    EXPECT_TRUE(decode.says(": 10 frames of " + size + " P010 from ")) << decode.output;
+    EXPECT_TRUE(decode.says("bit-exact\n")) << decode.output;
+    // The file holds the samples that were compared, as words.
+    const auto file = read("ten.y4m");
+    const std::string_view text(reinterpret_cast<const char*>(file.data()), file.size());
+    const std::size_t header = text.find('\n') + 1;
+    EXPECT_NE(text.substr(0, header).find(" C420p10 "), std::string::npos) << text.substr(0, header);
+    const std::size_t chroma = (row.width + 1) / 2 * std::size_t{(row.height + 1) / 2};
+    const std::size_t frame = 2 * (std::size_t{row.width} * row.height + 2 * chroma);
+    ASSERT_EQ(file.size(), header + 10 * (6 + frame));
+    vumedia::test::Md5 md5;
+    for (std::size_t i = 0; i < 10; ++i) md5.update(file.data() + header + i * (6 + frame) + 6, frame);
+    EXPECT_TRUE(decode.says("md5: " + md5.hex() + "\n")) << decode.output;
+    expect_failure(run({"decode", path(row.file), "--format", "nv12"}),
+                   "does not decode this stream to NV12");
+    ++decoded;
+  }
+  if (decoded == 0) GTEST_SKIP() << "cannot make clips: no ffmpeg program, or no encoders in it";
+}
+
+TEST_F(CtlDecode, ADeviceOffersTheCodecsItIsTold) {
+  start("ffmpeg-decoder", {"--codecs", "mpeg2,h264"});
+  const auto formats = run({"list-formats"});
+  EXPECT_EQ(formats.status, 0) << formats.errors;
+  const std::size_t first = formats.output.find("MPG2");
+  ASSERT_NE(first, std::string::npos) << formats.output;
+  EXPECT_NE(formats.output.find("H264", first), std::string::npos) << formats.output;
+  for (const char* const other : {"HEVC", "VP80", "VP90", "AV01", "MJPG"})
+    EXPECT_FALSE(formats.says(other)) << formats.output;
+  const std::string file = "small.webm";
+  if (!make_file(vumedia::test::moving_picture(64, 64, 2) + " -c:v libvpx", path(file))) return;
+  expect_failure(run({"decode", path(file)}), "the device does not decode vp8");
+}
+
 TEST_F(CtlDecode, ADamagedStreamDoesNotFillTheLogOfTheDevice) {
   const std::string name = "damaged.avi";
   if (!make_file(vumedia::test::moving_picture(176, 144, 50) + " -c:v mjpeg -pix_fmt yuvj420p", path(name)))

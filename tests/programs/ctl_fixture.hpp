@@ -51,9 +51,11 @@ class Ctl : public testing::Test {
     std::filesystem::remove_all(folder_, error);
   }
 
-  void start(const std::string& backend) {
-    device_ = std::make_unique<ChildProcess>(std::vector<std::string>{
-        VUMEDIA_BIN_DIR "/vumedia-device", "--backend", backend, "--socket-path", socket()});
+  void start(const std::string& backend, const std::vector<std::string>& options = {}) {
+    std::vector<std::string> command{VUMEDIA_BIN_DIR "/vumedia-device", "--backend", backend, "--socket-path",
+                                     socket()};
+    command.insert(command.end(), options.begin(), options.end());
+    device_ = std::make_unique<ChildProcess>(command);
     ASSERT_TRUE(device_->wait_for_error_text("serving")) << device_->error_output();
   }
 

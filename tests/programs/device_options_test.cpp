@@ -52,6 +52,7 @@ TEST(DeviceOptions, HelpNamesEveryOption) {
                                    "--device",
                                    "--name",
                                    "--latency",
+                                   "--codecs",
                                    "--status-socket",
                                    "--status-format"}) {
       EXPECT_NE(ended.output.find(name), std::string::npos) << name;
@@ -124,6 +125,10 @@ const std::vector<Mistake> mistakes = {
     {"ModeWithoutPath", {"--fd", "3", "--socket-mode", "0600"}, 2, "--socket-path"},
     {"LogLevel", {"-s", "x", "--log-level", "loud"}, 2, "'loud'"},
     {"NoThreads", {"-s", "x", "--threads", "0"}, 2, "'0'"},
+    {"UnknownCodec", {"-s", "x", "--codecs", "h264,theora"}, 2, "a list of h264"},
+    {"CodecTwice", {"-s", "x", "--codecs", "vp9,h264,vp9"}, 2, "a list of h264"},
+    {"CodecEmpty", {"-s", "x", "--codecs", "h264,"}, 2, "a list of h264"},
+    {"DeviceUnknownCodec", {"--device", "socket=x,codecs=h264+theora"}, 2, "a list of h264"},
     {"NegativeSessions", {"-s", "x", "--max-sessions", "-1"}, 2, "positive"},
     {"FdClosed", {"--fd", "77"}, 1, "file descriptor 77 is not open"},
     {"FdNoSocket", {"--socket-fd", "1"}, 1, "file descriptor 1 is not a socket"},

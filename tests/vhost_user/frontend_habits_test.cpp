@@ -2,6 +2,7 @@
 // to end in frames: here in those of the test pattern, which tell their number.
 #include <chrono>
 #include <memory>
+#include <random>
 #include <string>
 #include <vector>
 
@@ -446,6 +447,74 @@ TEST_P(FrontendHabit, EndsInFrames) {
 
 INSTANTIATE_TEST_SUITE_P(Habits, FrontendHabit, testing::ValuesIn(single_habits),
                          [](const auto& habit) { return std::string(habit.param.name); });
+
+// -- Any order.
+
+// The messages of a start in an order by dice, which keeps to what the specification asks for: a ring is
+// kicked when it is laid out, and runs when its features are known. Some are said twice.
+std::vector<Step> shuffled_start(std::mt19937& dice) {
+  const std::vector<Step> all = parse_script(
+      "SET_FEATURES SET_MEM_TABLE SET_OWNER SET_BACKEND_REQ_FD SET_STATUS GET_STATUS each( SET_VRING_NUM "
+      "SET_VRING_BASE"
+      " SET_VRING_ADDR SET_VRING_CALL SET_VRING_ERR SET_VRING_KICK SET_VRING_ENABLE )");
+  std::vector<Step> order;
+  const auto said = [&](Request request, std::uint32_t queue) {
+    return std::ranges::any_of(order, [&](const Step& step) {
+      return step.request == static_cast<std::uint32_t>(request) && step.queue == queue;
+    });
+  };
+  const auto may_say = [&](const Step& step) {
+    const auto request = static_cast<Request>(step.request);
+    const std::uint32_t queue = step.queue;
+    if (request == Request::set_vring_kick) {
+      for (const Request before :
+           {Request::set_vring_num, Request::set_vring_base, Request::set_vring_addr}) {
+        if (!said(before, queue)) return false;
+      }
+      return said(Request::set_mem_table, 0) &&
+             (said(Request::set_features, 0) || !said(Request::set_vring_enable, queue));
+    }
+    if (request == Request::set_vring_enable)
+      return said(Request::set_features, 0) || !said(Request::set_vring_kick, queue);
+    return true;
+  };
+  std::vector<Step> left = all;
+  while (!left.empty()) {
+    const auto at = static_cast<std::ptrdiff_t>(dice() % left.size());
+    Step step = left[static_cast<std::size_t>(at)];
+    if (!may_say(step)) continue;
+    step.need_reply = dice() % 2 == 0;
+    order.push_back(step);
+    // A ring that runs may not be laid out anew.
+    const auto request = static_cast<Request>(step.request);
+    const bool lays_out = request == Request::set_vring_num || request == Request::set_vring_base ||
+                          request == Request::set_vring_addr;
+    if (lays_out || dice() % 4 != 0) left.erase(left.begin() + at);
+  }
+  return order;
+}
+
+TEST(FrontendHabits, TakesAnyOrderThatIsAllowed) {
+  std::mt19937 dice(20261123);
+  Camera camera(false);
+  for (int round = 0; round < 40; ++round) {
+    Habits habits;
+    habits.connect =
+        parse_script("GET_FEATURES GET_PROTOCOL_FEATURES SET_PROTOCOL_FEATURES GET_SHMEM_CONFIG GET_CONFIG");
+    habits.start = shuffled_start(dice);
+    habits.protocol_features = usual_protocol_features;
+    std::string text;
+    for (const Step& step : habits.start)
+      text += std::string(" ") + request_name(step.request) + (step.need_reply ? "!:" : ":") +
+              std::to_string(step.queue);
+    SCOPED_TRACE(text);
+    const auto guest = attach(camera, habits);
+    ASSERT_TRUE(guest);
+    Stream(*guest).expect_frames(1);
+    ASSERT_FALSE(HasFailure());
+  }
+  EXPECT_EQ(camera.lines.text(), "");
+}
 
 }  // namespace
 }  // namespace vumedia::vhost_user::test
