@@ -19,6 +19,8 @@ int serve_v4l2_node(Environment& environment) {
   proxy.node = std::make_shared<const backends::v4l2_proxy::NodeInfo>(std::move(*node));
   // One for all frontends: what one has left open may still be closing when the next one comes.
   proxy.shared = std::make_shared<backends::v4l2_proxy::Shared>();
+  if (environment.options.limits.max_buffer_bytes != 0)
+    proxy.max_buffer_bytes = environment.options.limits.max_buffer_bytes;
   return Service<backends::V4l2Proxy>(environment).run(device_options(environment.options), proxy);
 }
 

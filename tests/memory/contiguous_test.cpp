@@ -46,7 +46,7 @@ class Contiguous : public testing::Test {
 
   RamFile ram{base, pages* page_size};
   std::shared_ptr<const GuestMemory> table = make_table({&ram});
-  std::shared_ptr<MappingBudget> budget = std::make_shared<MappingBudget>(16);
+  std::shared_ptr<Budget> budget = std::make_shared<Budget>(16);
 };
 
 TEST_F(Contiguous, PagesInAnyOrderAreOneRangeOfTheSameBytes) {
@@ -121,8 +121,8 @@ TEST_F(Contiguous, MappingsAreBounded) {
 }
 
 TEST_F(Contiguous, SessionsShareABoundToo) {
-  const auto all = std::make_shared<MappingBudget>(3);
-  MappingBudget one(2, all), other(2, all);
+  const auto all = std::make_shared<Budget>(3);
+  Budget one(2, all), other(2, all);
   EXPECT_TRUE(one.take(2));
   EXPECT_FALSE(one.take(1));
   EXPECT_FALSE(other.take(2)) << "beyond the bound of all";
@@ -190,7 +190,7 @@ TEST_F(Contiguous, AFrameOfScatteredPages) {
   constexpr std::uint64_t count = 1013;
   const RamFile big(base, 2 * count * page_size);
   table = make_table({&big});
-  budget = std::make_shared<MappingBudget>(count);
+  budget = std::make_shared<Budget>(count);
   std::vector<Range> ranges;
   for (std::uint64_t i = 0; i < count; ++i) {
     const std::uint64_t at = (i * 619) % (2 * count);

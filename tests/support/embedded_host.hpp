@@ -17,6 +17,8 @@
 #include <utility>
 #include <vector>
 
+#include <sys/stat.h>
+
 #include <vumedia/core/fd.hpp>
 #include <vumedia/core/log.hpp>
 #include <vumedia/core/mapping.hpp>
@@ -45,8 +47,12 @@ class Frontend {
     if (!is_aligned(mapping.offset.value | mapping.length | mapping.fd_offset, page_size) ||
         mapping.length == 0)
       return fail(EINVAL);
-    const auto size = file_size(mapping.fd);
-    if (!size || !range_fits(mapping.fd_offset, mapping.length, *size)) return fail(EINVAL);
+    // A device's buffers have no size to be found, and are mapped or not.
+    struct stat status{};
+    if (::fstat(mapping.fd, &status) != 0) return fail(errno);
+    if (S_ISREG(status.st_mode) &&
+        !range_fits(mapping.fd_offset, mapping.length, static_cast<std::uint64_t>(status.st_size)))
+      return fail(EINVAL);
     for (const auto& [offset, range] : ranges) {
       if (mapping.offset.value < offset + range.size() && offset < mapping.offset.value + mapping.length)
         return fail(EEXIST);

@@ -33,6 +33,12 @@ struct V4l2ProxyOptions {
   std::shared_ptr<const v4l2_proxy::NodeInfo> node;
   // Mappings of guest pages that USERPTR buffers of one open file may take: as many as they have pieces.
   std::size_t max_mappings = 16384;
+  // Memory that the driver may take for MMAP buffers of all open files together. REQBUFS and CREATE_BUFS give
+  // fewer buffers than asked for, or ENOMEM.
+  std::size_t max_buffer_bytes = std::size_t{256} << 20;
+  // Maps MMAP buffers as dmabufs that the driver exports, in place of its own file: for a frontend that maps
+  // no device files. Those that the node does not let map are so mapped anyway.
+  bool export_buffers = false;
   // What all connections share. None: something of the backend's own.
   std::shared_ptr<v4l2_proxy::Shared> shared;
 };
@@ -41,7 +47,8 @@ class V4l2Proxy {
  public:
   using Session = v4l2_proxy::Session;
 
-  explicit V4l2Proxy(V4l2ProxyOptions options) : options_(std::move(options)) {
+  explicit V4l2Proxy(V4l2ProxyOptions options)
+      : options_(std::move(options)), bytes_(std::make_shared<memory::Budget>(options_.max_buffer_bytes)) {
     if (options_.shared == nullptr) options_.shared = std::make_shared<v4l2_proxy::Shared>();
   }
 
@@ -56,9 +63,10 @@ class V4l2Proxy {
   template <class Context>
   [[nodiscard]] Result<std::unique_ptr<Session>> open(Context context, media::Completion opened) {
     auto session = std::make_unique<Session>();
-    auto budget = std::make_shared<memory::MappingBudget>(options_.max_mappings, options_.shared->mappings);
-    auto file = v4l2_proxy::File::start(options_.node, options_.shared, std::move(budget), context.poster(),
-                                        std::move(opened));
+    auto mappings = std::make_shared<memory::Budget>(options_.max_mappings, options_.shared->mappings);
+    auto file = v4l2_proxy::File::start(
+        {options_.node, options_.shared, std::move(mappings), bytes_, options_.export_buffers},
+        context.poster(), std::move(opened));
     if (!file) return std::unexpected(file.error());
     session->attach(std::move(*file));
     return session;
@@ -108,6 +116,7 @@ class V4l2Proxy {
   }
 
   V4l2ProxyOptions options_;
+  std::shared_ptr<memory::Budget> bytes_;
 };
 
 }  // namespace vumedia::backends

@@ -3,7 +3,7 @@
 // A kernel driver that is to fill a guest's own pages takes one address and a length. So the pages are mapped
 // a second time, side by side, at a new address: no byte is copied. Each piece that does not follow on its
 // predecessor in the file costs the process a mapping, of which Linux allows about 65,530, so they are
-// counted against a MappingBudget.
+// counted against a Budget.
 #pragma once
 
 #include <algorithm>
@@ -26,31 +26,42 @@
 
 namespace vumedia::memory {
 
-// How many mappings may be made; of a session, and of all of them together. Any thread.
-class MappingBudget {
+// How many of something may be had, such as mappings: of a session, and of all of them together. Any thread.
+class Budget {
  public:
   // What is taken here is taken from `shared` too, if there is one.
-  explicit MappingBudget(std::size_t limit, std::shared_ptr<MappingBudget> shared = nullptr) noexcept
+  explicit Budget(std::size_t limit, std::shared_ptr<Budget> shared = nullptr) noexcept
       : limit_(limit), shared_(std::move(shared)) {}
 
   [[nodiscard]] bool take(std::size_t count) noexcept {
-    // Relaxed: a count, which orders nothing.
+    // Relaxed: a count, which orders nothing. No overflow: `count` is of what exists in memory.
     if (used_.fetch_add(count, std::memory_order_relaxed) + count <= limit_ &&
         (shared_ == nullptr || shared_->take(count)))
       return true;
     used_.fetch_sub(count, std::memory_order_relaxed);
     return false;
   }
+  // Of what is there already: beyond the limit, if need be.
+  void take_anyway(std::size_t count) noexcept {
+    used_.fetch_add(count, std::memory_order_relaxed);
+    if (shared_ != nullptr) shared_->take_anyway(count);
+  }
   void give_back(std::size_t count) noexcept {
     used_.fetch_sub(count, std::memory_order_relaxed);
     if (shared_ != nullptr) shared_->give_back(count);
   }
   [[nodiscard]] std::size_t used() const noexcept { return used_.load(std::memory_order_relaxed); }
+  // What could be taken, if nobody else takes it meanwhile.
+  [[nodiscard]] std::size_t left() const noexcept {
+    const std::size_t used = this->used();
+    const std::size_t own = used < limit_ ? limit_ - used : 0;
+    return shared_ == nullptr ? own : std::min(own, shared_->left());
+  }
 
  private:
   const std::size_t limit_;
   std::atomic<std::size_t> used_{0};
-  std::shared_ptr<MappingBudget> shared_;
+  std::shared_ptr<Budget> shared_;
 };
 
 // The bytes of a list of guest ranges, in their order. Holds on to the files behind it by itself: a table
@@ -69,7 +80,7 @@ class ContiguousRange {
   template <class Range>
   [[nodiscard]] static Result<ContiguousRange> create(const GuestMemory& memory,
                                                       std::span<const Range> ranges,
-                                                      std::shared_ptr<MappingBudget> budget) {
+                                                      std::shared_ptr<Budget> budget) {
     auto pieces = collect(memory, ranges);
     if (!pieces) return std::unexpected(pieces.error());
     return join(*pieces, std::move(budget));
@@ -144,8 +155,7 @@ class ContiguousRange {
     return pieces;
   }
 
-  [[nodiscard]] static Result<ContiguousRange> join(const Pieces& pieces,
-                                                    std::shared_ptr<MappingBudget> budget) {
+  [[nodiscard]] static Result<ContiguousRange> join(const Pieces& pieces, std::shared_ptr<Budget> budget) {
     ContiguousRange range;
     const auto first = reinterpret_cast<std::uintptr_t>(pieces.front().data);
     range.before_ = static_cast<std::size_t>(first & (page_size - 1));
@@ -186,7 +196,7 @@ class ContiguousRange {
   std::size_t before_ = 0;  // of the first page, which the first range does not name
   std::size_t size_ = 0;
   std::size_t pieces_ = 0;
-  std::shared_ptr<MappingBudget> budget_;
+  std::shared_ptr<Budget> budget_;
 };
 
 }  // namespace vumedia::memory

@@ -65,17 +65,24 @@ class File {
   // Commands of one file that wait for their turn. More get EBUSY.
   static constexpr std::uint32_t max_waiting = 64;
 
+  // What a file is made of.
+  struct Parts {
+    std::shared_ptr<const NodeInfo> node;
+    std::shared_ptr<Shared> shared;
+    std::shared_ptr<memory::Budget> mappings;  // of guest pages
+    std::shared_ptr<memory::Budget> bytes;     // of the driver's buffers
+    bool exports = false;  // buffers are mapped as dmabufs, whether the node can be or not
+  };
+
   // Starts the thread, which opens the node and says through `opened` how that went. EMFILE: too many threads
   // already; EAGAIN: the system has none.
-  [[nodiscard]] static Result<std::shared_ptr<File>> start(std::shared_ptr<const NodeInfo> node,
-                                                           std::shared_ptr<Shared> shared,
-                                                           std::shared_ptr<memory::MappingBudget> budget,
-                                                           Poster poster, media::Completion opened) {
+  [[nodiscard]] static Result<std::shared_ptr<File>> start(Parts parts, Poster poster,
+                                                           media::Completion opened) {
+    const auto shared = parts.shared;
     auto inbox = io::Inbox::create();
     if (!inbox) return std::unexpected(inbox.error());
     if (!shared->take_thread()) return fail(EMFILE);
-    auto file = std::make_shared<File>(Key{}, std::move(node), shared, std::move(budget), std::move(poster),
-                                       std::move(*inbox));
+    auto file = std::make_shared<File>(Key{}, std::move(parts), std::move(poster), std::move(*inbox));
     // The library throws nothing; the constructor of a thread knows no other way to fail.
     try {
       std::thread([file, closed = shared->closings.last(), opened = std::move(opened)]() mutable {
@@ -93,14 +100,14 @@ class File {
     return file;
   }
 
-  File(Key, std::shared_ptr<const NodeInfo> node, std::shared_ptr<Shared> shared,
-       std::shared_ptr<memory::MappingBudget> budget, Poster poster,
-       std::shared_ptr<io::Inbox> inbox) noexcept
-      : node_(std::move(node)),
-        shared_(std::move(shared)),
+  File(Key, Parts parts, Poster poster, std::shared_ptr<io::Inbox> inbox) noexcept
+      : node_(std::move(parts.node)),
+        shared_(std::move(parts.shared)),
+        bytes_(std::move(parts.bytes)),
+        exports_(parts.exports),
         poster_(std::move(poster)),
         inbox_(std::move(inbox)),
-        queues_(std::move(budget)) {}
+        queues_(std::move(parts.mappings)) {}
   File(const File&) = delete;
   File& operator=(const File&) = delete;
 
@@ -126,7 +133,7 @@ class File {
   void close() {
     closing_.store(true, std::memory_order_relaxed);
     const std::uint64_t closing = shared_->closings.begin();
-    inbox_->post([this, closing] { closing_id_ = closing; });
+    if (!inbox_->post([this, closing] { closing_id_ = closing; })) shared_->closings.end(closing);
   }
 
   // A descriptor of the open node. On the loop's thread, of a file that is open and not closed.
@@ -163,12 +170,19 @@ class File {
   void give_up_buffers(std::uint32_t type, Queue& queue);
   void send(const KernelBuffer& kernel);
   [[nodiscard]] Result<> seek(void* payload);
+  [[nodiscard]] Result<> allocate(unsigned long code, void* payload, std::uint32_t type, std::uint32_t memory,
+                                  std::uint32_t& count, std::uint64_t size, bool replaces);
+  void give_back_bytes(Queue& queue) noexcept;
+  [[nodiscard]] static std::uint64_t image_size(const v4l2_format& format) noexcept;
+  [[nodiscard]] std::uint64_t image_size(std::uint32_t type) noexcept;
   void note(unsigned long code, const void* payload);
   [[nodiscard]] Result<> name_planes(const KernelBuffer& kernel);
   void forget_planes(std::uint32_t type, std::uint32_t first, std::uint64_t count);
 
   const std::shared_ptr<const NodeInfo> node_;
   const std::shared_ptr<Shared> shared_;
+  const std::shared_ptr<memory::Budget> bytes_;
+  const bool exports_;
   const Poster poster_;
   const std::shared_ptr<io::Inbox> inbox_;
   std::atomic<std::uint32_t> waiting_{0};

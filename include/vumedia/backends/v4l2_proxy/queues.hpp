@@ -96,6 +96,7 @@ struct UserBuffer {
 struct Queue {
   std::uint32_t memory = 0;           // 0: no buffers
   std::vector<std::uint32_t> queued;  // indices of buffers that the kernel has
+  std::uint64_t bytes = 0;            // that the driver has taken for its buffers
   bool streaming = false;
   // DQBUF would fail until something is started or queued anew: LAST was seen, or it failed before.
   bool drained = false;
@@ -108,7 +109,7 @@ struct Queue {
 
 class Queues {
  public:
-  explicit Queues(std::shared_ptr<memory::MappingBudget> budget) noexcept : budget_(std::move(budget)) {}
+  explicit Queues(std::shared_ptr<memory::Budget> budget) noexcept : budget_(std::move(budget)) {}
 
   // Null for what is no type of queue.
   [[nodiscard]] Queue* find(std::uint32_t type) noexcept {
@@ -252,7 +253,7 @@ class Queues {
   }
 
   std::array<Queue, queue_types> queues_;
-  std::shared_ptr<memory::MappingBudget> budget_;
+  std::shared_ptr<memory::Budget> budget_;
 };
 
 }  // namespace vumedia::backends::v4l2_proxy

@@ -74,9 +74,9 @@ inline void File::run(std::uint64_t closed, media::Completion opened) {
     const bool there = fd_ && !gone_;
     const bool paused = std::exchange(fruitless_, false);
     std::array<pollfd, 2> waits{{{inbox_->fd(), POLLIN, 0}, {fd_.get(), wanted_events(), 0}}};
-    if (::poll(waits.data(), there && !paused ? 2 : 1, there && paused ? pause_milliseconds : -1) < 0 &&
-        errno != EINTR)
-      break;
+    // It fails when a signal comes, or for want of memory: to be tried again.
+    if (::poll(waits.data(), there && !paused ? 2 : 1, there && paused ? pause_milliseconds : -1) < 0)
+      continue;
     if (waits[1].revents != 0) fruitless_ = !on_ready(waits[1].revents);
     if (waits[0].revents != 0) inbox_->run();
   }
@@ -99,7 +99,8 @@ inline Result<> File::open() {
 // nevertheless.
 inline void File::shut_down() noexcept {
   if (!fd_) return;
-  queues_.for_each([this](std::uint32_t type, const Queue& queue) {
+  queues_.for_each([this](std::uint32_t type, Queue& queue) {
+    give_back_bytes(queue);
     if (queue.streaming) static_cast<void>(call(fd_.get(), VIDIOC_STREAMOFF, &type));
     if (queue.memory == 0) return;
     v4l2_requestbuffers request{};
@@ -192,9 +193,77 @@ inline void File::give_up_buffers(std::uint32_t type, Queue& queue) {
 // -- Commands
 
 inline Result<> File::plain(unsigned long code, void* payload) {
-  const auto done = code == VIDIOC_S_HW_FREQ_SEEK ? seek(payload) : call(fd_.get(), code, payload);
+  if (code == VIDIOC_S_HW_FREQ_SEEK) return seek(payload);
+  if (code == VIDIOC_REQBUFS) {
+    auto& request = *static_cast<v4l2_requestbuffers*>(payload);
+    return allocate(code, payload, request.type, request.memory, request.count, image_size(request.type),
+                    true);
+  }
+  if (code == VIDIOC_CREATE_BUFS) {
+    auto& request = *static_cast<v4l2_create_buffers*>(payload);
+    return allocate(code, payload, request.format.type, request.memory, request.count,
+                    image_size(request.format), false);
+  }
+  const auto done = call(fd_.get(), code, payload);
   if (done) note(code, payload);
   return done;
+}
+
+// REQBUFS and CREATE_BUFS: of memory that the driver takes, as many buffers as may be afforded; a driver,
+// too, may give fewer than were asked for. `count` is part of `payload`.
+inline Result<> File::allocate(unsigned long code, void* payload, std::uint32_t type, std::uint32_t memory,
+                               std::uint32_t& count, std::uint64_t size, bool replaces) {
+  Queue* const queue = queues_.find(type);
+  const bool counts = queue != nullptr && memory == V4L2_MEMORY_MMAP && count != 0 && size != 0;
+  if (counts) {
+    const std::uint64_t left = bytes_->left() + (replaces ? queue->bytes : 0);
+    if (left < size) return fail(ENOMEM);
+    count = static_cast<std::uint32_t>(std::min<std::uint64_t>(count, left / size));
+  }
+  if (const auto done = call(fd_.get(), code, payload); !done) return done;
+  if (queue != nullptr && replaces) give_back_bytes(*queue);
+  note(code, payload);
+  // The driver has them, even if it gave more than were asked for, or another file was faster.
+  if (counts) {
+    queue->bytes += size * count;
+    bytes_->take_anyway(size * count);
+  }
+  return {};
+}
+
+inline void File::give_back_bytes(Queue& queue) noexcept {
+  bytes_->give_back(std::exchange(queue.bytes, 0));
+}
+
+// Bytes of a buffer of this format, all planes together; 0 if that is not for a format to say.
+inline std::uint64_t File::image_size(const v4l2_format& format) noexcept {
+  switch (format.type) {
+    case V4L2_BUF_TYPE_VIDEO_CAPTURE:
+    case V4L2_BUF_TYPE_VIDEO_OUTPUT:
+      return format.fmt.pix.sizeimage;
+    case V4L2_BUF_TYPE_VIDEO_CAPTURE_MPLANE:
+    case V4L2_BUF_TYPE_VIDEO_OUTPUT_MPLANE: {
+      std::uint64_t size = 0;
+      const v4l2_pix_format_mplane& pix = format.fmt.pix_mp;
+      for (std::uint32_t p = 0; p < std::min<std::uint32_t>(pix.num_planes, VIDEO_MAX_PLANES); ++p)
+        size += pix.plane_fmt[p].sizeimage;
+      return size;
+    }
+    case V4L2_BUF_TYPE_SDR_CAPTURE:
+    case V4L2_BUF_TYPE_SDR_OUTPUT:
+      return format.fmt.sdr.buffersize;
+    case V4L2_BUF_TYPE_META_CAPTURE:
+    case V4L2_BUF_TYPE_META_OUTPUT:
+      return format.fmt.meta.buffersize;
+    default:
+      return 0;  // some lines of a picture, or none
+  }
+}
+inline std::uint64_t File::image_size(std::uint32_t type) noexcept {
+  v4l2_format format{};
+  format.type = type;
+  if (detail::is_overlay(type) || !call(fd_.get(), VIDIOC_G_FMT, &format)) return 0;
+  return image_size(format);
 }
 
 // A seek is carried out for those who wait for it, only. This thread does; nothing else uses the file.
@@ -270,9 +339,10 @@ inline Result<> File::buffer(unsigned long code, v4l2::BufferPayload& payload,
     queues_.keep_pages(payload, planes, fresh, done.has_value());
   if (!done) return done;
   if (code == VIDIOC_QBUF) {
-    Queue& queue = *queues_.find(kernel.head.type);  // the kernel knows the type
-    queue.queued.push_back(kernel.head.index);
-    queue.paused = false;
+    if (Queue* const queue = queues_.find(kernel.head.type)) {
+      queue->queued.push_back(kernel.head.index);
+      queue->paused = false;
+    }
   } else if (!hands_over && kernel.head.memory == V4L2_MEMORY_MMAP) {
     if (auto named = name_planes(kernel); !named) return named;
   }
@@ -293,7 +363,7 @@ inline Result<> File::name_planes(const KernelBuffer& kernel) {
     const auto mapped = align_up(std::uint64_t{plane.length}, page_size);
     if (plane.length == 0) continue;
     // Tried once here, since the frontend could only fail.
-    if (!Mapping::map(fd_.get(), plane.kernel_offset, *mapped)) {
+    if (exports_ || !Mapping::map(fd_.get(), plane.kernel_offset, *mapped)) {
       v4l2_exportbuffer request{};
       request.type = kernel.head.type;
       request.index = kernel.head.index;

@@ -62,7 +62,7 @@ class Shared {
   // `max_threads`: of open files, and of closed ones whose host hangs. `max_mappings`: of guest pages that
   // are USERPTR buffers, of all files; Linux lets a process have some 65,530 in all.
   explicit Shared(std::size_t max_threads = 512, std::size_t max_mappings = 49152)
-      : mappings(std::make_shared<memory::MappingBudget>(max_mappings)), max_threads_(max_threads) {}
+      : mappings(std::make_shared<memory::Budget>(max_mappings)), max_threads_(max_threads) {}
 
   // Whether there may be a thread more; it is to be given back when it ends.
   [[nodiscard]] bool take_thread() noexcept {
@@ -74,7 +74,7 @@ class Shared {
   [[nodiscard]] std::size_t threads() const noexcept { return threads_.load(std::memory_order_acquire); }
 
   Closings closings;
-  const std::shared_ptr<memory::MappingBudget> mappings;
+  const std::shared_ptr<memory::Budget> mappings;
 
  private:
   const std::size_t max_threads_;
