@@ -242,7 +242,10 @@ class UringReactor::Notifier {
   void signal() noexcept {
     if (reactor_ == nullptr || queued()) return;
     // Room for the message's completion; the kernel has signalled for all that is there.
-    if (ring_ != nullptr) io_uring_cq_advance(&ring_->ring, io_uring_cq_ready(&ring_->ring));
+    if (ring_ != nullptr) {
+      const io_uring_cq& done = ring_->ring.cq;
+      io_uring_smp_store_release(done.khead, io_uring_smp_load_acquire(done.ktail));
+    }
     io_uring_sqe* const sqe = reactor_->next_sqe();
     std::memcpy(sqe, request_.data(), request_.size());
     last_signal_ = reactor_->taken_ + reactor_->queued();
@@ -435,7 +438,12 @@ inline void UringReactor::run() noexcept {
 
 inline std::size_t UringReactor::run_once(bool wait) noexcept {
   arm_inbox();
-  enter(wait && ready_.empty() ? 1 : 0);
+  if (!ready_.empty()) [[unlikely]] {
+    enter(0);
+    gather();
+    return run_ready();
+  }
+  enter(wait ? 1 : 0);
   if (Operation* const only = take_only_one()) [[likely]] {
     complete(*only);
     return 1;
@@ -488,11 +496,11 @@ inline Operation& UringReactor::completed(const io_uring_cqe& cqe) noexcept {
   return operation;
 }
 
-// Mostly one operation has completed and nothing else is ready: it needs no list. Null, and nothing is taken,
-// if it is not so.
+// For when nothing is ready from before. Mostly one operation has completed: it needs no list. Null, and
+// nothing is taken, if it is not so.
 [[gnu::always_inline]] inline Operation* UringReactor::take_only_one() noexcept {
   const unsigned head = *ring_.cq.khead;
-  if (io_uring_smp_load_acquire(ring_.cq.ktail) - head != 1 || !ready_.empty()) return nullptr;
+  if (io_uring_smp_load_acquire(ring_.cq.ktail) - head != 1) return nullptr;
   const io_uring_cqe& cqe = ring_.cq.cqes[head & ring_.cq.ring_mask];
   if (cqe.user_data == 0) return nullptr;
   Operation& operation = completed(cqe);
