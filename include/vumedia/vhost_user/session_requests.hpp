@@ -45,15 +45,16 @@ VUMEDIA_HANDLER(SetFeatures, U64& features) {
   }
   features_ = features.value;
   features_set_ = true;
+  Verdict result;
   // The others have a kick descriptor and wait to be enabled.
   for (std::uint16_t i = 0; rings_change && i < queue_count(); ++i) {
     if (!ring(i).started) continue;
     ring(i).queue.stop();
     ring(i).started = false;
-    if (Verdict verdict = start_ring(i); verdict.kind != Kind::done) return verdict;
+    if (Verdict verdict = start_ring(i); verdict.kind != Kind::done) result = std::move(verdict);
   }
   update_rings();
-  return {};
+  return result;
 }
 
 VUMEDIA_HANDLER(SetOwner, NoBody&) {
