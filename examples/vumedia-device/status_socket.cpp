@@ -32,17 +32,18 @@ Outcome<StatusSocket> StatusSocket::listen_on(OwnedFd fd, std::optional<Listenin
   return StatusSocket(std::move(fd), std::move(file));
 }
 
-void StatusSocket::serve(const std::function<std::string()>& text) const {
+bool StatusSocket::serve(const std::function<std::string()>& text) const {
   constexpr int connections_a_turn = 8;
   for (int i = 0; i < connections_a_turn; ++i) {
     const OwnedFd peer(::accept4(fd(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
     if (!peer) {
       if (errno == EINTR || errno == ECONNABORTED) continue;
-      return;
+      return errno == EAGAIN;
     }
     const std::string answer = text();
     [[maybe_unused]] const auto sent = ::send(peer.get(), answer.data(), answer.size(), MSG_NOSIGNAL);
   }
+  return true;
 }
 
 }  // namespace vumedia::device

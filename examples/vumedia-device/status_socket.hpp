@@ -22,7 +22,9 @@ class StatusSocket {
   // Readable while someone waits for an answer.
   [[nodiscard]] int fd() const noexcept { return fd_.get(); }
   // Answers those who wait with what `text` returns. A few at a time: fd() stays readable if there are more.
-  void serve(const std::function<std::string()>& text) const;
+  // False if who waits cannot be answered now, for instance because no descriptors are left: fd() then stays
+  // readable, too, so that it is better not looked at for a while.
+  [[nodiscard]] bool serve(const std::function<std::string()>& text) const;
   // Removes the socket's file, if it is ours.
   void remove_file() noexcept {
     if (file_) file_->remove_file();

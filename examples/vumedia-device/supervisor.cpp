@@ -181,8 +181,11 @@ void Supervisor::on_fault(std::int32_t) noexcept {
 }
 
 void Supervisor::on_status(std::int32_t) noexcept {
-  status_->serve([this] { return counters(); });
-  loop_->poll(asked_, status_->fd(), POLLIN);
+  constexpr std::chrono::milliseconds retry{100};
+  if (status_->serve([this] { return counters(); }))
+    loop_->poll(asked_, status_->fd(), POLLIN);
+  else
+    loop_->timer(asked_, io::Clock::now() + retry);
 }
 
 // Once, when all devices serve.

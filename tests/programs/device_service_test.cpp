@@ -16,6 +16,7 @@
 #include <gtest/gtest.h>
 #include <sys/mman.h>
 #include <sys/ptrace.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -554,6 +555,27 @@ TEST_F(DeviceService, AnswersForItsCountersWhoeverAsks) {
   }
   EXPECT_NE(status().find("null (null): serving"), std::string::npos);
   EXPECT_NE(read_all(idle.front().get()).find("null (null): serving"), std::string::npos);
+  EXPECT_EQ(end(), 0);
+}
+
+TEST_F(DeviceService, AnswersForItsCountersOnceThereAreDescriptorsAgain) {
+  start({"-s", path("a"), "--status-socket", path("status")});
+  ASSERT_TRUE(says("serving"));
+  rlimit before{};
+  ASSERT_EQ(::prlimit(device_->pid(), RLIMIT_NOFILE, nullptr, &before), 0);
+  rlimit none = before;
+  none.rlim_cur = 0;  // for new ones
+  ASSERT_EQ(::prlimit(device_->pid(), RLIMIT_NOFILE, &none, nullptr), 0);
+  const OwnedFd asks = make_socket(SOCK_STREAM);
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  std::memcpy(address.sun_path, path("status").c_str(), path("status").size() + 1);
+  ASSERT_EQ(::connect(asks.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+  device_->signal(SIGUSR1);
+  EXPECT_TRUE(says("null (null): serving")) << "it goes on without";
+  ASSERT_EQ(::prlimit(device_->pid(), RLIMIT_NOFILE, &before, nullptr), 0);
+  EXPECT_NE(read_all(asks.get()).find("null (null): serving"), std::string::npos);
+  EXPECT_TRUE(connect("a"));
   EXPECT_EQ(end(), 0);
 }
 
