@@ -1,6 +1,7 @@
 #include "status_socket.hpp"
 
 #include <cerrno>
+#include <functional>
 #include <utility>
 
 #include <fcntl.h>

@@ -1,5 +1,7 @@
 // A session as a well-behaved frontend sees it: negotiation, rings and their states, reset and pause, memory,
 // stops that wait.
+#include <functional>
+
 #include <gtest/gtest.h>
 
 #include <vumedia/io/fd_passing.hpp>
