@@ -2,7 +2,9 @@
 // the node itself, and a session of a guest behind the proxy.
 #pragma once
 
+#include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
@@ -153,6 +155,14 @@ class ProxyGuest {
       events_.push_back(**next);
     }
   }
+  // Drops what has come of buffers of this type in `session`.
+  void forget_buffers(std::uint32_t session, std::uint32_t type) {
+    static_cast<void>(waiting());
+    std::erase_if(events_, [=](const client::Event& event) {
+      const auto* const buffer = std::get_if<client::DqbufEvent>(&event);
+      return buffer != nullptr && buffer->session == session && buffer->buffer.head.type == type;
+    });
+  }
   // What has come so far, of all kinds.
   [[nodiscard]] const std::deque<client::Event>& waiting() {
     while (true) {
@@ -178,13 +188,17 @@ class ProxyFile {
   ProxyFile(const ProxyFile&) = delete;
   ProxyFile& operator=(const ProxyFile&) = delete;
   ~ProxyFile() {
-    for (const auto& [memory, address] : mappings_) static_cast<void>((*guest_)->munmap(address));
+    for (const auto& [memory, address] : mappings_) EXPECT_TRUE((*guest_)->munmap(address));
     if (session_) static_cast<void>((*guest_)->close(*session_));
   }
 
   template <class Tag>
   [[nodiscard]] int ioctl(typename Tag::Payload& payload) {
     const auto done = (*guest_)->template ioctl<Tag>(session(), payload);
+    // Buffers that came back before are of the past, as they are for a guest's driver.
+    if constexpr (std::same_as<Tag, tag::STREAMOFF>) {
+      if (done) guest_->forget_buffers(session(), payload);
+    }
     return done ? 0 : done.error().value;
   }
 
@@ -217,7 +231,12 @@ class ProxyFile {
 
   [[nodiscard]] std::uint32_t session() const noexcept { return session_.value_or(0xffff'ffff); }
   [[nodiscard]] ProxyGuest& guest() const noexcept { return *guest_; }
-  // Closes the session now, with what it has mapped.
+  // The device, or the guest, is gone, and the session with it.
+  void forget() noexcept {
+    mappings_.clear();
+    session_.reset();
+  }
+  // Closes the session now. What it has mapped stays.
   [[nodiscard]] bool close() {
     const auto closed = (*guest_)->close(session());
     session_.reset();

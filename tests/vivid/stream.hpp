@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <optional>
 #include <span>
 #include <vector>
@@ -13,6 +14,13 @@
 #include "files.hpp"
 
 namespace vumedia::vivid {
+
+// Sets a control that has a plain value.
+template <class File>
+void set_control(File& file, std::uint32_t id, std::int32_t value) {
+  v4l2_control control{id, value};
+  EXPECT_EQ(file.template ioctl<tag::S_CTRL>(control), 0);
+}
 
 // What one buffer held.
 struct Frame {
@@ -69,7 +77,9 @@ class Stream {
   ~Stream() {
     stop();
     unmap();
-    EXPECT_EQ(request_buffers(file_, type_, 0), 0);
+    if (!abandoned_) {
+      EXPECT_EQ(request_buffers(file_, type_, 0), 0);
+    }
   }
 
   [[nodiscard]] std::size_t size() const noexcept { return memory_.size(); }
@@ -120,6 +130,13 @@ class Stream {
     memory_.clear();
   }
 
+  // The file is closed or its device gone: nothing is to be stopped and freed in the end.
+  void abandon() noexcept {
+    abandoned_ = true;
+    streaming_ = false;
+    memory_.clear();
+  }
+
   // The next buffer to come back, which is the caller's then.
   [[nodiscard]] Dequeued dequeue() { return file_.dequeue(type_); }
   // The next one with what it holds; queued again unless told otherwise.
@@ -148,6 +165,7 @@ class Stream {
   File& file_;
   std::uint32_t type_;
   bool streaming_ = false;
+  bool abandoned_ = false;
   std::vector<std::vector<std::span<std::byte>>> memory_;
 };
 

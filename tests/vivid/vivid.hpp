@@ -3,6 +3,7 @@
 
 #include <cerrno>
 #include <chrono>
+#include <cstdint>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -11,6 +12,7 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <linux/videodev2.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -28,6 +30,39 @@ template <class Condition>
   }
   return true;
 }
+
+// Its own controls.
+namespace cid {
+
+inline constexpr std::uint32_t brightness = V4L2_CID_BRIGHTNESS;
+inline constexpr std::uint32_t own = V4L2_CID_USER_BASE | 0xf000;
+inline constexpr std::uint32_t button = own + 0;
+inline constexpr std::uint32_t boolean = own + 1;
+inline constexpr std::uint32_t integer = own + 2;
+inline constexpr std::uint32_t integer64 = own + 3;
+inline constexpr std::uint32_t menu = own + 4;
+inline constexpr std::uint32_t string = own + 5;
+inline constexpr std::uint32_t bitmask = own + 6;
+inline constexpr std::uint32_t integer_menu = own + 7;
+inline constexpr std::uint32_t u32_array = own + 8;
+inline constexpr std::uint32_t u16_matrix = own + 9;
+inline constexpr std::uint32_t u8_array = own + 10;
+inline constexpr std::uint32_t area = own + 11;
+inline constexpr std::uint32_t read_only = own + 12;
+inline constexpr std::uint32_t dynamic_array = own + 13;
+
+inline constexpr std::uint32_t test_pattern = 0x00f0f000;
+inline constexpr std::uint32_t osd_text_mode = 0x00f0f001;
+inline constexpr std::uint32_t loop_video = 0x00f0f025;
+inline constexpr std::uint32_t standard_signal_mode = 0x00f0f03c;
+inline constexpr std::uint32_t disconnect = 0x00f0f041;
+inline constexpr std::uint32_t inject_buffer_error = 0x00f0f042;
+inline constexpr std::uint32_t inject_reqbufs_error = 0x00f0f043;
+inline constexpr std::uint32_t inject_qbuf_error = 0x00f0f044;
+inline constexpr std::uint32_t inject_streamon_error = 0x00f0f045;
+inline constexpr std::uint32_t inject_fatal_error = 0x00f0f046;
+
+}  // namespace cid
 
 // The driver with all its devices in the state they begin with. What a test leaves open keeps the driver from
 // being unloaded, so that each test also tells whether anyone held on to a descriptor or a mapping.
