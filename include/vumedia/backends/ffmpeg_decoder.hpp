@@ -10,7 +10,8 @@
 // which colours they have.
 //
 // An OUTPUT buffer holds one access unit, as the documentation of these formats asks for. After a drain
-// decoding goes on from the next key frame.
+// decoding goes on as if there had been none; in streams with very rare key frames (see ffmpeg::History) it
+// waits for the next one.
 //
 // libavcodec also logs by itself, through av_log, which is global to the process: its level and callback are
 // the program's to set.
@@ -39,7 +40,8 @@ struct FfmpegDecoderOptions {
   ffmpeg::SessionOptions session;
   // The compressed formats to offer (V4L2_PIX_FMT_*), in this order; those that cannot be decoded here are
   // left out. Empty: all that can. Leaving some out has its uses: v4l2-compliance 1.30 does not know AV1, and
-  // takes a device that offers it for no decoder.
+  // takes a device that offers it for no decoder; and Motion-JPEG is to it another kind of decoder, which
+  // does not come with others.
   std::vector<std::uint32_t> codecs;
   // Open files at a time; more get ENFILE. An open file costs little: programs that only look around, such as
   // compliance tests, open a hundred.

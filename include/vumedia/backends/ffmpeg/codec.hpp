@@ -53,8 +53,7 @@ class Codec {
     if (decoder == nullptr) return fail(ENODEV);
     Codec codec;
     codec.context_.reset(avcodec_alloc_context3(decoder));
-    codec.packet_.reset(av_packet_alloc());
-    if (!codec.context_ || !codec.packet_) return fail(ENOMEM);
+    if (!codec.context_) return fail(ENOMEM);
     AVCodecContext& context = *codec.context_;
     context.opaque = opaque;
     context.get_buffer2 = get_buffer;
@@ -78,22 +77,26 @@ class Codec {
   [[nodiscard]] explicit operator bool() const noexcept { return context_ != nullptr; }
   [[nodiscard]] AVCodecContext& context() const noexcept { return *context_; }
 
-  // Copies `bytes` (not empty) and decodes them; `id` comes back as the pts of their frame. Returns what
-  // avcodec_send_packet does. All frames must have been received before.
-  [[nodiscard]] int send(std::span<const std::byte> bytes, std::int64_t id) noexcept {
+  // A private copy of `bytes` (not empty): the guest may change its buffer at any time, and parsers read past
+  // the end. The one copy of the bitstream on its way. None without memory.
+  [[nodiscard]] Packet copy(std::span<const std::byte> bytes) noexcept {
+    Packet packet(av_packet_alloc());
+    if (!packet) return nullptr;
     AVBufferRef* const memory = packet_memory(bytes.size());
-    if (memory == nullptr) return AVERROR(ENOMEM);
-    // The one copy of the bitstream: the guest may change its buffer at any time, and parsers read past the
-    // end.
+    if (memory == nullptr) return nullptr;
     std::memcpy(memory->data, bytes.data(), bytes.size());
     std::memset(memory->data + bytes.size(), 0, AV_INPUT_BUFFER_PADDING_SIZE);
-    packet_->buf = memory;
-    packet_->data = memory->data;
-    packet_->size = static_cast<int>(bytes.size());
-    packet_->pts = id;
-    const int result = avcodec_send_packet(context_.get(), packet_.get());
-    av_packet_unref(packet_.get());
-    return result;
+    packet->buf = memory;
+    packet->data = memory->data;
+    packet->size = static_cast<int>(bytes.size());
+    return packet;
+  }
+
+  // Decodes a packet; `id` comes back as the pts of its frame. Returns what avcodec_send_packet does. All
+  // frames must have been received before.
+  [[nodiscard]] int send(AVPacket& packet, std::int64_t id) noexcept {
+    packet.pts = id;
+    return avcodec_send_packet(context_.get(), &packet);
   }
 
   // From here on only the frames that are left come out, then AVERROR_EOF, until flush().
@@ -125,7 +128,6 @@ class Codec {
 
   std::unique_ptr<AVBufferPool, PoolDeleter> packet_pool_;
   std::size_t pool_size_ = 0;
-  Packet packet_;
   std::unique_ptr<AVCodecContext, ContextDeleter> context_;
 };
 

@@ -18,6 +18,7 @@
 #include <vumedia/backends/ffmpeg/codec.hpp>
 #include <vumedia/backends/ffmpeg/events.hpp>
 #include <vumedia/backends/ffmpeg/formats.hpp>
+#include <vumedia/backends/ffmpeg/history.hpp>
 #include <vumedia/backends/ffmpeg/layout.hpp>
 #include <vumedia/backends/ffmpeg/picture.hpp>
 #include <vumedia/backends/ffmpeg/workers.hpp>
@@ -44,8 +45,8 @@ struct EngineOptions {
 // Frames are delivered in display order. When their shape changes, PictureChanged comes behind the frames
 // before; then, if CAPTURE is streaming, an empty buffer flagged LAST, and nothing more until CAPTURE is
 // started again or resume() says that the buffers fit. A drain ends likewise with an empty buffer flagged
-// LAST, and EndOfStream; after it decoding goes on with start_capture, start_output or resume, from the next
-// key frame.
+// LAST, and EndOfStream; after it decoding goes on with start_capture or resume as if there had been none,
+// and from the next key frame with start_output.
 class Engine : public std::enable_shared_from_this<Engine> {
   struct Private {};
 
@@ -133,6 +134,8 @@ class Engine : public std::enable_shared_from_this<Engine> {
     // Nobody waits for LAST any more.
     if (last_ == Last::change) stop_at(Phase::changing);
     if (last_ == Last::drain) stop_at(Phase::drained);
+    // One that is under way while the picture changes goes on with the buffers of the new one.
+    if (phase_ == Phase::running) abort_drain();
     std::erase_if(events_, [](const Event& event) { return std::holds_alternative<FrameDone>(event); });
   }
 
@@ -158,7 +161,7 @@ class Engine : public std::enable_shared_from_this<Engine> {
     if (draining_) return fail(EBUSY);
     draining_ = true;
     end_pushed_ = false;
-    queue_.emplace_back(DrainMark{});
+    queue_.emplace_back(DrainMark{++drains_});
     slots_->changed.notify_all();
     return {};
   }
@@ -208,7 +211,9 @@ class Engine : public std::enable_shared_from_this<Engine> {
   }
 
  private:
-  struct DrainMark {};
+  struct DrainMark {
+    std::uint64_t drain = 0;  // number of the drain
+  };
   using Lock = std::unique_lock<std::mutex>;
   // running; or stopped behind LAST, until the client has seen to its buffers (changing) or starts anew
   // (drained).
@@ -228,7 +233,20 @@ class Engine : public std::enable_shared_from_this<Engine> {
   // The worker drops its frames and flushes libavcodec before it does anything else.
   void restart_decoding() {
     ++stream_epoch_;
+    continues_ = false;
     if (phase_ == Phase::drained) phase_ = Phase::running;
+  }
+
+  // A drain that is not complete is none. libavcodec may be in the midst of it: see receive_next().
+  void abort_drain() {
+    draining_ = false;
+    std::erase_if(queue_, [](const auto& entry) { return std::holds_alternative<DrainMark>(entry); });
+  }
+
+  // Behind a drain, or one that was aborted, with all that libavcodec knew.
+  void continue_decoding() {
+    restart_decoding();
+    continues_ = true;
   }
 
   // LAST has been sent, or is no longer waited for.
@@ -245,7 +263,7 @@ class Engine : public std::enable_shared_from_this<Engine> {
   }
 
   void leave_stop() {
-    if (phase_ == Phase::drained) restart_decoding();
+    if (phase_ == Phase::drained) continue_decoding();
     phase_ = Phase::running;
   }
 
@@ -274,6 +292,7 @@ class Engine : public std::enable_shared_from_this<Engine> {
   [[nodiscard]] Step deliver(Lock& lock);
   [[nodiscard]] Step deliver_last();
   [[nodiscard]] std::optional<std::uint32_t> copy_out(Lock& lock, CaptureSlots::Target target);
+  void replay();
   void report(const char* what, int error);
 
   // -- libavcodec's threads
@@ -301,9 +320,11 @@ class Engine : public std::enable_shared_from_this<Engine> {
   const CodedFormat* format_ = nullptr;
   bool output_on_ = false;
   bool capture_on_ = false;
-  bool draining_ = false;    // from drain() until it is complete or dropped
-  bool end_pushed_ = false;  // EndOfStream, for this drain
+  bool draining_ = false;     // from drain() until it is complete or dropped
+  std::uint64_t drains_ = 0;  // begun so far
+  bool end_pushed_ = false;   // EndOfStream, for this drain
   bool reopen_ = true;
+  bool continues_ = false;  // what follows may refer to frames of before the drain
   bool closing_ = false;
   Phase phase_ = Phase::running;
   Last last_ = Last::none;
@@ -323,8 +344,12 @@ class Engine : public std::enable_shared_from_this<Engine> {
   bool has_frame_ = false;
   bool more_frames_ = false;  // libavcodec may have frames without another packet
   bool codec_draining_ = false;
+  std::uint64_t codec_drain_ = 0;  // the drain it is at
   std::uint64_t failures_ = 0;
   std::int64_t next_id_ = 1;
+  History history_;
+  bool replay_due_ = false;     // libavcodec has been flushed, and the stream goes on
+  std::int64_t resume_id_ = 1;  // frames of packets before this one have been delivered
   // The stamps of the latest packets. No decoder holds frames back over as many packets.
   std::array<Stamp, 512> stamps_{};
 };

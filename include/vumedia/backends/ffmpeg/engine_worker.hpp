@@ -45,6 +45,7 @@ inline Engine::Step Engine::step(Lock& lock) {
 inline void Engine::begin_stream(Lock& lock) {
   worker_epoch_ = stream_epoch_;
   const bool reopen = std::exchange(reopen_, false);
+  const bool continues = std::exchange(continues_, false) && !reopen;
   lock.unlock();
   if (frame_) av_frame_unref(frame_.get());
   has_frame_ = more_frames_ = codec_draining_ = false;
@@ -53,6 +54,9 @@ inline void Engine::begin_stream(Lock& lock) {
   } else if (codec_) {
     codec_.flush();
   }
+  if (!continues) history_.clear();
+  replay_due_ = continues;
+  if (continues) resume_id_ = next_id_;
   lock.lock();
 }
 
@@ -64,6 +68,7 @@ inline void Engine::send_next(Lock& lock) {
   auto* const buffer = std::get_if<CodedBuffer>(&next);
   if (buffer == nullptr) {
     codec_draining_ = true;
+    codec_drain_ = std::get<DrainMark>(next).drain;
     if (codec_) (void)codec_.drain();
     more_frames_ = true;  // or their end
     lock.lock();
@@ -80,6 +85,7 @@ inline bool Engine::send_buffer(const CodedFormat& format, const CodedBuffer& bu
   if (!frame_) return false;
   if (!codec_ || worker_format_ != &format) {
     codec_ = {};
+    history_.clear();
     auto codec = Codec::open(format, options_.codec, &Engine::get_buffer, this);
     if (!codec) {
       report("cannot open the decoder", AVERROR(codec.error().value));
@@ -90,9 +96,19 @@ inline bool Engine::send_buffer(const CodedFormat& format, const CodedBuffer& bu
   }
   // An empty packet would begin a drain.
   if (buffer.bytes.empty()) return true;
+  const Packet packet = codec_.copy(buffer.bytes);
+  if (!packet) {
+    report("no memory for a packet", AVERROR(ENOMEM));
+    return false;
+  }
+  const std::span bytes(reinterpret_cast<const std::byte*>(packet->data),
+                        static_cast<std::size_t>(packet->size));
+  const ResumePoint point = resume_point_of(format.codec, bytes);
+  if (std::exchange(replay_due_, false) && point != ResumePoint::closed) replay();
+  history_.add(point, bytes, next_id_);
   stamps_[static_cast<std::size_t>(next_id_) % stamps_.size()] = buffer.stamp;
-  const int sent = codec_.send(buffer.bytes, next_id_++);
-  const bool failed = sent < 0 && holds_picture(format, buffer.bytes);
+  const int sent = codec_.send(*packet, next_id_++);
+  const bool failed = sent < 0 && holds_picture(format, bytes);
   if (failed) report("damaged data", sent);
   // With one thread the frame is decoded now, and what is wrong with it can still be said of its buffer.
   more_frames_ = true;
@@ -101,20 +117,45 @@ inline bool Engine::send_buffer(const CodedFormat& format, const CodedBuffer& bu
   return !failed && !refused;
 }
 
+// Brings libavcodec back to where it was before the drain.
+inline void Engine::replay() {
+  for (const auto& past : history_.packets()) {
+    {
+      const std::lock_guard lock(slots_->mutex());
+      if (closing_ || worker_epoch_ != stream_epoch_) return;
+    }
+    const Packet packet = codec_.copy(past.bytes);
+    if (!packet) return;
+    // What was wrong with it has been said.
+    (void)codec_.send(*packet, past.id);
+    while (codec_.receive(*frame_) >= 0) av_frame_unref(frame_.get());
+  }
+}
+
 inline void Engine::receive_next(Lock& lock) {
   lock.unlock();
   bool refused = false;
   has_frame_ = receive(*frame_, refused);
   lock.lock();
   const bool ended = codec_draining_ && !has_frame_ && !more_frames_;
-  if (ended && worker_epoch_ == stream_epoch_) last_ = Last::drain;
+  if (!ended || worker_epoch_ != stream_epoch_) return;
+  if (draining_ && codec_drain_ == drains_) {
+    last_ = Last::drain;
+  } else {
+    continue_decoding();
+  }
 }
 
 // The next frame, in display order. False, and more_frames_ false, if another packet is needed first (or
 // there is no end to the errors).
 inline bool Engine::receive(AVFrame& frame, bool& refused) {
-  for (int attempt = 0; attempt < 32 && codec_; ++attempt) {
-    const int result = codec_.receive(frame);
+  for (int errors = 0; errors < 32 && codec_; ++errors) {
+    int result = 0;
+    do {
+      av_frame_unref(&frame);
+      result = codec_.receive(frame);
+      // Those that a replay held back have been delivered.
+    } while (result >= 0 && frame.pts > 0 && frame.pts < resume_id_);
     if (result == AVERROR(EAGAIN) || result == AVERROR_EOF) break;
     const bool got = result >= 0;
     if (got && is_supported(static_cast<AVPixelFormat>(frame.format)) &&

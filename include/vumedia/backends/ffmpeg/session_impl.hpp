@@ -269,8 +269,8 @@ inline Result<> DecoderSession::ioctl(v4l2::tag::DECODER_CMD, v4l2_decoder_cmd& 
   if (auto valid = ioctl(v4l2::tag::TRY_DECODER_CMD{}, command); !valid) return valid;
   handle_events();
   if (command.cmd == V4L2_DEC_CMD_STOP) {
-    // There is nothing to drain.
-    if (!output_.streaming()) return {};
+    // A drain is between two queues that stream; without, the command does nothing, and does not fail either.
+    if (!output_.streaming() || !capture_.streaming()) return {};
     return engine_->drain();
   }
   if (capture_.streaming() && !capture_buffers_hold(picture_.layout.size_image())) return fail(EBUSY);

@@ -1,0 +1,180 @@
+// What a decoder needs to go on behind a drain as if there had been none.
+//
+// V4L2_DEC_CMD_START resumes "with all the state from before the drain": the next frame may refer to those
+// before. But libavcodec gives its last frames out only at an end of the stream, behind which it wants to be
+// flushed, and has no references any more. So the packets since the last key frame are kept and decoded once
+// more, their frames dropped, when the packet behind a drain is no key frame itself.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include <vumedia/backends/ffmpeg/formats.hpp>
+
+namespace vumedia::backends::ffmpeg {
+
+// Whether decoding can begin with a packet: not at all; with all that follows; or with all that follows but
+// for the pictures that are shown before it (H.265's CRA, I pictures of MPEG-2).
+enum class ResumePoint : std::uint8_t { none, open, closed };
+
+namespace detail {
+
+// Most significant bit first. Behind the end there are zeros.
+class BitReader {
+ public:
+  explicit BitReader(std::span<const std::byte> bytes) noexcept : bytes_(bytes) {}
+  [[nodiscard]] bool bit() noexcept {
+    const std::size_t at = position_++;
+    if (at / 8 >= bytes_.size()) return false;
+    return ((std::to_integer<unsigned>(bytes_[at / 8]) >> (7 - at % 8)) & 1) != 0;
+  }
+
+ private:
+  std::span<const std::byte> bytes_;
+  std::size_t position_ = 0;
+};
+
+// VP9 bitstream specification, 6.2: a frame that is not shown from before, of type 0. A superframe begins
+// with its first frame.
+[[nodiscard]] inline bool vp9_key_frame(std::span<const std::byte> bytes) noexcept {
+  BitReader bits(bytes);
+  if (bytes.empty() || !bits.bit() || bits.bit()) return false;  // frame_marker
+  const bool low = bits.bit();
+  const bool high = bits.bit();
+  if (low && high) (void)bits.bit();  // reserved, of profile 3
+  const bool shown_again = bits.bit();
+  return !shown_again && !bits.bit();
+}
+
+// AV1 bitstream specification, 5.3 and 5.9: a sequence header, and behind it a key frame.
+[[nodiscard]] inline bool av1_key_frame(std::span<const std::byte> bytes) noexcept {
+  bool sequence = false;
+  while (bytes.size() >= 2) {
+    const auto header = std::to_integer<unsigned>(bytes[0]);
+    std::size_t at = (header & 4) != 0 ? 2 : 1;
+    std::uint64_t size = bytes.size() - at;
+    if ((header & 2) != 0) {
+      size = 0;
+      for (unsigned i = 0; i < 8 && at < bytes.size(); ++i) {
+        const auto byte = std::to_integer<std::uint64_t>(bytes[at++]);
+        size |= (byte & 127) << (7 * i);
+        if ((byte & 128) == 0) break;
+      }
+    }
+    if (size > bytes.size() - at) return false;
+    const auto payload = bytes.subspan(at, static_cast<std::size_t>(size));
+    const unsigned type = (header >> 3) & 15;
+    if (type == 1) sequence = true;
+    if (type == 3 || type == 6) {
+      BitReader bits(payload);
+      const bool shown_again = bits.bit();
+      const bool high = bits.bit();
+      const bool low = bits.bit();
+      return sequence && !payload.empty() && !shown_again && !high && !low;
+    }
+    bytes = bytes.subspan(at + payload.size());
+  }
+  return false;
+}
+
+// The first start code whose byte behind it `wanted` takes gives its position; nothing if there is none.
+template <class Wanted>
+[[nodiscard]] std::optional<std::size_t> find_unit(std::span<const std::byte> bytes, Wanted wanted) noexcept {
+  for (std::size_t i = 0; i + 3 < bytes.size(); ++i) {
+    if (bytes[i] != std::byte{0} || bytes[i + 1] != std::byte{0} || bytes[i + 2] != std::byte{1}) continue;
+    if (wanted(std::to_integer<unsigned>(bytes[i + 3]))) return i + 3;
+    i += 2;
+  }
+  return std::nullopt;
+}
+
+}  // namespace detail
+
+// `bytes`: what an OUTPUT buffer holds. Any bytes; at worst they are taken for what they are not.
+[[nodiscard]] inline ResumePoint resume_point_of(AVCodecID codec, std::span<const std::byte> bytes) noexcept {
+  const auto closed_if = [](bool key) { return key ? ResumePoint::closed : ResumePoint::none; };
+  switch (codec) {
+    case AV_CODEC_ID_H264: {
+      // The first slice says of what kind the picture is.
+      const auto slice =
+          detail::find_unit(bytes, [](unsigned unit) { return (unit & 31) >= 1 && (unit & 31) <= 5; });
+      return closed_if(slice && (std::to_integer<unsigned>(bytes[*slice]) & 31) == 5);
+    }
+    case AV_CODEC_ID_HEVC: {
+      const auto slice = detail::find_unit(bytes, [](unsigned unit) { return ((unit >> 1) & 63) < 32; });
+      if (!slice) return ResumePoint::none;
+      const unsigned type = (std::to_integer<unsigned>(bytes[*slice]) >> 1) & 63;
+      return type == 21 ? ResumePoint::open : closed_if(type >= 16 && type <= 20);
+    }
+    case AV_CODEC_ID_VP8:
+      return closed_if(!bytes.empty() && (std::to_integer<unsigned>(bytes[0]) & 1) == 0);
+    case AV_CODEC_ID_VP9:
+      return closed_if(detail::vp9_key_frame(bytes));
+    case AV_CODEC_ID_AV1:
+      return closed_if(detail::av1_key_frame(bytes));
+    case AV_CODEC_ID_MPEG2VIDEO: {
+      const auto sequence = detail::find_unit(bytes, [](unsigned unit) { return unit == 0xb3; });
+      const auto picture = detail::find_unit(bytes, [](unsigned unit) { return unit == 0; });
+      if (!sequence || !picture || *picture + 2 >= bytes.size()) return ResumePoint::none;
+      const unsigned type = (std::to_integer<unsigned>(bytes[*picture + 2]) >> 3) & 7;
+      return type == 1 ? ResumePoint::open : ResumePoint::none;
+    }
+    default:
+      // Each picture of Motion-JPEG stands alone.
+      return ResumePoint::closed;
+  }
+}
+
+// The packets of a stream from a resume point on.
+class History {
+ public:
+  struct Packet {
+    std::vector<std::byte> bytes;
+    std::int64_t id = 0;
+  };
+  // What is kept of a stream that never has another resume point: beyond, nothing is, and decoding goes on
+  // behind a drain with the next one. Some seconds at the highest rates.
+  static constexpr std::size_t max_bytes = std::size_t{16} << 20;
+  static constexpr std::size_t max_packets = 600;
+
+  // A packet that is about to be decoded.
+  void add(ResumePoint point, std::span<const std::byte> bytes, std::int64_t id) {
+    if (point == ResumePoint::closed) clear();
+    if (point == ResumePoint::open) {
+      // The pictures shown before it need those since the resume point before.
+      forget(latest_);
+      latest_ = packets_.size();
+    }
+    // Before any resume point there is nothing to begin with.
+    if (packets_.empty() && point == ResumePoint::none) return;
+    packets_.push_back({{bytes.begin(), bytes.end()}, id});
+    bytes_ += bytes.size();
+    if (bytes_ > max_bytes || packets_.size() > max_packets) clear();
+  }
+
+  void clear() noexcept {
+    packets_.clear();
+    bytes_ = 0;
+    latest_ = 0;
+  }
+
+  [[nodiscard]] const std::deque<Packet>& packets() const noexcept { return packets_; }
+
+ private:
+  void forget(std::size_t count) {
+    for (; count > 0 && !packets_.empty(); --count) {
+      bytes_ -= packets_.front().bytes.size();
+      packets_.pop_front();
+    }
+  }
+
+  std::deque<Packet> packets_;
+  std::size_t bytes_ = 0;
+  std::size_t latest_ = 0;  // place of the latest resume point
+};
+
+}  // namespace vumedia::backends::ffmpeg
