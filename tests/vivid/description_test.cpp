@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <initializer_list>
 #include <span>
 #include <string>
 #include <string_view>
@@ -23,7 +24,6 @@ namespace {
 struct Answer {
   std::string question;
   std::string answer;
-  friend bool operator==(const Answer&, const Answer&) = default;
 };
 
 template <class T>
@@ -127,8 +127,9 @@ void ask_of_queue(Interview<File>& interview, std::uint32_t type) {
   v4l2_crop crop{};
   crop.type = type;
   interview.template ask<tag::G_CROP>(of, crop);
-  for (const std::uint32_t target : {V4L2_SEL_TGT_CROP, V4L2_SEL_TGT_CROP_DEFAULT, V4L2_SEL_TGT_CROP_BOUNDS,
-                                     V4L2_SEL_TGT_COMPOSE, V4L2_SEL_TGT_COMPOSE_PADDED}) {
+  for (const std::uint32_t target : std::initializer_list<std::uint32_t>{
+           V4L2_SEL_TGT_CROP, V4L2_SEL_TGT_CROP_DEFAULT, V4L2_SEL_TGT_CROP_BOUNDS, V4L2_SEL_TGT_COMPOSE,
+           V4L2_SEL_TGT_COMPOSE_PADDED}) {
     v4l2_selection selection{};
     selection.type = type;
     selection.target = target;
