@@ -140,7 +140,8 @@ inline std::vector<Habits> frontend_orders() {
           " SET_VRING_KICK SET_VRING_CALL=shared SET_VRING_ENABLE )"),
       .pause = {},
       .resume = {},
-      .reset = parse_script("each( SET_VRING_ENABLE=0 )"),
+      // The next driver reads the configuration first: only its answer tells that the rings are let go.
+      .reset = parse_script("each( SET_VRING_ENABLE=0 ) GET_CONFIG=4"),
       .protocol_features = pf::config | pf::mq,
   });
 
