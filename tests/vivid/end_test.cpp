@@ -3,9 +3,11 @@
 #include <csignal>
 #include <cstdint>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <optional>
 #include <string>
+#include <system_error>
 
 #include <gtest/gtest.h>
 #include <linux/videodev2.h>
@@ -33,6 +35,15 @@ class End : public testing::Test {
     std::ofstream out(file);
     out << word << std::flush;
     EXPECT_TRUE(out) << file;
+  }
+  static bool has_node_open(pid_t process) {
+    std::error_code error;
+    for (const auto& entry :
+         std::filesystem::directory_iterator("/proc/" + std::to_string(process) + "/fd", error)) {
+      const auto target = std::filesystem::read_symlink(entry.path(), error);
+      if (target.string().starts_with("/dev/video")) return true;
+    }
+    return false;
   }
   void expect_unplugged(ProxyFile& file) {
     const auto error = guest->event<client::ErrorEvent>(file.session());
@@ -94,6 +105,9 @@ TEST_F(End, TheDriverMayBeUnboundWhileItStreams) {
     EXPECT_TRUE(streaming.close());
     EXPECT_TRUE(idle.close());
   }
+  // The node gets its old number only when the last file of its former life is closed, which the device does
+  // in its own time.
+  ASSERT_TRUE(eventually([&] { return !has_node_open(device.process().pid()); }));
   // The device goes on, and serves the node when it is back.
   write_to("/sys/bus/platform/drivers/vivid/bind", "vivid.0");
   ASSERT_TRUE(eventually([&] { return std::filesystem::exists(path); }));
