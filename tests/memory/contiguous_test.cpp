@@ -23,7 +23,7 @@ struct Range {
   std::uint32_t length = 0;
 };
 
-constexpr std::uint64_t base = 0x1000'0000;
+constexpr std::uint64_t first_page = 0x1000'0000;
 
 class Contiguous : public testing::Test {
  protected:
@@ -34,7 +34,7 @@ class Contiguous : public testing::Test {
       std::memset(ram.data() + page * page_size, static_cast<int>(page + 1), page_size);
   }
   static Range page(std::uint64_t number, std::uint64_t count = 1) {
-    return {{base + number * page_size}, static_cast<std::uint32_t>(count * page_size)};
+    return {{first_page + number * page_size}, static_cast<std::uint32_t>(count * page_size)};
   }
   Result<ContiguousRange> create(const std::vector<Range>& ranges) {
     return ContiguousRange::create(*table, std::span<const Range>(ranges), budget);
@@ -44,7 +44,7 @@ class Contiguous : public testing::Test {
     return range ? 0 : range.error().value;
   }
 
-  RamFile ram{base, pages* page_size};
+  RamFile ram{first_page, pages * page_size};
   std::shared_ptr<const GuestMemory> table = make_table({&ram});
   std::shared_ptr<Budget> budget = std::make_shared<Budget>(16);
 };
@@ -67,15 +67,15 @@ TEST_F(Contiguous, PagesInAnyOrderAreOneRangeOfTheSameBytes) {
 }
 
 TEST_F(Contiguous, MayBeginAndEndWithinAPage) {
-  const auto range =
-      create({{{base + 2 * page_size + 100}, page_size - 100}, page(7), {{base + 5 * page_size}, 33}});
+  const auto range = create(
+      {{{first_page + 2 * page_size + 100}, page_size - 100}, page(7), {{first_page + 5 * page_size}, 33}});
   ASSERT_TRUE(range);
   EXPECT_EQ(range->size(), page_size - 100 + page_size + 33);
   EXPECT_EQ(reinterpret_cast<std::uintptr_t>(range->data()) % page_size, 100u);
   EXPECT_EQ(range->data()[0], std::byte{3});
   EXPECT_EQ(range->data()[page_size - 100], std::byte{8});
   EXPECT_EQ(range->data()[range->size() - 1], std::byte{6});
-  const auto within = create({{{base + 10}, 20}});
+  const auto within = create({{{first_page + 10}, 20}});
   ASSERT_TRUE(within);
   EXPECT_EQ(within->size(), 20u);
 }
@@ -88,18 +88,18 @@ TEST_F(Contiguous, NeighboursAreOneMapping) {
 }
 
 TEST_F(Contiguous, EdgesWithinPagesAreRefused) {
-  EXPECT_EQ(refusal({page(1), {{base + 8 * page_size + 1}, page_size - 1}}), EINVAL);
-  EXPECT_EQ(refusal({{{base}, 100}, page(3)}), EINVAL);
-  EXPECT_EQ(refusal({page(1), {{base + 8 * page_size}, 10}, page(3)}), EINVAL);
+  EXPECT_EQ(refusal({page(1), {{first_page + 8 * page_size + 1}, page_size - 1}}), EINVAL);
+  EXPECT_EQ(refusal({{{first_page}, 100}, page(3)}), EINVAL);
+  EXPECT_EQ(refusal({page(1), {{first_page + 8 * page_size}, 10}, page(3)}), EINVAL);
   EXPECT_EQ(refusal({}), EINVAL);
-  EXPECT_EQ(refusal({{{base}, 0}}), EINVAL);
+  EXPECT_EQ(refusal({{{first_page}, 0}}), EINVAL);
   // Where the guest's ranges split a page, but follow on each other, there is no edge.
-  EXPECT_EQ(refusal({{{base}, 100}, {{base + 100}, page_size - 100}, page(9)}), 0);
+  EXPECT_EQ(refusal({{{first_page}, 100}, {{first_page + 100}, page_size - 100}, page(9)}), 0);
   EXPECT_EQ(budget->used(), 0u);
 }
 
 TEST_F(Contiguous, WhatIsNotGuestMemoryIsRefused) {
-  EXPECT_EQ(refusal({{{base - page_size}, page_size}}), EFAULT);
+  EXPECT_EQ(refusal({{{first_page - page_size}, page_size}}), EFAULT);
   EXPECT_EQ(refusal({page(pages - 1, 2)}), EFAULT);
   EXPECT_EQ(refusal({page(0), {{~std::uint64_t{0} - page_size}, page_size}}), EFAULT);
 }
@@ -149,7 +149,7 @@ TEST_F(Contiguous, OutlivesTheTable) {
 
 // Two files may lie side by side in this process by chance; a piece never runs from one into the other.
 TEST_F(Contiguous, RunsOnFromRegionToRegion) {
-  const RamFile next(base + pages * page_size, 4 * page_size);
+  const RamFile next(first_page + pages * page_size, 4 * page_size);
   std::memset(next.data(), 0xee, 4 * page_size);
   table = make_table({&ram, &next});
   const auto range = create({page(pages - 2, 4)});
@@ -164,7 +164,7 @@ TEST_F(Contiguous, ARegionThatIsNotPageAlignedInItsFileHasNoPagesToJoin) {
   auto fd = make_sealed_memfd("odd", 8 * page_size);
   ASSERT_TRUE(fd);
   std::vector<RegionSpec> specs;
-  specs.push_back({{base}, {0x7000'0000'0000}, 4 * page_size, 512, std::move(*fd)});
+  specs.push_back({{first_page}, {0x7000'0000'0000}, 4 * page_size, 512, std::move(*fd)});
   const auto odd = GuestMemory::create(std::move(specs));
   ASSERT_TRUE(odd);
   table = *odd;
@@ -178,7 +178,7 @@ TEST_F(Contiguous, HugePagesDoNotComeInPieces) {
   if (!fd || ::ftruncate(fd.get(), static_cast<off_t>(2 * huge)) != 0 || !Mapping::map(fd.get(), 0, 2 * huge))
     GTEST_SKIP() << "no huge pages are free on this machine";
   std::vector<RegionSpec> specs;
-  specs.push_back({{base}, {0x7000'0000'0000}, 2 * huge, 0, std::move(fd)});
+  specs.push_back({{first_page}, {0x7000'0000'0000}, 2 * huge, 0, std::move(fd)});
   const auto of_huge = GuestMemory::create(std::move(specs));
   ASSERT_TRUE(of_huge);
   table = *of_huge;
@@ -188,7 +188,7 @@ TEST_F(Contiguous, HugePagesDoNotComeInPieces) {
 // A scattered frame of 1080p, as a guest's USERPTR buffer is.
 TEST_F(Contiguous, AFrameOfScatteredPages) {
   constexpr std::uint64_t count = 1013;
-  const RamFile big(base, 2 * count * page_size);
+  const RamFile big(first_page, 2 * count * page_size);
   table = make_table({&big});
   budget = std::make_shared<Budget>(count);
   std::vector<Range> ranges;
