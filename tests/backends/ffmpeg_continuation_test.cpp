@@ -114,50 +114,55 @@ INSTANTIATE_TEST_SUITE_P(Formats, ContinuationTest, testing::ValuesIn(eight_bit_
                            return name.substr(0, name.find('.'));
                          });
 
+void add(History& history, ResumePoint point, std::size_t size, std::int64_t id) {
+  const ffmpeg::Packet packet(av_packet_alloc());
+  ASSERT_EQ(av_new_packet(packet.get(), static_cast<int>(size)), 0);
+  packet->pts = id;
+  history.add(point, *packet);
+}
+
 TEST(HistoryTest, BeginsWhereDecodingCan) {
-  const std::vector<std::byte> bytes(100);
   const auto ids = [](const History& history) {
     std::vector<std::int64_t> all;
-    for (const auto& packet : history.packets()) all.push_back(packet.id);
+    for (const auto& packet : history.packets()) all.push_back(packet->pts);
     return all;
   };
   History history;
-  history.add(ResumePoint::none, bytes, 1);
+  add(history, ResumePoint::none, 100, 1);
   EXPECT_TRUE(history.packets().empty()) << "nothing to begin with";
-  history.add(ResumePoint::closed, bytes, 2);
-  history.add(ResumePoint::none, bytes, 3);
+  add(history, ResumePoint::closed, 100, 2);
+  add(history, ResumePoint::none, 100, 3);
   EXPECT_EQ(ids(history), (std::vector<std::int64_t>{2, 3}));
-  history.add(ResumePoint::closed, bytes, 4);
-  history.add(ResumePoint::none, bytes, 5);
+  add(history, ResumePoint::closed, 100, 4);
+  add(history, ResumePoint::none, 100, 5);
   EXPECT_EQ(ids(history), (std::vector<std::int64_t>{4, 5}));
   // Pictures behind an open one may need what was before it, but not what was before the one before that.
-  history.add(ResumePoint::open, bytes, 6);
-  history.add(ResumePoint::none, bytes, 7);
+  add(history, ResumePoint::open, 100, 6);
+  add(history, ResumePoint::none, 100, 7);
   EXPECT_EQ(ids(history), (std::vector<std::int64_t>{4, 5, 6, 7}));
-  history.add(ResumePoint::open, bytes, 8);
+  add(history, ResumePoint::open, 100, 8);
   EXPECT_EQ(ids(history), (std::vector<std::int64_t>{6, 7, 8}));
   history.clear();
   EXPECT_TRUE(history.packets().empty());
 }
 
 TEST(HistoryTest, IsBounded) {
-  const std::vector<std::byte> small(1);
   History many;
-  many.add(ResumePoint::closed, small, 1);
-  for (std::size_t i = 1; i < History::max_packets; ++i) many.add(ResumePoint::none, small, 2);
+  add(many, ResumePoint::closed, 1, 1);
+  for (std::size_t i = 1; i < History::max_packets; ++i) add(many, ResumePoint::none, 1, 2);
   EXPECT_EQ(many.packets().size(), History::max_packets);
-  many.add(ResumePoint::none, small, 3);
+  add(many, ResumePoint::none, 1, 3);
   EXPECT_TRUE(many.packets().empty());
-  const std::vector<std::byte> large(History::max_bytes / 2);
+  constexpr std::size_t large = History::max_bytes / 2;
   History heavy;
-  heavy.add(ResumePoint::closed, large, 1);
-  heavy.add(ResumePoint::none, large, 2);
+  add(heavy, ResumePoint::closed, large, 1);
+  add(heavy, ResumePoint::none, large, 2);
   EXPECT_EQ(heavy.packets().size(), 2u);
-  heavy.add(ResumePoint::none, small, 3);
+  add(heavy, ResumePoint::none, 1, 3);
   EXPECT_TRUE(heavy.packets().empty());
-  heavy.add(ResumePoint::none, small, 4);
+  add(heavy, ResumePoint::none, 1, 4);
   EXPECT_TRUE(heavy.packets().empty()) << "nothing to begin with";
-  heavy.add(ResumePoint::closed, small, 5);
+  add(heavy, ResumePoint::closed, 1, 5);
   EXPECT_EQ(heavy.packets().size(), 1u);
 }
 

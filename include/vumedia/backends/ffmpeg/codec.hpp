@@ -82,7 +82,9 @@ class Codec {
   [[nodiscard]] Packet copy(std::span<const std::byte> bytes) noexcept {
     Packet packet(av_packet_alloc());
     if (!packet) return nullptr;
-    AVBufferRef* const memory = packet_memory(bytes.size());
+    if (bytes.size() > INT32_MAX - AV_INPUT_BUFFER_PADDING_SIZE) return nullptr;
+    // As large as it must be, for History may keep it.
+    AVBufferRef* const memory = av_buffer_alloc(bytes.size() + AV_INPUT_BUFFER_PADDING_SIZE);
     if (memory == nullptr) return nullptr;
     std::memcpy(memory->data, bytes.data(), bytes.size());
     std::memset(memory->data + bytes.size(), 0, AV_INPUT_BUFFER_PADDING_SIZE);
@@ -92,10 +94,9 @@ class Codec {
     return packet;
   }
 
-  // Decodes a packet; `id` comes back as the pts of its frame. Returns what avcodec_send_packet does. All
+  // Decodes a packet, whose pts comes back as that of its frame. Returns what avcodec_send_packet does. All
   // frames must have been received before.
-  [[nodiscard]] int send(AVPacket& packet, std::int64_t id) noexcept {
-    packet.pts = id;
+  [[nodiscard]] int send(const AVPacket& packet) noexcept {
     return avcodec_send_packet(context_.get(), &packet);
   }
 
@@ -111,23 +112,6 @@ class Codec {
   struct ContextDeleter {
     void operator()(AVCodecContext* context) const noexcept { avcodec_free_context(&context); }
   };
-  struct PoolDeleter {
-    void operator()(AVBufferPool* pool) const noexcept { av_buffer_pool_uninit(&pool); }
-  };
-
-  // Packets come and go at the rate of frames: their memory is used again rather than faulted in each time.
-  [[nodiscard]] AVBufferRef* packet_memory(std::size_t size) noexcept {
-    if (size > INT32_MAX - AV_INPUT_BUFFER_PADDING_SIZE) return nullptr;
-    const std::size_t needed = size + AV_INPUT_BUFFER_PADDING_SIZE;
-    if (needed > pool_size_) {
-      pool_size_ = needed + needed / 2;
-      packet_pool_.reset(av_buffer_pool_init(pool_size_, nullptr));
-    }
-    return packet_pool_ ? av_buffer_pool_get(packet_pool_.get()) : nullptr;
-  }
-
-  std::unique_ptr<AVBufferPool, PoolDeleter> packet_pool_;
-  std::size_t pool_size_ = 0;
   std::unique_ptr<AVCodecContext, ContextDeleter> context_;
 };
 

@@ -105,9 +105,10 @@ inline bool Engine::send_buffer(const CodedFormat& format, const CodedBuffer& bu
                         static_cast<std::size_t>(packet->size));
   const ResumePoint point = resume_point_of(format.codec, bytes);
   if (std::exchange(replay_due_, false) && point != ResumePoint::closed) replay();
-  history_.add(point, bytes, next_id_);
-  stamps_[static_cast<std::size_t>(next_id_) % stamps_.size()] = buffer.stamp;
-  const int sent = codec_.send(*packet, next_id_++);
+  packet->pts = next_id_++;
+  history_.add(point, *packet);
+  stamps_[static_cast<std::size_t>(packet->pts) % stamps_.size()] = buffer.stamp;
+  const int sent = codec_.send(*packet);
   const bool failed = sent < 0 && holds_picture(format, bytes);
   if (failed) report("damaged data", sent);
   // With one thread the frame is decoded now, and what is wrong with it can still be said of its buffer.
@@ -124,10 +125,8 @@ inline void Engine::replay() {
       const std::lock_guard lock(slots_->mutex());
       if (closing_ || worker_epoch_ != stream_epoch_) return;
     }
-    const Packet packet = codec_.copy(past.bytes);
-    if (!packet) return;
     // What was wrong with it has been said.
-    (void)codec_.send(*packet, past.id);
+    (void)codec_.send(*past);
     while (codec_.receive(*frame_) >= 0) av_frame_unref(frame_.get());
   }
 }

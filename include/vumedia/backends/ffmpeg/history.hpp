@@ -11,8 +11,8 @@
 #include <deque>
 #include <optional>
 #include <span>
-#include <vector>
 
+#include <vumedia/backends/ffmpeg/codec.hpp>
 #include <vumedia/backends/ffmpeg/formats.hpp>
 
 namespace vumedia::backends::ffmpeg {
@@ -129,20 +129,16 @@ template <class Wanted>
   }
 }
 
-// The packets of a stream from a resume point on.
+// The packets of a stream from a resume point on: references to those that are decoded, no copies.
 class History {
  public:
-  struct Packet {
-    std::vector<std::byte> bytes;
-    std::int64_t id = 0;
-  };
   // What is kept of a stream that never has another resume point: beyond, nothing is, and decoding goes on
   // behind a drain with the next one. Some seconds at the highest rates.
   static constexpr std::size_t max_bytes = std::size_t{16} << 20;
   static constexpr std::size_t max_packets = 600;
 
-  // A packet that is about to be decoded.
-  void add(ResumePoint point, std::span<const std::byte> bytes, std::int64_t id) {
+  // A packet that is about to be decoded, with its id as pts.
+  void add(ResumePoint point, const AVPacket& packet) {
     if (point == ResumePoint::closed) clear();
     if (point == ResumePoint::open) {
       // The pictures shown before it need those since the resume point before.
@@ -151,8 +147,10 @@ class History {
     }
     // Before any resume point there is nothing to begin with.
     if (packets_.empty() && point == ResumePoint::none) return;
-    packets_.push_back({{bytes.begin(), bytes.end()}, id});
-    bytes_ += bytes.size();
+    packets_.emplace_back(av_packet_clone(&packet));
+    // Without memory there is nothing to go on with, and nothing else is lost.
+    if (packets_.back() == nullptr) return clear();
+    bytes_ += static_cast<std::size_t>(packet.size);
     if (bytes_ > max_bytes || packets_.size() > max_packets) clear();
   }
 
@@ -167,7 +165,7 @@ class History {
  private:
   void forget(std::size_t count) {
     for (; count > 0 && !packets_.empty(); --count) {
-      bytes_ -= packets_.front().bytes.size();
+      bytes_ -= static_cast<std::size_t>(packets_.front()->size);
       packets_.pop_front();
     }
   }
