@@ -17,7 +17,7 @@ namespace {
 using ffmpeg::History;
 using ffmpeg::ResumePoint;
 
-std::span<const std::byte> bytes_of(const Clip::Unit& unit) {
+std::span<const std::byte> unit_bytes(const Clip::Unit& unit) {
   return std::as_bytes(std::span(unit.bytes));
 }
 
@@ -28,7 +28,7 @@ TEST_P(ContinuationTest, KnowsWhereDecodingCanBegin) {
   const Clip& clip = clip_of(GetParam());
   VUMEDIA_SKIP_WITHOUT(clip);
   for (std::size_t i = 0; i < clip.units.size(); ++i) {
-    const ResumePoint point = ffmpeg::resume_point_of(clip.codec, bytes_of(clip.units[i]));
+    const ResumePoint point = ffmpeg::resume_point_of(clip.codec, unit_bytes(clip.units[i]));
     EXPECT_EQ(point != ResumePoint::none, clip.units[i].key) << "unit " << i;
   }
 }
@@ -40,8 +40,8 @@ TEST_P(ContinuationTest, TakesAnyBytes) {
   const auto& bytes = clip.units.front().bytes;
   for (std::size_t size = 0; size < std::min<std::size_t>(bytes.size(), 200); ++size) {
     const std::vector<std::byte> part(
-        bytes_of(clip.units.front()).begin(),
-        bytes_of(clip.units.front()).begin() + static_cast<std::ptrdiff_t>(size));
+        unit_bytes(clip.units.front()).begin(),
+        unit_bytes(clip.units.front()).begin() + static_cast<std::ptrdiff_t>(size));
     (void)ffmpeg::resume_point_of(clip.codec, part);
   }
 }

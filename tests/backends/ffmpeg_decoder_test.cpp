@@ -18,12 +18,6 @@ namespace {
 using Options = backends::FfmpegDecoderOptions;
 namespace tag = v4l2::tag;
 
-std::vector<std::string> md5s(const DecoderGuest& guest) {
-  std::vector<std::string> all;
-  for (const auto& frame : guest.frames) all.push_back(frame.md5);
-  return all;
-}
-
 class FfmpegDecoderTest : public testing::TestWithParam<std::pair<std::uint32_t, bool>> {
  protected:
   static Options options() {

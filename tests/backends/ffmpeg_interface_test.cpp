@@ -16,12 +16,6 @@ namespace {
 using Options = backends::FfmpegDecoderOptions;
 namespace tag = v4l2::tag;
 
-std::vector<std::string> md5s(const DecoderGuest& guest) {
-  std::vector<std::string> all;
-  for (const auto& frame : guest.frames) all.push_back(frame.md5);
-  return all;
-}
-
 // CAPTURE buffers that are the client's go to the device.
 void queue_all(DecoderGuest& guest) {
   for (std::uint32_t i = 0; i < guest.raw.size(); ++i) {

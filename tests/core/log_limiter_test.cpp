@@ -46,18 +46,18 @@ TEST(LineBudget, IsNotMisledByAClockThatStandsStill) {
   EXPECT_FALSE(none.take(now + 1h)) << "never more";
 }
 
-struct Lines {
+struct KeptLines {
   std::vector<std::string> all;
   Log log(LogLevel level) {
     return {[](void* self, LogLevel, std::string_view line) {
-              static_cast<Lines*>(self)->all.emplace_back(line);
+              static_cast<KeptLines*>(self)->all.emplace_back(line);
             },
             this, level};
   }
 };
 
 TEST(LogLimiter, SaysWhatItLeftOut) {
-  Lines lines;
+  KeptLines lines;
   LogLimiter limiter(lines.log(LogLevel::debug), {.burst = 2, .interval = 1ms});
   const Log log = limiter.log();
   EXPECT_FALSE(log.enabled(LogLevel::trace));
@@ -78,7 +78,7 @@ TEST(LogLimiter, SaysWhatItLeftOut) {
 }
 
 TEST(LogLimiter, TakesLinesOfManyThreads) {
-  Lines lines;
+  KeptLines lines;
   LogLimiter limiter(lines.log(LogLevel::info), {.burst = 1, .interval = 24h});
   std::vector<std::thread> threads;
   for (int i = 0; i < 4; ++i)

@@ -351,4 +351,11 @@ class DecoderGuest {
   const std::uint32_t raw_fourcc_;
 };
 
+// Those of the frames, in their order.
+[[nodiscard]] inline std::vector<std::string> md5s(const DecoderGuest& guest) {
+  std::vector<std::string> all;
+  for (const auto& frame : guest.frames) all.push_back(frame.md5);
+  return all;
+}
+
 }  // namespace vumedia::test

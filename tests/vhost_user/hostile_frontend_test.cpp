@@ -24,8 +24,6 @@
 namespace vumedia::vhost_user::test {
 namespace {
 
-constexpr std::uint64_t everything = Frontend::default_protocol_features;
-
 // The bytes with any number of descriptors, up to the kernel's 253.
 void send_with(int socket, std::span<const std::byte> bytes, std::span<const int> fds) {
   std::vector<std::byte> control(CMSG_SPACE(fds.size_bytes()));

@@ -18,8 +18,6 @@
 namespace vumedia::vhost_user::test {
 namespace {
 
-constexpr std::uint64_t everything = Frontend::default_protocol_features;
-
 // Messages that are none: the connection ends, and the log says with which request and why.
 TEST(Protocol, EndsTheConnectionOnMalformedMessages) {
   const OwnedFd file = std::move(*make_sealed_memfd("file", 1 << 16));

@@ -23,6 +23,8 @@ namespace vumedia::vhost_user::test {
   return static_cast<std::uint32_t>(request);
 }
 
+inline constexpr std::uint64_t everything = Frontend::default_protocol_features;
+
 class RawFrontend {
  public:
   explicit RawFrontend(OwnedFd socket) : socket_(std::move(socket)) {
