@@ -1,5 +1,6 @@
 // vumedia-ctl with FFmpeg: files decoded through vumedia-device over its socket, compared with libavcodec;
 // images.
+#include <array>
 #include <cstddef>
 #include <cstdlib>
 #include <cstring>
@@ -8,9 +9,14 @@
 #include <string>
 #include <vector>
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <poll.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <vumedia/backends/test_pattern/frame_code.hpp>
+#include <vumedia/core/fd.hpp>
 
 #include "programs/ctl_fixture.hpp"
 #include "support/media_file.hpp"
@@ -69,11 +75,13 @@ bool make_file(const std::string& options, const std::string& file) {
 using CtlDecode = Ctl;
 
 TEST_F(CtlDecode, VectorsAreBitExactInBothFormats) {
-  const auto vectors = vumedia::test::read_manifest();
-  if (vectors.empty()) GTEST_SKIP() << "no test vectors: set VUMEDIA_TEST_VECTORS to their folder";
+  if (vumedia::test::read_manifest().empty())
+    GTEST_SKIP() << "no test vectors: set VUMEDIA_TEST_VECTORS to their folder";
   start("ffmpeg-decoder");
-  for (const auto& vector : vectors) {
-    for (const char* const format : {"nv12", "yu12"}) {
+  constexpr std::array formats{"nv12", "yu12"};
+  for (std::size_t turn = 0; turn < formats.size(); ++turn) {
+    const char* const format = formats[turn];
+    for (const auto& vector : vumedia::test::vectors_of_turn(turn)) {
       const auto decode = run({"decode", (vumedia::test::vectors_folder() / vector.file).string(), "--md5",
                                "--compare", "--format", format});
       EXPECT_EQ(decode.status, 0) << vector.file << ": " << decode.errors;
@@ -191,6 +199,34 @@ TEST_F(CtlDecode, ADamagedStreamDoesNotFillTheLogOfTheDevice) {
   device_->signal(SIGTERM);
   EXPECT_EQ(device_->wait(), 0);
   EXPECT_EQ(device_->error_output().find("mjpeg @"), std::string::npos) << device_->error_output();
+}
+
+TEST_F(CtlDecode, TheDeviceEndsInTheMidstOfAStream) {
+  if (!make_file(vumedia::test::moving_picture(640, 360, 60) + " -c:v libx264 -preset veryfast",
+                 path("long.264"))) {
+    GTEST_SKIP() << "cannot make the clip: no ffmpeg program, or no such encoder in it";
+  }
+  // The client writes into a pipe that nobody empties: it stays in the midst of the stream, with buffers of
+  // both queues in the device's hands.
+  const std::string pipe = path("frames.y4m");
+  ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
+  const vumedia::OwnedFd reader(::open(pipe.c_str(), O_RDWR | O_CLOEXEC));
+  ASSERT_TRUE(reader.get() >= 0);
+  start("ffmpeg-decoder");
+  ChildProcess client(command({"decode", path("long.264"), "--output", pipe}));
+  std::size_t got = 0;
+  std::vector<char> frame(std::size_t{640} * 360 * 3 / 2);
+  while (got < frame.size()) {
+    pollfd readable{reader.get(), POLLIN, 0};
+    ASSERT_EQ(::poll(&readable, 1, 30000), 1) << client.error_output();
+    const ssize_t count = ::read(reader.get(), frame.data(), frame.size() - got);
+    ASSERT_GT(count, 0);
+    got += static_cast<std::size_t>(count);
+  }
+  device_->signal(SIGTERM);
+  EXPECT_EQ(device_->wait(), 0) << device_->error_output();
+  client.signal(SIGKILL);
+  (void)client.wait();
 }
 
 TEST_F(CtlDecode, FollowsAResolutionChange) {
