@@ -1,0 +1,347 @@
+// A backend with a seeded fault: what a device does wrong for which a test has to fail.
+//
+// Faulty<Backend> is the backend it wraps, seen through a Fault: a few hooks that stand between it and the
+// device. They may alter what the guest asks, what the backend answers, and what its sessions send by
+// themselves (from the loop and, through posters, for its workers). Without hooks it is the backend itself;
+// ioctls that the backend lacks reach the fault, too, and are answered ENOTTY if it does not mind.
+//
+//   MediaGuest<Faulty<TestPattern>> guest({}, {}, after<tag::G_FMT>([](v4l2_format& format, Result<>&) {
+//     format.fmt.pix.sizeimage = 0;
+//   }));
+#pragma once
+
+#include <concepts>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include <linux/videodev2.h>
+
+#include <vumedia/media/backend.hpp>
+#include <vumedia/media/dispatch.hpp>
+#include <vumedia/v4l2/ioctl_table.hpp>
+#include <vumedia/v4l2/payload.hpp>
+
+namespace vumedia::test {
+
+// An ioctl on its way to the backend.
+struct IoctlCall {
+  std::uint32_t number = 0;
+  media::AnyContext context;  // of the session, past the fault
+  Result<> result;            // the answer
+
+  template <class Tag>
+  [[nodiscard]] bool is() const noexcept {
+    return number == Tag::number;
+  }
+  // Of the ioctl that it is.
+  template <class Tag>
+  [[nodiscard]] typename Tag::Payload& payload() const noexcept {
+    return *static_cast<typename Tag::Payload*>(raw_payload);
+  }
+  // Asks the backend, with the payload as it is; the answer becomes `result`.
+  void forward() { result = ask(*this, number, raw_payload); }
+  // Asks it something else on behalf of the session.
+  template <class Tag>
+  [[nodiscard]] Result<> run(typename Tag::Payload& other) {
+    return ask(*this, Tag::number, &other);
+  }
+
+  void* raw_payload = nullptr;
+  void* backend = nullptr;
+  void* session = nullptr;
+  Result<> (*ask)(IoctlCall& call, std::uint32_t number, void* payload) = nullptr;
+};
+
+// All hooks are optional and run on the loop's thread.
+struct Fault {
+  std::function<void(media::Config& config)> config;
+  // In place of the backend, which forward() asks.
+  std::function<void(IoctlCall& call)> ioctl;
+  // Before a buffer or an event is sent: how often it is to be, 0 for not at all.
+  std::function<int(std::uint32_t session, v4l2::Buffer& buffer)> dqbuf;
+  std::function<int(std::uint32_t session, v4l2_event& event)> event;
+  // After the backend has answered.
+  std::function<void(std::uint32_t session, std::uint32_t offset, Result<media::Mappable>& answer)> mmap;
+  std::function<void(std::uint32_t session, Result<>& answer)> open;
+};
+
+// ---- Faults of one ioctl
+
+// Alters what the backend answers: `alter(payload, result)`.
+template <class Tag, class F>
+[[nodiscard]] Fault after(F alter) {
+  Fault fault;
+  fault.ioctl = [alter](IoctlCall& call) mutable {
+    call.forward();
+    if (call.is<Tag>()) alter(call.payload<Tag>(), call.result);
+  };
+  return fault;
+}
+// Alters what the guest asks: `alter(payload)`.
+template <class Tag, class F>
+[[nodiscard]] Fault before(F alter) {
+  Fault fault;
+  fault.ioctl = [alter](IoctlCall& call) mutable {
+    if (call.is<Tag>()) alter(call.payload<Tag>());
+    call.forward();
+  };
+  return fault;
+}
+// Has `act(call)` do it all.
+template <class Tag, class F>
+[[nodiscard]] Fault instead(F act) {
+  Fault fault;
+  fault.ioctl = [act](IoctlCall& call) mutable {
+    if (call.is<Tag>()) {
+      act(call);
+    } else {
+      call.forward();
+    }
+  };
+  return fault;
+}
+// Answers without asking the backend.
+template <class Tag>
+[[nodiscard]] Fault ignores() {
+  return instead<Tag>([](IoctlCall& call) { call.result = {}; });
+}
+template <class Tag>
+[[nodiscard]] Fault refuses(int error) {
+  return instead<Tag>([error](IoctlCall& call) { call.result = fail(error); });
+}
+// Says `wrong` where the backend says `right`; 0 is success.
+template <class Tag>
+[[nodiscard]] Fault mistakes(int right, int wrong) {
+  return after<Tag>([right, wrong](auto&, Result<>& result) {
+    if ((result ? 0 : result.error().value) == right) result = wrong == 0 ? Result<>{} : fail(wrong);
+  });
+}
+
+// ---- Faults of what is sent
+
+[[nodiscard]] inline Fault on_dqbuf(std::function<int(std::uint32_t, v4l2::Buffer&)> hook) {
+  Fault fault;
+  fault.dqbuf = std::move(hook);
+  return fault;
+}
+[[nodiscard]] inline Fault on_event(std::function<int(std::uint32_t, v4l2_event&)> hook) {
+  Fault fault;
+  fault.event = std::move(hook);
+  return fault;
+}
+
+// What stands between a backend's sessions and their device, without the types of either.
+class EventTap {
+ public:
+  struct Open {
+    media::AnyContext real;
+    void* session = nullptr;
+  };
+
+  explicit EventTap(Fault fault) : fault_(std::move(fault)) { anchor_->device = this; }
+  EventTap(const EventTap&) = delete;
+  EventTap& operator=(const EventTap&) = delete;
+  ~EventTap() { anchor_->device = nullptr; }
+
+  [[nodiscard]] const Fault& fault() const noexcept { return fault_; }
+  void opened(media::AnyContext real) {
+    any_ = real;
+    sessions_[real.session_id()].real = real;
+  }
+  void has(std::uint32_t id, void* session) { sessions_[id].session = session; }
+  void closed(std::uint32_t id) { sessions_.erase(id); }
+
+  [[nodiscard]] media::AnyContext context(std::uint32_t id) noexcept { return {this, services, id}; }
+  [[nodiscard]] const std::shared_ptr<media::detail::Anchor>& anchor() const noexcept { return anchor_; }
+
+  static const media::detail::Services services;
+
+ private:
+  [[nodiscard]] static EventTap& of(void* self) noexcept { return *static_cast<EventTap*>(self); }
+  [[nodiscard]] const Open* find(std::uint32_t id) const noexcept {
+    const auto found = sessions_.find(id);
+    return found != sessions_.end() ? &found->second : nullptr;
+  }
+
+  Fault fault_;
+  media::AnyContext any_;  // of whatever session: for the services that are the device's
+  std::map<std::uint32_t, Open> sessions_;
+  std::shared_ptr<media::detail::Anchor> anchor_ = std::make_shared<media::detail::Anchor>();
+};
+
+inline const media::detail::Services EventTap::services = {
+    .find_session = [](void* self, std::uint32_t id) noexcept -> void* {
+      const Open* const open = of(self).find(id);
+      return open != nullptr ? open->session : nullptr;
+    },
+    .send_dqbuf =
+        [](void* self, std::uint32_t id, const v4l2::Buffer& buffer) noexcept {
+          const Open* const open = of(self).find(id);
+          if (open == nullptr) return;
+          v4l2::Buffer altered = buffer;
+          const auto& hook = of(self).fault_.dqbuf;
+          for (int times = hook ? hook(id, altered) : 1; times > 0; --times) open->real.send_dqbuf(altered);
+        },
+    .send_event =
+        [](void* self, std::uint32_t id, const v4l2_event& event) noexcept {
+          const Open* const open = of(self).find(id);
+          if (open == nullptr) return;
+          v4l2_event altered = event;
+          const auto& hook = of(self).fault_.event;
+          for (int times = hook ? hook(id, altered) : 1; times > 0; --times) open->real.send_event(altered);
+        },
+    .send_error =
+        [](void* self, std::uint32_t id, int error) noexcept {
+          if (const Open* const open = of(self).find(id)) open->real.send_error(error);
+        },
+    .purge_dqbuf =
+        [](void* self, std::uint32_t id, std::uint32_t type) noexcept {
+          if (const Open* const open = of(self).find(id)) open->real.purge_dqbuf(type);
+        },
+    .arenas = [](void* self) noexcept -> memory::Arenas& { return of(self).any_.arenas(); },
+    .memory = [](void* self) noexcept -> const std::shared_ptr<const memory::GuestMemory>& {
+      return of(self).any_.memory();
+    },
+    .log = [](void* self) noexcept -> const Log& { return of(self).any_.log(); },
+    .timer = [](void* self, io::Operation& operation,
+                io::TimePoint deadline) noexcept { of(self).any_.timer(operation, deadline); },
+    .poll = [](void* self, io::Operation& operation, int fd,
+               unsigned events) noexcept { of(self).any_.poll(operation, fd, events); },
+    .cancel = [](void* self, io::Operation& operation) noexcept { of(self).any_.cancel(operation); },
+};
+
+// A media::Backend. Sessions are the backend's own.
+template <class Backend>
+class Faulty : public Backend {
+ public:
+  using Session = typename Backend::Session;
+
+  // `arguments` go to the backend's constructor.
+  template <class... Arguments>
+  explicit Faulty(Fault fault, Arguments&&... arguments)
+      : Backend(std::forward<Arguments>(arguments)...), tap_(std::move(fault)) {}
+
+  [[nodiscard]] media::Config config() const {
+    media::Config config = Backend::config();
+    if (tap_.fault().config) tap_.fault().config(config);
+    return config;
+  }
+
+  template <class Real>
+  [[nodiscard]] Result<std::unique_ptr<Session>> open(Real context) {
+    const std::uint32_t id = context.session_id();
+    Result<> allowed;
+    if (tap_.fault().open) tap_.fault().open(id, allowed);
+    if (!allowed) return std::unexpected(allowed.error());
+    tap_.opened(context);
+    inbox_ = context.host().inbox();
+    auto session = [&] {
+      if constexpr (media::OpensPlainly<Backend>) {
+        return Backend::open();
+      } else {
+        return Backend::open(tapped(id));
+      }
+    }();
+    if (session) {
+      tap_.has(id, session->get());
+    } else {
+      tap_.closed(id);
+    }
+    return session;
+  }
+
+  template <class Real>
+  void close(Session& session, Real context) {
+    [[maybe_unused]] Backend& backend = *this;
+    if constexpr (requires { backend.close(session, tapped(0)); }) {
+      backend.close(session, tapped(context.session_id()));
+    } else if constexpr (requires { backend.close(session); }) {
+      backend.close(session);
+    }
+    tap_.closed(context.session_id());
+  }
+
+  template <class Real>
+  [[nodiscard]] Result<media::Mappable> mmap(Session& session, std::uint32_t offset, Real context) {
+    Backend& backend = *this;
+    Result<media::Mappable> answer = fail(ENODEV);
+    if constexpr (media::MapsWithContext<Backend, Tapped>) {
+      answer = backend.mmap(session, offset, tapped(context.session_id()));
+    } else if constexpr (media::MapsPlainly<Backend>) {
+      answer = backend.mmap(session, offset);
+    }
+    if (tap_.fault().mmap) tap_.fault().mmap(context.session_id(), offset, answer);
+    return answer;
+  }
+
+  template <class Real, class Tag>
+    requires requires(Real real, Tag) {
+      { real.session_id() } -> std::same_as<std::uint32_t>;
+      { Tag::number } -> std::convertible_to<std::uint32_t>;
+    }
+  [[nodiscard]] Result<> ioctl(Session& session, Real context, Tag, typename Tag::Payload& payload) {
+    IoctlCall call;
+    call.number = Tag::number;
+    call.context = context;
+    call.raw_payload = &payload;
+    call.backend = this;
+    call.session = &session;
+    call.ask = [](IoctlCall& self, std::uint32_t number, void* what) {
+      return static_cast<Faulty*>(self.backend)->ask(self, number, what);
+    };
+    if (tap_.fault().ioctl) {
+      tap_.fault().ioctl(call);
+    } else {
+      call.forward();
+    }
+    return call.result;
+  }
+
+ private:
+  // What the backend takes for its device.
+  class Tapped : public media::AnyContext {
+   public:
+    Tapped(Faulty& owner, std::uint32_t id) noexcept : AnyContext(owner.tap_.context(id)), owner_(&owner) {}
+    [[nodiscard]] media::Poster<Session> poster() const {
+      return {owner_->inbox_, owner_->tap_.anchor(), EventTap::services, session_id()};
+    }
+
+   private:
+    Faulty* owner_;
+  };
+  [[nodiscard]] Tapped tapped(std::uint32_t id) noexcept { return {*this, id}; }
+
+  template <class Tag>
+  [[nodiscard]] Result<> ask_one(IoctlCall& call, void* raw) {
+    constexpr media::IoctlShape shape = media::ioctl_shape<Backend, Tapped, Tag>();
+    static_assert(shape != media::IoctlShape::deferred,
+                  "test::Faulty: answers that come later cannot be altered");
+    Backend& backend = *this;
+    [[maybe_unused]] Session& session = *static_cast<Session*>(call.session);
+    [[maybe_unused]] auto& payload = *static_cast<typename Tag::Payload*>(raw);
+    if constexpr (shape == media::IoctlShape::plain) {
+      return backend.ioctl(session, Tag{}, payload);
+    } else if constexpr (shape == media::IoctlShape::with_context) {
+      return backend.ioctl(session, tapped(call.context.session_id()), Tag{}, payload);
+    } else {
+      static_cast<void>(backend);
+      return fail(ENOTTY);
+    }
+  }
+  [[nodiscard]] Result<> ask(IoctlCall& call, std::uint32_t number, void* payload) {
+    Result<> result = fail(ENOTTY);
+    v4l2::with_ioctl_tags([&]<class... Tags>() {
+      static_cast<void>(((Tags::number == number && (result = ask_one<Tags>(call, payload), true)) || ...));
+    });
+    return result;
+  }
+
+  EventTap tap_;
+  std::shared_ptr<io::Inbox> inbox_;
+};
+
+}  // namespace vumedia::test
