@@ -447,6 +447,13 @@ TEST(BufferQueue, AlternateIsNoFieldOfAnOutputBuffer) {
   EXPECT_EQ(payload.buffer.head.field, static_cast<std::uint32_t>(V4L2_FIELD_TOP));
 }
 
+TEST(BufferQueue, AnyFieldOfAnOutputBufferIsChosenAtOnce) {
+  QueueUser f({.type = V4L2_BUF_TYPE_VIDEO_OUTPUT});
+  ASSERT_EQ(f.reqbufs(1), 0);
+  ASSERT_EQ(f.qbuf(0), 0);
+  EXPECT_EQ(f.last.buffer.head.field, static_cast<std::uint32_t>(V4L2_FIELD_NONE));
+}
+
 TEST(BufferQueue, MultiplanarNeedsRoomForItsPlanes) {
   QueueUser f({.type = V4L2_BUF_TYPE_VIDEO_CAPTURE_MPLANE, .mem_offset_base = 1U << 30});
   ASSERT_EQ(f.reqbufs(2), 0);

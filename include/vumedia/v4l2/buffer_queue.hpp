@@ -95,7 +95,7 @@ class BufferQueue {
     // CAPTURE, and OUTPUT with CLOCK_MONOTONIC; a copying OUTPUT queue keeps the guest's.
     std::uint64_t timestamp_ns = 0;
     std::uint32_t sequence = 0;
-    std::uint32_t field = V4L2_FIELD_NONE;
+    std::uint32_t field = V4L2_FIELD_NONE;  // CAPTURE
     v4l2_timecode timecode{};
   };
 

@@ -352,7 +352,8 @@ inline Result<> BufferQueue::prepare(Slot& slot, const BufferPayload& payload) {
   if (output) {
     // The time code is taken when the buffer is queued.
     slot.flags &= ~static_cast<std::uint32_t>(V4L2_BUF_FLAG_TIMECODE);
-    slot.field = head.field;
+    // "Any" leaves the choice to the driver, whose answer is never "any"; kernel codecs choose frames.
+    slot.field = head.field == V4L2_FIELD_ANY ? std::uint32_t{V4L2_FIELD_NONE} : head.field;
   } else {
     slot.flags &= ~(detail::picture_flags | V4L2_BUF_FLAG_LAST);
   }
@@ -404,8 +405,6 @@ inline std::optional<Buffer> BufferQueue::complete(std::uint32_t index, const Co
     for (std::uint32_t p = 0; p < slot.plane_count; ++p) {
       slot.planes[p].bytesused = std::min(done.bytesused[p], slot.planes[p].length);
     }
-  } else if (slot.field == V4L2_FIELD_ANY) {
-    slot.field = done.field;
   }
   slot.state = State::dequeued;
 
