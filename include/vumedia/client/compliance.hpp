@@ -1,0 +1,209 @@
+// Whether a virtio-media device keeps the rules of V4L2 and of virtio-media (VIRTIO 1.4, 5.22): what
+// v4l2-compliance is for a kernel's driver, without a kernel. For authors of devices and VMMs, in their own
+// tests, over any transport; `vumedia-ctl compliance` runs it over a vhost-user socket.
+//
+//   auto guest = client::Guest::connect(path, {.user_memory = compliance::user_memory_size});
+//   const compliance::Report report = compliance::run(**guest);
+//   EXPECT_EQ(report.failed, 0u);
+//
+// The device is used as a program would use it: formats, rates, controls and inputs change while rules run,
+// and formats are put back. Nobody else should use it meanwhile. Each rule has open files of its own, so that
+// what one leaves behind does not trouble the next.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <fnmatch.h>
+
+#include <vumedia/client/compliance/all_rules.hpp>
+#include <vumedia/client/compliance/any_guest.hpp>
+#include <vumedia/client/compliance/facts.hpp>
+#include <vumedia/client/compliance/rule.hpp>
+#include <vumedia/client/compliance/subject.hpp>
+#include <vumedia/client/guest.hpp>
+
+namespace vumedia::client::compliance {
+
+// GuestOptions::user_memory that is enough for the USERPTR buffers of pictures of 1920x1080. With none,
+// USERPTR is not examined.
+inline constexpr std::size_t user_memory_size = std::size_t{64} << 20;
+
+struct Options {
+  // Rules to be run, as a pattern of the shell for their ids: "reqbufs/*".
+  std::string filter = "*";
+  // Which memories of buffers.
+  bool mmap = true;
+  bool userptr = true;
+  // How long a frame or an event may take; how long a command may, GuestOptions::command_timeout says.
+  std::chrono::milliseconds patience{5000};
+  // For decoders; what needs one is not applicable without. Outlives the run.
+  const CodedStream* stream = nullptr;
+};
+
+// One rule for one queue and memory.
+struct Run {
+  std::uint32_t type = 0;    // V4L2_BUF_TYPE_*; 0: of the whole device
+  std::uint32_t memory = 0;  // V4L2_MEMORY_*; 0: of no memory in particular
+  Finding finding;
+  // Which one, in words; empty for the device.
+  [[nodiscard]] std::string name() const {
+    std::string text = type != 0 ? type_name(type) : "";
+    if (memory != 0) text += std::string(text.empty() ? "" : " ") + memory_name(memory);
+    return text;
+  }
+};
+
+struct RuleResult {
+  const Group* group = nullptr;
+  const Rule* rule = nullptr;
+  std::vector<Run> runs;  // none if the device has nothing that the rule is about
+  // Failed if one of the runs has; passed if one has and none failed.
+  [[nodiscard]] Verdict verdict() const noexcept {
+    Verdict verdict = Verdict::not_applicable;
+    for (const Run& run : runs) {
+      if (run.finding.verdict == Verdict::failed) return Verdict::failed;
+      if (run.finding.verdict == Verdict::passed) verdict = Verdict::passed;
+    }
+    return verdict;
+  }
+};
+
+struct Report {
+  std::vector<RuleResult> results;
+  std::uint32_t passed = 0;
+  std::uint32_t failed = 0;
+  std::uint32_t not_applicable = 0;
+  // Why the run ended before its last rule, or did not begin: the device has gone, or is stuck. Empty
+  // otherwise.
+  std::string ended;
+  [[nodiscard]] bool good() const noexcept { return failed == 0 && ended.empty(); }
+};
+
+namespace detail {
+
+// Brings the queues back to the formats that they were found in; for `queue`, to its small one, and in a
+// quick pace.
+inline void prepare(Subject& subject, const Queue* queue) {
+  namespace tag = v4l2::tag;
+  // A memory-to-memory device has formats of its own for each open file.
+  if (subject.facts().m2m) return;
+  for (const Queue& each : subject.facts().queues) {
+    if (&each == queue) continue;
+    v4l2_format format = each.initial;
+    static_cast<void>(subject.call<tag::S_FMT>(format));
+  }
+  if (queue == nullptr) return;
+  v4l2_format format = queue->small;
+  static_cast<void>(subject.call<tag::S_FMT>(format));
+  v4l2_streamparm parameters{};
+  parameters.type = queue->type;
+  // The place of timeperframe is the same for both directions.
+  parameters.parm.capture.timeperframe = {1, 1000};
+  static_cast<void>(subject.call<tag::S_PARM>(parameters));
+}
+
+inline Finding run_once(const Rule& rule, AnyGuest& guest, const Facts& facts, const Settings& settings,
+                        const Queue* queue, std::uint32_t memory) {
+  Subject subject(guest, facts, settings, queue, memory);
+  std::uint32_t session = 0;
+  if (auto found = subject.open(session)) return found;
+  const bool streams =
+      rule.scope == Scope::buffers || rule.scope == Scope::stream || rule.scope == Scope::capture;
+  prepare(subject, streams ? queue : nullptr);
+  return rule.check(subject);
+}
+
+}  // namespace detail
+
+// Runs the rules that `options` name, one after another, and calls `on_result` after each.
+[[nodiscard]] inline Report run(AnyGuest guest, const Options& options = {},
+                                const std::function<void(const RuleResult&)>& on_result = {}) {
+  Report report;
+  const auto facts = discover(guest);
+  if (!facts) {
+    report.ended = facts.error().message;
+    return report;
+  }
+  const Settings settings{options.patience, options.stream};
+  const auto wanted = [&](std::uint32_t memory) {
+    return memory == V4L2_MEMORY_MMAP ? options.mmap : options.userptr && !guest.user_memory().empty();
+  };
+
+  for (const Group& group : all_rules) {
+    for (const Rule& rule : group.rules) {
+      if (::fnmatch(options.filter.c_str(), rule.id, 0) != 0) continue;
+      RuleResult result{&group, &rule, {}};
+      const auto once = [&](const Queue* queue, std::uint32_t memory) {
+        if (!report.ended.empty()) return;
+        Run run{queue != nullptr ? queue->type : 0, memory, {}};
+        run.finding = detail::run_once(rule, guest, *facts, settings, queue, memory);
+        if (guest.error().code != 0) {
+          report.ended = guest.error().message;
+          run.finding = failed("%s", report.ended.c_str());
+        }
+        result.runs.push_back(std::move(run));
+      };
+      const auto each_memory = [&](const Queue* queue, const Queue& other) {
+        for (const std::uint32_t memory : {V4L2_MEMORY_MMAP, V4L2_MEMORY_USERPTR}) {
+          if (wanted(memory) && other.has(memory) && (queue == nullptr || queue->has(memory)))
+            once(queue, memory);
+        }
+      };
+      switch (rule.scope) {
+        case Scope::device:
+          once(nullptr, 0);
+          break;
+        case Scope::decoder:
+          if (facts->stateful_decoder) {
+            for (const std::uint32_t memory : {V4L2_MEMORY_MMAP, V4L2_MEMORY_USERPTR}) {
+              if (wanted(memory) && facts->queue(true)->has(memory) && facts->queue(false) != nullptr &&
+                  facts->queue(false)->has(memory))
+                once(nullptr, memory);
+            }
+          }
+          break;
+        default:
+          for (const Queue& queue : facts->queues) {
+            if (rule.scope == Scope::queue || (rule.scope == Scope::video && is_video(queue.type))) {
+              once(&queue, 0);
+            } else if (rule.scope == Scope::buffers || (rule.scope == Scope::stream && !facts->m2m) ||
+                       (rule.scope == Scope::capture && !facts->m2m && !queue.output())) {
+              each_memory(&queue, queue);
+            }
+          }
+      }
+      switch (result.verdict()) {
+        case Verdict::passed:
+          ++report.passed;
+          break;
+        case Verdict::failed:
+          ++report.failed;
+          break;
+        case Verdict::not_applicable:
+          ++report.not_applicable;
+      }
+      report.results.push_back(std::move(result));
+      if (on_result) on_result(report.results.back());
+      if (!report.ended.empty()) return report;
+    }
+  }
+  // The device is left as it was found.
+  Subject subject(guest, *facts, settings, nullptr, 0);
+  std::uint32_t session = 0;
+  if (!subject.open(session)) detail::prepare(subject, nullptr);
+  return report;
+}
+
+template <class Link>
+[[nodiscard]] Report run(BasicGuest<Link>& guest, const Options& options = {},
+                         const std::function<void(const RuleResult&)>& on_result = {}) {
+  return run(AnyGuest(guest), options, on_result);
+}
+
+}  // namespace vumedia::client::compliance

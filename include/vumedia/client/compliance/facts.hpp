@@ -1,0 +1,259 @@
+// What a device is, as far as rules have to know: read from its configuration and with ioctls that change
+// nothing.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <span>
+#include <string>
+#include <vector>
+
+#include <linux/videodev2.h>
+
+#include <vumedia/client/compliance/any_guest.hpp>
+#include <vumedia/client/compliance/finding.hpp>
+#include <vumedia/v4l2/payload.hpp>
+
+namespace vumedia::client::compliance {
+
+// Where lists end that a device would go on with for ever.
+inline constexpr std::uint32_t max_listed = 256;
+
+// The capabilities that name kinds of buffers, and the buffer types they stand for.
+struct QueueCapability {
+  std::uint32_t capability;
+  std::uint32_t type;
+};
+inline constexpr QueueCapability queue_capabilities[] = {
+    {V4L2_CAP_VIDEO_M2M_MPLANE, V4L2_BUF_TYPE_VIDEO_OUTPUT_MPLANE},
+    {V4L2_CAP_VIDEO_M2M_MPLANE, V4L2_BUF_TYPE_VIDEO_CAPTURE_MPLANE},
+    {V4L2_CAP_VIDEO_M2M, V4L2_BUF_TYPE_VIDEO_OUTPUT},
+    {V4L2_CAP_VIDEO_M2M, V4L2_BUF_TYPE_VIDEO_CAPTURE},
+    {V4L2_CAP_VIDEO_CAPTURE, V4L2_BUF_TYPE_VIDEO_CAPTURE},
+    {V4L2_CAP_VIDEO_CAPTURE_MPLANE, V4L2_BUF_TYPE_VIDEO_CAPTURE_MPLANE},
+    {V4L2_CAP_VIDEO_OUTPUT, V4L2_BUF_TYPE_VIDEO_OUTPUT},
+    {V4L2_CAP_VIDEO_OUTPUT_MPLANE, V4L2_BUF_TYPE_VIDEO_OUTPUT_MPLANE},
+    {V4L2_CAP_VBI_CAPTURE, V4L2_BUF_TYPE_VBI_CAPTURE},
+    {V4L2_CAP_VBI_OUTPUT, V4L2_BUF_TYPE_VBI_OUTPUT},
+    {V4L2_CAP_SLICED_VBI_CAPTURE, V4L2_BUF_TYPE_SLICED_VBI_CAPTURE},
+    {V4L2_CAP_SLICED_VBI_OUTPUT, V4L2_BUF_TYPE_SLICED_VBI_OUTPUT},
+    {V4L2_CAP_SDR_CAPTURE, V4L2_BUF_TYPE_SDR_CAPTURE},
+    {V4L2_CAP_SDR_OUTPUT, V4L2_BUF_TYPE_SDR_OUTPUT},
+    {V4L2_CAP_META_CAPTURE, V4L2_BUF_TYPE_META_CAPTURE},
+    {V4L2_CAP_META_OUTPUT, V4L2_BUF_TYPE_META_OUTPUT},
+};
+
+[[nodiscard]] inline const char* type_name(std::uint32_t type) noexcept {
+  constexpr const char* names[] = {"type 0",
+                                   "VIDEO_CAPTURE",
+                                   "VIDEO_OUTPUT",
+                                   "VIDEO_OVERLAY",
+                                   "VBI_CAPTURE",
+                                   "VBI_OUTPUT",
+                                   "SLICED_VBI_CAPTURE",
+                                   "SLICED_VBI_OUTPUT",
+                                   "VIDEO_OUTPUT_OVERLAY",
+                                   "VIDEO_CAPTURE_MPLANE",
+                                   "VIDEO_OUTPUT_MPLANE",
+                                   "SDR_CAPTURE",
+                                   "SDR_OUTPUT",
+                                   "META_CAPTURE",
+                                   "META_OUTPUT"};
+  return type < std::size(names) ? names[type] : "an unknown type";
+}
+[[nodiscard]] inline const char* memory_name(std::uint32_t memory) noexcept {
+  return memory == V4L2_MEMORY_MMAP ? "MMAP" : memory == V4L2_MEMORY_USERPTR ? "USERPTR" : "no memory";
+}
+[[nodiscard]] constexpr bool is_video(std::uint32_t type) noexcept {
+  return v4l2::is_multiplanar(type) || type == V4L2_BUF_TYPE_VIDEO_CAPTURE ||
+         type == V4L2_BUF_TYPE_VIDEO_OUTPUT;
+}
+
+// The picture of a v4l2_format of either plane API. The kernel's struct of the multi-planar one is packed, so
+// it is copied.
+struct Pixels {
+  struct Plane {
+    std::uint32_t size = 0;
+    std::uint32_t stride = 0;
+  };
+  std::uint32_t width = 0, height = 0, fourcc = 0, field = 0;
+  std::uint32_t colorspace = 0, ycbcr = 0, quantization = 0, transfer = 0;
+  std::uint32_t flags = 0;
+  std::array<Plane, VIDEO_MAX_PLANES> planes{};
+  std::uint32_t plane_count = 0;  // as the device says, which may be anything
+  [[nodiscard]] std::span<const Plane> used_planes() const noexcept {
+    return {planes.data(), plane_count < planes.size() ? plane_count : planes.size()};
+  }
+};
+
+[[nodiscard]] inline Pixels pixels_of(const v4l2_format& format) noexcept {
+  Pixels pixels;
+  if (v4l2::is_multiplanar(format.type)) {
+    const v4l2_pix_format_mplane pix = format.fmt.pix_mp;
+    pixels = {.width = pix.width,
+              .height = pix.height,
+              .fourcc = pix.pixelformat,
+              .field = pix.field,
+              .colorspace = pix.colorspace,
+              .ycbcr = pix.ycbcr_enc,
+              .quantization = pix.quantization,
+              .transfer = pix.xfer_func,
+              .flags = pix.flags,
+              .planes = {},
+              .plane_count = pix.num_planes};
+    for (std::size_t p = 0; p < pixels.planes.size(); ++p) {
+      const v4l2_plane_pix_format plane = pix.plane_fmt[p];
+      pixels.planes[p] = {plane.sizeimage, plane.bytesperline};
+    }
+  } else {
+    const v4l2_pix_format& pix = format.fmt.pix;
+    pixels = {.width = pix.width,
+              .height = pix.height,
+              .fourcc = pix.pixelformat,
+              .field = pix.field,
+              .colorspace = pix.colorspace,
+              .ycbcr = pix.ycbcr_enc,
+              .quantization = pix.quantization,
+              .transfer = pix.xfer_func,
+              .flags = pix.flags,
+              .planes = {},
+              .plane_count = 1};
+    pixels.planes[0] = {pix.sizeimage, pix.bytesperline};
+  }
+  return pixels;
+}
+
+inline void set_fourcc(v4l2_format& format, std::uint32_t fourcc) noexcept {
+  (v4l2::is_multiplanar(format.type) ? format.fmt.pix_mp.pixelformat : format.fmt.pix.pixelformat) = fourcc;
+}
+inline void set_size(v4l2_format& format, std::uint32_t width, std::uint32_t height) noexcept {
+  if (v4l2::is_multiplanar(format.type)) {
+    format.fmt.pix_mp.width = width;
+    format.fmt.pix_mp.height = height;
+    for (auto& plane : format.fmt.pix_mp.plane_fmt) plane = {};
+  } else {
+    format.fmt.pix.width = width;
+    format.fmt.pix.height = height;
+    format.fmt.pix.bytesperline = format.fmt.pix.sizeimage = 0;
+  }
+}
+inline void set_field(v4l2_format& format, std::uint32_t field) noexcept {
+  if (v4l2::is_multiplanar(format.type)) {
+    format.fmt.pix_mp.field = field;
+  } else {
+    format.fmt.pix.field = field;
+  }
+}
+
+// One kind of buffers that the device has.
+struct Queue {
+  std::uint32_t type = 0;
+  std::vector<v4l2_fmtdesc> formats;  // of VIDIOC_ENUM_FMT
+  v4l2_format initial{};              // as it was found
+  v4l2_format small{};                // the least picture that the device makes of it, for quick streams
+  std::uint32_t capabilities = 0;     // V4L2_BUF_CAP_*, of VIDIOC_REQBUFS
+  bool has_buffers = false;           // it knows VIDIOC_REQBUFS
+  [[nodiscard]] bool output() const noexcept { return v4l2::is_output(type); }
+  [[nodiscard]] bool multiplanar() const noexcept { return v4l2::is_multiplanar(type); }
+  [[nodiscard]] bool has(std::uint32_t memory) const noexcept {
+    return has_buffers && (capabilities & (memory == V4L2_MEMORY_MMAP      ? V4L2_BUF_CAP_SUPPORTS_MMAP
+                                           : memory == V4L2_MEMORY_USERPTR ? V4L2_BUF_CAP_SUPPORTS_USERPTR
+                                                                           : 0)) != 0;
+  }
+};
+
+struct Facts {
+  std::uint32_t capabilities = 0;  // of the configuration space
+  std::uint32_t device_type = 0;
+  std::string card;
+  std::uint64_t shm_size = 0;
+  std::vector<Queue> queues;
+  bool m2m = false;               // frames come only if frames go in
+  bool stateful_decoder = false;  // a memory-to-memory device with coded OUTPUT that takes DECODER_CMD
+
+  [[nodiscard]] const Queue* find(std::uint32_t type) const noexcept {
+    for (const Queue& queue : queues) {
+      if (queue.type == type) return &queue;
+    }
+    return nullptr;
+  }
+  [[nodiscard]] const Queue* queue(bool output) const noexcept {
+    for (const Queue& queue : queues) {
+      if (is_video(queue.type) && queue.output() == output) return &queue;
+    }
+    return nullptr;
+  }
+};
+
+namespace detail {
+
+inline Queue discover_queue(AnyGuest& guest, std::uint32_t session, std::uint32_t type, bool m2m) {
+  namespace tag = v4l2::tag;
+  Queue queue;
+  queue.type = type;
+  v4l2_fmtdesc description{};
+  for (std::uint32_t index = 0; index < max_listed; ++index) {
+    description = {};
+    description.index = index;
+    description.type = type;
+    if (!guest.ioctl<tag::ENUM_FMT>(session, description)) break;
+    queue.formats.push_back(description);
+  }
+  queue.initial.type = type;
+  static_cast<void>(guest.ioctl<tag::G_FMT>(session, queue.initial));
+  queue.initial.type = type;
+  queue.small = queue.initial;
+  if (is_video(type) && !m2m) {
+    set_size(queue.small, 1, 1);
+    if (!guest.ioctl<tag::TRY_FMT>(session, queue.small)) queue.small = queue.initial;
+    queue.small.type = type;
+  }
+  v4l2_requestbuffers none{};
+  none.type = type;
+  none.memory = V4L2_MEMORY_MMAP;
+  const auto done = guest.ioctl<tag::REQBUFS>(session, none);
+  // A queue without MMAP buffers refuses the question, and answers it with another memory.
+  if (!done && done.error().value == EINVAL) {
+    none.memory = V4L2_MEMORY_USERPTR;
+    queue.has_buffers = guest.ioctl<tag::REQBUFS>(session, none).has_value();
+  } else {
+    queue.has_buffers = done || done.error().value != ENOTTY;
+  }
+  if (queue.has_buffers) queue.capabilities = none.capabilities;
+  return queue;
+}
+
+}  // namespace detail
+
+// Opens a session for it, and closes that. Fails if there is no device to be examined.
+[[nodiscard]] inline Outcome<Facts> discover(AnyGuest& guest) {
+  Facts facts;
+  const auto& config = guest.config();
+  facts.capabilities = config.device_caps;
+  facts.device_type = config.device_type;
+  facts.card.assign(config.card.data(), ::strnlen(config.card.data(), config.card.size()));
+  facts.shm_size = guest.shm_size();
+  facts.m2m = (facts.capabilities & (V4L2_CAP_VIDEO_M2M | V4L2_CAP_VIDEO_M2M_MPLANE)) != 0;
+  const auto session = guest.open();
+  if (!session) {
+    if (guest.error().code != 0) return std::unexpected(guest.error());
+    return failure("the device cannot be opened: %s", errno_name(session.error().value).c_str());
+  }
+  for (const auto& [capability, type] : queue_capabilities) {
+    if ((facts.capabilities & capability) != 0 && facts.find(type) == nullptr)
+      facts.queues.push_back(detail::discover_queue(guest, *session, type, facts.m2m));
+  }
+  v4l2_decoder_cmd stop{};
+  stop.cmd = V4L2_DEC_CMD_STOP;
+  const Queue* const output = facts.queue(true);
+  facts.stateful_decoder = facts.m2m && output != nullptr && !output->formats.empty() &&
+                           (output->formats.front().flags & V4L2_FMT_FLAG_COMPRESSED) != 0 &&
+                           guest.ioctl<v4l2::tag::TRY_DECODER_CMD>(*session, stop).has_value();
+  static_cast<void>(guest.close(*session));
+  if (guest.error().code != 0) return std::unexpected(guest.error());
+  return facts;
+}
+
+}  // namespace vumedia::client::compliance

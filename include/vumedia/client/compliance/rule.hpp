@@ -1,0 +1,37 @@
+// One rule of V4L2 or virtio-media that a device is held to.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include <vumedia/client/compliance/finding.hpp>
+#include <vumedia/client/compliance/subject.hpp>
+
+namespace vumedia::client::compliance {
+
+// What a rule is about, and so how often it runs and what Subject::queue() and memory() are.
+enum class Scope : std::uint8_t {
+  device,   // once; neither queue nor memory
+  queue,    // for each queue of the device: a buffer type
+  video,    // for each queue of video: the same for VIDEO_CAPTURE, VIDEO_OUTPUT and their multi-planar kin
+  buffers,  // for each queue that has buffers, with each memory type that it has
+  stream,   // the same for queues that stream by themselves: those of a memory-to-memory device do not
+  capture,  // the same, CAPTURE queues only
+  decoder,  // once, for a stateful decoder; with each memory type that both queues have
+};
+
+struct Rule {
+  const char* id;       // "group/what-is-demanded"; never changes, for people name rules in scripts
+  const char* demand;   // in a sentence
+  const char* section;  // document and heading: "V4L2 API, ioctl VIDIOC_REQBUFS"
+  Scope scope;
+  Finding (*check)(Subject& subject);
+};
+
+// Rules under one heading.
+struct Group {
+  const char* title;
+  std::span<const Rule> rules;
+};
+
+}  // namespace vumedia::client::compliance

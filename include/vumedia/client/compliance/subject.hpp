@@ -1,0 +1,256 @@
+// What a compliance rule is given: one open file of the device, what is known of the device, and the means to
+// ask it for things and to say what was wrong with the answer.
+#pragma once
+
+#include <algorithm>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <optional>
+#include <span>
+#include <string>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include <linux/videodev2.h>
+
+#include <vumedia/client/compliance/any_guest.hpp>
+#include <vumedia/client/compliance/facts.hpp>
+#include <vumedia/client/compliance/finding.hpp>
+#include <vumedia/core/checked.hpp>
+
+namespace vumedia::client::compliance {
+
+// A coded stream for decoders, an access unit an element.
+struct CodedStream {
+  std::uint32_t fourcc = 0;
+  std::uint32_t width = 0;  // as the container has them; 0 if it does not say
+  std::uint32_t height = 0;
+  std::vector<std::vector<std::byte>> units;
+};
+
+// What a rule may know of a run's options.
+struct Settings {
+  // How long a frame or an event may take. Only what fails waits so long.
+  std::chrono::milliseconds patience{5000};
+  const CodedStream* stream = nullptr;
+};
+
+// Lives as long as one rule; ends with all it opened and mapped closed and unmapped.
+class Subject {
+ public:
+  Subject(AnyGuest& guest, const Facts& facts, const Settings& settings, const Queue* queue,
+          std::uint32_t memory) noexcept
+      : guest_(guest), facts_(facts), settings_(settings), queue_(queue), memory_(memory) {}
+  ~Subject();
+  Subject(const Subject&) = delete;
+  Subject& operator=(const Subject&) = delete;
+
+  [[nodiscard]] AnyGuest& guest() noexcept { return guest_; }
+  [[nodiscard]] const Facts& facts() const noexcept { return facts_; }
+  [[nodiscard]] const Settings& settings() const noexcept { return settings_; }
+
+  // The queue and memory that a rule of Scope::queue, buffers or stream is run for.
+  [[nodiscard]] const Queue& queue() const noexcept { return *queue_; }
+  [[nodiscard]] std::uint32_t type() const noexcept { return queue_->type; }
+  [[nodiscard]] std::uint32_t memory() const noexcept { return memory_; }
+
+  // ---- Sessions. The first is there already.
+  [[nodiscard]] std::uint32_t session() const noexcept { return sessions_.front(); }
+  Finding open(std::uint32_t& session);
+  Finding close(std::uint32_t session);
+
+  // ---- Ioctls on the first session, or on another. 0 or the errno.
+  template <class Tag>
+  [[nodiscard]] int call(typename Tag::Payload& payload) {
+    return call_as<Tag>(session(), payload);
+  }
+  template <class Tag>
+  [[nodiscard]] int call_as(std::uint32_t session, typename Tag::Payload& payload) {
+    const auto done = guest_.ioctl<Tag>(session, payload);
+    return done ? 0 : done.error().value;
+  }
+  // Fails unless the answer is `wanted`. `circumstances` go on from the name of the ioctl: "of an index
+  // behind the last".
+  template <class Tag>
+  Finding expect(typename Tag::Payload& payload, int wanted = 0, const char* circumstances = "") {
+    return expect_as<Tag>(session(), payload, wanted, circumstances);
+  }
+  template <class Tag>
+  Finding expect_as(std::uint32_t session, typename Tag::Payload& payload, int wanted = 0,
+                    const char* circumstances = "") {
+    return judge(Tag::name, call_as<Tag>(session, payload), wanted, circumstances);
+  }
+  // The same for an ioctl that a device need not have: not applicable if it answers ENOTTY.
+  template <class Tag>
+  Finding want(typename Tag::Payload& payload, const char* circumstances = "") {
+    const int got = call<Tag>(payload);
+    if (got == ENOTTY) return not_applicable("the device has no %s", Tag::name);
+    return judge(Tag::name, got, 0, circumstances);
+  }
+
+  // ---- Memory
+  [[nodiscard]] Result<MappedBuffer> map(std::uint32_t session, std::uint32_t offset);
+  [[nodiscard]] Result<> unmap(memory::ShmOffset driver_addr);
+  // A piece of the guest's own memory at a page boundary, that no one else uses in this rule; empty if there
+  // is not so much.
+  [[nodiscard]] std::span<std::byte> take_user_memory(std::size_t size) noexcept;
+
+  // ---- Events
+  // The next event that `accepts` it, or nothing within the patience; others wait for who asks for them.
+  template <class Accepts>
+  [[nodiscard]] std::optional<Event> wait_for(Accepts&& accepts, std::chrono::milliseconds patience);
+  template <class Accepts>
+  [[nodiscard]] std::optional<Event> wait_for(Accepts&& accepts) {
+    return wait_for(std::forward<Accepts>(accepts), settings_.patience);
+  }
+  // What is there of DQBUF events for a queue of the first session; takes nothing.
+  [[nodiscard]] std::size_t buffers_waiting(std::uint32_t type);
+  // Forgets all events that are there.
+  void drop_events();
+  // The next buffer of the first session's queue `type`.
+  Finding next_buffer(std::uint32_t type, v4l2::Buffer& buffer);
+  // The next V4L2 event of `type` of a session.
+  Finding next_event(std::uint32_t session, std::uint32_t type, v4l2_event& event);
+
+  static Finding judge(const char* name, int got, int wanted, const char* circumstances) {
+    if (got == wanted) return passed();
+    return failed("%s%s%s: %s, not %s", name, *circumstances == '\0' ? "" : " ", circumstances,
+                  errno_name(got).c_str(), errno_name(wanted).c_str());
+  }
+
+ private:
+  // Takes in what has come, without waiting.
+  void collect();
+  static constexpr std::size_t max_kept = 1024;
+
+  AnyGuest& guest_;
+  const Facts& facts_;
+  const Settings& settings_;
+  const Queue* queue_;
+  std::uint32_t memory_;
+  std::vector<std::uint32_t> sessions_;
+  std::vector<memory::ShmOffset> mapped_;
+  std::size_t user_taken_ = 0;
+  std::deque<Event> kept_;
+};
+
+inline Subject::~Subject() {
+  for (const auto address : mapped_) static_cast<void>(guest_.munmap(address));
+  for (const std::uint32_t session : sessions_) static_cast<void>(guest_.close(session));
+  // What the sessions still had to say is for nobody.
+  drop_events();
+}
+
+inline Finding Subject::open(std::uint32_t& session) {
+  const auto opened = guest_.open();
+  if (!opened) return failed("OPEN: %s", errno_name(opened.error().value).c_str());
+  sessions_.push_back(*opened);
+  session = *opened;
+  return passed();
+}
+
+inline Finding Subject::close(std::uint32_t session) {
+  // The first keeps its place, so that session() names it; the end closes it once more, which devices ignore.
+  if (session != sessions_.front()) std::erase(sessions_, session);
+  std::erase_if(kept_, [session](const Event& event) {
+    return std::visit([session](const auto& each) { return each.session == session; }, event);
+  });
+  if (auto done = guest_.close(session); !done)
+    return failed("CLOSE: %s", errno_name(done.error().value).c_str());
+  return passed();
+}
+
+inline Result<MappedBuffer> Subject::map(std::uint32_t session, std::uint32_t offset) {
+  auto mapped = guest_.mmap(session, offset, true);
+  if (mapped) mapped_.push_back(mapped->driver_addr);
+  return mapped;
+}
+
+inline Result<> Subject::unmap(memory::ShmOffset driver_addr) {
+  const auto found = std::ranges::find(mapped_, driver_addr);
+  if (found != mapped_.end()) mapped_.erase(found);
+  return guest_.munmap(driver_addr);
+}
+
+inline std::span<std::byte> Subject::take_user_memory(std::size_t size) noexcept {
+  const auto memory = guest_.user_memory();
+  const auto pages = align_up(std::uint64_t{size}, page_size);
+  if (!pages || *pages > memory.size() - user_taken_) return {};
+  const auto piece = memory.subspan(user_taken_, size);
+  user_taken_ += *pages;
+  return piece;
+}
+
+template <class Accepts>
+std::optional<Event> Subject::wait_for(Accepts&& accepts, std::chrono::milliseconds patience) {
+  const auto until = std::chrono::steady_clock::now() + patience;
+  std::size_t seen = 0;
+  while (true) {
+    for (; seen < kept_.size(); ++seen) {
+      if (!accepts(std::as_const(kept_[seen]))) continue;
+      Event event = std::move(kept_[seen]);
+      kept_.erase(kept_.begin() + static_cast<std::ptrdiff_t>(seen));
+      return event;
+    }
+    const auto left = std::chrono::ceil<std::chrono::milliseconds>(until - std::chrono::steady_clock::now());
+    auto next = guest_.wait_event(std::max(left, std::chrono::milliseconds(0)));
+    if (!next || !*next) return std::nullopt;
+    // A device that sends for ever what nobody takes is not listened to for ever.
+    if (kept_.size() == max_kept) return std::nullopt;
+    kept_.push_back(std::move(**next));
+  }
+}
+
+inline void Subject::collect() {
+  static_cast<void>(wait_for([](const Event&) { return false; }, std::chrono::milliseconds(0)));
+}
+
+inline std::size_t Subject::buffers_waiting(std::uint32_t type) {
+  collect();
+  return static_cast<std::size_t>(std::ranges::count_if(kept_, [&](const Event& event) {
+    const auto* const dqbuf = std::get_if<DqbufEvent>(&event);
+    return dqbuf != nullptr && dqbuf->session == session() && dqbuf->buffer.head.type == type;
+  }));
+}
+
+inline void Subject::drop_events() {
+  kept_.clear();
+  for (std::size_t i = 0; i < max_kept; ++i) {
+    const auto event = guest_.wait_event(std::chrono::milliseconds(0));
+    if (!event || !*event) return;
+  }
+}
+
+inline Finding Subject::next_buffer(std::uint32_t type, v4l2::Buffer& buffer) {
+  const auto event = wait_for([&](const Event& each) {
+    if (const auto* const error = std::get_if<ErrorEvent>(&each)) return error->session == session();
+    const auto* const dqbuf = std::get_if<DqbufEvent>(&each);
+    return dqbuf != nullptr && dqbuf->session == session() && dqbuf->buffer.head.type == type;
+  });
+  if (!event) {
+    return failed("no buffer of %s came within %lld ms", type_name(type),
+                  static_cast<long long>(settings_.patience.count()));
+  }
+  if (const auto* const error = std::get_if<ErrorEvent>(&*event))
+    return failed("an error event ended the session: %s", errno_name(error->error).c_str());
+  buffer = std::get<DqbufEvent>(*event).buffer;
+  return passed();
+}
+
+inline Finding Subject::next_event(std::uint32_t session, std::uint32_t type, v4l2_event& event) {
+  const auto found = wait_for([&](const Event& each) {
+    const auto* const v4l2 = std::get_if<V4l2Event>(&each);
+    return v4l2 != nullptr && v4l2->session == session && v4l2->event.type == type;
+  });
+  if (!found) {
+    return failed("no event of type %u came within %lld ms", type,
+                  static_cast<long long>(settings_.patience.count()));
+  }
+  event = std::get<V4l2Event>(*found).event;
+  return passed();
+}
+
+}  // namespace vumedia::client::compliance

@@ -1,0 +1,151 @@
+// A client::Transport whose device lives in the same process and on the same thread: BasicGuest over it is
+// what a guest is to a device built into a VMM. Kicks call the device, and waiting runs the loop, so nothing
+// happens behind the guest's back.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <span>
+#include <utility>
+
+#include <vumedia/client/guest.hpp>
+#include <vumedia/client/transport.hpp>
+#include <vumedia/io/uring_reactor.hpp>
+#include <vumedia/media/device.hpp>
+
+#include "support/embedded_host.hpp"
+
+namespace vumedia::test {
+
+class EmbeddedTransport {
+ public:
+  using Host = EmbeddedHost<io::UringReactor>;
+  using SharedMemory = std::span<std::byte>;
+
+  // A device with backend B, made of `arguments`. One type for all of them, so that a guest is compiled once.
+  template <class B, class... Arguments>
+  [[nodiscard]] static EmbeddedTransport over(const media::DeviceOptions& options, Arguments&&... arguments) {
+    using Device = media::Device<B, Host>;
+    EmbeddedTransport transport;
+    State& state = *transport.state_;
+    Device* const device = new Device(state.host, options, std::forward<Arguments>(arguments)...);
+    state.device = {device, [](void* object) { delete static_cast<Device*>(object); }};
+    state.config = device->config();
+    state.shm_size = device->shm_regions()[0];
+    state.process = [](void* object, std::uint16_t queue) { static_cast<Device*>(object)->process(queue); };
+    state.reset = [](void* object) {
+      auto& target = *static_cast<Device*>(object);
+      for (std::uint16_t queue = 0; queue < Host::queue_count; ++queue) target.stop(queue);
+      target.reset();
+    };
+    state.sessions = [](void* object) { return static_cast<Device*>(object)->session_count(); };
+    return transport;
+  }
+  template <class B>
+  [[nodiscard]] static EmbeddedTransport over() {
+    return over<B>(media::DeviceOptions{});
+  }
+
+  // -- client::Transport
+
+  [[nodiscard]] Outcome<> negotiate(std::span<std::byte> config) {
+    if (config.size() != state_->config.size()) return failure("the configuration has another size");
+    std::memcpy(config.data(), state_->config.data(), config.size());
+    return {};
+  }
+  [[nodiscard]] bool event_idx() const noexcept { return state_->host.options.event_idx; }
+  [[nodiscard]] std::uint64_t shm_size() const noexcept { return state_->shm_size; }
+  [[nodiscard]] Outcome<std::span<std::byte>> create_memory(std::size_t size) {
+    const auto at = state_->host.allocate(size + page_size).value;
+    state_->base = {(at + page_size - 1) & ~(page_size - 1)};
+    return std::span(state_->host.bytes(state_->base), size);
+  }
+  [[nodiscard]] memory::GuestAddress guest_base() const noexcept { return state_->base; }
+  [[nodiscard]] Outcome<> start(std::span<const virtio::DriverQueue> queues) {
+    for (std::uint16_t index = 0; index < queues.size(); ++index) {
+      const virtio::DriverQueue& driver = queues[index];
+      virtio::Queue& queue = state_->host.queue(index);
+      queue.stop();
+      if (!queue.set_size(driver.size())) return failure("queue %u has no size that can be", index);
+      queue.set_addresses(driver.descriptors(), driver.available(), driver.used());
+      queue.set_event_idx(event_idx());
+      queue.set_base(0);
+      if (!queue.start(*state_->host.memory())) return failure("queue %u cannot start", index);
+    }
+    state_->host.resume();
+    for (std::uint16_t index = 0; index < queues.size(); ++index) kick(index);
+    return {};
+  }
+  void kick(std::uint16_t queue) noexcept { state_->process(state_->device.get(), queue); }
+  [[nodiscard]] Outcome<> poll() {
+    state_->reactor->run_once(false);
+    return {};
+  }
+  [[nodiscard]] Outcome<> wait(io::TimePoint until) {
+    Waker waker;
+    state_->reactor->timer(waker, until);
+    state_->reactor->run_once(true);
+    state_->reactor->cancel(waker);
+    return {};
+  }
+  [[nodiscard]] SharedMemory shared_memory(memory::ShmOffset offset, std::uint64_t length) const noexcept {
+    std::byte* const data = state_->host.frontend.at(offset.value, length);
+    return data != nullptr ? std::span(data, length) : SharedMemory();
+  }
+  [[nodiscard]] Outcome<> reset() {
+    state_->reset(state_->device.get());
+    // As a VMM does whose guest resets the device.
+    state_->host.frontend.ranges.clear();
+    return {};
+  }
+
+  // -- For tests
+
+  [[nodiscard]] Host& host() noexcept { return state_->host; }
+  [[nodiscard]] std::uint32_t session_count() const { return state_->sessions(state_->device.get()); }
+  template <class B>
+  [[nodiscard]] media::Device<B, Host>& device() noexcept {
+    return *static_cast<media::Device<B, Host>*>(state_->device.get());
+  }
+
+ private:
+  struct Waker final : io::Operation {
+    Waker() : Operation([](io::Operation&, std::int32_t) noexcept {}) {}
+  };
+  struct State {
+    State() : reactor(make_reactor()), host(*reactor, options()) {}
+
+    static EmbeddedOptions options() {
+      EmbeddedOptions options;
+      options.memory_size = std::uint64_t{96} << 20;  // a guest's, with room for its own buffers
+      return options;
+    }
+    static std::unique_ptr<io::UringReactor> make_reactor() {
+      auto made = io::UringReactor::create();
+      if (!made) std::abort();
+      return std::move(*made);
+    }
+
+    std::unique_ptr<io::UringReactor> reactor;
+    Host host;
+    std::unique_ptr<void, void (*)(void*)> device{nullptr, nullptr};
+    std::span<const std::byte> config;
+    std::uint64_t shm_size = 0;
+    memory::GuestAddress base{};
+    void (*process)(void*, std::uint16_t) = nullptr;
+    void (*reset)(void*) = nullptr;
+    std::uint32_t (*sessions)(void*) = nullptr;
+  };
+
+  EmbeddedTransport() : state_(std::make_unique<State>()) {}
+
+  std::unique_ptr<State> state_;
+};
+static_assert(client::Transport<EmbeddedTransport>);
+
+using EmbeddedGuest = client::BasicGuest<EmbeddedTransport>;
+
+}  // namespace vumedia::test
