@@ -14,6 +14,12 @@
 
 namespace vumedia::v4l2 {
 
+// Linux 6.14 has these, older headers do not: VIDIOC_G_EXT_CTRLS gives the limits of controls that say so.
+inline constexpr std::uint32_t ctrl_which_min_val = 0x0f020000;                   // V4L2_CTRL_WHICH_MIN_VAL
+inline constexpr std::uint32_t ctrl_which_max_val = 0x0f030000;                   // V4L2_CTRL_WHICH_MAX_VAL
+inline constexpr std::uint32_t ctrl_flag_has_which_min_max = 0x1000;              // V4L2_CTRL_FLAG_...
+inline constexpr std::uint32_t event_ctrl_ch_dimensions = std::uint32_t{1} << 3;  // V4L2_EVENT_CTRL_CH_...
+
 // One control, as v4l2_ctrl_config has it in the kernel. Names are English, at most 31 bytes.
 //
 //   constexpr ControlInfo controls[] = {
@@ -33,16 +39,20 @@ struct ControlInfo {
   std::int64_t default_value = 0;
   // V4L2_CTRL_FLAG_READ_ONLY, WRITE_ONLY, VOLATILE, SLIDER, UPDATE, INACTIVE, DYNAMIC_ARRAY, ...
   std::uint32_t flags = 0;
-  // Menus: an item for each value up to `maximum`. A null or empty name, or a bit in `skipped`, leaves a gap.
+  // Menus: an item for each value up to `maximum`. A null or empty name, or a bit in `skipped`, leaves a gap;
+  // with bits in `skipped`, `maximum` is at most 63.
   std::span<const char* const> menu = {};
   std::span<const std::int64_t> integer_menu = {};
   std::uint64_t skipped = 0;
   // Arrays: elements in each dimension, 0 behind the last. A dynamic array has one, its largest size.
   std::array<std::uint32_t, V4L2_CTRL_MAX_DIMS> dimensions = {};
   // Compound types: bytes of an element, its initial value (null: zeros), and a check that may also tidy
-  // padding (null: everything is valid).
+  // padding (null: everything is valid). The least and the greatest element (null: zeros) are for those whose
+  // flags say that they have them, with ctrl_flag_has_which_min_max.
   std::uint32_t element_size = 0;
   const void* default_element = nullptr;
+  const void* minimum_element = nullptr;
+  const void* maximum_element = nullptr;
   Result<> (*validate)(std::span<std::byte> element) = nullptr;
 };
 
@@ -78,9 +88,28 @@ struct ControlInfo {
   }
 }
 
-// The kernel's own sanity checks of a control's range.
+// Whether values of the type can be so small and so large.
+[[nodiscard]] constexpr bool fits_type(std::uint32_t type, std::int64_t minimum,
+                                       std::int64_t maximum) noexcept {
+  switch (type) {
+    case V4L2_CTRL_TYPE_INTEGER:
+      return minimum >= INT32_MIN && maximum <= INT32_MAX;
+    case V4L2_CTRL_TYPE_BITMASK:
+    case V4L2_CTRL_TYPE_U32:
+      return minimum >= 0 && maximum <= UINT32_MAX;
+    case V4L2_CTRL_TYPE_U8:
+      return minimum >= 0 && maximum <= UINT8_MAX;
+    case V4L2_CTRL_TYPE_U16:
+      return minimum >= 0 && maximum <= UINT16_MAX;
+    default:
+      return true;
+  }
+}
+
+// The kernel's own sanity checks of a control's range, and that its type can hold it.
 [[nodiscard]] constexpr bool valid_range(std::uint32_t type, std::int64_t minimum, std::int64_t maximum,
                                          std::uint64_t step, std::int64_t default_value) noexcept {
+  if (!fits_type(type, minimum, maximum)) return false;
   switch (type) {
     case V4L2_CTRL_TYPE_BOOLEAN:
       if (step != 1 || maximum > 1 || minimum < 0) return false;
@@ -121,6 +150,7 @@ struct ControlInfo {
   if (!valid_range(info.type, info.minimum, info.maximum, info.step, info.default_value)) return false;
   if (element_size(info) == 0 || element_count(info) > (1U << 20) / element_size(info)) return false;
   if (is_menu_type(info.type) && !has_menu_item(info, info.default_value)) return false;
+  if (info.skipped != 0 && info.maximum > 63) return false;
   const bool array = info.dimensions[0] != 0;
   if (array && info.type == V4L2_CTRL_TYPE_BUTTON) return false;
   const bool dynamic = (info.flags & V4L2_CTRL_FLAG_DYNAMIC_ARRAY) != 0;

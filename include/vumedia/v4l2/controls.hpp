@@ -72,15 +72,21 @@ class Controls {
   [[nodiscard]] std::int64_t value(std::uint32_t id) const noexcept;
   [[nodiscard]] std::span<const std::byte> payload(std::uint32_t id) const noexcept;
   [[nodiscard]] std::string_view string(std::uint32_t id) const noexcept;
-  // Sets what guests may only read, too. Clamped, with events to all, without calling the apply hook.
+  // Sets what guests may only read, too. Clamped, with events to all, without calling the apply hook; nothing
+  // is set if the value is not valid. A string is what stands before a NUL; of an array of fixed size the
+  // elements that are not given get their default; a dynamic one has the elements that are given.
   void set_value(std::uint32_t id, std::int64_t value);
   void set_payload(std::uint32_t id, std::span<const std::byte> bytes);
-  // V4L2_CTRL_FLAG_INACTIVE, GRABBED, READ_ONLY, ..., with an event.
+  // V4L2_CTRL_FLAG_INACTIVE, GRABBED, READ_ONLY, ..., also several, with one event. In the apply hook of
+  // V4L2_CID_AUTOGAIN and its like, INACTIVE | VOLATILE makes of the controls that it takes over what
+  // v4l2_ctrl_auto_cluster() does.
   void set_flag(std::uint32_t id, std::uint32_t flag, bool on);
-  // EINVAL: not a number, or no sensible range. A value out of the new range is brought into it.
+  // EINVAL: not a number, or no sensible range. A value out of the new range is brought into it. A menu's
+  // items stay as they are, whatever its `step`.
   [[nodiscard]] Result<> modify_range(std::uint32_t id, std::int64_t minimum, std::int64_t maximum,
                                       std::uint64_t step, std::int64_t default_value);
-  // Of an array; its values return to their defaults.
+  // EINVAL: no array, a dynamic one, too large, or of more or fewer dimensions than it had. Its values return
+  // to their defaults.
   [[nodiscard]] Result<> modify_dimensions(std::uint32_t id,
                                            std::array<std::uint32_t, V4L2_CTRL_MAX_DIMS> dimensions);
 
@@ -124,7 +130,11 @@ class Controls {
 
   [[nodiscard]] static Result<> validate_number(const ControlInfo& info, std::int64_t& number) noexcept;
   [[nodiscard]] static Result<> validate_bytes(const Control& control, std::span<std::byte> bytes) noexcept;
-  static void write_defaults(const Control& control, std::uint32_t from, std::span<std::byte> bytes) noexcept;
+  // The default, the least or the greatest value of a number, or of each element in `bytes`. `which` is a
+  // V4L2_CTRL_WHICH_*_VAL, of which all others mean the default.
+  [[nodiscard]] static std::int64_t number_of(const Control& control, std::uint32_t which) noexcept;
+  static void write_elements(const Control& control, std::uint32_t which,
+                             std::span<std::byte> bytes) noexcept;
 
   [[nodiscard]] Result<> check_class(std::uint32_t which) const noexcept;
   [[nodiscard]] Result<> prepare(ExtControls& request, bool get);
@@ -178,3 +188,4 @@ template <class Send>
 }  // namespace vumedia::v4l2
 
 #include <vumedia/v4l2/detail/controls_impl.hpp>
+#include <vumedia/v4l2/detail/ext_controls_impl.hpp>

@@ -1,4 +1,5 @@
-// Member functions of Controls. Included by <vumedia/v4l2/controls.hpp> only.
+// Member functions of Controls: queries, single numbers, events and the backend's side. Included by
+// <vumedia/v4l2/controls.hpp> only.
 #pragma once
 
 #include <vumedia/v4l2/controls.hpp>
@@ -7,42 +8,10 @@ namespace vumedia::v4l2 {
 
 namespace detail {
 
-// V4L2_CTRL_WHICH_MIN_VAL and MAX_VAL (Linux 6.14). No control of ours has limits of its own for compounds.
-inline constexpr std::uint32_t ctrl_which_min_val = 0x0f020000;
-inline constexpr std::uint32_t ctrl_which_max_val = 0x0f030000;
-
-__extension__ typedef __int128 WideInteger;
-
-// The legal value nearest to `value`, for any range and step of 64 bits.
-[[nodiscard]] constexpr std::int64_t round_to_range(std::int64_t value, const ControlInfo& info) noexcept {
-  const WideInteger minimum = info.minimum;
-  const WideInteger maximum = info.maximum;
-  const WideInteger step = info.step == 0 ? 1 : info.step;
-  WideInteger wide = value;
-  if (maximum >= 0 && wide >= maximum - step / 2) {
-    wide = maximum;
-  } else {
-    wide += step / 2;
-  }
-  wide = wide < minimum ? minimum : wide > maximum ? maximum : wide;
-  return static_cast<std::int64_t>(minimum + (wide - minimum) / step * step);
-}
-
 inline void copy_name(void* to, std::size_t size, const char* name) noexcept {
   const std::size_t length = std::min(std::strlen(name), size - 1);
   std::memset(to, 0, size);
   std::memcpy(to, name, length);
-}
-
-template <class T>
-[[nodiscard]] T load(std::span<const std::byte> bytes) noexcept {
-  T value;
-  std::memcpy(&value, bytes.data(), sizeof value);
-  return value;
-}
-template <class T>
-void store(std::span<std::byte> bytes, T value) noexcept {
-  std::memcpy(bytes.data(), &value, sizeof value);
 }
 
 }  // namespace detail
@@ -79,10 +48,14 @@ inline void Controls::add(const ControlInfo& info) {
   control.array = info.dimensions[0] != 0;
   control.elements = control.is_dynamic() ? 1 : static_cast<std::uint32_t>(element_count(info));
   control.has_payload = control.array || control.is_string() || info.type >= V4L2_CTRL_COMPOUND_TYPES;
-  control.number = info.default_value;
+  control.number = number_of(control, V4L2_CTRL_WHICH_DEF_VAL);
+  // The kernel sets it for these, and for what else its driver says.
+  const bool counted = info.type < V4L2_CTRL_COMPOUND_TYPES && info.type != V4L2_CTRL_TYPE_BUTTON &&
+                       info.type != V4L2_CTRL_TYPE_CTRL_CLASS && info.type != V4L2_CTRL_TYPE_STRING;
+  if (counted) control.info.flags |= ctrl_flag_has_which_min_max;
   if (control.has_payload) {
     control.bytes.resize(control.size());
-    write_defaults(control, 0, control.bytes);
+    write_elements(control, V4L2_CTRL_WHICH_DEF_VAL, control.bytes);
   }
 }
 
@@ -242,294 +215,6 @@ inline Result<> Controls::change(Control& control, std::int64_t number, std::spa
   return {};
 }
 
-// ---- Validation
-
-inline Result<> Controls::validate_number(const ControlInfo& info, std::int64_t& number) noexcept {
-  switch (info.type) {
-    case V4L2_CTRL_TYPE_BOOLEAN:
-      number = number != 0 ? 1 : 0;
-      return {};
-    case V4L2_CTRL_TYPE_MENU:
-    case V4L2_CTRL_TYPE_INTEGER_MENU:
-      if (number < info.minimum || number > info.maximum) return fail(ERANGE);
-      if (!has_menu_item(info, number)) return fail(EINVAL);
-      return {};
-    case V4L2_CTRL_TYPE_BITMASK:
-      // 32 bits without a sign, in a field that has one.
-      number = static_cast<std::int32_t>(static_cast<std::uint32_t>(number & info.maximum));
-      return {};
-    case V4L2_CTRL_TYPE_BUTTON:
-    case V4L2_CTRL_TYPE_CTRL_CLASS:
-      number = 0;
-      return {};
-    default:
-      number = detail::round_to_range(number, info);
-      return {};
-  }
-}
-
-// Checks each element of a string, an array or a compound, and rounds the numbers in place.
-inline Result<> Controls::validate_bytes(const Control& control, std::span<std::byte> bytes) noexcept {
-  const ControlInfo& info = control.info;
-  const auto each_number = [&]<class T>(T) -> Result<> {
-    for (std::size_t at = 0; at + sizeof(T) <= bytes.size(); at += sizeof(T)) {
-      std::int64_t number = detail::load<T>(bytes.subspan(at));
-      if (auto valid = validate_number(info, number); !valid) return valid;
-      detail::store(bytes.subspan(at), static_cast<T>(number));
-    }
-    return {};
-  };
-  switch (info.type) {
-    case V4L2_CTRL_TYPE_U8:
-      return each_number(std::uint8_t{});
-    case V4L2_CTRL_TYPE_U16:
-      return each_number(std::uint16_t{});
-    case V4L2_CTRL_TYPE_U32:
-      return each_number(std::uint32_t{});
-    case V4L2_CTRL_TYPE_INTEGER64:
-      return each_number(std::int64_t{});
-    default:
-      break;
-  }
-  if (info.type < V4L2_CTRL_COMPOUND_TYPES && info.type != V4L2_CTRL_TYPE_STRING)
-    return each_number(std::int32_t{});
-
-  for (std::size_t at = 0; at + control.element_bytes <= bytes.size(); at += control.element_bytes) {
-    const std::span<std::byte> element = bytes.subspan(at, control.element_bytes);
-    if (info.type == V4L2_CTRL_TYPE_STRING) {
-      const std::size_t length = ::strnlen(reinterpret_cast<const char*>(element.data()), element.size());
-      if (length == element.size() || length < static_cast<std::uint64_t>(info.minimum)) return fail(ERANGE);
-      if ((length - static_cast<std::uint64_t>(info.minimum)) % info.step != 0) return fail(ERANGE);
-      // What stands behind the NUL is no part of the value.
-      std::ranges::fill(element.subspan(length), std::byte{0});
-    } else if (info.validate != nullptr) {
-      if (auto valid = info.validate(element); !valid) return valid;
-    }
-  }
-  return {};
-}
-
-// The default values of all elements in `bytes` behind the first `from`.
-inline void Controls::write_defaults(const Control& control, std::uint32_t from,
-                                     std::span<std::byte> bytes) noexcept {
-  const ControlInfo& info = control.info;
-  const std::size_t size = control.element_bytes;
-  for (std::size_t at = from * size; at + size <= bytes.size(); at += size) {
-    const std::span<std::byte> element = bytes.subspan(at, size);
-    std::ranges::fill(element, std::byte{0});
-    if (info.type == V4L2_CTRL_TYPE_STRING) {
-      std::ranges::fill(element.first(static_cast<std::size_t>(info.minimum)), std::byte{' '});
-    } else if (info.type == V4L2_CTRL_TYPE_INTEGER64) {
-      detail::store(element, info.default_value);
-    } else if (info.type == V4L2_CTRL_TYPE_U8) {
-      detail::store(element, static_cast<std::uint8_t>(info.default_value));
-    } else if (info.type == V4L2_CTRL_TYPE_U16) {
-      detail::store(element, static_cast<std::uint16_t>(info.default_value));
-    } else if (info.type == V4L2_CTRL_TYPE_U32) {
-      detail::store(element, static_cast<std::uint32_t>(info.default_value));
-    } else if (info.type < V4L2_CTRL_COMPOUND_TYPES) {
-      detail::store(element, static_cast<std::int32_t>(info.default_value));
-    } else if (info.default_element != nullptr) {
-      std::memcpy(element.data(), info.default_element, size);
-    }
-  }
-}
-
-// ---- Extended controls
-
-inline Result<> Controls::check_class(std::uint32_t which) const noexcept {
-  if (which == V4L2_CTRL_WHICH_CUR_VAL || which == V4L2_CTRL_WHICH_DEF_VAL ||
-      which == detail::ctrl_which_min_val || which == detail::ctrl_which_max_val) {
-    return {};
-  }
-  if (find(which | 1) == nullptr) return fail(EINVAL);
-  return {};
-}
-
-// Finds the controls of a request and settles their sizes. error_idx is the one at fault.
-inline Result<> Controls::prepare(ExtControls& request, bool get) {
-  const std::uint32_t which = request.head.which;
-  chosen_.assign(request.controls.size(), nullptr);
-  for (std::size_t i = 0; i < request.controls.size(); ++i) {
-    v4l2_ext_control& wire = request.controls[i];
-    wire.reserved2[0] = 0;
-    request.head.error_idx = static_cast<std::uint32_t>(i);
-    const std::uint32_t id = wire.id & V4L2_CTRL_ID_MASK;
-    if (which != V4L2_CTRL_WHICH_CUR_VAL && which != V4L2_CTRL_WHICH_DEF_VAL &&
-        V4L2_CTRL_ID2WHICH(id) != which) {
-      return fail(EINVAL);
-    }
-    if (id >= V4L2_CID_PRIVATE_BASE) return fail(EINVAL);
-    Control* const control = find(id);
-    if (control == nullptr || (control->info.flags & V4L2_CTRL_FLAG_DISABLED)) return fail(EINVAL);
-    chosen_[i] = control;
-
-    if (control->is_dynamic()) {
-      const std::uint32_t largest = control->info.dimensions[0] * control->element_bytes;
-      const std::uint32_t present = control->size();
-      const std::uint32_t size = wire.size / control->element_bytes * control->element_bytes;
-      if (get) {
-        wire.size = present;
-        if (size < present) return fail(ENOSPC);
-      } else {
-        wire.size = std::min(size, largest);
-        if (size > largest) return fail(ENOSPC);
-        if (size == 0) return fail(EFAULT);
-      }
-    } else if (control->has_payload && !control->is_string()) {
-      const bool fits = wire.size >= control->size();
-      if (fits || get) wire.size = control->size();
-      if (!fits) return fail(get ? ENOSPC : EFAULT);
-    }
-  }
-  return {};
-}
-
-inline Result<> Controls::g_ext_ctrls(ExtControls& request, const memory::GuestMemory& memory) {
-  v4l2_ext_controls& head = request.head;
-  const auto count = static_cast<std::uint32_t>(request.controls.size());
-  head.reserved[0] = 0;
-  head.error_idx = count;
-  // Requests need a media device, which a virtio-media device is not.
-  if (head.which == V4L2_CTRL_WHICH_REQUEST_VAL) return fail(EINVAL);
-  head.which = V4L2_CTRL_ID2WHICH(head.which);
-  if (count == 0) return check_class(head.which);
-
-  const auto prepared = prepare(request, true);
-  head.error_idx = count;
-  if (!prepared) return prepared;
-  for (const Control* control : chosen_) {
-    if (control->info.flags & V4L2_CTRL_FLAG_WRITE_ONLY) return fail(EACCES);
-  }
-  for (std::uint32_t i = 0; i < count; ++i) {
-    head.error_idx = i;
-    if (auto done = get_one(*chosen_[i], head.which, i, request, memory); !done) return done;
-  }
-  return {};
-}
-
-inline Result<> Controls::get_one(const Control& control, std::uint32_t which, std::size_t index,
-                                  ExtControls& request, const memory::GuestMemory& memory) {
-  v4l2_ext_control& wire = request.controls[index];
-  const bool defaults = which == V4L2_CTRL_WHICH_DEF_VAL;
-  if (control.has_payload) {
-    if (!defaults) return write_bytes(control, wire, request.ranges[index], control.bytes, memory);
-    scratch_.resize(control.size());
-    write_defaults(control, 0, scratch_);
-    return write_bytes(control, wire, request.ranges[index], scratch_, memory);
-  }
-  const auto number = defaults ? Result<std::int64_t>(control.info.default_value) : current(control);
-  if (!number) return std::unexpected(number.error());
-  if (control.info.type == V4L2_CTRL_TYPE_INTEGER64) {
-    wire.value64 = *number;
-  } else {
-    wire.value = static_cast<std::int32_t>(*number);
-  }
-  return {};
-}
-
-inline Result<> Controls::write_bytes(const Control& control, v4l2_ext_control& wire,
-                                      std::span<const GuestRange> ranges, std::span<const std::byte> bytes,
-                                      const memory::GuestMemory& memory) const {
-  if (control.is_string()) {
-    const std::size_t size = ::strnlen(reinterpret_cast<const char*>(bytes.data()), bytes.size() - 1) + 1;
-    if (wire.size < size) {
-      wire.size = control.element_bytes;
-      return fail(ENOSPC);
-    }
-    bytes = bytes.first(size);
-  }
-  return copy_to_ranges(memory, ranges, bytes);
-}
-
-// Everything that can be found wrong before anything is set. Numbers are rounded where they stand.
-inline Result<> Controls::validate_all(ExtControls& request, bool set) {
-  for (std::size_t i = 0; i < request.controls.size(); ++i) {
-    v4l2_ext_control& wire = request.controls[i];
-    const Control& control = *chosen_[i];
-    request.head.error_idx = static_cast<std::uint32_t>(i);
-    if (control.info.flags & V4L2_CTRL_FLAG_READ_ONLY) return fail(EACCES);
-    if (set && (control.info.flags & V4L2_CTRL_FLAG_GRABBED)) return fail(EBUSY);
-    if (control.has_payload) continue;  // in guest memory; when it is read
-    const bool wide = control.info.type == V4L2_CTRL_TYPE_INTEGER64;
-    std::int64_t number =
-        wide ? static_cast<std::int64_t>(wire.value64) : static_cast<std::int64_t>(wire.value);
-    if (auto valid = validate_number(control.info, number); !valid) return valid;
-    if (wide) {
-      wire.value64 = number;
-    } else {
-      wire.value = static_cast<std::int32_t>(number);
-    }
-  }
-  return {};
-}
-
-inline Result<> Controls::set_all(ExtControls& request, const memory::GuestMemory& memory,
-                                  const Subscriptions* origin, bool set) {
-  v4l2_ext_controls& head = request.head;
-  const auto count = static_cast<std::uint32_t>(request.controls.size());
-  head.reserved[0] = 0;
-  head.error_idx = count;
-  switch (head.which) {
-    case V4L2_CTRL_WHICH_DEF_VAL:
-    case V4L2_CTRL_WHICH_REQUEST_VAL:
-    case detail::ctrl_which_min_val:
-    case detail::ctrl_which_max_val:
-      return fail(EINVAL);
-    default:
-      break;
-  }
-  head.which = V4L2_CTRL_ID2WHICH(head.which);
-  if (count == 0) return check_class(head.which);
-
-  auto done = prepare(request, false);
-  if (done) done = validate_all(request, set);
-  // error_idx == count says that nothing was set; trying sets nothing anyway, and names the culprit.
-  if (!done && set) head.error_idx = count;
-  for (std::uint32_t i = 0; done && i < count; ++i) {
-    head.error_idx = i;
-    done = set_one(*chosen_[i], i, request, memory, origin, set);
-  }
-  return done;
-}
-
-inline Result<> Controls::set_one(Control& control, std::size_t index, ExtControls& request,
-                                  const memory::GuestMemory& memory, const Subscriptions* origin, bool set) {
-  v4l2_ext_control& wire = request.controls[index];
-  if (!control.has_payload) {
-    const bool wide = control.info.type == V4L2_CTRL_TYPE_INTEGER64;
-    const std::int64_t number =
-        wide ? static_cast<std::int64_t>(wire.value64) : static_cast<std::int64_t>(wire.value);
-    return set ? change(control, number, {}, origin) : Result<>();
-  }
-  if (auto read = read_bytes(control, wire, request.ranges[index], memory); !read) return read;
-  if (auto valid = validate_bytes(control, scratch_); !valid) return valid;
-  if (set) {
-    if (auto done = change(control, 0, scratch_, origin); !done) return done;
-  }
-  // The guest sees what its value was rounded to.
-  return write_bytes(control, wire, request.ranges[index], scratch_, memory);
-}
-
-// A new value from guest memory into scratch_. It has been bounded by the control's own size before.
-inline Result<> Controls::read_bytes(const Control& control, v4l2_ext_control& wire,
-                                     std::span<const GuestRange> ranges, const memory::GuestMemory& memory) {
-  if (!control.is_string()) {
-    scratch_.assign(wire.size, std::byte{0});
-    return copy_from_ranges(memory, ranges, scratch_);
-  }
-  if (wire.size == 0) return fail(ERANGE);
-  const std::size_t size = std::min(wire.size + std::size_t{0}, std::size_t{control.element_bytes});
-  scratch_.assign(control.element_bytes, std::byte{0});
-  if (auto read = copy_from_ranges(memory, ranges, std::span(scratch_).first(size)); !read) return read;
-  // Cut off where the guest's memory ends; longer than the longest is an error, not a cut.
-  const bool cut = scratch_[size - 1] != std::byte{0};
-  scratch_[size - 1] = std::byte{0};
-  const std::size_t length = ::strnlen(reinterpret_cast<const char*>(scratch_.data()), scratch_.size());
-  if (cut && length == static_cast<std::uint64_t>(control.info.maximum)) return fail(ERANGE);
-  return {};
-}
-
 // ---- Events
 
 inline v4l2_event Controls::make_control_event(const Control& control, std::uint32_t changes) noexcept {
@@ -590,10 +275,19 @@ inline void Controls::set_value(std::uint32_t id, std::int64_t value) {
 
 inline void Controls::set_payload(std::uint32_t id, std::span<const std::byte> bytes) {
   Control* const control = find(id);
-  if (control == nullptr || !control->has_payload || bytes.size() > control->size()) return;
-  std::vector<std::byte> next(control->size());
+  if (control == nullptr || !control->has_payload) return;
+  std::size_t size = control->size();
+  if (control->is_dynamic()) {
+    const std::size_t largest = std::size_t{control->info.dimensions[0]} * control->element_bytes;
+    if (bytes.empty() || bytes.size() > largest || bytes.size() % control->element_bytes != 0) return;
+    size = bytes.size();
+  }
+  if (bytes.size() > size) return;
+  std::vector<std::byte> next(size);
+  if (!control->is_string()) write_elements(*control, V4L2_CTRL_WHICH_DEF_VAL, next);
   std::ranges::copy(bytes, next.begin());
   if (!validate_bytes(*control, next) || next == control->bytes) return;
+  control->elements = static_cast<std::uint32_t>(size / control->element_bytes);
   control->bytes = std::move(next);
   notify(*control, V4L2_EVENT_CTRL_CH_VALUE, nullptr);
 }
@@ -617,12 +311,13 @@ inline Result<> Controls::modify_range(std::uint32_t id, std::int64_t minimum, s
   info.step = is_menu_type(info.type) ? info.step : step;
   info.default_value = default_value;
   if (!valid_range(info.type, minimum, maximum, info.step, default_value)) return fail(EINVAL);
+  if (is_menu_type(info.type) && !has_menu_item(info, default_value)) return fail(EINVAL);
   const bool range_changes = info.minimum != control->info.minimum || info.maximum != control->info.maximum ||
                              info.step != control->info.step ||
                              info.default_value != control->info.default_value;
   control->info = info;
   std::int64_t number = control->number;
-  if (!validate_number(info, number)) number = default_value;
+  if (!validate_number(info, number)) number = default_value;  // of a menu
   const bool value_changes = number != control->number;
   control->number = number;
   const std::uint32_t changes =
@@ -636,14 +331,16 @@ inline Result<> Controls::modify_dimensions(std::uint32_t id,
   Control* const control = find(id);
   if (control == nullptr || !control->array || control->is_dynamic()) return fail(EINVAL);
   ControlInfo info = control->info;
+  for (std::size_t i = 0; i < dimensions.size(); ++i) {
+    if ((dimensions[i] == 0) != (info.dimensions[i] == 0)) return fail(EINVAL);
+  }
   info.dimensions = dimensions;
-  if (dimensions[0] == 0 || !valid_control(info)) return fail(EINVAL);
+  if (!valid_control(info)) return fail(EINVAL);
   control->info = info;
   control->elements = static_cast<std::uint32_t>(element_count(info));
   control->bytes.resize(control->size());
-  write_defaults(*control, 0, control->bytes);
-  // V4L2_EVENT_CTRL_CH_DIMENSIONS
-  notify(*control, V4L2_EVENT_CTRL_CH_VALUE | (1U << 3), nullptr);
+  write_elements(*control, V4L2_CTRL_WHICH_DEF_VAL, control->bytes);
+  notify(*control, V4L2_EVENT_CTRL_CH_VALUE | event_ctrl_ch_dimensions, nullptr);
   return {};
 }
 
