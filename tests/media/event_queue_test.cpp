@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <vector>
@@ -101,6 +102,7 @@ TEST_F(EventQueueTest, UsesItsRoomAgainForEver) {
   }
 }
 
+// v4l2_ctrl_replace(), and the list of what can be dequeued: a merged event comes when the last one came.
 TEST_F(EventQueueTest, MergesControlChanges) {
   EXPECT_TRUE(queue.push(first, Event::v4l2(1, control_change(9, V4L2_EVENT_CTRL_CH_RANGE, 1))));
   EXPECT_TRUE(queue.push(first, Event::v4l2(1, control_change(8, V4L2_EVENT_CTRL_CH_VALUE, 5))));
@@ -108,27 +110,64 @@ TEST_F(EventQueueTest, MergesControlChanges) {
   // Another session's is another's.
   EXPECT_TRUE(queue.push(second, Event::v4l2(2, control_change(9, V4L2_EVENT_CTRL_CH_VALUE, 3))));
   ASSERT_EQ(queue.size(), 3u);
+  EXPECT_EQ(body<wire::virtio_media_event_event>(*queue.front()).event.id, 8u);
+  queue.pop_front();
   const auto merged = body<wire::virtio_media_event_event>(*queue.front());
   EXPECT_EQ(merged.event.id, 9u);
   EXPECT_EQ(merged.event.u.ctrl.value, 2);
   EXPECT_EQ(merged.event.u.ctrl.changes, std::uint32_t{V4L2_EVENT_CTRL_CH_RANGE | V4L2_EVENT_CTRL_CH_VALUE});
 }
 
-TEST_F(EventQueueTest, OverwritesOtherEventsOnlyForWantOfRoom) {
+// v4l2_event_src_replace(); but the change that a LAST buffer stands for is known before that buffer.
+TEST_F(EventQueueTest, MergesSourceChangesBeforeTheBuffersThatFollow) {
+  v4l2_event change{};
+  change.type = V4L2_EVENT_SOURCE_CHANGE;
+  change.u.src_change.changes = 1;
+  EXPECT_TRUE(queue.push(first, Event::v4l2(1, change)));
+  EXPECT_TRUE(queue.push(first, Event::dqbuf(1, buffer(1, 0))));
+  change.u.src_change.changes = 2;
+  change.sequence = 7;
+  EXPECT_TRUE(queue.push(first, Event::v4l2(1, change)));
+  ASSERT_EQ(queue.size(), 2u);
+  const auto merged = body<wire::virtio_media_event_event>(*queue.front());
+  EXPECT_EQ(merged.event.u.src_change.changes, 3u);
+  EXPECT_EQ(merged.event.sequence, 7u);
+  queue.pop_front();
+  EXPECT_NE(queue.front()->as_dqbuf(), nullptr);
+}
+
+TEST_F(EventQueueTest, DropsTheOldestOfOtherEventsForWantOfRoom) {
   v4l2_event sync{};
   sync.type = V4L2_EVENT_FRAME_SYNC;
-  for (std::uint32_t i = 0; i < 4; ++i) {
+  for (std::uint32_t i = 0; i < 6; ++i) {
     sync.u.frame_sync.frame_sequence = i;
     EXPECT_TRUE(queue.push(first, Event::v4l2(1, sync)));
+    EXPECT_EQ(queue.size(), std::min(i + 1, 4u));
   }
-  EXPECT_EQ(queue.size(), 4u);
-  sync.u.frame_sync.frame_sequence = 4;
-  EXPECT_TRUE(queue.push(first, Event::v4l2(1, sync)));
-  EXPECT_EQ(queue.size(), 4u);
-  EXPECT_EQ(body<wire::virtio_media_event_event>(*queue.front()).event.u.frame_sync.frame_sequence, 4u);
   v4l2_event eos{};
   eos.type = V4L2_EVENT_EOS;
   EXPECT_FALSE(queue.push(first, Event::v4l2(1, eos)));
+  for (std::uint32_t i = 2; i < 6; ++i) {
+    EXPECT_EQ(body<wire::virtio_media_event_event>(*queue.front()).event.u.frame_sync.frame_sequence, i);
+    queue.pop_front();
+  }
+  EXPECT_EQ(queue.size(), 0u);
+}
+
+TEST(Event, KnowsItsSubscription) {
+  const Event event = Event::v4l2(1, control_change(9, 1, 1));
+  const auto is_of = [](const Event& tested, std::uint32_t type, std::uint32_t id) {
+    v4l2_event_subscription request{};
+    request.type = type;
+    request.id = id;
+    return tested.is_of(request);
+  };
+  EXPECT_TRUE(is_of(event, V4L2_EVENT_CTRL, 9));
+  EXPECT_TRUE(is_of(event, V4L2_EVENT_ALL, 77));
+  EXPECT_FALSE(is_of(event, V4L2_EVENT_CTRL, 8));
+  EXPECT_FALSE(is_of(event, V4L2_EVENT_EOS, 9));
+  EXPECT_FALSE(is_of(Event::dqbuf(1, buffer(1, 0)), V4L2_EVENT_ALL, 0));
+  EXPECT_FALSE(is_of(Event::error(1, EIO), V4L2_EVENT_ALL, 0));
 }
 
 TEST_F(EventQueueTest, HoldsBackOneSessionAlone) {

@@ -202,6 +202,46 @@ TEST_F(EventsTest, AfterAnErrorTheSessionAnswersErrorsUntilClose) {
   EXPECT_EQ(guest.ioctl<tag::G_FMT>(id, format), EINVAL);
 }
 
+// v4l2_event_unsubscribe(): what was not read yet of a subscription ends with it, and nothing else does.
+TEST_F(EventsTest, UnsubscribingTakesBackWhatWaits) {
+  const auto send = [&](std::uint32_t type, std::uint32_t event_id) {
+    v4l2_event event{};
+    event.type = type;
+    event.id = event_id;
+    context().send_event(event);
+  };
+  const auto unsubscribe = [&](std::uint32_t type, std::uint32_t event_id) {
+    v4l2_event_subscription request{};
+    request.type = type;
+    request.id = event_id;
+    return guest.ioctl<tag::UNSUBSCRIBE_EVENT>(id, request);
+  };
+  const std::uint32_t other = guest.open();
+  send(V4L2_EVENT_CTRL, 1);
+  send(V4L2_EVENT_CTRL, 2);
+  EXPECT_EQ(unsubscribe(V4L2_EVENT_CTRL, 1), 0);
+  EXPECT_EQ(guest.device->waiting_events(), 2u) << "they are another session's";
+  guest.close(other);
+  EXPECT_EQ(guest.device->waiting_events(), 0u);
+
+  const std::uint32_t again = guest.open();
+  send(V4L2_EVENT_CTRL, 1);
+  send(V4L2_EVENT_CTRL, 2);
+  send(V4L2_EVENT_EOS, 0);
+  context().send_dqbuf(buffer(1, 0));
+  v4l2_event_subscription request{};
+  request.type = V4L2_EVENT_CTRL;
+  request.id = 1;
+  EXPECT_EQ(guest.ioctl<tag::UNSUBSCRIBE_EVENT>(again, request), 0);
+  EXPECT_EQ(guest.device->waiting_events(), 3u);
+  request.id = 9;
+  EXPECT_EQ(guest.ioctl<tag::UNSUBSCRIBE_EVENT>(again, request), 0) << "what is not subscribed is no error";
+  EXPECT_EQ(guest.device->waiting_events(), 3u);
+  request.type = V4L2_EVENT_ALL;
+  EXPECT_EQ(guest.ioctl<tag::UNSUBSCRIBE_EVENT>(again, request), 0);
+  EXPECT_EQ(guest.device->waiting_events(), 1u) << "buffers come back all the same";
+}
+
 TEST_F(EventsTest, AreNotSentWhileTheQueueIsStopped) {
   guest.lend_event_buffers(1);
   static_cast<void>(guest.host.stop(*guest.device));

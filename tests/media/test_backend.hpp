@@ -75,6 +75,7 @@ struct TestBackend {
     context.send_event(event);
     return {};
   }
+  Result<> ioctl(Session&, v4l2::tag::UNSUBSCRIBE_EVENT, v4l2_event_subscription&) { return {}; }
   // The buffer comes back at once.
   template <class Context>
   Result<> ioctl(Session&, Context context, v4l2::tag::QBUF, v4l2::BufferPayload& payload) {

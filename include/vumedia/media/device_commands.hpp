@@ -395,7 +395,8 @@ auto Device<B, H>::answer_ioctl(Device& device, std::uint32_t session, virtio::W
   return static_cast<Written>(writer.written());
 }
 
-// The driver has forgotten the buffers of a queue that it stopped, and would miscount if it got them now.
+// The driver has forgotten the buffers of a queue that it stopped, and would miscount if it got them now. Nor
+// does it want events of what it unsubscribed.
 template <class B, virtio::Host H>
 template <class Tag>
 void Device<B, H>::purge_after(std::uint32_t session, const typename Tag::Payload& payload) noexcept {
@@ -403,6 +404,10 @@ void Device<B, H>::purge_after(std::uint32_t session, const typename Tag::Payloa
     purge_dqbuf(session, payload);
   } else if constexpr (std::same_as<Tag, v4l2::tag::REQBUFS>) {
     purge_dqbuf(session, payload.type);
+  } else if constexpr (std::same_as<Tag, v4l2::tag::UNSUBSCRIBE_EVENT>) {
+    // What waited for a subscription goes with it: a new one must not begin with an old event.
+    if (Record* const record = sessions_.find(session))
+      events_.purge(record->events, [&payload](const Event& event) { return event.is_of(payload); });
   }
 }
 

@@ -69,6 +69,12 @@ class Event {
     return kind() == wire::event_dqbuf && wire_.dqbuf.buffer.type == buffer_type;
   }
 
+  // Whether this is a V4L2 event that VIDIOC_UNSUBSCRIBE_EVENT takes back.
+  [[nodiscard]] bool is_of(const v4l2_event_subscription& request) const noexcept {
+    const v4l2_event* const body = as_v4l2();
+    return body != nullptr &&
+           (request.type == V4L2_EVENT_ALL || (request.type == body->type && request.id == body->id));
+  }
   // Whether both are V4L2 events of the same subscription.
   [[nodiscard]] bool same_subscription(const Event& other) const noexcept {
     return kind() == wire::event_event && other.kind() == wire::event_event &&
@@ -77,15 +83,19 @@ class Event {
   }
   // Whether a later event of the subscription tells all that this one does, once their flags are united.
   [[nodiscard]] bool mergeable() const noexcept {
-    return kind() == wire::event_event &&
-           (wire_.event.event.type == V4L2_EVENT_CTRL || wire_.event.event.type == V4L2_EVENT_SOURCE_CHANGE);
+    return kind() == wire::event_event && (wire_.event.event.type == V4L2_EVENT_CTRL || is_source_change());
   }
-  // Takes the place of `later`, as a kernel does whose event queue is full.
-  void supersede(const Event& later) noexcept {
-    v4l2_event body = later.wire_.event.event;
-    const v4l2_event& earlier = wire_.event.event;
-    if (body.type == V4L2_EVENT_CTRL) body.u.ctrl.changes |= earlier.u.ctrl.changes;
-    if (body.type == V4L2_EVENT_SOURCE_CHANGE) body.u.src_change.changes |= earlier.u.src_change.changes;
+  [[nodiscard]] bool is_source_change() const noexcept {
+    return kind() == wire::event_event && wire_.event.event.type == V4L2_EVENT_SOURCE_CHANGE;
+  }
+  // Of mergeable events: what has changed.
+  [[nodiscard]] std::uint32_t changes() const noexcept {
+    const v4l2_event& body = wire_.event.event;
+    return is_source_change() ? body.u.src_change.changes : body.u.ctrl.changes;
+  }
+  void add_changes(std::uint32_t changes) noexcept {
+    v4l2_event body = wire_.event.event;
+    (is_source_change() ? body.u.src_change.changes : body.u.ctrl.changes) |= changes;
     wire_.event.event = body;
   }
 
@@ -145,22 +155,31 @@ class EventQueue {
 
   [[nodiscard]] std::size_t size() const noexcept { return size_; }
 
-  // Appends, or merges with a waiting event of the same subscription. False if the store is full and the
-  // event cannot stand for an earlier one.
+  // Appends. As in a kernel whose events are not read (v4l2-event.c), there is one control or source change
+  // of a subscription, the last, which says all that has changed since; and of other events, the oldest of
+  // the subscription goes when the store is full. False if that has none.
   [[nodiscard]] bool push(Store& store, const Event& event) noexcept {
+    std::uint32_t changes = 0;
     if (event.mergeable()) {
       if (Node* const earlier = find(store, event)) {
-        earlier->event.supersede(event);
-        return true;
+        changes = earlier->event.changes();
+        if (event.is_source_change()) {
+          // Stays where it is: the buffer with LAST that follows a change must not reach the guest before it.
+          earlier->event = event;
+          earlier->event.add_changes(changes);
+          return true;
+        }
+        remove(*earlier);
       }
     }
-    Node* const node = take(store, event);
+    Node* node = take(store, event);
     if (node == nullptr) {
-      Node* const earlier = find(store, event);
-      if (earlier == nullptr) return false;
-      earlier->event.supersede(event);
-      return true;
+      Node* const oldest = find(store, event);
+      if (oldest == nullptr) return false;
+      remove(*oldest);
+      node = take(store, event);
     }
+    if (changes != 0) node->event.add_changes(changes);
     node->previous = last_;
     (last_ != nullptr ? last_->next : first_) = node;
     last_ = node;
