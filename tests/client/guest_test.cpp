@@ -261,6 +261,23 @@ TEST(Guest, CarriesControlsAndTheirEvents) {
   EXPECT_LE(controls.head.error_idx, 1u);
 }
 
+// Of what the device had put into the event queue before it read CLOSE, too.
+TEST(Guest, KeepsNoEventsOfAClosedSession) {
+  DeviceThread<backends::TestPattern> device;
+  // A guest that spins does not look at events before it is asked to.
+  const auto guest = device.guest({.spin = 10s});
+  const std::uint32_t session = guest->open().value();
+  v4l2_event_subscription subscription{};
+  subscription.type = V4L2_EVENT_CTRL;
+  subscription.id = V4L2_CID_BRIGHTNESS;
+  subscription.flags = V4L2_EVENT_SUB_FL_SEND_INITIAL;
+  ASSERT_TRUE(guest->ioctl<tag::SUBSCRIBE_EVENT>(session, subscription));
+  ASSERT_TRUE(guest->close(session));
+  const auto event = guest->wait_event(0ms);
+  ASSERT_TRUE(event);
+  EXPECT_FALSE(*event);
+}
+
 TEST(Guest, TimesOutWithoutEvents) {
   DeviceThread<backends::Null> device;
   const auto guest = device.guest();
