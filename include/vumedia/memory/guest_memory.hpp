@@ -50,8 +50,16 @@ class Region {
  public:
   // Errors name the region by `index`: size 0, a range that leaves 64 bits, no file or one that is too short.
   [[nodiscard]] static Outcome<std::shared_ptr<const Region>> create(RegionSpec spec, std::size_t index);
-  Region(Key, RegionSpec spec, std::uint64_t alignment) noexcept;
+  // Which file it is a piece of: numbers that no two files alive share.
+  struct File {
+    std::uint64_t device = 0;
+    std::uint64_t number = 0;
+    friend constexpr bool operator==(const File&, const File&) = default;
+  };
+  Region(Key, RegionSpec spec, std::uint64_t alignment, File file) noexcept;
 
+  [[nodiscard]] File file() const noexcept { return file_; }
+  [[nodiscard]] std::uint64_t file_offset() const noexcept { return file_offset_; }
   [[nodiscard]] std::uint64_t guest() const noexcept { return guest_; }
   [[nodiscard]] std::uint64_t frontend() const noexcept { return frontend_; }
   [[nodiscard]] std::uint64_t size() const noexcept { return size_; }
@@ -78,6 +86,7 @@ class Region {
   std::uint64_t size_;
   std::uint64_t file_offset_;
   std::uint64_t alignment_;  // of offsets and lengths for mmap(): a page, or a huge page of hugetlbfs
+  File file_;
 
   mutable std::atomic<std::byte*> data_{nullptr};
   mutable std::mutex mutex_;  // guards what follows; taken until the first attempt to map only
@@ -150,6 +159,12 @@ class GuestMemory {
   // before that place. If `f` returns a bool, false ends the walk early (and is no error).
   template <class F>
   Result<> for_each_piece(GuestAddress address, std::uint64_t length, F&& f) const;
+
+  // Whether the `length` bytes at `address` are in both tables and the same bytes of the same file: as long
+  // as a mapping of the one keeps the file alive, it is as good as a new one of the other. Frontends send a
+  // table anew for changes that have nothing to do with the memory a buffer is in.
+  [[nodiscard]] bool same_bytes(const GuestMemory& other, GuestAddress address,
+                                std::uint64_t length) const noexcept;
 
   // Whether `address` is where a region is mapped in this process.
   [[nodiscard]] bool holds(std::uintptr_t address) const noexcept {
@@ -238,15 +253,23 @@ inline Outcome<std::shared_ptr<const Region>> Region::create(RegionSpec spec, st
   if (::fstatfs(spec.fd.get(), &file_system) == 0 && file_system.f_type == HUGETLBFS_MAGIC &&
       is_power_of_two(static_cast<std::uint64_t>(file_system.f_bsize)))
     alignment = std::max(alignment, static_cast<std::uint64_t>(file_system.f_bsize));
-  return std::make_shared<const Region>(Key{}, std::move(spec), alignment);
+  File file{status.st_dev, status.st_ino};
+  // Dma-bufs may all have one inode, and what a device gives may differ at each opening: each region of such
+  // a file is taken for one of its own. There is no device 0.
+  if (!S_ISREG(status.st_mode)) {
+    static std::atomic<std::uint64_t> last{0};
+    file = {0, last.fetch_add(1, std::memory_order_relaxed)};
+  }
+  return std::make_shared<const Region>(Key{}, std::move(spec), alignment, file);
 }
 
-inline Region::Region(Key, RegionSpec spec, std::uint64_t alignment) noexcept
+inline Region::Region(Key, RegionSpec spec, std::uint64_t alignment, File file) noexcept
     : guest_(spec.guest.value),
       frontend_(spec.frontend.value),
       size_(spec.size),
       file_offset_(spec.file_offset),
       alignment_(alignment),
+      file_(file),
       fd_(std::move(spec.fd)) {}
 
 inline std::byte* Region::map() const noexcept {
@@ -333,6 +356,27 @@ inline Outcome<std::shared_ptr<const GuestMemory>> GuestMemory::assemble(
     entries.push_back({start, size, std::move(regions[i])});
   }
   return std::make_shared<const GuestMemory>(Key{}, std::move(entries));
+}
+
+inline bool GuestMemory::same_bytes(const GuestMemory& other, GuestAddress address,
+                                    std::uint64_t length) const noexcept {
+  // Each turn goes on in another region of one of the two.
+  while (length > 0) {
+    const Entry* const here = find(address.value);
+    const Entry* const there = other.find(address.value);
+    if (here == nullptr || there == nullptr) return false;
+    if (here->region != there->region) {
+      const std::uint64_t offset = address.value - here->start + here->region->file_offset();
+      if (here->region->file() != there->region->file() ||
+          offset != address.value - there->start + there->region->file_offset())
+        return false;
+    }
+    const std::uint64_t taken = std::min(
+        {length, here->size - (address.value - here->start), there->size - (address.value - there->start)});
+    address.value += taken;  // no overflow: a region ends within 64 bits
+    length -= taken;
+  }
+  return true;
 }
 
 template <class F>

@@ -6,7 +6,9 @@
 //
 // MMAP planes are Blocks of the device's arenas, one each. A Block lives as long as anyone holds it, so
 // memory that a guest has mapped or a decoder still reads outlives REQBUFS(0): vb2's orphaned buffers.
-// USERPTR planes are lists of guest ranges, refused unless enabled; DMABUF is refused.
+// USERPTR planes are lists of guest ranges, refused unless enabled, and mapped when they are queued
+// (v4l2/user_planes.hpp); as in vb2, a mapping is kept for as long as the buffer comes with the same memory,
+// also over STREAMOFF, and goes with the buffer (REQBUFS, REMOVE_BUFS, release()). DMABUF is refused.
 #pragma once
 
 #include <algorithm>
@@ -27,6 +29,7 @@
 #include <vumedia/memory/arena.hpp>
 #include <vumedia/v4l2/buffer_index_fifo.hpp>
 #include <vumedia/v4l2/payload.hpp>
+#include <vumedia/v4l2/user_planes.hpp>
 
 namespace vumedia::v4l2 {
 
@@ -49,6 +52,9 @@ struct BufferQueueOptions {
   // mem_offsets are [base, base + BufferQueue::mem_offset_span). Queues of a session must not overlap.
   std::uint32_t mem_offset_base = 0;
   bool userptr = false;
+  // USERPTR: of guest pages that are mapped side by side; null for none, so that scattered pages are copied.
+  // One of a session's, shared with its other queue, and with a second one behind it for the device.
+  std::shared_ptr<memory::Budget> mappings = nullptr;
   // OUTPUT: bytesused 0 means empty (an old way to say "end of stream"), not "all of the buffer".
   bool allows_zero_bytesused = false;
 };
@@ -56,6 +62,8 @@ struct BufferQueueOptions {
 class BufferQueue {
  public:
   static constexpr std::uint32_t max_planes = VIDEO_MAX_PLANES;
+  // Guest ranges that the USERPTR buffers of a queue may have, all together: 2 GiB of single pages.
+  static constexpr std::size_t max_ranges = 8 * max_guest_ranges;
   static constexpr std::uint32_t mem_offset_span =
       static_cast<std::uint32_t>(BufferIndexFifo::capacity * max_planes * page_size);
 
@@ -64,12 +72,25 @@ class BufferQueue {
 
   struct Plane {
     std::shared_ptr<memory::Block> block;  // MMAP
+    UserPlane user;                        // USERPTR
     std::uint32_t length = 0;
     std::uint32_t min_length = 0;
     std::uint32_t bytesused = 0;
     std::uint32_t data_offset = 0;
     unsigned long userptr = 0;            // the guest's placeholder
     std::weak_ptr<memory::Block> mapped;  // alive while the guest maps the plane
+
+    // The plane's `length` bytes in this process. Of a USERPTR plane, empty until it is first queued.
+    [[nodiscard]] std::span<std::byte> bytes() const noexcept {
+      return block != nullptr ? block->bytes().first(length) : user.bytes();
+    }
+    // Keeps bytes() valid, on any thread; null if they are empty. It tells memory from other memory: as long
+    // as a buffer has the same owner and the same data(), it is in the same pages, so what a decoder keeps as
+    // reference there is safe. Guest pages that change their place in memory, or go to another index, have
+    // another owner: they may be referenced under the old one.
+    [[nodiscard]] std::shared_ptr<const void> owner() const noexcept {
+      return block != nullptr ? block : user.owner();
+    }
   };
 
   // What a backend may read of a buffer.
@@ -121,9 +142,17 @@ class BufferQueue {
   [[nodiscard]] Result<> remove_bufs(const RemoveBuffers& request);
 
   [[nodiscard]] Result<> querybuf(BufferPayload& payload) const;
-  // EINVAL, EIO (after set_error), EBADR (the guest asks for a request).
-  [[nodiscard]] Result<> qbuf(BufferPayload& payload);
-  [[nodiscard]] Result<> prepare_buf(BufferPayload& payload);
+  // EINVAL, EIO (after set_error), EBADR (the guest asks for a request). USERPTR: EFAULT, ENOMEM as
+  // UserPlane::map says, and ENOMEM for more ranges than a queue may have.
+  [[nodiscard]] Result<> qbuf(BufferPayload& payload, const UserMemory& user) {
+    return enqueue(payload, &user);
+  }
+  [[nodiscard]] Result<> prepare_buf(BufferPayload& payload, const UserMemory& user) {
+    return prepare_buf(payload, &user);
+  }
+  // Without guest memory: planes of USERPTR buffers are not mapped, and bytes() stays empty.
+  [[nodiscard]] Result<> qbuf(BufferPayload& payload) { return enqueue(payload, nullptr); }
+  [[nodiscard]] Result<> prepare_buf(BufferPayload& payload) { return prepare_buf(payload, nullptr); }
 
   // EINVAL: not this type, no buffers, or fewer than `min_queued`. Streaming again is no error.
   [[nodiscard]] Result<> stream_on(std::uint32_t type);
@@ -155,7 +184,8 @@ class BufferQueue {
     queued_.push_front(index);
   }
   // An active buffer becomes dequeued. Returns what the guest's VIDIOC_DQBUF returns, for the DQBUF event;
-  // nothing if the buffer is not active (any more).
+  // nothing if the buffer is not active (any more). Of a USERPTR CAPTURE plane that is `copied`, stores
+  // `bytesused` bytes in the guest's memory.
   [[nodiscard]] std::optional<Buffer> complete(std::uint32_t index, const Completion& done) noexcept;
 
   // Bumped whenever buffers are taken from the backend (STREAMOFF, REQBUFS): a worker that took a buffer in
@@ -210,7 +240,11 @@ class BufferQueue {
   [[nodiscard]] Result<> check_memory_and_type(std::uint32_t memory, std::uint32_t type) const noexcept;
   [[nodiscard]] Result<Slot*> find(const BufferPayload& payload) const noexcept;
   [[nodiscard]] Result<> check_hand_over(const BufferPayload& payload) const noexcept;
-  [[nodiscard]] Result<> prepare(Slot& slot, const BufferPayload& payload);
+  [[nodiscard]] Result<> enqueue(BufferPayload& payload, const UserMemory* user);
+  [[nodiscard]] Result<> prepare_buf(BufferPayload& payload, const UserMemory* user);
+  [[nodiscard]] Result<> prepare(Slot& slot, const BufferPayload& payload, const UserMemory* user);
+  [[nodiscard]] Result<> map_planes(Slot& slot, const BufferPayload& payload, const UserMemory& user);
+  [[nodiscard]] std::size_t stored_ranges() const noexcept;
   [[nodiscard]] bool allocate_slot(std::uint32_t index, std::span<const std::uint32_t> sizes,
                                    memory::Arenas& arenas);
   [[nodiscard]] std::uint32_t allocate_slots(std::uint32_t first, std::uint32_t count,

@@ -261,19 +261,19 @@ inline Result<> BufferQueue::querybuf(BufferPayload& payload) const {
   return {};
 }
 
-inline Result<> BufferQueue::prepare_buf(BufferPayload& payload) {
+inline Result<> BufferQueue::prepare_buf(BufferPayload& payload, const UserMemory* user) {
   if (payload.buffer.head.flags & V4L2_BUF_FLAG_REQUEST_FD) return fail(EINVAL);
   const auto slot = find(payload);
   if (!slot) return std::unexpected(slot.error());
   if (payload.buffer.head.memory != memory_) return fail(EINVAL);
   if ((*slot)->state != State::dequeued) return fail(EINVAL);
-  if (auto done = prepare(**slot, payload); !done) return done;
+  if (auto done = prepare(**slot, payload, user); !done) return done;
   (*slot)->state = State::prepared;
   fill(**slot, payload.buffer.head.index, payload.buffer);
   return {};
 }
 
-inline Result<> BufferQueue::qbuf(BufferPayload& payload) {
+inline Result<> BufferQueue::enqueue(BufferPayload& payload, const UserMemory* user) {
   const auto found = find(payload);
   if (!found) return std::unexpected(found.error());
   Slot& slot = **found;
@@ -282,11 +282,14 @@ inline Result<> BufferQueue::qbuf(BufferPayload& payload) {
   if (head.flags & V4L2_BUF_FLAG_REQUEST_FD) return fail(EBADR);
   if (failed_) return fail(EIO);
   if (slot.state == State::dequeued) {
-    if (auto done = prepare(slot, payload); !done) return done;
+    if (auto done = prepare(slot, payload, user); !done) return done;
   } else if (slot.state != State::prepared) {
     return fail(EINVAL);
   }
   if (is_output(options_.type)) {
+    for (std::uint32_t p = 0; p < slot.plane_count; ++p) {
+      if (auto read = slot.planes[p].user.fetch(slot.planes[p].bytesused); !read) return read;
+    }
     if (options_.copies_timestamps) slot.timestamp_ns = detail::to_ns(head.timestamp);
     if (head.flags & V4L2_BUF_FLAG_TIMECODE) {
       slot.flags |= V4L2_BUF_FLAG_TIMECODE;
@@ -301,7 +304,7 @@ inline Result<> BufferQueue::qbuf(BufferPayload& payload) {
 }
 
 // Takes what the guest says of a dequeued buffer. Changes nothing if it fails.
-inline Result<> BufferQueue::prepare(Slot& slot, const BufferPayload& payload) {
+inline Result<> BufferQueue::prepare(Slot& slot, const BufferPayload& payload, const UserMemory* user) {
   const v4l2_buffer& head = payload.buffer.head;
   const bool multiplanar = is_multiplanar(options_.type);
   const bool output = is_output(options_.type);
@@ -334,6 +337,9 @@ inline Result<> BufferQueue::prepare(Slot& slot, const BufferPayload& payload) {
     }
     if (userptr && (plane.length < planes[p].min_length || plane.userptr == 0)) return fail(EINVAL);
   }
+  if (userptr && user != nullptr) {
+    if (auto mapped = map_planes(slot, payload, *user); !mapped) return mapped;
+  }
 
   for (std::uint32_t p = 0; p < slot.plane_count; ++p) {
     const Said plane = said(p);
@@ -343,7 +349,7 @@ inline Result<> BufferQueue::prepare(Slot& slot, const BufferPayload& payload) {
     planes[p].bytesused = !output ? 0 : whole ? plane.length : plane.bytesused;
     planes[p].data_offset = output ? plane.data_offset : 0;
   }
-  if (userptr) slot.ranges = payload.ranges;
+  if (userptr && user == nullptr) slot.ranges = payload.ranges;
   slot.timestamp_ns = 0;
   slot.sequence = 0;
   slot.flags = head.flags & ~detail::queue_flags & ~detail::unsupported_flags;
@@ -358,6 +364,36 @@ inline Result<> BufferQueue::prepare(Slot& slot, const BufferPayload& payload) {
     slot.flags &= ~(detail::picture_flags | V4L2_BUF_FLAG_LAST);
   }
   return {};
+}
+
+// All planes or none.
+inline Result<> BufferQueue::map_planes(Slot& slot, const BufferPayload& payload, const UserMemory& user) {
+  std::array<UserPlane, max_planes> fresh;
+  for (std::uint32_t p = 0; p < slot.plane_count; ++p) {
+    const auto ranges = payload.ranges[p];
+    const std::uint32_t length =
+        is_multiplanar(options_.type) ? payload.buffer.planes[p].length : payload.buffer.head.length;
+    if (slot.planes[p].user.maps(user, ranges, length)) continue;
+    auto mapped = UserPlane::map(user, ranges, length, options_.mappings);
+    if (!mapped) return std::unexpected(mapped.error());
+    fresh[p] = std::move(*mapped);
+  }
+  std::size_t added = 0;
+  for (const UserPlane& plane : fresh) added += plane.range_count();
+  if (added != 0 && stored_ranges() + added > max_ranges) return fail(ENOMEM);
+  for (std::uint32_t p = 0; p < slot.plane_count; ++p) {
+    if (fresh[p].way() != UserPlane::Way::unmapped) slot.planes[p].user = std::move(fresh[p]);
+  }
+  return {};
+}
+
+inline std::size_t BufferQueue::stored_ranges() const noexcept {
+  std::size_t count = 0;
+  for (const auto& slot : slots_) {
+    if (!slot) continue;
+    for (std::uint32_t p = 0; p < slot->plane_count; ++p) count += slot->planes[p].user.range_count();
+  }
+  return count;
 }
 
 // ---- Streaming
@@ -393,6 +429,7 @@ inline std::optional<Buffer> BufferQueue::complete(std::uint32_t index, const Co
   if (!is_active(index)) return std::nullopt;
   Slot& slot = *slots_[index];
   const bool output = is_output(options_.type);
+  bool error = done.error;
 
   slot.sequence = done.sequence;
   if (!output || !options_.copies_timestamps) slot.timestamp_ns = done.timestamp_ns;
@@ -403,14 +440,16 @@ inline std::optional<Buffer> BufferQueue::complete(std::uint32_t index, const Co
     if (done.flags & V4L2_BUF_FLAG_TIMECODE) slot.timecode = done.timecode;
     slot.field = done.field;
     for (std::uint32_t p = 0; p < slot.plane_count; ++p) {
-      slot.planes[p].bytesused = std::min(done.bytesused[p], slot.planes[p].length);
+      Plane& plane = slot.planes[p];
+      plane.bytesused = std::min(done.bytesused[p], plane.length);
+      error = !plane.user.store(plane.bytesused) || error;
     }
   }
   slot.state = State::dequeued;
 
   Buffer buffer{};
   fill(slot, index, buffer);
-  if (done.error) buffer.head.flags |= V4L2_BUF_FLAG_ERROR;
+  if (error) buffer.head.flags |= V4L2_BUF_FLAG_ERROR;
   return buffer;
 }
 
