@@ -33,6 +33,7 @@
 #include <vumedia/backends/ffmpeg/session.hpp>
 #include <vumedia/core/result.hpp>
 #include <vumedia/media/backend.hpp>
+#include <vumedia/v4l2/priority.hpp>
 
 namespace vumedia::backends {
 
@@ -61,6 +62,7 @@ class FfmpegDecoder {
     template <class Context>
     Session(FfmpegDecoder& decoder, Context context)
         : decoder_(decoder),
+          priority_(decoder.priorities_),
           session_(
               decoder.options_.session, decoder.known_, *decoder.workers_, context,
               [poster = context.poster()] {
@@ -75,6 +77,7 @@ class FfmpegDecoder {
    private:
     friend class FfmpegDecoder;
     FfmpegDecoder& decoder_;
+    v4l2::Priority priority_;
     ffmpeg::DecoderSession session_;
   };
 
@@ -111,12 +114,22 @@ class FfmpegDecoder {
     return session.session_.mmap(mem_offset);
   }
 
+  [[nodiscard]] Result<> ioctl(Session& session, v4l2::tag::G_PRIORITY, std::uint32_t& priority) const {
+    session.priority_.get(priority);
+    return {};
+  }
+  [[nodiscard]] Result<> ioctl(Session& session, v4l2::tag::S_PRIORITY, std::uint32_t& priority) {
+    return session.priority_.set(priority);
+  }
   // Every ioctl that a DecoderSession has.
   template <class Tag>
     requires requires(ffmpeg::DecoderSession& session, typename Tag::Payload& payload) {
       { session.ioctl(Tag{}, payload) } -> std::same_as<Result<>>;
     }
   [[nodiscard]] Result<> ioctl(Session& session, Tag tag, typename Tag::Payload& payload) {
+    if constexpr (v4l2::needs_priority<Tag>) {
+      if (auto allowed = session.priority_.may_change(); !allowed) return allowed;
+    }
     return session.session_.ioctl(tag, payload);
   }
 
@@ -125,6 +138,7 @@ class FfmpegDecoder {
   std::shared_ptr<ffmpeg::Workers> workers_;
   std::vector<const ffmpeg::CodedFormat*> known_;
   std::uint32_t sessions_ = 0;
+  v4l2::Priorities priorities_;  // of the files, which have nothing else in common
 };
 
 }  // namespace vumedia::backends
