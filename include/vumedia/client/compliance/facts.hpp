@@ -77,6 +77,7 @@ struct Pixels {
   struct Plane {
     std::uint32_t size = 0;
     std::uint32_t stride = 0;
+    friend bool operator==(const Plane&, const Plane&) = default;
   };
   std::uint32_t width = 0, height = 0, fourcc = 0, field = 0;
   std::uint32_t colorspace = 0, ycbcr = 0, quantization = 0, transfer = 0;
@@ -86,6 +87,7 @@ struct Pixels {
   [[nodiscard]] std::span<const Plane> used_planes() const noexcept {
     return {planes.data(), plane_count < planes.size() ? plane_count : planes.size()};
   }
+  friend bool operator==(const Pixels&, const Pixels&) = default;
 };
 
 [[nodiscard]] inline Pixels pixels_of(const v4l2_format& format) noexcept {
@@ -123,6 +125,21 @@ struct Pixels {
     pixels.planes[0] = {pix.sizeimage, pix.bytesperline};
   }
   return pixels;
+}
+
+// Whether two answers say the same: of video the fields, of other kinds the bytes.
+[[nodiscard]] inline bool same_format(const v4l2_format& a, const v4l2_format& b) noexcept {
+  if (a.type != b.type) return false;
+  if (is_video(a.type)) return pixels_of(a) == pixels_of(b);
+  return std::memcmp(&a.fmt, &b.fmt, sizeof a.fmt) == 0;
+}
+[[nodiscard]] inline std::string format_name(const v4l2_format& format) {
+  if (!is_video(format.type)) return type_name(format.type);
+  const Pixels pixels = pixels_of(format);
+  return format_text("%s %ux%u, field %u, %u planes, %u bytes, %u a line, colours %u/%u/%u/%u",
+                     fourcc_name(pixels.fourcc).c_str(), pixels.width, pixels.height, pixels.field,
+                     pixels.plane_count, pixels.planes[0].size, pixels.planes[0].stride, pixels.colorspace,
+                     pixels.transfer, pixels.ycbcr, pixels.quantization);
 }
 
 inline void set_fourcc(v4l2_format& format, std::uint32_t fourcc) noexcept {

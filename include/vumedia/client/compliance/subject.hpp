@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <deque>
 #include <optional>
 #include <span>
@@ -37,6 +38,18 @@ struct Settings {
   std::chrono::milliseconds patience{5000};
   const CodedStream* stream = nullptr;
 };
+
+// Whether reserved words are all zero, as drivers leave them.
+template <class T>
+[[nodiscard]] bool all_zero(const T& reserved) noexcept {
+  const auto bytes = std::as_bytes(std::span<const T, 1>(&reserved, 1));
+  return std::ranges::all_of(bytes, [](std::byte byte) { return byte == std::byte{0}; });
+}
+// Fills what a device has to clear, or to ignore.
+template <class T>
+void scribble(T& field) noexcept {
+  std::memset(&field, 0xff, sizeof field);
+}
 
 // Lives as long as one rule; ends with all it opened and mapped closed and unmapped.
 class Subject {

@@ -1,0 +1,493 @@
+// Rules on what is set beside formats: streaming parameters, selections, inputs and outputs, priorities.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <string>
+#include <tuple>
+
+#include <vumedia/client/compliance/enumeration.hpp>
+#include <vumedia/client/compliance/rule.hpp>
+
+namespace vumedia::client::compliance::rules {
+
+// ---- VIDIOC_G_PARM, VIDIOC_S_PARM
+
+// The parts that both directions have at the same place.
+[[nodiscard]] inline v4l2_streamparm parameters_question(std::uint32_t type) noexcept {
+  static_assert(offsetof(v4l2_captureparm, timeperframe) == offsetof(v4l2_outputparm, timeperframe) &&
+                offsetof(v4l2_captureparm, reserved) == offsetof(v4l2_outputparm, reserved));
+  v4l2_streamparm parameters{};
+  parameters.type = type;
+  return parameters;
+}
+[[nodiscard]] inline bool has_interval(const v4l2_streamparm& parameters) noexcept {
+  return (parameters.parm.capture.capability & V4L2_CAP_TIMEPERFRAME) != 0;
+}
+[[nodiscard]] inline bool same_interval(const v4l2_fract& a, const v4l2_fract& b) noexcept {
+  return std::uint64_t{a.numerator} * b.denominator == std::uint64_t{b.numerator} * a.denominator;
+}
+
+inline Finding get_parameters(Subject& s, v4l2_streamparm& parameters) {
+  parameters = parameters_question(s.type());
+  scribble(parameters.parm.capture.reserved);
+  const int got = s.call<v4l2::tag::G_PARM>(parameters);
+  if (got == ENOTTY) return not_applicable("the device has no VIDIOC_G_PARM");
+  // A codec may have them for one of its queues only.
+  if (got == EINVAL && s.facts().m2m) return not_applicable("this queue has no parameters");
+  return Subject::judge("VIDIOC_G_PARM", got, 0, "");
+}
+
+inline Finding parameters_sensible(Subject& s) {
+  v4l2_streamparm parameters;
+  if (auto found = get_parameters(s, parameters)) return found;
+  if (parameters.type != s.type()) return failed("type %u came back as %u", s.type(), parameters.type);
+  const v4l2_fract interval = parameters.parm.capture.timeperframe;
+  if (has_interval(parameters) && (interval.numerator == 0 || interval.denominator == 0))
+    return failed("timeperframe is %u/%u", interval.numerator, interval.denominator);
+  const std::uint32_t buffers =
+      s.queue().output() ? parameters.parm.output.writebuffers : parameters.parm.capture.readbuffers;
+  if (buffers > VIDEO_MAX_FRAME) return failed("it reads or writes with %u buffers", buffers);
+  return passed();
+}
+
+inline Finding parameters_reserved(Subject& s) {
+  v4l2_streamparm parameters;
+  if (auto found = get_parameters(s, parameters)) return found;
+  if (all_zero(parameters.parm.capture.reserved)) return passed();
+  return failed("VIDIOC_G_PARM leaves reserved words as they were");
+}
+
+inline Finding parameters_unknown_types(Subject& s) {
+  if (s.facts().queues.empty()) return not_applicable("it has no queues");
+  for (const std::uint32_t type : foreign_types(s.facts())) {
+    v4l2_streamparm parameters = parameters_question(type);
+    const int got = s.call<v4l2::tag::G_PARM>(parameters);
+    if (got == ENOTTY) return not_applicable("the device has no VIDIOC_G_PARM");
+    // A program may name the other plane API's type, and some drivers take it.
+    if (is_video(type)) continue;
+    if (got != EINVAL)
+      return failed("VIDIOC_G_PARM of type %u: %s, not EINVAL", type, errno_name(got).c_str());
+  }
+  return passed();
+}
+
+inline Finding set_interval(Subject& s, v4l2_fract interval, v4l2_streamparm& parameters) {
+  parameters = parameters_question(s.type());
+  parameters.parm.capture.timeperframe = interval;
+  return s.want<v4l2::tag::S_PARM>(parameters);
+}
+
+inline Finding interval_is_got(Subject& s) {
+  v4l2_streamparm parameters;
+  if (auto found = get_parameters(s, parameters)) return found;
+  if (!has_interval(parameters)) return not_applicable("its frame interval cannot be set");
+  for (const v4l2_fract wish : {v4l2_fract{1, 30}, {1, 1000000}, {1000000, 1}, {1001, 24000}}) {
+    v4l2_streamparm set, got;
+    if (auto found = set_interval(s, wish, set)) return found;
+    const v4l2_fract done = set.parm.capture.timeperframe;
+    if (done.numerator == 0 || done.denominator == 0)
+      return failed("%u/%u becomes %u/%u", wish.numerator, wish.denominator, done.numerator,
+                    done.denominator);
+    if (auto found = get_parameters(s, got)) return found;
+    if (!same_interval(done, got.parm.capture.timeperframe))
+      return failed("%u/%u was set, %u/%u is got", done.numerator, done.denominator,
+                    got.parm.capture.timeperframe.numerator, got.parm.capture.timeperframe.denominator);
+  }
+  return passed();
+}
+
+inline Finding interval_zero(Subject& s) {
+  v4l2_streamparm parameters;
+  if (auto found = get_parameters(s, parameters)) return found;
+  if (!has_interval(parameters)) return not_applicable("its frame interval cannot be set");
+  for (const v4l2_fract wish : {v4l2_fract{0, 0}, {0, 25}, {1, 0}}) {
+    if (auto found = set_interval(s, wish, parameters)) return found;
+    const v4l2_fract done = parameters.parm.capture.timeperframe;
+    if (done.numerator == 0 || done.denominator == 0)
+      return failed("%u/%u becomes %u/%u", wish.numerator, wish.denominator, done.numerator,
+                    done.denominator);
+  }
+  return passed();
+}
+
+inline Finding intervals_can_be_had(Subject& s) {
+  v4l2_streamparm parameters;
+  if (auto found = get_parameters(s, parameters)) return found;
+  if (!has_interval(parameters)) return not_applicable("its frame interval cannot be set");
+  v4l2_format format{};
+  format.type = s.type();
+  if (auto found = s.expect<v4l2::tag::G_FMT>(format)) return found;
+  const Pixels pixels = pixels_of(format);
+  bool any = false;
+  for (std::uint32_t index = 0; index < max_listed; ++index) {
+    v4l2_frmivalenum interval{};
+    interval.index = index;
+    interval.pixel_format = pixels.fourcc;
+    interval.width = pixels.width;
+    interval.height = pixels.height;
+    if (s.call<v4l2::tag::ENUM_FRAMEINTERVALS>(interval) != 0) break;
+    if (interval.type != V4L2_FRMIVAL_TYPE_DISCRETE) break;
+    any = true;
+    if (auto found = set_interval(s, interval.discrete, parameters)) return found;
+    const v4l2_fract done = parameters.parm.capture.timeperframe;
+    if (!same_interval(done, interval.discrete))
+      return failed("%u/%u is listed for %s, and becomes %u/%u", interval.discrete.numerator,
+                    interval.discrete.denominator, format_name(format).c_str(), done.numerator,
+                    done.denominator);
+  }
+  if (!any) return not_applicable("it lists no intervals");
+  return passed();
+}
+
+// ---- VIDIOC_G_SELECTION, VIDIOC_S_SELECTION
+
+inline constexpr std::uint32_t selection_targets[] = {
+    V4L2_SEL_TGT_CROP,           V4L2_SEL_TGT_CROP_DEFAULT,  V4L2_SEL_TGT_CROP_BOUNDS,
+    V4L2_SEL_TGT_NATIVE_SIZE,    V4L2_SEL_TGT_COMPOSE,       V4L2_SEL_TGT_COMPOSE_DEFAULT,
+    V4L2_SEL_TGT_COMPOSE_BOUNDS, V4L2_SEL_TGT_COMPOSE_PADDED};
+
+// Selections know no multi-planar types, though kernels take them.
+[[nodiscard]] inline v4l2_selection selection_question(const Queue& queue, std::uint32_t target) noexcept {
+  v4l2_selection selection{};
+  selection.type = queue.output() ? V4L2_BUF_TYPE_VIDEO_OUTPUT : V4L2_BUF_TYPE_VIDEO_CAPTURE;
+  selection.target = target;
+  return selection;
+}
+[[nodiscard]] inline bool inside(const v4l2_rect& outer, const v4l2_rect& inner) noexcept {
+  const auto right = [](const v4l2_rect& r) { return std::int64_t{r.left} + r.width; };
+  const auto bottom = [](const v4l2_rect& r) { return std::int64_t{r.top} + r.height; };
+  return inner.left >= outer.left && inner.top >= outer.top && right(inner) <= right(outer) &&
+         bottom(inner) <= bottom(outer);
+}
+[[nodiscard]] inline std::string rectangle(const v4l2_rect& r) {
+  return format_text("%ux%u at %d,%d", r.width, r.height, r.left, r.top);
+}
+// Not applicable unless the queue has a target of selections.
+inline Finding has_selections(Subject& s) {
+  for (const std::uint32_t target : selection_targets) {
+    v4l2_selection selection = selection_question(s.queue(), target);
+    const int got = s.call<v4l2::tag::G_SELECTION>(selection);
+    if (got == 0) return passed();
+    if (got == ENOTTY) return not_applicable("the device has no VIDIOC_G_SELECTION");
+    // No signal, or one without a size.
+    if (got != EINVAL && got != ENODATA) return Subject::judge("VIDIOC_G_SELECTION", got, 0, "");
+  }
+  return not_applicable("the queue has no selections");
+}
+
+inline Finding selection_unknown(Subject& s) {
+  if (auto found = has_selections(s)) return found;
+  for (const std::uint32_t target : {0x0fffu, 0xffffffffu}) {
+    v4l2_selection selection = selection_question(s.queue(), target);
+    if (auto found = s.expect<v4l2::tag::G_SELECTION>(selection, EINVAL, "of a target that does not exist"))
+      return found;
+  }
+  v4l2_selection selection = selection_question(s.queue(), V4L2_SEL_TGT_CROP);
+  selection.type = 0xff;
+  return s.expect<v4l2::tag::G_SELECTION>(selection, EINVAL, "of a type that does not exist");
+}
+
+inline Finding selection_bounds(Subject& s) {
+  if (auto found = has_selections(s)) return found;
+  bool any = false;
+  for (const auto& [current, standard, bounds] :
+       {std::tuple{V4L2_SEL_TGT_CROP, V4L2_SEL_TGT_CROP_DEFAULT, V4L2_SEL_TGT_CROP_BOUNDS},
+        std::tuple{V4L2_SEL_TGT_COMPOSE, V4L2_SEL_TGT_COMPOSE_DEFAULT, V4L2_SEL_TGT_COMPOSE_BOUNDS}}) {
+    v4l2_selection outer = selection_question(s.queue(), bounds);
+    if (s.call<v4l2::tag::G_SELECTION>(outer) != 0) continue;
+    if (outer.r.width == 0 || outer.r.height == 0)
+      return failed("target 0x%x is empty: %s", bounds, rectangle(outer.r).c_str());
+    for (const std::uint32_t target : {current, standard}) {
+      v4l2_selection inner = selection_question(s.queue(), target);
+      if (s.call<v4l2::tag::G_SELECTION>(inner) != 0)
+        return failed("target 0x%x is there, and 0x%x is not", bounds, target);
+      any = true;
+      if (!inside(outer.r, inner.r))
+        return failed("target 0x%x, %s, is not within its bounds, %s", target, rectangle(inner.r).c_str(),
+                      rectangle(outer.r).c_str());
+    }
+  }
+  if (!any) return not_applicable("the queue has no bounds");
+  return passed();
+}
+
+inline Finding selection_read_only(Subject& s) {
+  if (auto found = has_selections(s)) return found;
+  bool any = false;
+  for (const std::uint32_t target : {V4L2_SEL_TGT_CROP_DEFAULT, V4L2_SEL_TGT_CROP_BOUNDS,
+                                     V4L2_SEL_TGT_COMPOSE_DEFAULT, V4L2_SEL_TGT_COMPOSE_BOUNDS}) {
+    v4l2_selection selection = selection_question(s.queue(), target);
+    if (s.call<v4l2::tag::G_SELECTION>(selection) != 0) continue;
+    any = true;
+    const int got = s.call<v4l2::tag::S_SELECTION>(selection);
+    if (got == ENOTTY) return not_applicable("the device has no VIDIOC_S_SELECTION");
+    if (got != EINVAL)
+      return failed("VIDIOC_S_SELECTION of target 0x%x: %s, not EINVAL", target, errno_name(got).c_str());
+  }
+  if (!any) return not_applicable("the queue has no bounds");
+  return passed();
+}
+
+inline Finding selection_is_got(Subject& s) {
+  if (auto found = has_selections(s)) return found;
+  bool any = false;
+  for (const std::uint32_t target : {V4L2_SEL_TGT_CROP, V4L2_SEL_TGT_COMPOSE}) {
+    v4l2_selection set = selection_question(s.queue(), target);
+    if (s.call<v4l2::tag::G_SELECTION>(set) != 0) continue;
+    // Half of it, which a device may make into anything that it can do.
+    set.r.width = (set.r.width + 1) / 2;
+    set.r.height = (set.r.height + 1) / 2;
+    const int got = s.call<v4l2::tag::S_SELECTION>(set);
+    if (got == ENOTTY) return not_applicable("the device has no VIDIOC_S_SELECTION");
+    if (got == EINVAL) continue;
+    if (auto found = Subject::judge("VIDIOC_S_SELECTION", got, 0, "")) return found;
+    any = true;
+    if (set.r.width == 0 || set.r.height == 0) return failed("target 0x%x became empty", target);
+    v4l2_selection now = selection_question(s.queue(), target);
+    if (auto found = s.expect<v4l2::tag::G_SELECTION>(now)) return found;
+    if (std::memcmp(&set.r, &now.r, sizeof now.r) != 0)
+      return failed("target 0x%x was set to %s, and is %s", target, rectangle(set.r).c_str(),
+                    rectangle(now.r).c_str());
+  }
+  if (!any) return not_applicable("the queue has no selection that can be set");
+  return passed();
+}
+
+// ---- Inputs and outputs, which are the same but for their names
+
+struct Inputs {
+  using Enum = v4l2::tag::ENUMINPUT;
+  using Get = v4l2::tag::G_INPUT;
+  using Set = v4l2::tag::S_INPUT;
+  using Description = v4l2_input;
+  static constexpr std::uint32_t last_type = 3;  // V4L2_INPUT_TYPE_TOUCH
+};
+struct Outputs {
+  using Enum = v4l2::tag::ENUMOUTPUT;
+  using Get = v4l2::tag::G_OUTPUT;
+  using Set = v4l2::tag::S_OUTPUT;
+  using Description = v4l2_output;
+  static constexpr std::uint32_t last_type = V4L2_OUTPUT_TYPE_ANALOGVGAOVERLAY;
+};
+
+// Calls `look` for each, and says how many there are.
+template <class Way, class Look>
+Finding for_each_way(Subject& s, std::uint32_t& count, Look&& look) {
+  for (count = 0; count < max_listed; ++count) {
+    typename Way::Description description{};
+    scribble(description.reserved);
+    description.index = count;
+    const int got = s.call<typename Way::Enum>(description);
+    if (got == ENOTTY) return not_applicable("the device has no %s", Way::Enum::name);
+    if (got == EINVAL) return passed();
+    if (auto found = Subject::judge(Way::Enum::name, got, 0, "of an index")) return found;
+    if (auto found = look(description)) return found;
+  }
+  return failed("the list does not end within %u", max_listed);
+}
+
+template <class Way>
+Finding way_indexes(Subject& s) {
+  std::uint32_t count = 0;
+  auto found = for_each_way<Way>(s, count, [&](const typename Way::Description& description) -> Finding {
+    if (description.index != count) return failed("index %u came back as %u", count, description.index);
+    return passed();
+  });
+  if (found) return found;
+  if (count == 0) return failed("%s is there, and lists none", Way::Enum::name);
+  for (const std::uint32_t behind : {count + 1, 0xffffffffu}) {
+    typename Way::Description description{};
+    description.index = behind;
+    if (auto failure = s.expect<typename Way::Enum>(description, EINVAL, "of an index behind the last"))
+      return failure;
+  }
+  return passed();
+}
+
+template <class Way>
+Finding way_described(Subject& s) {
+  std::uint32_t count = 0;
+  return for_each_way<Way>(s, count, [&](const typename Way::Description& description) -> Finding {
+    const auto* const name = reinterpret_cast<const char*>(description.name);
+    const std::size_t length = ::strnlen(name, sizeof description.name);
+    if (length == 0 || length == sizeof description.name)
+      return failed("number %u has %s", count, length == 0 ? "no name" : "a name without an end");
+    if (description.type == 0 || description.type > Way::last_type)
+      return failed("number %u, %s, has type %u", count, name, description.type);
+    if (!all_zero(description.reserved))
+      return failed("%s leaves reserved words as they were", Way::Enum::name);
+    return passed();
+  });
+}
+
+template <class Way>
+Finding way_in_force(Subject& s) {
+  std::uint32_t count = 0, index = 0;
+  if (auto found = for_each_way<Way>(s, count, [](const auto&) { return passed(); })) return found;
+  if (auto found = s.expect<typename Way::Get>(index)) return found;
+  if (index < count) return passed();
+  return failed("number %u is in force, of %u", index, count);
+}
+
+template <class Way>
+Finding way_unknown(Subject& s) {
+  std::uint32_t count = 0, before = 0, after = 0;
+  if (auto found = for_each_way<Way>(s, count, [](const auto&) { return passed(); })) return found;
+  if (auto found = s.expect<typename Way::Get>(before)) return found;
+  for (std::uint32_t index : {count, 0xffffffffu}) {
+    if (auto found = s.expect<typename Way::Set>(index, EINVAL, "of a number that is not listed"))
+      return found;
+  }
+  if (auto found = s.expect<typename Way::Get>(after)) return found;
+  if (before == after) return passed();
+  return failed("number %u became %u all the same", before, after);
+}
+
+template <class Way>
+Finding way_is_got(Subject& s) {
+  std::uint32_t count = 0, before = 0;
+  if (auto found = for_each_way<Way>(s, count, [](const auto&) { return passed(); })) return found;
+  if (auto found = s.expect<typename Way::Get>(before)) return found;
+  Finding result = passed();
+  for (std::uint32_t index = 0; index < count && !result; ++index) {
+    std::uint32_t set = index, got = 0;
+    result = s.expect<typename Way::Set>(set);
+    if (!result) result = s.expect<typename Way::Get>(got);
+    if (!result && (got != index || set != index)) result = failed("%u was set, %u is got", index, got);
+  }
+  static_cast<void>(s.call<typename Way::Set>(before));
+  return result;
+}
+
+// ---- Priorities
+
+inline Finding get_priority(Subject& s, std::uint32_t session, std::uint32_t& priority) {
+  const int got = s.call_as<v4l2::tag::G_PRIORITY>(session, priority);
+  if (got == ENOTTY) return not_applicable("the device has no VIDIOC_G_PRIORITY");
+  return Subject::judge("VIDIOC_G_PRIORITY", got, 0, "");
+}
+
+inline Finding priority_default(Subject& s) {
+  std::uint32_t priority = 0;
+  if (auto found = get_priority(s, s.session(), priority)) return found;
+  if (priority == V4L2_PRIORITY_DEFAULT) return passed();
+  return failed("priority is %u, not %u", priority, V4L2_PRIORITY_DEFAULT);
+}
+
+inline Finding priority_unknown(Subject& s) {
+  std::uint32_t priority = 0;
+  if (auto found = get_priority(s, s.session(), priority)) return found;
+  for (std::uint32_t wish : {0u, 4u, 0xffffffffu}) {
+    if (auto found = s.expect<v4l2::tag::S_PRIORITY>(wish, EINVAL, "of a number that stands for nothing"))
+      return found;
+  }
+  return passed();
+}
+
+inline Finding priority_is_everyones(Subject& s) {
+  std::uint32_t priority = 0, other = 0;
+  if (auto found = get_priority(s, s.session(), priority)) return found;
+  if (auto found = s.open(other)) return found;
+  for (const std::uint32_t wish : {V4L2_PRIORITY_RECORD, V4L2_PRIORITY_INTERACTIVE}) {
+    std::uint32_t set = wish;
+    if (auto found = s.expect_as<v4l2::tag::S_PRIORITY>(other, set)) return found;
+    for (const std::uint32_t session : {s.session(), other}) {
+      if (auto found = get_priority(s, session, priority)) return found;
+      if (priority != wish) return failed("%u was set, %u is got", wish, priority);
+    }
+  }
+  return passed();
+}
+
+inline Finding priority_ends(Subject& s) {
+  std::uint32_t priority = 0, other = 0;
+  if (auto found = get_priority(s, s.session(), priority)) return found;
+  if (auto found = s.open(other)) return found;
+  std::uint32_t record = V4L2_PRIORITY_RECORD;
+  if (auto found = s.expect_as<v4l2::tag::S_PRIORITY>(other, record)) return found;
+  if (auto found = s.close(other)) return found;
+  if (auto found = get_priority(s, s.session(), priority)) return found;
+  if (priority == V4L2_PRIORITY_DEFAULT) return passed();
+  return failed("priority is %u when the file that set it is closed", priority);
+}
+
+inline Finding priority_guards(Subject& s) {
+  std::uint32_t priority = 0, other = 0;
+  if (auto found = get_priority(s, s.session(), priority)) return found;
+  if (auto found = s.open(other)) return found;
+  std::uint32_t record = V4L2_PRIORITY_RECORD, interactive = V4L2_PRIORITY_INTERACTIVE;
+  if (auto found = s.expect_as<v4l2::tag::S_PRIORITY>(other, record)) return found;
+  if (auto found = s.expect<v4l2::tag::S_PRIORITY>(interactive, EBUSY, "below another file's")) return found;
+  if (s.facts().queues.empty()) return passed();
+  v4l2_format format{};
+  format.type = s.facts().queues.front().type;
+  if (auto found = s.expect<v4l2::tag::G_FMT>(format)) return found;
+  if (auto found = s.expect<v4l2::tag::S_FMT>(format, EBUSY, "below another file's priority")) return found;
+  return s.expect_as<v4l2::tag::S_FMT>(other, format, 0, "with the highest priority");
+}
+
+inline constexpr Rule parameter_rules[] = {
+    {"g-parm/sensible", "the frame interval is a time", "V4L2 API, ioctl VIDIOC_G_PARM", Scope::queue,
+     parameters_sensible},
+    {"g-parm/reserved-is-zero", "reserved words are set to zero",
+     "V4L2 API, ioctl VIDIOC_G_PARM, struct v4l2_captureparm", Scope::queue, parameters_reserved},
+    {"g-parm/unknown-type", "types of buffers that the device does not have are EINVAL",
+     "V4L2 API, ioctl VIDIOC_G_PARM, Return Value", Scope::device, parameters_unknown_types},
+    {"s-parm/is-got", "any frame interval becomes one that the device has, which is got then",
+     "V4L2 API, ioctl VIDIOC_S_PARM", Scope::queue, interval_is_got},
+    {"s-parm/zero-is-nominal", "a frame interval of zero becomes one that the device has",
+     "V4L2 API, ioctl VIDIOC_S_PARM, timeperframe", Scope::queue, interval_zero},
+    {"s-parm/listed-can-be-had", "each frame interval that is listed can be set",
+     "V4L2 API, ioctl VIDIOC_ENUM_FRAMEINTERVALS", Scope::video, intervals_can_be_had},
+};
+
+inline constexpr Rule selection_rules[] = {
+    {"g-selection/unknown", "targets and types that do not exist are EINVAL",
+     "V4L2 API, ioctl VIDIOC_G_SELECTION, Return Value", Scope::video, selection_unknown},
+    {"g-selection/bounds", "bounds hold what is in force and what is the default",
+     "V4L2 API, Cropping, composing and scaling, Selection targets", Scope::video, selection_bounds},
+    {"s-selection/read-only", "defaults and bounds cannot be set",
+     "V4L2 API, Cropping, composing and scaling, Selection targets", Scope::video, selection_read_only},
+    {"s-selection/is-got", "what was set is what is got", "V4L2 API, ioctl VIDIOC_S_SELECTION", Scope::video,
+     selection_is_got},
+};
+
+inline constexpr Rule input_rules[] = {
+    {"enuminput/indexes", "inputs have indexes from 0 on, and EINVAL behind the last",
+     "V4L2 API, ioctl VIDIOC_ENUMINPUT", Scope::device, way_indexes<Inputs>},
+    {"enuminput/described", "each has a name and a type; reserved words are zero",
+     "V4L2 API, ioctl VIDIOC_ENUMINPUT, struct v4l2_input", Scope::device, way_described<Inputs>},
+    {"g-input/is-listed", "the input in force is one of those listed", "V4L2 API, ioctl VIDIOC_G_INPUT",
+     Scope::device, way_in_force<Inputs>},
+    {"s-input/unknown", "an input that is not listed is EINVAL",
+     "V4L2 API, ioctl VIDIOC_S_INPUT, Return Value", Scope::device, way_unknown<Inputs>},
+    {"s-input/is-got", "the input that was set is in force", "V4L2 API, ioctl VIDIOC_S_INPUT", Scope::device,
+     way_is_got<Inputs>},
+    {"enumoutput/indexes", "outputs have indexes from 0 on, and EINVAL behind the last",
+     "V4L2 API, ioctl VIDIOC_ENUMOUTPUT", Scope::device, way_indexes<Outputs>},
+    {"enumoutput/described", "each has a name and a type; reserved words are zero",
+     "V4L2 API, ioctl VIDIOC_ENUMOUTPUT, struct v4l2_output", Scope::device, way_described<Outputs>},
+    {"g-output/is-listed", "the output in force is one of those listed", "V4L2 API, ioctl VIDIOC_G_OUTPUT",
+     Scope::device, way_in_force<Outputs>},
+    {"s-output/unknown", "an output that is not listed is EINVAL",
+     "V4L2 API, ioctl VIDIOC_S_OUTPUT, Return Value", Scope::device, way_unknown<Outputs>},
+    {"s-output/is-got", "the output that was set is in force", "V4L2 API, ioctl VIDIOC_S_OUTPUT",
+     Scope::device, way_is_got<Outputs>},
+};
+
+inline constexpr Rule priority_rules[] = {
+    {"priority/default", "a device that is opened is at the default priority",
+     "V4L2 API, Application Priority", Scope::device, priority_default},
+    {"s-priority/unknown", "numbers that stand for no priority are EINVAL",
+     "V4L2 API, ioctl VIDIOC_S_PRIORITY, Return Value", Scope::device, priority_unknown},
+    {"g-priority/is-everyones", "the highest priority of all files is what each of them gets",
+     "V4L2 API, ioctl VIDIOC_G_PRIORITY", Scope::device, priority_is_everyones},
+    {"priority/ends-with-its-file", "a priority ends when its file is closed",
+     "V4L2 API, Application Priority", Scope::device, priority_ends},
+    {"priority/guards-changes", "a file of less priority than another changes nothing: EBUSY",
+     "V4L2 API, Application Priority; Generic Error Codes, EBUSY", Scope::device, priority_guards},
+};
+
+}  // namespace vumedia::client::compliance::rules
