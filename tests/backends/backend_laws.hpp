@@ -3,6 +3,8 @@
 // A backend that is not default-constructible specialises make_guest.
 #pragma once
 
+#include <algorithm>
+#include <array>
 #include <cstring>
 #include <memory>
 #include <optional>
@@ -56,7 +58,7 @@ class BackendLaws : public testing::Test {
   struct Queue {
     std::uint32_t type = 0;
     std::uint32_t count = 0;
-    std::vector<std::uint32_t> offsets;
+    std::vector<std::uint32_t> offsets;  // of all planes
   };
 
   static bool multiplanar(std::uint32_t type) {
@@ -67,14 +69,15 @@ class BackendLaws : public testing::Test {
     buffer.type = type;
     buffer.index = index;
     buffer.memory = V4L2_MEMORY_MMAP;
-    buffer.length = multiplanar(type) ? 1 : 0;
-    v4l2_plane plane{};
-    plane.bytesused = 1;
     if (!multiplanar(type)) {
       buffer.bytesused = 1;
       return bytes_of(buffer);
     }
-    return bytes_of(buffer, plane);
+    // More planes than a buffer has are no mistake.
+    std::array<v4l2_plane, VIDEO_MAX_PLANES> planes{};
+    for (v4l2_plane& plane : planes) plane.bytesused = 1;
+    buffer.length = VIDEO_MAX_PLANES;
+    return bytes_of(buffer, planes);
   }
 
   int request(std::uint32_t session, std::uint32_t type, std::uint32_t count, std::uint32_t* got = nullptr) {
@@ -104,13 +107,17 @@ class BackendLaws : public testing::Test {
         EXPECT_EQ(call(session, v4l2::tag::QUERYBUF::number, buffer_bytes(type, index), &answer), 0);
         v4l2_buffer buffer;
         std::memcpy(&buffer, answer.data(), sizeof buffer);
-        std::uint32_t offset = buffer.m.offset;
-        if (multiplanar(type)) {
-          v4l2_plane plane;
-          std::memcpy(&plane, answer.data() + sizeof buffer, sizeof plane);
-          offset = plane.m.mem_offset;
+        if (!multiplanar(type)) {
+          queue.offsets.push_back(buffer.m.offset);
+        } else {
+          EXPECT_GT(buffer.length, 0u);
+          EXPECT_LE(buffer.length, std::uint32_t{VIDEO_MAX_PLANES});
+          for (std::size_t p = 0; p < std::min<std::size_t>(buffer.length, VIDEO_MAX_PLANES); ++p) {
+            v4l2_plane plane;
+            std::memcpy(&plane, answer.data() + sizeof buffer + p * sizeof plane, sizeof plane);
+            queue.offsets.push_back(plane.m.mem_offset);
+          }
         }
-        queue.offsets.push_back(offset);
         EXPECT_EQ(call(session, v4l2::tag::QBUF::number, buffer_bytes(type, index)), 0);
       }
       EXPECT_EQ(call(session, v4l2::tag::STREAMON::number, bytes_of(type)), 0);

@@ -8,4 +8,10 @@ namespace vumedia::backends::test {
 INSTANTIATE_TYPED_TEST_SUITE_P(Null, BackendLaws, Null);
 INSTANTIATE_TYPED_TEST_SUITE_P(TestPattern, BackendLaws, TestPattern);
 
+// With three planes in memory.
+struct MultiplanarTestPattern : TestPattern {
+  MultiplanarTestPattern() : TestPattern({.multiplanar = true, .pixelformat = V4L2_PIX_FMT_YUV420M}) {}
+};
+INSTANTIATE_TYPED_TEST_SUITE_P(MultiplanarTestPattern, BackendLaws, MultiplanarTestPattern);
+
 }  // namespace vumedia::backends::test

@@ -19,14 +19,19 @@ using namespace std::chrono_literals;
 namespace tag = v4l2::tag;
 using test::FakeServices;
 
-constexpr std::uint32_t capture = V4L2_BUF_TYPE_VIDEO_CAPTURE;
-
 int code(const Result<>& result) {
   return result ? 0 : result.error().value;
 }
 
-class Camera : public testing::Test {
+// With each plane API: true for the multi-planar one.
+class Camera : public testing::TestWithParam<bool> {
  protected:
+  // A format in the terms that both APIs share.
+  struct Format {
+    std::uint32_t code = 0, width = 0, height = 0, planes = 1;
+    std::array<v4l2::Layout::Plane, 3> plane{};
+  };
+
   ~Camera() override {
     if (session) camera.close(*session);
   }
@@ -36,14 +41,51 @@ class Camera : public testing::Test {
     return code(camera.ioctl(*session, Tag{}, payload));
   }
 
-  v4l2_pix_format set_format(std::uint32_t fourcc, std::uint32_t width, std::uint32_t height) {
+  v4l2_format empty_format() const {
     v4l2_format format{};
     format.type = capture;
-    format.fmt.pix.pixelformat = fourcc;
-    format.fmt.pix.width = width;
-    format.fmt.pix.height = height;
+    return format;
+  }
+  v4l2_format ask_for(std::uint32_t fourcc, std::uint32_t width, std::uint32_t height,
+                      std::uint32_t stride = 0) const {
+    v4l2_format format = empty_format();
+    if (multiplanar) {
+      format.fmt.pix_mp.pixelformat = fourcc;
+      format.fmt.pix_mp.width = width;
+      format.fmt.pix_mp.height = height;
+      format.fmt.pix_mp.plane_fmt[0].bytesperline = stride;
+    } else {
+      format.fmt.pix.pixelformat = fourcc;
+      format.fmt.pix.width = width;
+      format.fmt.pix.height = height;
+      format.fmt.pix.bytesperline = stride;
+    }
+    return format;
+  }
+  Format read(const v4l2_format& format) const {
+    EXPECT_EQ(format.type, capture);
+    if (!multiplanar) {
+      const v4l2_pix_format& pix = format.fmt.pix;
+      return {pix.pixelformat, pix.width, pix.height, 1, {{{pix.bytesperline, pix.sizeimage}}}};
+    }
+    const v4l2_pix_format_mplane& pix = format.fmt.pix_mp;
+    Format read{pix.pixelformat, pix.width, pix.height, pix.num_planes, {}};
+    EXPECT_LE(read.planes, 3u);
+    for (std::size_t p = 0; p < VIDEO_MAX_PLANES; ++p) {
+      const v4l2_plane_pix_format plane = pix.plane_fmt[p];
+      if (p < std::min(read.planes, 3u)) {
+        read.plane[p] = {plane.bytesperline, plane.sizeimage};
+      } else {
+        EXPECT_EQ(std::uint32_t{plane.sizeimage}, 0u) << "a plane that is not there";
+      }
+    }
+    return read;
+  }
+  Format set_format(std::uint32_t fourcc, std::uint32_t width, std::uint32_t height,
+                    std::uint32_t stride = 0) {
+    v4l2_format format = ask_for(fourcc, width, height, stride);
     EXPECT_EQ(call(tag::S_FMT{}, format), 0);
-    return format.fmt.pix;
+    return read(format);
   }
   std::uint32_t set_rate(std::uint32_t numerator, std::uint32_t denominator) {
     v4l2_streamparm parameters{};
@@ -60,22 +102,48 @@ class Camera : public testing::Test {
     buffers.memory = memory;
     return call(tag::REQBUFS{}, buffers);
   }
-  std::span<std::byte> map(std::uint32_t index) {
+  v4l2::BufferPayload make_payload(std::uint32_t index, std::uint32_t memory = V4L2_MEMORY_MMAP) const {
     v4l2::BufferPayload payload{};
     payload.buffer.head.index = index;
     payload.buffer.head.type = capture;
-    EXPECT_EQ(call(tag::QUERYBUF{}, payload), 0);
-    auto mappable = camera.mmap(*session, payload.buffer.head.m.offset);
-    EXPECT_TRUE(mappable);
-    EXPECT_EQ(mappable->length, payload.buffer.head.length);
-    mapped.push_back(mappable->block);
-    return mapped.back()->bytes().first(mappable->length);
+    payload.buffer.head.memory = memory;
+    if (multiplanar) payload.sent.planes = payload.buffer.head.length = VIDEO_MAX_PLANES;
+    return payload;
   }
+  // For one buffer of one plane.
+  v4l2_create_buffers make_create(std::uint32_t size) const {
+    v4l2_create_buffers create{};
+    create.count = 1;
+    create.memory = V4L2_MEMORY_MMAP;
+    create.format.type = capture;
+    if (multiplanar) {
+      create.format.fmt.pix_mp.num_planes = 1;
+      create.format.fmt.pix_mp.plane_fmt[0].sizeimage = size;
+    } else {
+      create.format.fmt.pix.sizeimage = size;
+    }
+    return create;
+  }
+  // The planes of a buffer, each mapped by its own offset.
+  std::vector<std::span<std::byte>> map_planes(std::uint32_t index) {
+    v4l2::BufferPayload payload = make_payload(index);
+    EXPECT_EQ(call(tag::QUERYBUF{}, payload), 0);
+    std::vector<std::span<std::byte>> planes;
+    const v4l2_buffer& head = payload.buffer.head;
+    for (std::size_t p = 0; p < (multiplanar ? head.length : 1); ++p) {
+      const v4l2_plane& plane = payload.buffer.planes[p];
+      auto mappable = camera.mmap(*session, multiplanar ? plane.m.mem_offset : head.m.offset);
+      EXPECT_TRUE(mappable);
+      EXPECT_EQ(mappable->length, multiplanar ? plane.length : head.length);
+      mapped.push_back(mappable->block);
+      planes.push_back(mapped.back()->bytes().first(mappable->length));
+    }
+    return planes;
+  }
+  // The first plane, which has the frame number in it.
+  std::span<std::byte> map(std::uint32_t index) { return map_planes(index).front(); }
   int queue(std::uint32_t index) {
-    v4l2::BufferPayload payload{};
-    payload.buffer.head.index = index;
-    payload.buffer.head.type = capture;
-    payload.buffer.head.memory = V4L2_MEMORY_MMAP;
+    v4l2::BufferPayload payload = make_payload(index);
     return call(tag::QBUF{}, payload);
   }
   int stream(bool on) {
@@ -91,19 +159,36 @@ class Camera : public testing::Test {
     v4l2_control control{id, value};
     return call(tag::S_CTRL{}, control);
   }
+  // Bytes that a returned buffer says are filled in a plane.
+  std::uint32_t used(const v4l2::Buffer& buffer, std::size_t plane = 0) const {
+    return multiplanar ? buffer.planes[plane].bytesused : buffer.head.bytesused;
+  }
+  static std::optional<std::uint32_t> number_in(const Format& format, std::span<const std::byte> plane) {
+    v4l2_pix_format pix{};
+    pix.pixelformat = format.code;
+    pix.width = format.width;
+    pix.height = format.height;
+    pix.bytesperline = format.plane[0].bytesperline;
+    return test_pattern::read_frame_number(pix, plane);
+  }
 
+  const bool multiplanar = GetParam();
+  const std::uint32_t capture =
+      multiplanar ? V4L2_BUF_TYPE_VIDEO_CAPTURE_MPLANE : V4L2_BUF_TYPE_VIDEO_CAPTURE;
   FakeServices services;
-  TestPattern camera;
+  TestPattern camera{TestPatternOptions{.multiplanar = multiplanar}};
   std::unique_ptr<TestPattern::Session> session = *camera.open(services.context(7));
   std::vector<std::shared_ptr<const memory::Block>> mapped;
 };
+INSTANTIATE_TEST_SUITE_P(Planes, Camera, testing::Bool(),
+                         [](const auto& parameter) { return parameter.param ? "Multi" : "Single"; });
 
 std::uint64_t time_ns(const v4l2::Buffer& buffer) {
   return static_cast<std::uint64_t>(buffer.head.timestamp.tv_sec) * 1'000'000'000 +
          static_cast<std::uint64_t>(buffer.head.timestamp.tv_usec) * 1000;
 }
 
-TEST_F(Camera, EnumeratesFormatsSizesAndRates) {
+TEST_P(Camera, EnumeratesFormatsSizesAndRates) {
   std::set<std::uint32_t> fourccs;
   v4l2_fmtdesc description{};
   description.type = capture;
@@ -122,108 +207,40 @@ TEST_F(Camera, EnumeratesFormatsSizesAndRates) {
         EXPECT_GE(interval.discrete.denominator, 5u);
       }
       EXPECT_GE(interval.index, 4u);
-      const auto pix = set_format(description.pixelformat, size.discrete.width, size.discrete.height);
-      EXPECT_EQ(pix.width, size.discrete.width);
-      EXPECT_EQ(pix.height, size.discrete.height);
-      EXPECT_EQ(pix.pixelformat, description.pixelformat);
+      const auto format = set_format(description.pixelformat, size.discrete.width, size.discrete.height);
+      EXPECT_EQ(format.width, size.discrete.width);
+      EXPECT_EQ(format.height, size.discrete.height);
+      EXPECT_EQ(format.code, description.pixelformat);
     }
     EXPECT_EQ(size.index, test_pattern::frame_sizes.size());
   }
-  EXPECT_EQ(fourccs, (std::set<std::uint32_t>{V4L2_PIX_FMT_RGB24, V4L2_PIX_FMT_YUYV, V4L2_PIX_FMT_NV12,
-                                              V4L2_PIX_FMT_YUV420}));
-  v4l2_frmsizeenum size{};
-  size.pixel_format = V4L2_PIX_FMT_H264;
-  EXPECT_EQ(call(tag::ENUM_FRAMESIZES{}, size), EINVAL);
-  v4l2_frmivalenum interval{};
-  interval.pixel_format = V4L2_PIX_FMT_NV12;
-  interval.width = 641;
-  interval.height = 480;
-  EXPECT_EQ(call(tag::ENUM_FRAMEINTERVALS{}, interval), EINVAL);
+  std::set<std::uint32_t> expected{V4L2_PIX_FMT_RGB24, V4L2_PIX_FMT_YUYV, V4L2_PIX_FMT_NV12,
+                                   V4L2_PIX_FMT_YUV420};
+  if (multiplanar) expected.insert({V4L2_PIX_FMT_NV12M, V4L2_PIX_FMT_YUV420M});
+  EXPECT_EQ(fourccs, expected);
 }
 
-TEST_F(Camera, NegotiatesFormats) {
-  struct Row {
-    std::uint32_t fourcc, width, height;
-    std::uint32_t want_fourcc, want_width, want_height, want_line, want_size;
-  };
-  const std::array rows{
-      Row{V4L2_PIX_FMT_RGB24, 640, 480, V4L2_PIX_FMT_RGB24, 640, 480, 1920, 921600},
-      Row{V4L2_PIX_FMT_YUYV, 320, 240, V4L2_PIX_FMT_YUYV, 320, 240, 640, 153600},
-      Row{V4L2_PIX_FMT_NV12, 1920, 1080, V4L2_PIX_FMT_NV12, 1920, 1080, 1920, 3110400},
-      Row{V4L2_PIX_FMT_YUV420, 1280, 720, V4L2_PIX_FMT_YUV420, 1280, 720, 1280, 1382400},
-      Row{V4L2_PIX_FMT_NV12, 0, 0, V4L2_PIX_FMT_NV12, 320, 240, 320, 115200},
-      Row{V4L2_PIX_FMT_NV12, 0xffffffff, 0xffffffff, V4L2_PIX_FMT_NV12, 1920, 1080, 1920, 3110400},
-      Row{V4L2_PIX_FMT_H264, 650, 470, V4L2_PIX_FMT_RGB24, 640, 480, 1920, 921600},
-      Row{0, 1270, 730, V4L2_PIX_FMT_RGB24, 1280, 720, 3840, 2764800},
-  };
-  for (const auto& row : rows) {
-    v4l2_format format{};
-    std::memset(&format, 0xa5, sizeof format);  // a guest may leave anything there
-    format.type = capture;
-    format.fmt.pix.pixelformat = row.fourcc;
-    format.fmt.pix.width = row.width;
-    format.fmt.pix.height = row.height;
-    v4l2_format before{};
-    before.type = capture;
-    ASSERT_EQ(call(tag::G_FMT{}, before), 0);
-    v4l2_format tried = format;
-    ASSERT_EQ(call(tag::TRY_FMT{}, tried), 0);
-    v4l2_format after{};
-    after.type = capture;
-    ASSERT_EQ(call(tag::G_FMT{}, after), 0);
-    EXPECT_EQ(std::memcmp(&before, &after, sizeof before), 0) << "TRY_FMT changes nothing";
-    ASSERT_EQ(call(tag::S_FMT{}, format), 0);
-    EXPECT_EQ(std::memcmp(&tried, &format, sizeof tried), 0);
-    EXPECT_EQ(format.fmt.pix.pixelformat, row.want_fourcc);
-    EXPECT_EQ(format.fmt.pix.width, row.want_width);
-    EXPECT_EQ(format.fmt.pix.height, row.want_height);
-    EXPECT_EQ(format.fmt.pix.bytesperline, row.want_line);
-    EXPECT_EQ(format.fmt.pix.sizeimage, row.want_size);
-    EXPECT_EQ(format.fmt.pix.field, unsigned{V4L2_FIELD_NONE});
-    ASSERT_EQ(call(tag::G_FMT{}, after), 0);
-    EXPECT_EQ(std::memcmp(&format, &after, sizeof format), 0);
-  }
-  for (const auto type :
-       {0u, unsigned{V4L2_BUF_TYPE_VIDEO_OUTPUT}, unsigned{V4L2_BUF_TYPE_VIDEO_CAPTURE_MPLANE}}) {
-    v4l2_format format{};
-    format.type = type;
-    EXPECT_EQ(call(tag::G_FMT{}, format), EINVAL);
-    EXPECT_EQ(call(tag::TRY_FMT{}, format), EINVAL);
-    EXPECT_EQ(call(tag::S_FMT{}, format), EINVAL);
-  }
-}
-
-TEST_F(Camera, KeepsTheFormatWhileBuffersExist) {
+TEST_P(Camera, KeepsTheFormatWhileBuffersExist) {
   ASSERT_EQ(request(2), 0);
-  v4l2_format format{};
-  format.type = capture;
+  v4l2_format format = empty_format();
   EXPECT_EQ(call(tag::S_FMT{}, format), EBUSY);
   EXPECT_EQ(call(tag::TRY_FMT{}, format), 0);
   ASSERT_EQ(request(0), 0);
   EXPECT_EQ(call(tag::S_FMT{}, format), 0);
 }
 
-TEST_F(Camera, LimitsTheRateToTheSize) {
-  set_format(V4L2_PIX_FMT_NV12, 640, 480);
-  EXPECT_EQ(set_rate(1, 60), 60u);
-  EXPECT_EQ(set_rate(0, 0), test_pattern::default_rate);
-  EXPECT_EQ(set_rate(1, 60), 60u);
-  set_format(V4L2_PIX_FMT_NV12, 1920, 1080);
-  v4l2_streamparm parameters{};
-  parameters.type = capture;
-  ASSERT_EQ(call(tag::G_PARM{}, parameters), 0);
-  EXPECT_EQ(parameters.parm.capture.timeperframe.denominator, 30u);
-  EXPECT_EQ(parameters.parm.capture.capability, unsigned{V4L2_CAP_TIMEPERFRAME});
-  parameters.type = V4L2_BUF_TYPE_VIDEO_OUTPUT;
-  EXPECT_EQ(call(tag::G_PARM{}, parameters), EINVAL);
-  EXPECT_EQ(call(tag::S_PARM{}, parameters), EINVAL);
-}
-
-TEST_F(Camera, HasOneInput) {
-  v4l2_input input{};
+TEST_P(Camera, HasOneInputInGoodOrder) {
+  v4l2_input input;
+  std::memset(&input, 0xa5, sizeof input);
+  input.index = 0;
   ASSERT_EQ(call(tag::ENUMINPUT{}, input), 0);
   EXPECT_EQ(input.type, unsigned{V4L2_INPUT_TYPE_CAMERA});
   EXPECT_STRNE(reinterpret_cast<const char*>(input.name), "");
+  EXPECT_EQ(input.status, 0u) << "no power, no signal, ... : none of it";
+  EXPECT_EQ(input.capabilities, 0u) << "neither standards nor timings";
+  EXPECT_EQ(input.std, 0u);
+  EXPECT_EQ(input.audioset + input.tuner, 0u);
+  EXPECT_EQ(input.reserved[0] + input.reserved[1] + input.reserved[2], 0u);
   input.index = 1;
   EXPECT_EQ(call(tag::ENUMINPUT{}, input), EINVAL);
   std::uint32_t index = 99;
@@ -234,18 +251,55 @@ TEST_F(Camera, HasOneInput) {
   EXPECT_EQ(call(tag::S_INPUT{}, index), EINVAL);
 }
 
-TEST_F(Camera, FramesCarryNumberSequenceAndDueTime) {
+TEST_P(Camera, SaysWhichApiItHas) {
+  const auto config = camera.config();
+  EXPECT_EQ(config.device_caps & (V4L2_CAP_VIDEO_CAPTURE | V4L2_CAP_VIDEO_CAPTURE_MPLANE),
+            static_cast<unsigned>(multiplanar ? V4L2_CAP_VIDEO_CAPTURE_MPLANE : V4L2_CAP_VIDEO_CAPTURE));
+  EXPECT_EQ(config.device_caps & (V4L2_CAP_STREAMING | V4L2_CAP_EXT_PIX_FORMAT),
+            unsigned{V4L2_CAP_STREAMING | V4L2_CAP_EXT_PIX_FORMAT});
+  EXPECT_EQ(config.device_caps & (V4L2_CAP_IO_MC | V4L2_CAP_READWRITE), 0u);
+}
+
+TEST_P(Camera, WritesLinesAsFarApartAsWasAskedFor) {
+  const auto format = set_format(V4L2_PIX_FMT_NV12, 320, 240, 512);
+  EXPECT_EQ(format.plane[0].bytesperline, 512u);
+  EXPECT_EQ(format.plane[0].sizeimage, 512u * 360);
+  ASSERT_EQ(request(1), 0);
+  const auto memory = map(0);
+  ASSERT_EQ(queue(0), 0);
+  ASSERT_EQ(stream(true), 0);
+  ASSERT_TRUE(services.fire());
+  EXPECT_EQ(number_in(format, memory), 0u);
+  for (std::size_t line = 0; line < 360; ++line)
+    EXPECT_EQ(memory[line * 512 + 320], std::byte{0}) << "padding in line " << line;
+}
+
+TEST_P(Camera, FramesCarryNumberSequenceAndDueTime) {
   const auto before = io::Clock::now();
-  for (const auto& [fourcc, width, height] :
-       {std::tuple{V4L2_PIX_FMT_RGB24, 640u, 480u}, std::tuple{V4L2_PIX_FMT_YUYV, 1280u, 720u},
-        std::tuple{V4L2_PIX_FMT_NV12, 1920u, 1080u}, std::tuple{V4L2_PIX_FMT_YUV420, 800u, 600u}}) {
-    const auto pix = set_format(fourcc, width, height);
+  struct Row {
+    std::uint32_t fourcc, width, height;
+  };
+  std::vector<Row> rows{{V4L2_PIX_FMT_RGB24, 640, 480},
+                        {V4L2_PIX_FMT_YUYV, 1280, 720},
+                        {V4L2_PIX_FMT_NV12, 1920, 1080},
+                        {V4L2_PIX_FMT_YUV420, 800, 600}};
+  if (multiplanar) {
+    rows.push_back({V4L2_PIX_FMT_NV12M, 320, 240});
+    rows.push_back({V4L2_PIX_FMT_YUV420M, 640, 480});
+  }
+  for (const auto& [fourcc, width, height] : rows) {
+    const auto format = set_format(fourcc, width, height);
     ASSERT_EQ(set_rate(1, 30), 30u);
     ASSERT_EQ(request(3), 0);
     std::vector<std::span<std::byte>> buffers;
     for (std::uint32_t index = 0; index < 3; ++index) {
-      buffers.push_back(map(index));
-      ASSERT_EQ(buffers.back().size(), pix.sizeimage);
+      const auto planes = map_planes(index);
+      ASSERT_EQ(planes.size(), format.planes);
+      for (std::size_t p = 0; p < planes.size(); ++p) {
+        ASSERT_EQ(planes[p].size(), format.plane[p].sizeimage);
+        std::ranges::fill(planes[p], std::byte{1});  // a value that no picture is made of alone
+      }
+      buffers.push_back(planes.front());
       ASSERT_EQ(queue(index), 0);
     }
     EXPECT_FALSE(services.has_timer()) << "before STREAMON";
@@ -258,12 +312,15 @@ TEST_F(Camera, FramesCarryNumberSequenceAndDueTime) {
       EXPECT_EQ(id, 7u);
       EXPECT_EQ(buffer.head.sequence, number);
       EXPECT_EQ(buffer.head.index, number % 3) << "in the order of queueing";
-      EXPECT_EQ(buffer.head.bytesused, pix.sizeimage);
+      if (multiplanar) {
+        EXPECT_EQ(buffer.head.length, format.planes) << "planes";
+      }
+      for (std::size_t p = 0; p < format.planes; ++p) EXPECT_EQ(used(buffer, p), format.plane[p].sizeimage);
       EXPECT_EQ(buffer.head.field, unsigned{V4L2_FIELD_NONE});
       EXPECT_EQ(buffer.head.flags & V4L2_BUF_FLAG_TIMESTAMP_MASK,
                 unsigned{V4L2_BUF_FLAG_TIMESTAMP_MONOTONIC});
       EXPECT_EQ(buffer.head.flags & V4L2_BUF_FLAG_ERROR, 0u);
-      EXPECT_EQ(test_pattern::read_frame_number(pix, buffers[number % 3]), number);
+      EXPECT_EQ(number_in(format, buffers[number % 3]), number);
       EXPECT_GE(time_ns(buffer), static_cast<std::uint64_t>(before.time_since_epoch() / 1ns) / 1000 * 1000);
       ASSERT_EQ(queue(number % 3), 0);
     }
@@ -281,8 +338,8 @@ TEST_F(Camera, FramesCarryNumberSequenceAndDueTime) {
   }
 }
 
-TEST_F(Camera, WritesWithinTheBufferOnly) {
-  const auto pix = set_format(V4L2_PIX_FMT_YUV420, 320, 240);
+TEST_P(Camera, WritesWithinTheBufferOnly) {
+  const auto format = set_format(V4L2_PIX_FMT_YUV420, 320, 240);
   ASSERT_EQ(request(3), 0);
   // Neighbours in one arena; only the one in the middle is queued.
   std::vector<std::span<std::byte>> buffers;
@@ -291,15 +348,15 @@ TEST_F(Camera, WritesWithinTheBufferOnly) {
   ASSERT_EQ(queue(1), 0);
   ASSERT_EQ(stream(true), 0);
   ASSERT_TRUE(services.fire());
-  EXPECT_EQ(test_pattern::read_frame_number(pix, buffers[1]), 0u);
+  EXPECT_EQ(number_in(format, buffers[1]), 0u);
   const auto untouched = [](std::byte byte) { return byte == std::byte{0x5a}; };
   EXPECT_TRUE(std::ranges::all_of(mapped[0]->bytes(), untouched));
   EXPECT_TRUE(std::ranges::all_of(mapped[2]->bytes(), untouched));
-  EXPECT_TRUE(std::ranges::all_of(mapped[1]->bytes().subspan(pix.sizeimage), untouched));
+  EXPECT_TRUE(std::ranges::all_of(mapped[1]->bytes().subspan(format.plane[0].sizeimage), untouched));
 }
 
-TEST_F(Camera, MakesNoFrameWithoutABuffer) {
-  const auto pix = set_format(V4L2_PIX_FMT_NV12, 320, 240);
+TEST_P(Camera, MakesNoFrameWithoutABuffer) {
+  const auto format = set_format(V4L2_PIX_FMT_NV12, 320, 240);
   ASSERT_EQ(request(2), 0);
   const auto memory = map(0);
   ASSERT_EQ(stream(true), 0);
@@ -313,10 +370,10 @@ TEST_F(Camera, MakesNoFrameWithoutABuffer) {
   ASSERT_TRUE(services.fire());
   ASSERT_EQ(services.dqbufs.size(), 2u);
   EXPECT_EQ(services.dqbufs[1].buffer.head.sequence, 1u) << "no gap";
-  EXPECT_EQ(test_pattern::read_frame_number(pix, memory), 1u);
+  EXPECT_EQ(number_in(format, memory), 1u);
 }
 
-TEST_F(Camera, StartsAnewWithEachStreamOn) {
+TEST_P(Camera, StartsAnewWithEachStreamOn) {
   ASSERT_EQ(request(2), 0);
   for (int round = 0; round < 3; ++round) {
     ASSERT_EQ(queue(0), 0);
@@ -333,8 +390,8 @@ TEST_F(Camera, StartsAnewWithEachStreamOn) {
   EXPECT_EQ(services.dqbufs.size(), 1u) << "what was queued comes back without an event";
 }
 
-TEST_F(Camera, ControlsChangeThePicture) {
-  const auto pix = set_format(V4L2_PIX_FMT_NV12, 320, 240);
+TEST_P(Camera, ControlsChangeThePicture) {
+  const auto format = set_format(V4L2_PIX_FMT_NV12, 320, 240);
   ASSERT_EQ(control(V4L2_CID_BRIGHTNESS), test_pattern::brightness_default);
   ASSERT_EQ(control(V4L2_CID_TEST_PATTERN), 0);
   ASSERT_EQ(request(1), 0);
@@ -362,7 +419,7 @@ TEST_F(Camera, ControlsChangeThePicture) {
   EXPECT_EQ(values, (std::set{std::byte{40}, std::byte{210}})) << "a checkerboard";
   EXPECT_EQ(set_control(V4L2_CID_TEST_PATTERN, 4), ERANGE);
   EXPECT_EQ(set_control(V4L2_CID_CONTRAST, 4), EINVAL);
-  EXPECT_EQ(test_pattern::read_frame_number(pix, memory), 3u);
+  EXPECT_EQ(number_in(format, memory), 3u);
   v4l2_querymenu menu{};
   menu.id = V4L2_CID_TEST_PATTERN;
   std::set<std::string> names;
@@ -371,7 +428,7 @@ TEST_F(Camera, ControlsChangeThePicture) {
   EXPECT_EQ(names.size(), test_pattern::pattern_names.size());
 }
 
-TEST_F(Camera, TellsOtherSessionsOfControlChanges) {
+TEST_P(Camera, TellsOtherSessionsOfControlChanges) {
   auto other = *camera.open(services.context(8));
   v4l2_event_subscription subscription{};
   subscription.type = V4L2_EVENT_CTRL;
@@ -398,7 +455,7 @@ TEST_F(Camera, TellsOtherSessionsOfControlChanges) {
   EXPECT_EQ(services.events.size(), 2u) << "the session has gone";
 }
 
-TEST_F(Camera, GivesTheStreamToOneSession) {
+TEST_P(Camera, GivesTheStreamToOneSession) {
   auto other = *camera.open(services.context(8));
   ASSERT_EQ(request(2), 0);
   v4l2_requestbuffers buffers{};
@@ -406,15 +463,9 @@ TEST_F(Camera, GivesTheStreamToOneSession) {
   buffers.type = capture;
   buffers.memory = V4L2_MEMORY_MMAP;
   EXPECT_EQ(code(camera.ioctl(*other, tag::REQBUFS{}, buffers)), EBUSY);
-  v4l2_create_buffers create{};
-  create.count = 1;
-  create.memory = V4L2_MEMORY_MMAP;
-  create.format.type = capture;
-  create.format.fmt.pix.sizeimage = 1 << 20;
+  v4l2_create_buffers create = make_create(1 << 20);
   EXPECT_EQ(code(camera.ioctl(*other, tag::CREATE_BUFS{}, create)), EBUSY);
-  v4l2::BufferPayload payload{};
-  payload.buffer.head.type = capture;
-  payload.buffer.head.memory = V4L2_MEMORY_MMAP;
+  v4l2::BufferPayload payload = make_payload(0);
   EXPECT_EQ(code(camera.ioctl(*other, tag::QBUF{}, payload)), EBUSY);
   EXPECT_EQ(code(camera.ioctl(*other, tag::QUERYBUF{}, payload)), 0) << "anyone may look";
   std::uint32_t type = capture;
@@ -432,14 +483,13 @@ TEST_F(Camera, GivesTheStreamToOneSession) {
   EXPECT_EQ(services.arenas.used_bytes(), 0u);
 }
 
-TEST_F(Camera, HonoursPriorities) {
+TEST_P(Camera, HonoursPriorities) {
   auto other = *camera.open(services.context(8));
   std::uint32_t priority = V4L2_PRIORITY_RECORD;
   ASSERT_EQ(code(camera.ioctl(*other, tag::S_PRIORITY{}, priority)), 0);
   ASSERT_EQ(call(tag::G_PRIORITY{}, priority), 0);
   EXPECT_EQ(priority, unsigned{V4L2_PRIORITY_RECORD});
-  v4l2_format format{};
-  format.type = capture;
+  v4l2_format format = empty_format();
   EXPECT_EQ(call(tag::S_FMT{}, format), EBUSY);
   EXPECT_EQ(call(tag::TRY_FMT{}, format), 0);
   EXPECT_EQ(set_control(V4L2_CID_BRIGHTNESS, 1), EBUSY);
@@ -450,7 +500,7 @@ TEST_F(Camera, HonoursPriorities) {
   EXPECT_EQ(call(tag::S_FMT{}, format), 0);
 }
 
-TEST_F(Camera, ChangesItsRateWhileStreaming) {
+TEST_P(Camera, ChangesItsRateWhileStreaming) {
   ASSERT_EQ(request(2), 0);
   ASSERT_EQ(set_rate(1, 5), 5u);
   ASSERT_EQ(queue(0), 0);
@@ -462,8 +512,8 @@ TEST_F(Camera, ChangesItsRateWhileStreaming) {
 }
 
 // USERPTR buffers lie in guest memory, in pieces.
-TEST_F(Camera, FillsScatteredUserMemory) {
-  const auto pix = set_format(V4L2_PIX_FMT_YUYV, 320, 240);
+TEST_P(Camera, FillsScatteredUserMemory) {
+  const auto format = set_format(V4L2_PIX_FMT_YUYV, 320, 240);
   const std::uint64_t size = 64 * page_size;
   auto fd = make_sealed_memfd("guest", size);
   ASSERT_TRUE(fd);
@@ -479,7 +529,7 @@ TEST_F(Camera, FillsScatteredUserMemory) {
   ASSERT_EQ(request(1, V4L2_MEMORY_USERPTR), 0);
   // Two pages of three, backwards.
   std::vector<v4l2::GuestRange> pages;
-  std::uint32_t left = pix.sizeimage;
+  std::uint32_t left = format.plane[0].sizeimage;
   for (std::uint64_t page = 63; left > 0 && page > 0; page -= 1) {
     if (page % 3 == 0) continue;
     const auto length = std::min<std::uint32_t>(left, page_size);
@@ -488,11 +538,10 @@ TEST_F(Camera, FillsScatteredUserMemory) {
   }
   ASSERT_EQ(left, 0u);
   const auto queue_user = [&] {
-    v4l2::BufferPayload payload{};
-    payload.buffer.head.type = capture;
-    payload.buffer.head.memory = V4L2_MEMORY_USERPTR;
-    payload.buffer.head.length = pix.sizeimage;
-    payload.buffer.head.m.userptr = 0x1234;
+    v4l2::BufferPayload payload = make_payload(0, V4L2_MEMORY_USERPTR);
+    v4l2_plane& plane = payload.buffer.planes[0];
+    (multiplanar ? plane.length : payload.buffer.head.length) = format.plane[0].sizeimage;
+    (multiplanar ? plane.m.userptr : payload.buffer.head.m.userptr) = 0x1234;
     payload.ranges.add_list(pages);
     return call(tag::QBUF{}, payload);
   };
@@ -500,14 +549,14 @@ TEST_F(Camera, FillsScatteredUserMemory) {
   ASSERT_EQ(stream(true), 0);
   ASSERT_TRUE(services.fire());
   ASSERT_EQ(services.dqbufs.size(), 1u);
-  EXPECT_EQ(services.dqbufs[0].buffer.head.bytesused, pix.sizeimage);
+  EXPECT_EQ(used(services.dqbufs[0].buffer), format.plane[0].sizeimage);
   EXPECT_EQ(services.dqbufs[0].buffer.head.flags & V4L2_BUF_FLAG_ERROR, 0u);
   std::vector<std::byte> picture;
   for (const auto& page : pages) {
     const auto bytes = view->bytes().subspan(page.start.value - 0x100000, page.length);
     picture.insert(picture.end(), bytes.begin(), bytes.end());
   }
-  EXPECT_EQ(test_pattern::read_frame_number(pix, picture), 0u);
+  EXPECT_EQ(number_in(format, picture), 0u);
 
   // The memory goes while the buffer waits: a bad frame, not a bad write.
   ASSERT_EQ(queue_user(), 0);
@@ -517,22 +566,17 @@ TEST_F(Camera, FillsScatteredUserMemory) {
   EXPECT_NE(services.dqbufs[1].buffer.head.flags & V4L2_BUF_FLAG_ERROR, 0u);
 }
 
-TEST_F(Camera, TakesBuffersLargerThanItsFrames) {
-  const auto pix = set_format(V4L2_PIX_FMT_NV12, 320, 240);
-  v4l2_create_buffers create{};
-  create.count = 1;
-  create.memory = V4L2_MEMORY_MMAP;
-  create.format.type = capture;
-  create.format.fmt.pix = pix;
-  create.format.fmt.pix.sizeimage = pix.sizeimage + 10000;
+TEST_P(Camera, TakesBuffersLargerThanItsFrames) {
+  const auto format = set_format(V4L2_PIX_FMT_NV12, 320, 240);
+  v4l2_create_buffers create = make_create(format.plane[0].sizeimage + 10000);
   ASSERT_EQ(call(tag::CREATE_BUFS{}, create), 0);
   const auto memory = map(create.index);
-  EXPECT_EQ(memory.size(), pix.sizeimage + 10000);
+  EXPECT_EQ(memory.size(), format.plane[0].sizeimage + 10000);
   ASSERT_EQ(queue(create.index), 0);
   ASSERT_EQ(stream(true), 0);
   ASSERT_TRUE(services.fire());
-  EXPECT_EQ(services.dqbufs[0].buffer.head.bytesused, pix.sizeimage);
-  create.format.fmt.pix.sizeimage = pix.sizeimage - 1;
+  EXPECT_EQ(used(services.dqbufs[0].buffer), format.plane[0].sizeimage);
+  create = make_create(format.plane[0].sizeimage - 1);
   EXPECT_EQ(call(tag::CREATE_BUFS{}, create), EINVAL);
 }
 

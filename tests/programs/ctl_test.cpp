@@ -11,7 +11,7 @@
 #include <sys/un.h>
 
 #include <vumedia/backends/test_pattern/frame_code.hpp>
-#include <vumedia/backends/test_pattern/modes.hpp>
+#include <vumedia/backends/test_pattern/negotiation.hpp>
 #include <vumedia/core/fd.hpp>
 
 #include "programs/ctl_fixture.hpp"
@@ -98,10 +98,13 @@ TEST_F(Ctl, CapturesVideo) {
 
 TEST_F(Ctl, CapturesTheBytesAsTheyAre) {
   start("test-pattern");
-  for (const auto& format : pattern::pixel_formats) {
-    const auto pix = pattern::make_pix_format(format, {1280, 720, 60});
-    std::string fourcc(4, ' ');
-    std::memcpy(fourcc.data(), &format.fourcc, 4);
+  for (const auto code : std::span(pattern::raw_formats).first(pattern::single_plane_formats)) {
+    const auto mode = pattern::make_mode(*v4l2::find_pixel_format(code), pattern::frame_sizes[3]);
+    v4l2_format format{};
+    format.type = V4L2_BUF_TYPE_VIDEO_CAPTURE;
+    v4l2::fill_format(format, *mode.format, mode.size->width, mode.size->height, mode.layout);
+    const v4l2_pix_format& pix = format.fmt.pix;
+    const std::string fourcc = v4l2::fourcc_to_string(code).c_str();
     const auto capture =
         run({"capture", "-o", path("a.raw"), "-n", "3", "-f", fourcc, "--size", "1280x720", "-r", "60"});
     EXPECT_EQ(capture.status, 0) << capture.errors;

@@ -69,6 +69,8 @@ TEST(Formats, OptionsAlignAndGrantStrides) {
   EXPECT_EQ(aligned->planes[0].sizeimage, 1984U * 1088 * 3 / 2 + 1024);
   EXPECT_EQ(aligned->components[1].lines, 541U);
   EXPECT_EQ(compute_layout(yu12, 640, 480, {.stride = 1000})->planes[0].bytesperline, 1000U);
+  const PixelFormat& yuyv = *find_pixel_format(V4L2_PIX_FMT_YUYV);
+  EXPECT_EQ(compute_layout(yuyv, 640, 480, {.stride = 1281})->planes[0].bytesperline, 1284U);
   EXPECT_EQ(compute_layout(yu12, 640, 480, {.stride = 10})->planes[0].bytesperline, 640U);
   EXPECT_EQ(
       compute_layout(yu12, 640, 480, {.stride = UINT32_MAX, .max_stride = 4096})->planes[0].bytesperline,

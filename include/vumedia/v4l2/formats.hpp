@@ -131,6 +131,8 @@ struct LayoutOptions {
 
   // A stride that every component divides: a client halves it for the chroma planes of YU12.
   std::uint64_t alignment = std::max<std::uint64_t>(options.stride_alignment, 1);
+  // Words begin at their own multiples in every line, and a pair of pixels that share their chroma does.
+  if (is_power_of_two(first.bytes)) alignment = std::max<std::uint64_t>(alignment, first.bytes);
   for (std::size_t c = 1; c < format.component_count; ++c) {
     alignment =
         std::max<std::uint64_t>(alignment, std::uint64_t{first.bytes} * format.components[c].horizontal);

@@ -51,8 +51,8 @@ static_assert(decode_frame_number(encode_frame_number(0x89abcdef)) == 0x89abcdef
 static_assert(!decode_frame_number(0) && !decode_frame_number((std::uint64_t{1} << code_cells) - 1));
 
 // Reads the number from a picture of RGB3, YUYV, NV12 or YU12 (or any format that starts with a plane of
-// 8-bit luma, like GREY or NV21): `format` says pixelformat, width, height and bytesperline, `picture` is the
-// buffer. Nothing if the format is not known, the picture is too small for the code or shorter than its
+// 8-bit luma, like GREY or NM12): `format` says pixelformat, width, height and bytesperline, `picture` is the
+// buffer, or its first plane. Nothing if the format is not known, the picture is too small for the code or shorter than its
 // format says, or carries no valid number.
 [[nodiscard]] constexpr std::optional<std::uint32_t> read_frame_number(
     const v4l2_pix_format& format, std::span<const std::byte> picture) noexcept {
@@ -66,8 +66,10 @@ static_assert(!decode_frame_number(0) && !decode_frame_number((std::uint64_t{1} 
       step = 2;
       break;
     case V4L2_PIX_FMT_NV12:
+    case V4L2_PIX_FMT_NV12M:
     case V4L2_PIX_FMT_NV21:
     case V4L2_PIX_FMT_YUV420:
+    case V4L2_PIX_FMT_YUV420M:
     case V4L2_PIX_FMT_YVU420:
     case V4L2_PIX_FMT_GREY:
       break;

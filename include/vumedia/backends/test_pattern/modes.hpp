@@ -1,5 +1,4 @@
-// What the test pattern camera can deliver: pixel formats, sizes and frame rates, and how a format that was
-// asked for becomes one that exists.
+// What the test pattern camera can deliver: pixel formats, sizes and frame rates.
 #pragma once
 
 #include <array>
@@ -19,22 +18,13 @@ struct FrameSize {
   friend constexpr bool operator==(const FrameSize&, const FrameSize&) = default;
 };
 
-struct PixelFormat {
-  std::uint32_t fourcc = 0;
-  const char* description = "";
-  // Bytes from pixel to pixel in the first plane.
-  std::uint32_t step = 1;
-  // Bytes of the whole picture for two pixels.
-  std::uint32_t bytes_a_pair = 2;
+// The raw formats; the first is the one in which the Rust program's camera starts. Those with several planes
+// in memory come last: only the multi-planar API has them.
+inline constexpr std::array<std::uint32_t, 6> raw_formats{
+    V4L2_PIX_FMT_RGB24,  V4L2_PIX_FMT_YUYV,    V4L2_PIX_FMT_NV12,
+    V4L2_PIX_FMT_YUV420, V4L2_PIX_FMT_YUV420M, V4L2_PIX_FMT_NV12M,
 };
-
-// RGB3 comes first, the format in which the Rust program's camera starts.
-inline constexpr std::array pixel_formats{
-    PixelFormat{V4L2_PIX_FMT_RGB24, "24-bit RGB 8-8-8", 3, 6},
-    PixelFormat{V4L2_PIX_FMT_YUYV, "YUYV 4:2:2", 2, 4},
-    PixelFormat{V4L2_PIX_FMT_NV12, "Y/UV 4:2:0", 1, 3},
-    PixelFormat{V4L2_PIX_FMT_YUV420, "Planar YUV 4:2:0", 1, 3},
-};
+inline constexpr std::size_t single_plane_formats = 4;
 
 // All widths are multiples of the 40 cells of the frame code, all heights even.
 inline constexpr std::array frame_sizes{
@@ -45,13 +35,6 @@ inline constexpr std::array frame_sizes{
 // In frames a second, fastest first, as ENUM_FRAMEINTERVALS lists them.
 inline constexpr std::array<std::uint32_t, 6> frame_rates{60, 30, 25, 15, 10, 5};
 inline constexpr std::uint32_t default_rate = 30;
-
-[[nodiscard]] constexpr const PixelFormat* find_pixel_format(std::uint32_t fourcc) noexcept {
-  for (const auto& format : pixel_formats) {
-    if (format.fourcc == fourcc) return &format;
-  }
-  return nullptr;
-}
 
 [[nodiscard]] constexpr const FrameSize* find_frame_size(std::uint32_t width, std::uint32_t height) noexcept {
   for (const auto& size : frame_sizes) {
@@ -103,29 +86,6 @@ inline constexpr std::uint32_t default_rate = 30;
     }
   }
   return best;
-}
-
-// Fills in all of a format from a fourcc and size of the tables above. YCbCr is BT.601, limited range, as
-// V4L2_COLORSPACE_SRGB implies where encoding and quantisation are left at their defaults.
-[[nodiscard]] constexpr v4l2_pix_format make_pix_format(const PixelFormat& format,
-                                                        const FrameSize& size) noexcept {
-  v4l2_pix_format pix{};
-  pix.width = size.width;
-  pix.height = size.height;
-  pix.pixelformat = format.fourcc;
-  pix.field = V4L2_FIELD_NONE;
-  pix.bytesperline = size.width * format.step;
-  pix.sizeimage = size.width * size.height / 2 * format.bytes_a_pair;
-  pix.colorspace = V4L2_COLORSPACE_SRGB;
-  pix.priv = V4L2_PIX_FMT_PRIV_MAGIC;
-  return pix;
-}
-
-// What TRY_FMT makes of a request: a known format at the nearest size; the first format for an unknown one.
-[[nodiscard]] constexpr v4l2_pix_format adjust_pix_format(const v4l2_pix_format& asked) noexcept {
-  const PixelFormat* const format = find_pixel_format(asked.pixelformat);
-  return make_pix_format(format != nullptr ? *format : pixel_formats.front(),
-                         nearest_frame_size(asked.width, asked.height));
 }
 
 }  // namespace vumedia::backends::test_pattern

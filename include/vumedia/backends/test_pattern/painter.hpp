@@ -5,6 +5,9 @@
 // frame number. Over that lie the frame number as a code for machines (frame_code.hpp) and as digits for
 // people; neither follows the controls. A 1080p frame costs about what copying its memory costs, and can be
 // painted in slices.
+//
+// All formats are painted alike: as components (v4l2/formats.hpp), each of which is a line of groups of bytes
+// and a place in one of the planes in memory.
 #pragma once
 
 #include <algorithm>
@@ -21,7 +24,7 @@
 
 #include <vumedia/backends/test_pattern/frame_code.hpp>
 #include <vumedia/backends/test_pattern/glyphs.hpp>
-#include <vumedia/backends/test_pattern/modes.hpp>
+#include <vumedia/v4l2/formats.hpp>
 
 namespace vumedia::backends::test_pattern {
 
@@ -81,6 +84,17 @@ inline constexpr std::array<Colour, 8> colour_bars{{{180, 128, 128},
                                                     {35, 212, 114},
                                                     {16, 128, 128}}};
 
+// The whole range of a byte, as JPEG has it.
+[[nodiscard]] constexpr Colour to_full_range(Colour colour) noexcept {
+  const auto chroma = [](std::uint8_t value) {
+    return clamp_byte(((value - 128) * 255 + 128 * 224 + 112) / 224, 0, 255);
+  };
+  return {clamp_byte(((colour.y - 16) * 255 + 109) / 219, 0, 255), chroma(colour.cb), chroma(colour.cr)};
+}
+static_assert(to_full_range({235, 16, 240}).y == 255 && to_full_range({235, 16, 240}).cb == 1);
+static_assert(to_full_range({16, 128, 240}).y == 0 && to_full_range({16, 128, 240}).cr == 255);
+static_assert(to_full_range({16, 128, 128}).cb == 128);
+
 // The columns [first, last) of a row that get one grey level. Both are even.
 struct Span {
   std::uint32_t first = 0;
@@ -90,51 +104,74 @@ struct Span {
 
 }  // namespace detail
 
+// Where a picture is painted.
+struct Canvas {
+  const v4l2::PixelFormat* format = nullptr;  // raw, with 8 bits a sample
+  std::uint32_t width = 0;                    // at least 320, a multiple of 40
+  std::uint32_t height = 0;                   // at least 240, even
+  v4l2::Layout layout;
+  bool full_range = false;  // of luma and chroma
+};
+
+// The planes in memory, each of at least its layout's sizeimage bytes.
+using Planes = std::array<std::byte*, 3>;
+
 class Painter {
  public:
-  // Prepares for `format`, one that make_pix_format made. The one function here that allocates.
-  void configure(const v4l2_pix_format& format, Pattern pattern, std::int32_t brightness) {
-    format_ = format;
-    pixels_ = find_pixel_format(format.pixelformat);
-    assert(pixels_ != nullptr);
+  // The one function here that allocates.
+  void configure(const Canvas& canvas, Pattern pattern, std::int32_t brightness) {
+    assert(canvas.format != nullptr && !canvas.format->compressed && canvas.format->bit_depth == 8);
+    canvas_ = canvas;
     pattern_ = pattern;
     // A whole turn takes at least 160 frames; even, so that chroma samples stay whole.
-    speed_ = std::max(2u, format.width / 160 & ~1u);
+    speed_ = std::max(2u, canvas.width / 160 & ~1u);
     for (std::uint32_t variant = 0; variant < lines_.size(); ++variant)
       build(lines_[variant], variant, brightness);
+    for (const bool white : {false, true}) {
+      const Colour grey = in_range({white ? std::uint8_t{235} : std::uint8_t{16}, 128, 128});
+      for (std::size_t c = 0; c < component_count(); ++c) encode(c, grey, grey, greys_[white ? 1 : 0][c]);
+    }
+  }
+  // For one plane in memory, in the terms of V4L2: a format and size of this camera's.
+  void configure(const v4l2_pix_format& pix, Pattern pattern, std::int32_t brightness) {
+    const v4l2::PixelFormat* const format = v4l2::find_pixel_format(pix.pixelformat);
+    assert(format != nullptr);
+    const auto layout = v4l2::compute_layout(*format, pix.width, pix.height, {.stride = pix.bytesperline});
+    assert(layout);
+    configure({format, pix.width, pix.height, *layout}, pattern, brightness);
   }
 
-  [[nodiscard]] const v4l2_pix_format& format() const noexcept { return format_; }
+  [[nodiscard]] const Canvas& canvas() const noexcept { return canvas_; }
 
-  // Paints rows [first, last) of frame `number`, and no byte outside them. Both are even, or `last` is the
-  // height; `frame` has format().sizeimage bytes at least.
+  // Paints rows [first, last) of frame `number`, and no byte outside them or between them. Both are even, or
+  // `last` is the height.
   void paint(std::uint32_t number, std::uint32_t first, std::uint32_t last,
-             std::span<std::byte> frame) const noexcept {
-    assert(pixels_ != nullptr && first <= last && last <= format_.height &&
-           frame.size() >= format_.sizeimage);
+             const Planes& planes) const noexcept {
+    assert(canvas_.format != nullptr && first <= last && last <= canvas_.height);
     const Digits digits = layout_digits(number);
     for (std::uint32_t row = first; row < last; ++row) {
-      paint_background(number, row, frame);
+      paint_background(number, row, planes);
       if (row < code_lines) {
-        paint_code(number, row, frame);
+        paint_code(number, row, planes);
       } else if (row >= digits.top && row < digits.bottom) {
-        paint_digits(digits, row, frame);
+        paint_digits(digits, row, planes);
       }
     }
   }
 
   // A whole frame.
+  void paint(std::uint32_t number, const Planes& planes) const noexcept {
+    paint(number, 0, canvas_.height, planes);
+  }
   void paint(std::uint32_t number, std::span<std::byte> frame) const noexcept {
-    paint(number, 0, format_.height, frame);
+    assert(canvas_.layout.plane_count == 1 && frame.size() >= canvas_.layout.planes[0].sizeimage);
+    paint(number, Planes{frame.data()});
   }
 
  private:
   // Two turns of a pattern's line, so that a window of one turn can start anywhere in the first.
-  struct Line {
-    std::vector<std::byte> pixels;  // RGB3, YUYV or the luma plane
-    std::vector<std::byte> chroma;  // NV12: Cb and Cr in turn; YU12: Cb
-    std::vector<std::byte> second;  // YU12: Cr
-  };
+  using Line = std::array<std::vector<std::byte>, 3>;  // a component each
+  using Group = std::array<std::byte, 4>;              // of a component, at most
 
   // The box with the frame number in decimal.
   struct Digits {
@@ -144,12 +181,16 @@ class Painter {
     std::uint32_t count = 0;
   };
 
-  [[nodiscard]] std::uint32_t step() const noexcept { return pixels_->step; }
-  [[nodiscard]] bool subsampled() const noexcept { return pixels_->bytes_a_pair == 3; }
-  [[nodiscard]] bool semi_planar() const noexcept { return format_.pixelformat == V4L2_PIX_FMT_NV12; }
+  [[nodiscard]] std::size_t component_count() const noexcept { return canvas_.format->component_count; }
+  [[nodiscard]] const v4l2::Component& component(std::size_t c) const noexcept {
+    return canvas_.format->components[c];
+  }
+  [[nodiscard]] Colour in_range(Colour colour) const noexcept {
+    return canvas_.full_range ? detail::to_full_range(colour) : colour;
+  }
 
   [[nodiscard]] Colour colour_at(std::uint32_t column, std::uint32_t variant) const noexcept {
-    const std::uint32_t width = format_.width;
+    const std::uint32_t width = canvas_.width;
     switch (pattern_) {
       case Pattern::bars:
         return detail::colour_bars[std::uint64_t{column} * 8 / width];
@@ -171,51 +212,55 @@ class Painter {
             128, 128};
   }
 
+  // The bytes of component `c` for two columns, of which one is all there is where it is not subsampled.
+  void encode(std::size_t c, Colour left, Colour right, Group& group) const noexcept {
+    switch (canvas_.format->code) {
+      case V4L2_PIX_FMT_RGB24: {
+        const Rgb rgb = detail::to_rgb(left);
+        group = {std::byte{rgb.red}, std::byte{rgb.green}, std::byte{rgb.blue}};
+        return;
+      }
+      case V4L2_PIX_FMT_YUYV:
+        group = {std::byte{left.y}, std::byte{left.cb}, std::byte{right.y}, std::byte{left.cr}};
+        return;
+      default:
+        break;
+    }
+    // Planes of luma, and of both chroma components in turn or one each.
+    if (c == 0) {
+      group = {std::byte{left.y}};
+    } else if (component(c).bytes == 2) {
+      group = {std::byte{left.cb}, std::byte{left.cr}};
+    } else {
+      group = {std::byte{c == 1 ? left.cb : left.cr}};
+    }
+  }
+
   void build(Line& line, std::uint32_t variant, std::int32_t brightness) {
-    const std::uint32_t width = format_.width;
-    line.pixels.resize(std::size_t{2} * width * step());
-    line.chroma.resize(subsampled() ? std::size_t{width} * (semi_planar() ? 2 : 1) : 0);
-    line.second.resize(subsampled() && !semi_planar() ? width : 0);
-    for (std::uint32_t x = 0; x < 2 * width; ++x) {
-      // Two columns share their chroma in all formats, so that all show the same picture.
-      Colour colour = colour_at((x & ~1u) % width, variant);
-      colour.y = colour_at(x % width, variant).y;
-      colour.y = detail::clamp_byte(colour.y + brightness - brightness_default, 16, 235);
-      const auto at = std::size_t{x} * step();
-      switch (format_.pixelformat) {
-        case V4L2_PIX_FMT_RGB24: {
-          const Rgb rgb = detail::to_rgb(colour);
-          line.pixels[at] = std::byte{rgb.red};
-          line.pixels[at + 1] = std::byte{rgb.green};
-          line.pixels[at + 2] = std::byte{rgb.blue};
-          break;
-        }
-        case V4L2_PIX_FMT_YUYV:
-          line.pixels[at] = std::byte{colour.y};
-          line.pixels[at + 1] = std::byte{x % 2 == 0 ? colour.cb : colour.cr};
-          break;
-        case V4L2_PIX_FMT_NV12:
-          line.pixels[at] = std::byte{colour.y};
-          line.chroma[x] = std::byte{x % 2 == 0 ? colour.cb : colour.cr};
-          break;
-        default:
-          line.pixels[at] = std::byte{colour.y};
-          line.chroma[x / 2] = std::byte{colour.cb};
-          line.second[x / 2] = std::byte{colour.cr};
-          break;
+    const std::uint32_t width = canvas_.width;
+    // Two columns share their chroma in all formats, so that all show the same picture.
+    const auto colour = [&](std::uint32_t x) {
+      Colour mixed = colour_at((x & ~1u) % width, variant);
+      mixed.y = colour_at(x % width, variant).y;
+      mixed.y = detail::clamp_byte(mixed.y + brightness - brightness_default, 16, 235);
+      return in_range(mixed);
+    };
+    for (std::size_t c = 0; c < component_count(); ++c) {
+      const auto [bytes, horizontal, vertical] = component(c);
+      line[c].resize(std::size_t{2} * width / horizontal * bytes);
+      std::byte* to = line[c].data();
+      for (std::uint32_t x = 0; x < 2 * width; x += horizontal, to += bytes) {
+        Group group{};
+        encode(c, colour(x), colour(x + horizontal - 1), group);
+        std::memcpy(to, group.data(), bytes);
       }
     }
   }
 
-  // Where planes and rows start. Chroma rows exist for every second luma row of the 4:2:0 formats.
-  [[nodiscard]] std::byte* luma_row(std::uint32_t row, std::span<std::byte> frame) const noexcept {
-    return frame.data() + std::size_t{row} * format_.bytesperline;
-  }
-  [[nodiscard]] std::byte* chroma_row(std::uint32_t row, std::uint32_t plane,
-                                      std::span<std::byte> frame) const noexcept {
-    const std::size_t luma = std::size_t{format_.bytesperline} * format_.height;
-    const std::size_t stride = semi_planar() ? format_.bytesperline : format_.bytesperline / 2;
-    return frame.data() + luma + plane * (luma / 4) + row / 2 * stride;
+  // Where row `row` of the picture starts in component `c`, which has such a row.
+  [[nodiscard]] std::byte* row_of(std::size_t c, std::uint32_t row, const Planes& planes) const noexcept {
+    const v4l2::Layout::Place& place = canvas_.layout.components[c];
+    return planes[place.plane] + place.offset + std::size_t{row / component(c).vertical} * place.stride;
   }
 
   // The window's first column in row `row`: even and < width.
@@ -224,66 +269,49 @@ class Painter {
     std::uint64_t start = moved;
     if (pattern_ == Pattern::gradient) start += row;
     if (pattern_ == Pattern::noise) start = detail::mix((std::uint64_t{number} << 16) ^ (row + 1)) >> 32;
-    return static_cast<std::uint32_t>(start % format_.width) & ~1u;
+    return static_cast<std::uint32_t>(start % canvas_.width) & ~1u;
   }
 
-  void paint_background(std::uint32_t number, std::uint32_t row, std::span<std::byte> frame) const noexcept {
-    const std::uint32_t width = format_.width;
-    const std::uint32_t square = format_.width / 20;
+  void paint_background(std::uint32_t number, std::uint32_t row, const Planes& planes) const noexcept {
+    const std::uint32_t square = canvas_.width / 20;
     const bool odd = pattern_ == Pattern::noise ? row % 2 != 0 : (row / square) % 2 != 0;
     const Line& line = lines_[odd ? 1 : 0];
     const std::uint32_t from = shift(number, row);
-    std::memcpy(luma_row(row, frame), line.pixels.data() + std::size_t{from} * step(),
-                std::size_t{width} * step());
-    if (!subsampled() || row % 2 != 0) return;
-    if (semi_planar()) {
-      std::memcpy(chroma_row(row, 0, frame), line.chroma.data() + from, width);
-    } else {
-      std::memcpy(chroma_row(row, 0, frame), line.chroma.data() + from / 2, width / 2);
-      std::memcpy(chroma_row(row, 1, frame), line.second.data() + from / 2, width / 2);
+    for (std::size_t c = 0; c < component_count(); ++c) {
+      const auto [bytes, horizontal, vertical] = component(c);
+      if (row % vertical != 0) continue;
+      std::memcpy(row_of(c, row, planes), line[c].data() + std::size_t{from} / horizontal * bytes,
+                  std::size_t{canvas_.width} / horizontal * bytes);
     }
   }
 
-  void fill(detail::Span span, std::uint32_t row, std::span<std::byte> frame) const noexcept {
-    const std::uint32_t count = span.last - span.first;
-    std::byte* const pixel = luma_row(row, frame) + std::size_t{span.first} * step();
-    const std::byte luma{span.white ? std::uint8_t{235} : std::uint8_t{16}};
-    constexpr std::byte neutral{128};
-    switch (format_.pixelformat) {
-      case V4L2_PIX_FMT_RGB24:
-        std::memset(pixel, span.white ? 255 : 0, std::size_t{count} * 3);
-        return;
-      case V4L2_PIX_FMT_YUYV:
-        for (std::uint32_t x = 0; x < count; ++x) {
-          pixel[2 * x] = luma;
-          pixel[2 * x + 1] = neutral;
-        }
-        return;
-      default:
-        std::memset(pixel, std::to_integer<int>(luma), count);
-        break;
-    }
-    if (row % 2 != 0) return;
-    if (semi_planar()) {
-      std::memset(chroma_row(row, 0, frame) + span.first, 128, count);
-    } else {
-      std::memset(chroma_row(row, 0, frame) + span.first / 2, 128, count / 2);
-      std::memset(chroma_row(row, 1, frame) + span.first / 2, 128, count / 2);
+  void fill(detail::Span span, std::uint32_t row, const Planes& planes) const noexcept {
+    for (std::size_t c = 0; c < component_count(); ++c) {
+      const auto [bytes, horizontal, vertical] = component(c);
+      if (row % vertical != 0) continue;
+      const Group& grey = greys_[span.white ? 1 : 0][c];
+      std::byte* const to = row_of(c, row, planes) + std::size_t{span.first} / horizontal * bytes;
+      const std::size_t length = std::size_t{span.last - span.first} / horizontal * bytes;
+      if (std::all_of(grey.begin(), grey.begin() + bytes, [&](std::byte b) { return b == grey[0]; })) {
+        std::memset(to, std::to_integer<int>(grey[0]), length);
+        continue;
+      }
+      for (std::size_t at = 0; at < length; at += bytes) std::memcpy(to + at, grey.data(), bytes);
     }
   }
 
-  void paint_code(std::uint32_t number, std::uint32_t row, std::span<std::byte> frame) const noexcept {
+  void paint_code(std::uint32_t number, std::uint32_t row, const Planes& planes) const noexcept {
     const std::uint64_t cells = encode_frame_number(number);
     for (std::uint32_t index = 0; index < code_cells; ++index) {
       const bool white = ((cells >> (code_cells - 1 - index)) & 1) != 0;
-      fill({code_column(format_.width, index), code_column(format_.width, index + 1), white}, row, frame);
+      fill({code_column(canvas_.width, index), code_column(canvas_.width, index + 1), white}, row, planes);
     }
   }
 
   // Six digits or more in the middle of the picture, one dot of margin around them and between two.
   [[nodiscard]] Digits layout_digits(std::uint32_t number) const noexcept {
     Digits digits;
-    digits.scale = std::max(2u, format_.width / 120 & ~1u);
+    digits.scale = std::max(2u, canvas_.width / 120 & ~1u);
     std::array<char, 10> text{};
     const auto end = std::to_chars(text.data(), text.data() + text.size(), number).ptr;
     const auto length = static_cast<std::uint32_t>(end - text.data());
@@ -292,15 +320,15 @@ class Painter {
     std::copy_n(text.data(), length, digits.text.data() + (digits.count - length));
     const std::uint32_t width = digits.scale * (digits.count * (glyph_width + 1) + 1);
     const std::uint32_t height = digits.scale * (glyph_height + 2);
-    digits.left = ((format_.width - width) / 2) & ~1u;
+    digits.left = ((canvas_.width - width) / 2) & ~1u;
     digits.right = digits.left + width;
-    digits.top = ((format_.height - height) / 2) & ~1u;
+    digits.top = ((canvas_.height - height) / 2) & ~1u;
     digits.bottom = digits.top + height;
     return digits;
   }
 
-  void paint_digits(const Digits& digits, std::uint32_t row, std::span<std::byte> frame) const noexcept {
-    fill({digits.left, digits.right, false}, row, frame);
+  void paint_digits(const Digits& digits, std::uint32_t row, const Planes& planes) const noexcept {
+    fill({digits.left, digits.right, false}, row, planes);
     const std::uint32_t dot_row = (row - digits.top) / digits.scale;
     if (dot_row == 0 || dot_row > glyph_height) return;
     for (std::uint32_t index = 0; index < digits.count; ++index) {
@@ -308,16 +336,16 @@ class Painter {
       const std::uint32_t left = digits.left + digits.scale * (index * (glyph_width + 1) + 1);
       for (std::uint32_t dot = 0; dot < glyph_width; ++dot) {
         if (((dots >> (glyph_width - 1 - dot)) & 1) == 0) continue;
-        fill({left + dot * digits.scale, left + (dot + 1) * digits.scale, true}, row, frame);
+        fill({left + dot * digits.scale, left + (dot + 1) * digits.scale, true}, row, planes);
       }
     }
   }
 
-  v4l2_pix_format format_{};
-  const PixelFormat* pixels_ = nullptr;
+  Canvas canvas_;
   Pattern pattern_ = Pattern::bars;
   std::uint32_t speed_ = 2;
   std::array<Line, 2> lines_;
+  std::array<std::array<Group, 3>, 2> greys_{};  // black and white, a component each
 };
 
 }  // namespace vumedia::backends::test_pattern

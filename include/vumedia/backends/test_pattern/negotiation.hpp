@@ -1,0 +1,206 @@
+// What the test pattern camera tells of its formats, rates and rectangles, and how a format that was asked
+// for becomes one that exists ("Data Format Negotiation", "Image Format Enumeration" and the selection API of
+// the kernel's V4L2 documentation).
+//
+// Formats never fail: an unknown fourcc becomes the first one, a size the nearest, a field order progressive.
+// More bytes a line than needed are granted, as many as `max_stride`; an absurd wish is none. Colours are the
+// camera's to say: it converts nothing, so V4L2_PIX_FMT_FLAG_SET_CSC comes back unset.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include <linux/videodev2.h>
+
+#include <vumedia/backends/test_pattern/modes.hpp>
+#include <vumedia/core/result.hpp>
+#include <vumedia/v4l2/formats.hpp>
+
+namespace vumedia::backends::test_pattern {
+
+// A format in force.
+struct Mode {
+  const v4l2::PixelFormat* format = nullptr;
+  const FrameSize* size = nullptr;
+  // Compressed: one plane, whose size bounds that of a picture, and no components.
+  v4l2::Layout layout;
+};
+
+// Bytes of a line in memory.
+inline constexpr std::uint32_t max_stride = 16384;
+
+// Bytes that no compressed picture exceeds: noise at the best quality takes less than two a pixel.
+[[nodiscard]] constexpr std::uint32_t compressed_size(const FrameSize& size) noexcept {
+  return size.width * size.height * 2 + 4096;
+}
+
+// `stride`: bytes of a line of the first plane that were asked for.
+[[nodiscard]] constexpr Mode make_mode(const v4l2::PixelFormat& format, const FrameSize& size,
+                                       std::uint32_t stride = 0) noexcept {
+  Mode mode{&format, &size, {}};
+  if (format.compressed) {
+    mode.layout.plane_count = 1;
+    mode.layout.planes[0].sizeimage = compressed_size(size);
+    return mode;
+  }
+  // There is one: no size of the table comes near 32 bits.
+  mode.layout =
+      *v4l2::compute_layout(format, size.width, size.height,
+                            {.stride = stride <= max_stride ? stride : 0, .max_stride = max_stride});
+  return mode;
+}
+
+class Negotiation {
+ public:
+  // `compressed`: a format that is offered behind the raw ones; 0: none. `first`: the one to start in.
+  Negotiation(bool multiplanar, std::uint32_t compressed, std::uint32_t first = raw_formats[0]) noexcept
+      : type_(multiplanar ? V4L2_BUF_TYPE_VIDEO_CAPTURE_MPLANE : V4L2_BUF_TYPE_VIDEO_CAPTURE) {
+    for (const std::uint32_t code :
+         std::span(raw_formats).first(multiplanar ? raw_formats.size() : single_plane_formats))
+      formats_[count_++] = {code, 0};
+    if (compressed != 0) formats_[count_++] = {compressed, 0};
+    mode_ = make_mode(known(first), frame_sizes.front());
+  }
+
+  [[nodiscard]] std::uint32_t type() const noexcept { return type_; }
+  [[nodiscard]] const Mode& mode() const noexcept { return mode_; }
+  // Frames a second.
+  [[nodiscard]] std::uint32_t rate() const noexcept { return rate_; }
+
+  // ---- Ioctls. EINVAL: another buffer type, or nothing is there.
+
+  [[nodiscard]] Result<> enum_fmt(v4l2_fmtdesc& query) const noexcept {
+    if (query.type != type_) return fail(EINVAL);
+    return v4l2::enum_fmt(query, formats());
+  }
+
+  [[nodiscard]] Result<> enum_framesizes(v4l2_frmsizeenum& query) const noexcept {
+    static constexpr auto sizes = [] {
+      std::array<v4l2::FrameSize, frame_sizes.size()> list{};
+      for (std::size_t i = 0; i < list.size(); ++i) list[i] = {frame_sizes[i].width, frame_sizes[i].height};
+      return list;
+    }();
+    if (!offers(query.pixel_format)) return fail(EINVAL);
+    return v4l2::enum_framesizes(query, sizes);
+  }
+
+  [[nodiscard]] Result<> enum_frameintervals(v4l2_frmivalenum& query) const noexcept {
+    const FrameSize* const size = find_frame_size(query.width, query.height);
+    if (!offers(query.pixel_format) || size == nullptr) return fail(EINVAL);
+    std::array<v4l2_fract, frame_rates.size()> intervals{};
+    const auto rates = rates_of(*size);
+    for (std::size_t i = 0; i < rates.size(); ++i) intervals[i] = {1, rates[i]};
+    return v4l2::enum_frameintervals(query, std::span(intervals).first(rates.size()));
+  }
+
+  [[nodiscard]] Result<> g_fmt(v4l2_format& format) const noexcept {
+    if (format.type != type_) return fail(EINVAL);
+    describe(mode_, format);
+    return {};
+  }
+  [[nodiscard]] Result<> try_fmt(v4l2_format& format) const noexcept {
+    if (format.type != type_) return fail(EINVAL);
+    describe(adjust(format), format);
+    return {};
+  }
+  // Whoever calls this has seen to it that there are no buffers.
+  [[nodiscard]] Result<> s_fmt(v4l2_format& format) noexcept {
+    if (format.type != type_) return fail(EINVAL);
+    mode_ = adjust(format);
+    rate_ = nearest_rate(*mode_.size, {1, rate_});
+    describe(mode_, format);
+    return {};
+  }
+
+  [[nodiscard]] Result<> g_parm(v4l2_streamparm& parameters) const noexcept {
+    if (parameters.type != type_) return fail(EINVAL);
+    parameters = {};
+    parameters.type = type_;
+    // No capture mode, no extended mode, and no buffers for read(), which there is none of.
+    parameters.parm.capture.capability = V4L2_CAP_TIMEPERFRAME;
+    parameters.parm.capture.timeperframe = {1, rate_};
+    return {};
+  }
+  [[nodiscard]] Result<> s_parm(v4l2_streamparm& parameters) noexcept {
+    if (parameters.type != type_) return fail(EINVAL);
+    rate_ = nearest_rate(*mode_.size, parameters.parm.capture.timeperframe);
+    return g_parm(parameters);
+  }
+
+  // A camera that cannot crop has a default and bounds, from which programs learn the shape of its pixels,
+  // and no rectangle in force: as uvcvideo has it, and as v4l2-compliance wants it of a device with several
+  // discrete sizes. Linux hands on the single-planar type whichever a program used; both are right.
+  [[nodiscard]] Result<> g_selection(v4l2_selection& selection) const noexcept {
+    const std::uint32_t target = selection.target;
+    if (!is_capture(selection.type) ||
+        (target != V4L2_SEL_TGT_CROP_DEFAULT && target != V4L2_SEL_TGT_CROP_BOUNDS))
+      return fail(EINVAL);
+    selection = {.type = selection.type,
+                 .target = target,
+                 .flags = 0,
+                 .r = {0, 0, mode_.size->width, mode_.size->height},
+                 .reserved = {}};
+    return {};
+  }
+
+ private:
+  [[nodiscard]] static constexpr bool is_capture(std::uint32_t type) noexcept {
+    return type == V4L2_BUF_TYPE_VIDEO_CAPTURE || type == V4L2_BUF_TYPE_VIDEO_CAPTURE_MPLANE;
+  }
+  [[nodiscard]] std::span<const v4l2::EnumeratedFormat> formats() const noexcept {
+    return std::span(formats_).first(count_);
+  }
+  [[nodiscard]] bool offers(std::uint32_t code) const noexcept {
+    return std::ranges::find(formats(), code, &v4l2::EnumeratedFormat::code) != formats().end();
+  }
+
+  // That format, or the first.
+  [[nodiscard]] const v4l2::PixelFormat& known(std::uint32_t code) const noexcept {
+    return *v4l2::find_pixel_format(offers(code) ? code : formats_[0].code);
+  }
+
+  [[nodiscard]] Mode adjust(const v4l2_format& asked) const noexcept {
+    const bool multiplanar = v4l2::is_multiplanar(type_);
+    const v4l2_pix_format& pix = asked.fmt.pix;
+    const v4l2_pix_format_mplane& pix_mp = asked.fmt.pix_mp;
+    const std::uint32_t code = multiplanar ? pix_mp.pixelformat : pix.pixelformat;
+    const std::uint32_t width = multiplanar ? pix_mp.width : pix.width;
+    const std::uint32_t height = multiplanar ? pix_mp.height : pix.height;
+    const std::uint32_t stride = multiplanar ? pix_mp.plane_fmt[0].bytesperline : pix.bytesperline;
+    return make_mode(known(code), nearest_frame_size(width, height), stride);
+  }
+
+  void describe(const Mode& mode, v4l2_format& format) const noexcept {
+    format = {};
+    format.type = type_;
+    v4l2::fill_format(format, *mode.format, mode.size->width, mode.size->height, mode.layout);
+    const auto colours = [&mode](auto& pix) {
+      pix.field = V4L2_FIELD_NONE;
+      // The colours of sRGB in all formats, as YCbCr of BT.601. Motion-JPEG has a name for this with the
+      // whole range.
+      const bool rgb = mode.format->code == V4L2_PIX_FMT_RGB24;
+      const bool jpeg = mode.format->compressed;
+      pix.colorspace = jpeg ? V4L2_COLORSPACE_JPEG : V4L2_COLORSPACE_SRGB;
+      pix.ycbcr_enc = static_cast<decltype(pix.ycbcr_enc)>(rgb ? V4L2_YCBCR_ENC_DEFAULT : V4L2_YCBCR_ENC_601);
+      pix.quantization = static_cast<decltype(pix.quantization)>(rgb || jpeg ? V4L2_QUANTIZATION_FULL_RANGE
+                                                                             : V4L2_QUANTIZATION_LIM_RANGE);
+      pix.xfer_func = V4L2_XFER_FUNC_SRGB;
+    };
+    if (v4l2::is_multiplanar(type_)) {
+      colours(format.fmt.pix_mp);
+    } else {
+      colours(format.fmt.pix);
+    }
+  }
+
+  std::uint32_t type_;
+  std::array<v4l2::EnumeratedFormat, raw_formats.size() + 1> formats_{};
+  std::size_t count_ = 0;
+  Mode mode_;
+  std::uint32_t rate_ = default_rate;
+};
+
+}  // namespace vumedia::backends::test_pattern

@@ -1,0 +1,248 @@
+// Member functions of BasicTestPattern. Included by <vumedia/backends/test_pattern.hpp> only.
+#pragma once
+
+#include <vumedia/backends/test_pattern.hpp>
+
+namespace vumedia::backends {
+
+template <class E>
+BasicTestPattern<E>::BasicTestPattern(const TestPatternOptions& options, E encoder)
+    : formats_(
+          options.multiplanar,
+          [] {
+            if constexpr (test_pattern::encodes<E>)
+              return std::uint32_t{E::pixelformat};
+            else
+              return 0U;
+          }(),
+          options.pixelformat),
+      controls_(std::span(test_pattern::all_controls)
+                    .first(test_pattern::all_controls.size() - (test_pattern::encodes<E> ? 0 : 1))),
+      queue_({.type = formats_.type(), .userptr = true}),
+      encoder_(std::move(encoder)) {
+  static_assert(!test_pattern::encodes<E> || test_pattern::Encoder<E>,
+                "backends::BasicTestPattern<E>: E is no test_pattern::Encoder");
+  controls_.on_apply(
+      [this](std::uint32_t id, const v4l2::ControlValue& value) { return apply_control(id, value.number); });
+  controls_.on_event(
+      [this](const v4l2_event& event, const v4l2::Subscriptions* origin) { notify(event, origin); });
+}
+
+// ---- Parameters and controls
+
+template <class E>
+Result<> BasicTestPattern<E>::ioctl(Session& session, v4l2::tag::S_PARM, v4l2_streamparm& parameters) {
+  if (parameters.type != queue_.type()) return fail(EINVAL);
+  if (auto allowed = may_change(session); !allowed) return allowed;
+  const std::uint32_t rate = formats_.rate();
+  auto set = formats_.s_parm(parameters);
+  if (set && formats_.rate() != rate && queue_.streaming()) {
+    // A new grid, from now on. The timer may have been set by the old one.
+    owner_->context_.cancel(timer_);
+    pacer_.start(io::Clock::now(), formats_.rate());
+    schedule();
+  }
+  return set;
+}
+
+template <class E>
+Result<> BasicTestPattern<E>::apply_control(std::uint32_t id, std::int64_t value) {
+  // Controls has clamped it to the range of the table, which is far within 32 bits.
+  const auto number = static_cast<std::int32_t>(value);
+  switch (id) {
+    case V4L2_CID_BRIGHTNESS:
+      brightness_ = number;
+      break;
+    case V4L2_CID_TEST_PATTERN:
+      pattern_ = number;
+      break;
+    default:
+      quality_ = number;
+      return {};
+  }
+  // Once a frame, however many changes a command holds.
+  repaint_ = true;
+  return {};
+}
+
+template <class E>
+void BasicTestPattern<E>::notify(const v4l2_event& event, const v4l2::Subscriptions* origin) {
+  for (Session* const session : sessions_) {
+    session->subscriptions_.deliver(event, origin,
+                                    [&](const v4l2_event& sent) { session->context_.send_event(sent); });
+  }
+}
+
+// ---- Buffers
+
+template <class E>
+Result<media::Mappable> BasicTestPattern<E>::mmap(Session&, std::uint32_t mem_offset) {
+  auto block = queue_.mmap(mem_offset);
+  if (!block) return std::unexpected(block.error());
+  // The block is rounded up to pages; the guest is told the plane's own length.
+  std::uint64_t length = (*block)->size();
+  for (std::uint32_t index = 0; index < queue_.options().max_buffers; ++index) {
+    const auto* const slot = queue_.slot(index);
+    if (slot == nullptr) continue;
+    for (const auto& plane : std::span(slot->planes).first(slot->plane_count)) {
+      if (plane.block.get() == block->get()) length = plane.length;
+    }
+  }
+  return media::Mappable(std::move(*block), length);
+}
+
+template <class E>
+template <class Change>
+Result<> BasicTestPattern<E>::allocate(Session& session, Change&& change) {
+  if (auto allowed = may_stream(session); !allowed) return allowed;
+  std::array<std::uint32_t, 3> sizes{};
+  const v4l2::Layout& layout = mode().layout;
+  for (std::size_t p = 0; p < layout.plane_count; ++p) sizes[p] = layout.planes[p].sizeimage;
+  const auto done =
+      change(std::span(std::as_const(sizes)).first(layout.plane_count), session.context_.arenas());
+  owner_ = queue_.is_busy() ? &session : nullptr;
+  return done;
+}
+
+// ---- Streaming
+
+template <class E>
+Result<> BasicTestPattern<E>::ioctl(Session& session, v4l2::tag::STREAMON, std::uint32_t& type) {
+  if (auto allowed = may_stream(session); !allowed) return allowed;
+  const bool streamed = queue_.streaming();
+  if constexpr (test_pattern::encodes<E>) {
+    if (mode().format->compressed) {
+      if (auto started = encoder_.start(); !started) return started;
+    }
+  }
+  if (auto started = queue_.stream_on(type); !started) return started;
+  if (!streamed) {
+    repaint_ = true;
+    sequence_ = 0;
+    pacer_.start(io::Clock::now(), formats_.rate());
+    schedule();
+  }
+  return {};
+}
+
+template <class E>
+Result<> BasicTestPattern<E>::ioctl(Session& session, v4l2::tag::STREAMOFF, std::uint32_t& type) {
+  if (auto allowed = may_stream(session); !allowed) return allowed;
+  if (auto stopped = queue_.stream_off(type); !stopped) return stopped;
+  if (owner_ != nullptr) stop();
+  return {};
+}
+
+template <class E>
+void BasicTestPattern<E>::schedule() noexcept {
+  if (!queue_.streaming() || queue_.queued_count() == 0 || timer_.pending() || encoding_) return;
+  // Frames that were due while no buffer was there are not made.
+  const auto now = io::Clock::now();
+  if (pacer_.due() <= now) pacer_.advance(now);
+  owner_->context_.timer(timer_, pacer_.due());
+}
+
+template <class E>
+void BasicTestPattern<E>::on_due(std::int32_t) noexcept {
+  // STREAMOFF and close cancel the timer: there is an owner, and it streams.
+  const auto index = queue_.take_next();
+  if (!index) return;  // the next QBUF schedules
+  const auto timestamp_ns = static_cast<std::uint64_t>(
+      std::chrono::duration_cast<std::chrono::nanoseconds>(pacer_.due().time_since_epoch()).count());
+  if (mode().format->compressed) {
+    start_encoding(*index, timestamp_ns);
+    return;
+  }
+  if (std::exchange(repaint_, false)) {
+    painter_.configure({mode().format, mode().size->width, mode().size->height, mode().layout}, pattern(),
+                       brightness_);
+  }
+  const bool good = paint(*queue_.slot(*index));
+  finish(*index, sequence_++, timestamp_ns, std::nullopt, good);
+}
+
+template <class E>
+void BasicTestPattern<E>::start_encoding([[maybe_unused]] std::uint32_t index,
+                                         [[maybe_unused]] std::uint64_t timestamp_ns) {
+  if constexpr (test_pattern::encodes<E>) {
+    encoding_ = {++last_ticket_, index, sequence_++, timestamp_ns};
+    const test_pattern::Job job{.ticket = last_ticket_,
+                                .size = *mode().size,
+                                .pattern = pattern(),
+                                .brightness = brightness_,
+                                .quality = quality_,
+                                .number = encoding_->sequence};
+    encoder_.submit(job, Report{owner_->poster_});
+  }
+}
+
+template <class E>
+void BasicTestPattern<E>::on_encoded([[maybe_unused]] std::uint64_t ticket,
+                                     [[maybe_unused]] bool good) noexcept {
+  if constexpr (test_pattern::encodes<E>) {
+    // What was asked for before a STREAMOFF is wanted no more.
+    if (!encoding_ || encoding_->ticket != ticket) return;
+    const Encoding done = *std::exchange(encoding_, std::nullopt);
+    // Streaming without a stop since: the buffer is still there, and in our hands.
+    const auto* const slot = queue_.slot(done.index);
+    const auto picture = encoder_.picture();
+    good = good && slot != nullptr && store(*slot, picture);
+    finish(done.index, done.sequence, done.timestamp_ns,
+           good ? static_cast<std::uint32_t>(picture.size()) : 0, good);
+  }
+}
+
+template <class E>
+void BasicTestPattern<E>::finish(std::uint32_t index, std::uint32_t sequence, std::uint64_t timestamp_ns,
+                                 std::optional<std::uint32_t> compressed, bool good) noexcept {
+  v4l2::BufferQueue::Completion done;
+  done.error = !good;
+  for (std::uint32_t p = 0; good && p < mode().layout.plane_count; ++p)
+    done.bytesused[p] = compressed.value_or(mode().layout.planes[p].sizeimage);
+  done.timestamp_ns = timestamp_ns;
+  done.sequence = sequence;
+  pacer_.advance(io::Clock::now());
+  if (const auto buffer = queue_.complete(index, done)) owner_->context_.send_dqbuf(*buffer);
+  schedule();
+}
+
+template <class E>
+bool BasicTestPattern<E>::paint(const v4l2::BufferQueue::Slot& slot) noexcept {
+  const v4l2::Layout& layout = mode().layout;
+  if (slot.plane_count != layout.plane_count) return false;
+  test_pattern::Planes planes{};
+  if (slot.planes[0].block != nullptr) {
+    for (std::uint32_t p = 0; p < layout.plane_count; ++p) {
+      const auto& block = slot.planes[p].block;
+      if (block == nullptr || block->size() < layout.planes[p].sizeimage) return false;
+      planes[p] = block->data();
+    }
+    painter_.paint(sequence_, planes);
+    return true;
+  }
+  // Guest memory is looked up at each frame, for the table may have changed since QBUF.
+  std::size_t size = 0;
+  for (std::uint32_t p = 0; p < layout.plane_count; ++p) size += layout.planes[p].sizeimage;
+  scratch_.resize(size);
+  std::byte* at = scratch_.data();
+  for (std::uint32_t p = 0; p < layout.plane_count; at += layout.planes[p++].sizeimage) planes[p] = at;
+  painter_.paint(sequence_, planes);
+  for (std::uint32_t p = 0; p < layout.plane_count; ++p) {
+    const std::span<const std::byte> plane(planes[p], layout.planes[p].sizeimage);
+    if (!v4l2::copy_to_ranges(*owner_->context_.memory(), slot.ranges[p], plane)) return false;
+  }
+  return true;
+}
+
+template <class E>
+bool BasicTestPattern<E>::store(const v4l2::BufferQueue::Slot& slot,
+                                std::span<const std::byte> bytes) noexcept {
+  const auto& plane = slot.planes[0];
+  if (bytes.size() > plane.length) return false;
+  if (plane.block == nullptr)
+    return v4l2::copy_to_ranges(*owner_->context_.memory(), slot.ranges[0], bytes).has_value();
+  std::memcpy(plane.block->data(), bytes.data(), bytes.size());
+  return true;
+}
+
+}  // namespace vumedia::backends
