@@ -497,6 +497,7 @@ TEST_P(Camera, HonoursPriorities) {
   priority = 17;
   EXPECT_EQ(code(camera.ioctl(*other, tag::S_PRIORITY{}, priority)), EINVAL);
   camera.close(*other);
+  other.reset();
   EXPECT_EQ(call(tag::S_FMT{}, format), 0);
 }
 
@@ -511,14 +512,16 @@ TEST_P(Camera, ChangesItsRateWhileStreaming) {
   EXPECT_LT(services.deadline(), slow);
 }
 
-// USERPTR buffers lie in guest memory, in pieces.
+// USERPTR buffers lie in guest memory, in pieces, and are painted there.
 TEST_P(Camera, FillsScatteredUserMemory) {
-  const auto format = set_format(V4L2_PIX_FMT_YUYV, 320, 240);
+  const auto format =
+      multiplanar ? set_format(V4L2_PIX_FMT_YUV420M, 320, 240) : set_format(V4L2_PIX_FMT_YUYV, 320, 240);
   const std::uint64_t size = 64 * page_size;
   auto fd = make_sealed_memfd("guest", size);
   ASSERT_TRUE(fd);
   auto view = Mapping::map(fd->get(), 0, size);
   ASSERT_TRUE(view);
+  std::memset(view->data(), 0x5a, size);
   std::vector<memory::RegionSpec> regions;
   regions.push_back(
       {memory::GuestAddress{0x100000}, memory::FrontendAddress{0x7f0000000000}, size, 0, std::move(*fd)});
@@ -528,42 +531,62 @@ TEST_P(Camera, FillsScatteredUserMemory) {
 
   ASSERT_EQ(request(1, V4L2_MEMORY_USERPTR), 0);
   // Two pages of three, backwards.
-  std::vector<v4l2::GuestRange> pages;
-  std::uint32_t left = format.plane[0].sizeimage;
-  for (std::uint64_t page = 63; left > 0 && page > 0; page -= 1) {
-    if (page % 3 == 0) continue;
-    const auto length = std::min<std::uint32_t>(left, page_size);
-    pages.push_back({memory::GuestAddress{0x100000 + page * page_size}, length});
-    left -= length;
+  std::vector<std::vector<v4l2::GuestRange>> planes;
+  std::uint64_t page = 63;
+  for (std::uint32_t p = 0; p < format.planes; ++p) {
+    auto& pages = planes.emplace_back();
+    for (std::uint32_t left = format.plane[p].sizeimage; left > 0; --page) {
+      ASSERT_GT(page, 0u);
+      if (page % 3 == 0) continue;
+      const auto length = std::min<std::uint32_t>(left, page_size);
+      pages.push_back({memory::GuestAddress{0x100000 + page * page_size}, length});
+      left -= length;
+    }
   }
-  ASSERT_EQ(left, 0u);
   const auto queue_user = [&] {
     v4l2::BufferPayload payload = make_payload(0, V4L2_MEMORY_USERPTR);
-    v4l2_plane& plane = payload.buffer.planes[0];
-    (multiplanar ? plane.length : payload.buffer.head.length) = format.plane[0].sizeimage;
-    (multiplanar ? plane.m.userptr : payload.buffer.head.m.userptr) = 0x1234;
-    payload.ranges.add_list(pages);
+    for (std::size_t p = 0; p < planes.size(); ++p) {
+      v4l2_plane& plane = payload.buffer.planes[p];
+      (multiplanar ? plane.length : payload.buffer.head.length) = format.plane[p].sizeimage;
+      (multiplanar ? plane.m.userptr : payload.buffer.head.m.userptr) = 0x1234 + p;
+      payload.ranges.add_list(planes[p]);
+    }
     return call(tag::QBUF{}, payload);
+  };
+  const auto gather = [&](std::size_t p) {
+    std::vector<std::byte> bytes;
+    for (const auto& range : planes[p]) {
+      const auto piece = view->bytes().subspan(range.start.value - 0x100000, range.length);
+      bytes.insert(bytes.end(), piece.begin(), piece.end());
+    }
+    return bytes;
+  };
+  const auto expect_frame = [&](std::uint32_t number) {
+    ASSERT_EQ(services.dqbufs.size(), number + 1);
+    const v4l2::Buffer& buffer = services.dqbufs[number].buffer;
+    EXPECT_EQ(buffer.head.flags & V4L2_BUF_FLAG_ERROR, 0u);
+    EXPECT_EQ(number_in(format, gather(0)), number);
+    for (std::size_t p = 0; p < planes.size(); ++p) {
+      EXPECT_EQ(used(buffer, p), format.plane[p].sizeimage);
+      EXPECT_EQ(multiplanar ? buffer.planes[p].m.userptr : buffer.head.m.userptr, 0x1234 + p);
+      EXPECT_EQ(std::ranges::count(gather(p), std::byte{0x5a}), 0) << "a gap in plane " << p;
+    }
   };
   ASSERT_EQ(queue_user(), 0);
   ASSERT_EQ(stream(true), 0);
   ASSERT_TRUE(services.fire());
-  ASSERT_EQ(services.dqbufs.size(), 1u);
-  EXPECT_EQ(used(services.dqbufs[0].buffer), format.plane[0].sizeimage);
-  EXPECT_EQ(services.dqbufs[0].buffer.head.flags & V4L2_BUF_FLAG_ERROR, 0u);
-  std::vector<std::byte> picture;
-  for (const auto& page : pages) {
-    const auto bytes = view->bytes().subspan(page.start.value - 0x100000, page.length);
-    picture.insert(picture.end(), bytes.begin(), bytes.end());
-  }
-  EXPECT_EQ(number_in(format, picture), 0u);
+  expect_frame(0);
+  EXPECT_EQ(services.arenas.used_bytes(), 0u) << "painted aside and copied";
+  for (page = 0; page < 64; page += 3)
+    EXPECT_EQ(view->bytes()[page * page_size], std::byte{0x5a}) << "someone else's page " << page;
 
-  // The memory goes while the buffer waits: a bad frame, not a bad write.
+  // A table without that memory comes while the buffer waits: it stays valid until the buffer returns, and
+  // cannot be queued again.
   ASSERT_EQ(queue_user(), 0);
   services.memory = memory::GuestMemory::empty();
   ASSERT_TRUE(services.fire());
-  ASSERT_EQ(services.dqbufs.size(), 2u);
-  EXPECT_NE(services.dqbufs[1].buffer.head.flags & V4L2_BUF_FLAG_ERROR, 0u);
+  expect_frame(1);
+  EXPECT_EQ(queue_user(), EFAULT);
 }
 
 TEST_P(Camera, TakesBuffersLargerThanItsFrames) {

@@ -9,7 +9,8 @@
 //
 // Raw frames are painted on the loop's thread, straight into the buffer that the guest sees. That takes what
 // copying takes, 0.1 to 0.3 ms for 1920x1080, and is done once a wake-up, so commands wait no longer than
-// that. USERPTR frames, which may be scattered over guest memory, are painted aside and copied.
+// that. It is so for MMAP and USERPTR buffers alike: pages of the guest are mapped side by side, as far as
+// the bound on mappings goes (v4l2/user_planes.hpp says what happens beyond).
 //
 // Compressed frames need an encoder, which is a type: TestPattern has none, and with
 //   #include <vumedia/backends/ffmpeg/jpeg_encoder.hpp>   // needs FFmpeg
@@ -43,7 +44,9 @@
 #include <vumedia/media/backend.hpp>
 #include <vumedia/v4l2/buffer_queue.hpp>
 #include <vumedia/v4l2/controls.hpp>
+#include <vumedia/v4l2/priority.hpp>
 #include <vumedia/v4l2/subscriptions.hpp>
+#include <vumedia/v4l2/user_planes.hpp>
 
 namespace vumedia::backends {
 
@@ -67,14 +70,14 @@ class BasicTestPattern {
 
    public:
     Session(BasicTestPattern& camera, media::AnyContext context, Poster poster) noexcept
-        : camera_(camera), context_(context), poster_(std::move(poster)) {}
+        : camera_(camera), context_(context), poster_(std::move(poster)), priority_(camera.priorities_) {}
 
    private:
     BasicTestPattern& camera_;
     media::AnyContext context_;
     [[no_unique_address]] Poster poster_;
     v4l2::Subscriptions subscriptions_;
-    std::uint32_t priority_ = V4L2_PRIORITY_DEFAULT;
+    v4l2::Priority priority_;
   };
 
   explicit BasicTestPattern(const TestPatternOptions& options = {}, E encoder = {});
@@ -125,7 +128,7 @@ class BasicTestPattern {
     return formats_.try_fmt(format);
   }
   [[nodiscard]] Result<> ioctl(Session& session, v4l2::tag::S_FMT, v4l2_format& format) {
-    if (auto allowed = may_change(session); !allowed) return allowed;
+    if (auto allowed = session.priority_.may_change(); !allowed) return allowed;
     // What is wrong with the request comes before what stands in its way.
     if (queue_.is_busy()) return formats_.try_fmt(format) ? fail(EBUSY) : fail(EINVAL);
     return formats_.s_fmt(format);
@@ -137,8 +140,9 @@ class BasicTestPattern {
   [[nodiscard]] Result<> ioctl(Session&, v4l2::tag::G_SELECTION, v4l2_selection& selection) const {
     return formats_.g_selection(selection);
   }
-  // There is no rectangle to be set. Known all the same, for whoever has G_SELECTION is asked for it.
-  [[nodiscard]] Result<> ioctl(Session&, v4l2::tag::S_SELECTION, v4l2_selection&) const {
+  // There is no rectangle to be set. Known all the same: a device with G_SELECTION is asked for it.
+  [[nodiscard]] Result<> ioctl(Session& session, v4l2::tag::S_SELECTION, v4l2_selection&) const {
+    if (auto allowed = session.priority_.may_change(); !allowed) return allowed;
     return fail(EINVAL);
   }
 
@@ -157,18 +161,16 @@ class BasicTestPattern {
     return {};
   }
   [[nodiscard]] Result<> ioctl(Session& session, v4l2::tag::S_INPUT, std::uint32_t& index) const {
+    if (auto allowed = session.priority_.may_change(); !allowed) return allowed;
     if (index != 0) return fail(EINVAL);
-    return may_change(session);
+    return {};
   }
-  [[nodiscard]] Result<> ioctl(Session&, v4l2::tag::G_PRIORITY, std::uint32_t& priority) const {
-    priority = highest_priority();
+  [[nodiscard]] Result<> ioctl(Session& session, v4l2::tag::G_PRIORITY, std::uint32_t& priority) const {
+    session.priority_.get(priority);
     return {};
   }
   [[nodiscard]] Result<> ioctl(Session& session, v4l2::tag::S_PRIORITY, std::uint32_t& priority) const {
-    if (priority < V4L2_PRIORITY_BACKGROUND || priority > V4L2_PRIORITY_RECORD) return fail(EINVAL);
-    if (auto allowed = may_change(session); !allowed) return allowed;
-    session.priority_ = priority;
-    return {};
+    return session.priority_.set(priority);
   }
 
   // -- Controls and their events
@@ -186,14 +188,14 @@ class BasicTestPattern {
     return controls_.g_ctrl(control);
   }
   [[nodiscard]] Result<> ioctl(Session& session, v4l2::tag::S_CTRL, v4l2_control& control) {
-    if (auto allowed = may_change(session); !allowed) return allowed;
+    if (auto allowed = session.priority_.may_change(); !allowed) return allowed;
     return controls_.s_ctrl(control, &session.subscriptions_);
   }
   [[nodiscard]] Result<> ioctl(Session& session, v4l2::tag::G_EXT_CTRLS, v4l2::ExtControls& controls) {
     return controls_.g_ext_ctrls(controls, *session.context_.memory());
   }
   [[nodiscard]] Result<> ioctl(Session& session, v4l2::tag::S_EXT_CTRLS, v4l2::ExtControls& controls) {
-    if (auto allowed = may_change(session); !allowed) return allowed;
+    if (auto allowed = session.priority_.may_change(); !allowed) return allowed;
     return controls_.s_ext_ctrls(controls, *session.context_.memory(), &session.subscriptions_);
   }
   [[nodiscard]] Result<> ioctl(Session& session, v4l2::tag::TRY_EXT_CTRLS, v4l2::ExtControls& controls) {
@@ -228,11 +230,12 @@ class BasicTestPattern {
   }
   [[nodiscard]] Result<> ioctl(Session& session, v4l2::tag::PREPARE_BUF, v4l2::BufferPayload& payload) {
     if (auto allowed = may_queue(session); !allowed) return allowed;
-    return queue_.prepare_buf(payload);
+    return queue_.prepare_buf(payload, {session.context_.memory(), session.context_.arenas()});
   }
   [[nodiscard]] Result<> ioctl(Session& session, v4l2::tag::QBUF, v4l2::BufferPayload& payload) {
     if (auto allowed = may_queue(session); !allowed) return allowed;
-    if (auto queued = queue_.qbuf(payload); !queued) return queued;
+    const v4l2::UserMemory user{session.context_.memory(), session.context_.arenas()};
+    if (auto queued = queue_.qbuf(payload, user); !queued) return queued;
     schedule();
     return {};
   }
@@ -240,26 +243,15 @@ class BasicTestPattern {
   [[nodiscard]] Result<> ioctl(Session& session, v4l2::tag::STREAMOFF, std::uint32_t& type);
 
  private:
-  // The highest priority among the sessions. One with less changes nothing (V4L2, "Application Priority").
-  [[nodiscard]] std::uint32_t highest_priority() const noexcept {
-    std::uint32_t highest = V4L2_PRIORITY_UNSET;
-    for (const Session* const session : sessions_) highest = std::max(highest, session->priority_);
-    return highest;
-  }
-  // EBUSY unless `session` has the priority to change the device.
-  [[nodiscard]] Result<> may_change(const Session& session) const noexcept {
-    if (session.priority_ < highest_priority()) return fail(EBUSY);
-    return {};
-  }
   // EBUSY unless the buffers, if there are any, are its own.
   [[nodiscard]] Result<> may_queue(const Session& session) const noexcept {
     if (owner_ != nullptr && owner_ != &session) return fail(EBUSY);
     return {};
   }
-  // Both.
+  // Both that and the priority to change the device.
   [[nodiscard]] Result<> may_stream(const Session& session) const noexcept {
     if (auto allowed = may_queue(session); !allowed) return allowed;
-    return may_change(session);
+    return session.priority_.may_change();
   }
 
   [[nodiscard]] Result<> apply_control(std::uint32_t id, std::int64_t value);
@@ -283,7 +275,7 @@ class BasicTestPattern {
   void finish(std::uint32_t index, std::uint32_t sequence, std::uint64_t timestamp_ns,
               std::optional<std::uint32_t> compressed, bool good) noexcept;
 
-  // Fill the buffer. False if it has not the room, or is not in guest memory any more.
+  // Fill the buffer. False if it has not the room.
   [[nodiscard]] bool paint(const v4l2::BufferQueue::Slot& slot) noexcept;
   [[nodiscard]] bool store(const v4l2::BufferQueue::Slot& slot, std::span<const std::byte> bytes) noexcept;
 
@@ -319,6 +311,7 @@ class BasicTestPattern {
 
   v4l2::Controls controls_;
   v4l2::BufferQueue queue_;
+  v4l2::Priorities priorities_;
   std::vector<Session*> sessions_;
   Session* owner_ = nullptr;
 
@@ -326,7 +319,6 @@ class BasicTestPattern {
   bool repaint_ = false;  // format, pattern or brightness are others than the painter's
   test_pattern::Pacer pacer_;
   std::uint32_t sequence_ = 0;
-  std::vector<std::byte> scratch_;  // a USERPTR frame on its way
   io::MemberOperation<&BasicTestPattern::on_due> timer_{*this};
 
   std::uint64_t last_ticket_ = 0;

@@ -18,7 +18,10 @@ BasicTestPattern<E>::BasicTestPattern(const TestPatternOptions& options, E encod
           options.pixelformat),
       controls_(std::span(test_pattern::all_controls)
                     .first(test_pattern::all_controls.size() - (test_pattern::encodes<E> ? 0 : 1))),
-      queue_({.type = formats_.type(), .userptr = true}),
+      // One session has buffers at a time.
+      queue_({.type = formats_.type(),
+              .userptr = true,
+              .mappings = std::make_shared<memory::Budget>(v4l2::max_session_mappings)}),
       encoder_(std::move(encoder)) {
   static_assert(!test_pattern::encodes<E> || test_pattern::Encoder<E>,
                 "backends::BasicTestPattern<E>: E is no test_pattern::Encoder");
@@ -32,8 +35,7 @@ BasicTestPattern<E>::BasicTestPattern(const TestPatternOptions& options, E encod
 
 template <class E>
 Result<> BasicTestPattern<E>::ioctl(Session& session, v4l2::tag::S_PARM, v4l2_streamparm& parameters) {
-  if (parameters.type != queue_.type()) return fail(EINVAL);
-  if (auto allowed = may_change(session); !allowed) return allowed;
+  if (auto allowed = session.priority_.may_change(); !allowed) return allowed;
   const std::uint32_t rate = formats_.rate();
   auto set = formats_.s_parm(parameters);
   if (set && formats_.rate() != rate && queue_.streaming()) {
@@ -211,37 +213,21 @@ bool BasicTestPattern<E>::paint(const v4l2::BufferQueue::Slot& slot) noexcept {
   const v4l2::Layout& layout = mode().layout;
   if (slot.plane_count != layout.plane_count) return false;
   test_pattern::Planes planes{};
-  if (slot.planes[0].block != nullptr) {
-    for (std::uint32_t p = 0; p < layout.plane_count; ++p) {
-      const auto& block = slot.planes[p].block;
-      if (block == nullptr || block->size() < layout.planes[p].sizeimage) return false;
-      planes[p] = block->data();
-    }
-    painter_.paint(sequence_, planes);
-    return true;
-  }
-  // Guest memory is looked up at each frame, for the table may have changed since QBUF.
-  std::size_t size = 0;
-  for (std::uint32_t p = 0; p < layout.plane_count; ++p) size += layout.planes[p].sizeimage;
-  scratch_.resize(size);
-  std::byte* at = scratch_.data();
-  for (std::uint32_t p = 0; p < layout.plane_count; at += layout.planes[p++].sizeimage) planes[p] = at;
-  painter_.paint(sequence_, planes);
   for (std::uint32_t p = 0; p < layout.plane_count; ++p) {
-    const std::span<const std::byte> plane(planes[p], layout.planes[p].sizeimage);
-    if (!v4l2::copy_to_ranges(*owner_->context_.memory(), slot.ranges[p], plane)) return false;
+    const std::span<std::byte> bytes = slot.planes[p].bytes();
+    if (bytes.size() < layout.planes[p].sizeimage) return false;
+    planes[p] = bytes.data();
   }
+  painter_.paint(sequence_, planes);
   return true;
 }
 
 template <class E>
 bool BasicTestPattern<E>::store(const v4l2::BufferQueue::Slot& slot,
                                 std::span<const std::byte> bytes) noexcept {
-  const auto& plane = slot.planes[0];
-  if (bytes.size() > plane.length) return false;
-  if (plane.block == nullptr)
-    return v4l2::copy_to_ranges(*owner_->context_.memory(), slot.ranges[0], bytes).has_value();
-  std::memcpy(plane.block->data(), bytes.data(), bytes.size());
+  const std::span<std::byte> room = slot.planes[0].bytes();
+  if (bytes.size() > room.size()) return false;
+  std::memcpy(room.data(), bytes.data(), bytes.size());
   return true;
 }
 
