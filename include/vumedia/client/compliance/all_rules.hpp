@@ -1,11 +1,20 @@
 // The list of all rules, in the order in which they run.
 #pragma once
 
+#include <vumedia/client/compliance/controls_query.hpp>
+#include <vumedia/client/compliance/controls_reading.hpp>
+#include <vumedia/client/compliance/controls_requests.hpp>
+#include <vumedia/client/compliance/controls_setting.hpp>
 #include <vumedia/client/compliance/device.hpp>
 #include <vumedia/client/compliance/enumeration.hpp>
+#include <vumedia/client/compliance/events.hpp>
 #include <vumedia/client/compliance/formats.hpp>
+#include <vumedia/client/compliance/mapping.hpp>
 #include <vumedia/client/compliance/parameters.hpp>
+#include <vumedia/client/compliance/queueing.hpp>
+#include <vumedia/client/compliance/requests.hpp>
 #include <vumedia/client/compliance/rule.hpp>
+#include <vumedia/client/compliance/streaming.hpp>
 
 namespace vumedia::client::compliance {
 
@@ -18,6 +27,15 @@ inline constexpr Group all_rules[] = {
     {"Selections", rules::selection_rules},
     {"Inputs and outputs", rules::input_rules},
     {"Priority", rules::priority_rules},
+    {"Buffers", rules::request_rules},
+    {"Queueing", rules::queueing_rules},
+    {"Mapping", rules::mapping_rules},
+    {"Streaming", rules::streaming_rules},
+    {"Controls", controls::query_rules},
+    {"Values of controls", controls::reading_rules},
+    {"Setting controls", controls::setting_rules},
+    {"Requests of controls", controls::request_rules},
+    {"Events", events::event_rules},
 };
 
 }  // namespace vumedia::client::compliance

@@ -5,7 +5,6 @@
 #include <cstdint>
 #include <cstring>
 #include <string>
-#include <tuple>
 
 #include <vumedia/client/compliance/enumeration.hpp>
 #include <vumedia/client/compliance/rule.hpp>
@@ -192,17 +191,23 @@ inline Finding selection_unknown(Subject& s) {
 inline Finding selection_bounds(Subject& s) {
   if (auto found = has_selections(s)) return found;
   bool any = false;
+  struct Targets {
+    std::uint32_t current, standard, bounds;
+  };
   for (const auto& [current, standard, bounds] :
-       {std::tuple{V4L2_SEL_TGT_CROP, V4L2_SEL_TGT_CROP_DEFAULT, V4L2_SEL_TGT_CROP_BOUNDS},
-        std::tuple{V4L2_SEL_TGT_COMPOSE, V4L2_SEL_TGT_COMPOSE_DEFAULT, V4L2_SEL_TGT_COMPOSE_BOUNDS}}) {
+       {Targets{V4L2_SEL_TGT_CROP, V4L2_SEL_TGT_CROP_DEFAULT, V4L2_SEL_TGT_CROP_BOUNDS},
+        Targets{V4L2_SEL_TGT_COMPOSE, V4L2_SEL_TGT_COMPOSE_DEFAULT, V4L2_SEL_TGT_COMPOSE_BOUNDS}}) {
     v4l2_selection outer = selection_question(s.queue(), bounds);
     if (s.call<v4l2::tag::G_SELECTION>(outer) != 0) continue;
     if (outer.r.width == 0 || outer.r.height == 0)
       return failed("target 0x%x is empty: %s", bounds, rectangle(outer.r).c_str());
     for (const std::uint32_t target : {current, standard}) {
       v4l2_selection inner = selection_question(s.queue(), target);
-      if (s.call<v4l2::tag::G_SELECTION>(inner) != 0)
+      if (s.call<v4l2::tag::G_SELECTION>(inner) != 0) {
+        // Cameras that cannot be cropped may say what they see all the same.
+        if (target == current) continue;
         return failed("target 0x%x is there, and 0x%x is not", bounds, target);
+      }
       any = true;
       if (!inside(outer.r, inner.r))
         return failed("target 0x%x, %s, is not within its bounds, %s", target, rectangle(inner.r).c_str(),
