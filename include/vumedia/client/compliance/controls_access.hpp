@@ -211,6 +211,49 @@ inline Finding write(Subject& subject, const Control& control, const Value& valu
                         ("of " + name_of(control)).c_str());
 }
 
+// Whether a number is one of those that its control can have.
+[[nodiscard]] inline bool within(const Control& control, std::int64_t number) noexcept {
+  switch (control.type) {
+    case V4L2_CTRL_TYPE_BITMASK:
+      return (static_cast<std::uint32_t>(number) & ~static_cast<std::uint32_t>(control.maximum)) == 0;
+    case V4L2_CTRL_TYPE_INTEGER:
+    case V4L2_CTRL_TYPE_BOOLEAN:
+    case V4L2_CTRL_TYPE_MENU:
+    case V4L2_CTRL_TYPE_INTEGER_MENU:
+    case V4L2_CTRL_TYPE_INTEGER64:
+    case V4L2_CTRL_TYPE_U8:
+    case V4L2_CTRL_TYPE_U16:
+    case V4L2_CTRL_TYPE_U32:
+      if (number < control.minimum || number > control.maximum) return false;
+      // As unsigned numbers the distance always fits.
+      return control.step == 0 || (control.flags & V4L2_CTRL_FLAG_VOLATILE) != 0 ||
+             (static_cast<std::uint64_t>(number) - static_cast<std::uint64_t>(control.minimum)) %
+                     control.step ==
+                 0;
+    default:
+      return true;
+  }
+}
+[[nodiscard]] inline bool within(const Control& control, const Value& value) noexcept {
+  if (!has_payload(control)) return within(control, value.number);
+  if (control.type == V4L2_CTRL_TYPE_STRING) {
+    if (is_compound(control)) return true;
+    const auto length = static_cast<std::int64_t>(value.bytes.size()) - 1;
+    return length >= control.minimum && length <= control.maximum && value.bytes.back() == std::byte{0};
+  }
+  const std::size_t size = control.elem_size;
+  const bool is_signed = control.type < V4L2_CTRL_COMPOUND_TYPES;
+  if (size == 0 || size > 8 || control.type > V4L2_CTRL_TYPE_U32) return true;
+  for (std::size_t at = 0; at + size <= value.bytes.size(); at += size) {
+    std::uint64_t bits = 0;
+    std::memcpy(&bits, value.bytes.data() + at, size);
+    const auto number = size == 4 && is_signed ? std::int64_t{static_cast<std::int32_t>(bits)}
+                                               : static_cast<std::int64_t>(bits);
+    if (!within(control, number)) return false;
+  }
+  return true;
+}
+
 [[nodiscard]] inline bool has_item(Subject& subject, const Control& control, std::int64_t index) {
   if (index < 0 || index > 0xffffffff) return false;
   v4l2_querymenu query{};
@@ -273,5 +316,9 @@ inline Finding find_changeable(Subject& subject, const std::vector<Control>& all
   }
   return not_applicable("no control has a number that can be changed");
 }
+
+inline constexpr const char* extended_section =
+    "V4L2 API, ioctls VIDIOC_G_EXT_CTRLS, VIDIOC_S_EXT_CTRLS and VIDIOC_TRY_EXT_CTRLS";
+inline constexpr const char* single_section = "V4L2 API, ioctls VIDIOC_G_CTRL and VIDIOC_S_CTRL";
 
 }  // namespace vumedia::client::compliance::controls

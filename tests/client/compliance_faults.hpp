@@ -1,0 +1,122 @@
+// Devices with one seeded fault each, one for each compliance rule, which has to notice it.
+//
+// A table is a device and its faults. On the sound device every rule of the table passes; on the device with
+// a rule's fault that rule fails, and no other of its group but those that the entry names.
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include <vumedia/client/compliance.hpp>
+
+#include "support/embedded_transport.hpp"
+#include "support/faulty_backend.hpp"
+
+namespace vumedia::client::test {
+
+struct SeededFault {
+  const char* rule;
+  vumedia::test::Fault (*make)();  // anew for each device, for hooks may have a memory
+  // Ids, or their beginnings, of rules that cannot but fail with it, for they rest on the same thing.
+  std::vector<std::string_view> also = {};
+};
+
+struct FaultTable {
+  const char* device;
+  std::unique_ptr<vumedia::test::EmbeddedGuest> (*make)(vumedia::test::Fault fault);
+  std::span<const SeededFault> faults;
+  const compliance::CodedStream* (*stream)() = nullptr;  // for decoders; null if it cannot be had
+};
+
+// A guest of a Faulty<Backend>, made of the further arguments.
+template <class Backend, class... Arguments>
+[[nodiscard]] std::unique_ptr<vumedia::test::EmbeddedGuest> guest_of_faulty(vumedia::test::Fault fault,
+                                                                            Arguments&&... arguments) {
+  using vumedia::test::EmbeddedGuest, vumedia::test::EmbeddedTransport, vumedia::test::Faulty;
+  auto guest =
+      EmbeddedGuest::attach(EmbeddedTransport::over<Faulty<Backend>>(media::DeviceOptions{}, std::move(fault),
+                                                                     std::forward<Arguments>(arguments)...),
+                            {.user_memory = compliance::user_memory_size});
+  EXPECT_TRUE(guest) << guest.error().message;
+  return guest ? std::move(*guest) : nullptr;
+}
+
+// What a run objected to, a line a rule.
+[[nodiscard]] inline std::string failures(const compliance::Report& report) {
+  std::string text;
+  for (const auto& result : report.results) {
+    for (const auto& run : result.runs) {
+      if (run.finding.verdict == compliance::Verdict::failed)
+        text += std::string(result.rule->id) + ": " + run.finding.text + "\n";
+    }
+  }
+  return text;
+}
+
+// Runs the rules of `table` on its sound device, and the groups of its faults on those that have them.
+inline void check_faults(const FaultTable& table) {
+  using compliance::Verdict;
+  const compliance::CodedStream* stream = nullptr;
+  if (table.stream != nullptr) {
+    stream = table.stream();
+    if (stream == nullptr) GTEST_SKIP() << "cannot make the stream";
+  }
+  for (const SeededFault& fault : table.faults) {
+    SCOPED_TRACE(fault.rule);
+    compliance::Options options;
+    options.filter = fault.rule;
+    options.stream = stream;
+    const auto sound = table.make({});
+    ASSERT_TRUE(sound);
+    const auto before = compliance::run(*sound, options);
+    ASSERT_EQ(before.results.size(), 1u) << "there is no such rule";
+    EXPECT_EQ(before.results[0].verdict(), Verdict::passed) << "on the sound device: " << failures(before);
+
+    const std::string_view id = fault.rule;
+    options.filter = std::string(id.substr(0, id.find('/'))) + "/*";
+    // What a faulty device owes is not waited for as long as for what a sound one may take.
+    options.patience = std::chrono::milliseconds(100);
+    const auto faulty = table.make(fault.make());
+    ASSERT_TRUE(faulty);
+    const auto after = compliance::run(*faulty, options);
+    EXPECT_EQ(after.ended, "");
+    for (const auto& result : after.results) {
+      const std::string_view other = result.rule->id;
+      const bool failed = result.verdict() == Verdict::failed;
+      if (other == id) {
+        EXPECT_TRUE(failed) << "the fault goes unnoticed";
+        continue;
+      }
+      const bool expected = std::ranges::any_of(
+          fault.also, [other](std::string_view beginning) { return other.starts_with(beginning); });
+      EXPECT_TRUE(!failed || expected) << other << " fails as well: " << failures(after);
+    }
+  }
+}
+
+// The rules of `all_rules` that are `about` it and have no fault in any of the tables.
+template <class About>
+[[nodiscard]] std::string rules_without_fault(std::span<const FaultTable> tables, About about) {
+  std::string missing;
+  for (const auto& group : compliance::all_rules) {
+    for (const auto& rule : group.rules) {
+      if (!about(rule)) continue;
+      const bool found = std::ranges::any_of(tables, [&](const FaultTable& table) {
+        return std::ranges::any_of(
+            table.faults, [&](const SeededFault& fault) { return std::string_view(fault.rule) == rule.id; });
+      });
+      if (!found) missing += std::string(rule.id) + "\n";
+    }
+  }
+  return missing;
+}
+
+}  // namespace vumedia::client::test
