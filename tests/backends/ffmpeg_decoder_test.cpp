@@ -492,7 +492,7 @@ TEST(FfmpegDecoderInterfaceTest, AdjustsFormats) {
   EXPECT_EQ(raw.quantization, static_cast<std::uint32_t>(V4L2_QUANTIZATION_FULL_RANGE));
   EXPECT_EQ(guest.get_visible().width, 640u);
   EXPECT_EQ(guest.get_visible().height, 360u);
-  EXPECT_EQ(guest.get_visible(V4L2_SEL_TGT_COMPOSE_BOUNDS).height, raw.layout.height);
+  EXPECT_EQ(guest.get_visible(V4L2_SEL_TGT_CROP_BOUNDS).height, raw.layout.height);
 
   // CAPTURE's size is not the client's to choose.
   format = {};

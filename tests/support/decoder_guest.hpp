@@ -1,7 +1,8 @@
 // A V4L2 program that decodes: speaks the ioctls of the stateful decoder interface to a media::Device on real
-// rings.
+// rings. Several may share a machine, each with an open file of its own.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <functional>
@@ -45,15 +46,20 @@ class DecoderGuest {
 
   explicit DecoderGuest(backends::FfmpegDecoderOptions options = {},
                         std::uint32_t raw_fourcc = V4L2_PIX_FMT_YUV420)
-      : multiplanar_(options.session.multiplanar),
-        output_type(multiplanar_ ? V4L2_BUF_TYPE_VIDEO_OUTPUT_MPLANE : V4L2_BUF_TYPE_VIDEO_OUTPUT),
-        capture_type(multiplanar_ ? V4L2_BUF_TYPE_VIDEO_CAPTURE_MPLANE : V4L2_BUF_TYPE_VIDEO_CAPTURE),
-        guest(EmbeddedOptions{.memory_size = std::uint64_t{128} << 20}, media::DeviceOptions{},
-              std::move(options)),
-        raw_fourcc_(raw_fourcc) {
+      : DecoderGuest(std::make_shared<Machine>(std::move(options)), raw_fourcc) {
     guest.lend_event_buffers(16);
     session = guest.open();
   }
+  // Another program in the machine of `other`.
+  struct Beside {
+    const DecoderGuest& other;
+  };
+  explicit DecoderGuest(Beside place) : DecoderGuest(place.other.machine_, place.other.raw_fourcc_) {
+    session = guest.open();
+  }
+  DecoderGuest(const DecoderGuest&) = delete;
+  DecoderGuest& operator=(const DecoderGuest&) = delete;
+  ~DecoderGuest() { std::erase(machine_->programs, this); }
 
   template <class Tag>
   int ioctl(typename Tag::Wire& payload) {
@@ -159,17 +165,23 @@ class DecoderGuest {
     request.memory = V4L2_MEMORY_MMAP;
     request.count = count;
     const int status = ioctl<v4l2::tag::REQBUFS>(request);
-    for (std::uint32_t i = 0; status == 0 && i < request.count; ++i) {
-      v4l2_buffer buffer = empty_buffer(type, i);
-      v4l2_plane plane{};
-      EXPECT_EQ(buffer_ioctl<v4l2::tag::QUERYBUF>(buffer, plane), 0);
-      const std::uint32_t length = multiplanar_ ? plane.length : buffer.length;
-      const std::uint32_t offset = multiplanar_ ? plane.m.mem_offset : buffer.m.offset;
-      const auto mapped = guest.mmap(session, offset);
-      EXPECT_EQ(mapped.hdr.status, 0u);
-      EXPECT_EQ(mapped.len, length);
-      buffers(type).push_back({mapped.driver_addr, length, offset});
+    for (std::uint32_t i = 0; status == 0 && i < request.count; ++i) add_buffer(type, i);
+    return status;
+  }
+  // CREATE_BUFS: `count` more, of `size` bytes each.
+  int create(std::uint32_t type, std::uint32_t count, std::uint32_t size) {
+    v4l2_create_buffers request{};
+    request.count = count;
+    request.memory = V4L2_MEMORY_MMAP;
+    request.format.type = type;
+    EXPECT_EQ(ioctl<v4l2::tag::G_FMT>(request.format), 0);
+    if (multiplanar_) {
+      request.format.fmt.pix_mp.plane_fmt[0].sizeimage = size;
+    } else {
+      request.format.fmt.pix.sizeimage = size;
     }
+    const int status = ioctl<v4l2::tag::CREATE_BUFS>(request);
+    for (std::uint32_t i = 0; status == 0 && i < request.count; ++i) add_buffer(type, request.index + i);
     return status;
   }
   std::byte* memory(const Buffer& buffer) { return guest.host.frontend.at(buffer.address, buffer.length); }
@@ -246,6 +258,23 @@ class DecoderGuest {
     return run_until([&] { return ended && last_seen; });
   }
 
+  // What a program does to seek; all its OUTPUT buffers are its own again.
+  void stop_output() {
+    EXPECT_EQ(stream(output_type, false), 0);
+    take_events();
+    for (auto& buffer : coded) buffer.queued = false;
+  }
+  // CAPTURE buffers that are the program's go to the device.
+  void queue_all() {
+    for (std::uint32_t i = 0; i < raw.size(); ++i) {
+      if (!raw[i].queued) {
+        EXPECT_EQ(queue(capture_type, i), 0);
+      }
+    }
+  }
+  [[nodiscard]] static bool is_free(const Buffer& buffer) { return !buffer.queued; }
+
+  // Runs the loop until `done()`. All programs of the machine take their events meanwhile.
   bool run_until(const std::function<bool()>& done) {
     return guest.run_until([&] {
       take_events();
@@ -256,11 +285,14 @@ class DecoderGuest {
     while (const auto event = guest.take_event()) {
       guest.lend_event_buffers(1);
       const auto header = event->as<wire::virtio_media_event_header>();
-      EXPECT_EQ(header.session_id, session);
-      if (header.event == wire::event_dqbuf) {
-        on_dqbuf(event->as<wire::virtio_media_event_dqbuf>());
+      const auto program = std::ranges::find(machine_->programs, header.session_id,
+                                             [](const DecoderGuest* one) { return one->session; });
+      if (program == machine_->programs.end()) {
+        ADD_FAILURE() << "an event for session " << header.session_id;
+      } else if (header.event == wire::event_dqbuf) {
+        (*program)->on_dqbuf(event->as<wire::virtio_media_event_dqbuf>());
       } else if (header.event == wire::event_event) {
-        on_event(event->as<wire::virtio_media_event_event>().event);
+        (*program)->on_event(event->as<wire::virtio_media_event_event>().event);
       } else {
         ADD_FAILURE() << "event " << header.event;
       }
@@ -268,16 +300,37 @@ class DecoderGuest {
   }
 
  private:
+  struct Machine {
+    explicit Machine(backends::FfmpegDecoderOptions options)
+        : multiplanar(options.session.multiplanar),
+          guest(EmbeddedOptions{.memory_size = std::uint64_t{128} << 20}, media::DeviceOptions{},
+                std::move(options)) {}
+    const bool multiplanar;
+    Guest guest;
+    std::vector<DecoderGuest*> programs;
+  };
+  DecoderGuest(std::shared_ptr<Machine> machine, std::uint32_t raw_fourcc)
+      : machine_(std::move(machine)),
+        multiplanar_(machine_->multiplanar),
+        output_type(multiplanar_ ? V4L2_BUF_TYPE_VIDEO_OUTPUT_MPLANE : V4L2_BUF_TYPE_VIDEO_OUTPUT),
+        capture_type(multiplanar_ ? V4L2_BUF_TYPE_VIDEO_CAPTURE_MPLANE : V4L2_BUF_TYPE_VIDEO_CAPTURE),
+        guest(machine_->guest),
+        raw_fourcc_(raw_fourcc) {
+    machine_->programs.push_back(this);
+  }
+
+  const std::shared_ptr<Machine> machine_;
   const bool multiplanar_;
 
  public:
   const std::uint32_t output_type;
   const std::uint32_t capture_type;
-  Guest guest;
+  Guest& guest;
   std::uint32_t session = 0;
   std::vector<Buffer> coded;
   std::vector<Buffer> raw;
   std::vector<Frame> frames;
+  std::vector<std::string> log;  // what came, in order: "coded", "raw", "last", "change", "end"
   Raw in_force;
   v4l2_rect visible{};
   std::size_t damaged = 0;  // OUTPUT buffers
@@ -293,6 +346,20 @@ class DecoderGuest {
   Md5 total;
 
  private:
+  // Maps buffer `index`, and knows it from here on.
+  void add_buffer(std::uint32_t type, std::uint32_t index) {
+    v4l2_buffer buffer = empty_buffer(type, index);
+    v4l2_plane plane{};
+    EXPECT_EQ(buffer_ioctl<v4l2::tag::QUERYBUF>(buffer, plane), 0);
+    const std::uint32_t length = multiplanar_ ? plane.length : buffer.length;
+    const std::uint32_t offset = multiplanar_ ? plane.m.mem_offset : buffer.m.offset;
+    const auto mapped = guest.mmap(session, offset);
+    EXPECT_EQ(mapped.hdr.status, 0u);
+    EXPECT_EQ(mapped.len, length);
+    auto& all = buffers(type);
+    all.resize(std::max<std::size_t>(all.size(), index + std::size_t{1}));
+    all[index] = {mapped.driver_addr, length, offset};
+  }
   v4l2_buffer empty_buffer(std::uint32_t type, std::uint32_t index) const {
     v4l2_buffer buffer{};
     buffer.type = type;
@@ -301,9 +368,14 @@ class DecoderGuest {
     return buffer;
   }
   void on_event(const v4l2_event& event) {
-    if (event.type == V4L2_EVENT_EOS) ended = true;
+    if (event.type == V4L2_EVENT_EOS) {
+      ended = true;
+      log.emplace_back("end");
+    }
     if (event.type != V4L2_EVENT_SOURCE_CHANGE) return;
+    EXPECT_EQ(event.u.src_change.changes, std::uint32_t{V4L2_EVENT_SRC_CH_RESOLUTION});
     ++changes;
+    log.emplace_back("change");
     change_pending = true;
     if (follow_changes && !capture_on) {
       change_pending = false;
@@ -317,11 +389,13 @@ class DecoderGuest {
     EXPECT_TRUE(all[buffer.index].queued);
     all[buffer.index].queued = false;
     if (buffer.type == output_type) {
+      log.emplace_back("coded");
       if (buffer.flags & V4L2_BUF_FLAG_ERROR) ++damaged;
       return;
     }
     ASSERT_EQ(buffer.type, capture_type);
     EXPECT_FALSE(last_seen) << "a buffer came behind the last one";
+    log.emplace_back((buffer.flags & V4L2_BUF_FLAG_LAST) != 0 ? "last" : "raw");
     if (buffer.flags & V4L2_BUF_FLAG_ERROR) ++bad_frames;
     const std::uint32_t used = multiplanar_ ? dqbuf.planes[0].bytesused : buffer.bytesused;
     if (used != 0) {
@@ -357,5 +431,36 @@ class DecoderGuest {
   for (const auto& frame : guest.frames) all.push_back(frame.md5);
   return all;
 }
+
+// Of the units that frames were made of, in microseconds.
+[[nodiscard]] inline std::vector<std::int64_t> stamps(const DecoderGuest& guest) {
+  std::vector<std::int64_t> all;
+  for (const auto& frame : guest.frames)
+    all.push_back(frame.timestamp.tv_sec * 1'000'000 + frame.timestamp.tv_usec);
+  return all;
+}
+
+// Units [first, end) of a clip.
+[[nodiscard]] inline Clip slice(const Clip& clip, std::size_t first, std::size_t end) {
+  Clip part;
+  part.codec = clip.codec;
+  part.units.assign(clip.units.begin() + static_cast<std::ptrdiff_t>(first),
+                    clip.units.begin() + static_cast<std::ptrdiff_t>(end));
+  return part;
+}
+
+// Tests that run once for each of V4L2's two APIs for video buffers.
+class DecoderApiTest : public testing::TestWithParam<bool> {
+ protected:
+  [[nodiscard]] static backends::FfmpegDecoderOptions options() {
+    backends::FfmpegDecoderOptions options;
+    options.session.multiplanar = GetParam();
+    return options;
+  }
+};
+#define VUMEDIA_FOR_BOTH_APIS(suite)                                                 \
+  INSTANTIATE_TEST_SUITE_P(Apis, suite, testing::Bool(), [](const auto& parameter) { \
+    return std::string(parameter.param ? "multiplanar" : "singleplanar");            \
+  })
 
 }  // namespace vumedia::test

@@ -62,8 +62,8 @@ inline std::string md5_of(std::span<const std::uint8_t> samples) {
 }
 
 // What libavcodec makes of a clip with nothing of ours between: the MD5 of each frame's visible samples, in
-// order.
-inline std::vector<std::string> decode_plainly(const Clip& clip) {
+// order. `units`, if there, gets the unit that each was made of.
+inline std::vector<std::string> decode_plainly(const Clip& clip, std::vector<std::size_t>* units = nullptr) {
   std::vector<std::string> frames;
   AVCodecContext* context = avcodec_alloc_context3(avcodec_find_decoder(clip.codec));
   AVPacket* packet = av_packet_alloc();
@@ -82,11 +82,14 @@ inline std::vector<std::string> decode_plainly(const Clip& clip) {
           }
         }
         frames.push_back(md5.hex());
+        if (units != nullptr) units->push_back(static_cast<std::size_t>(frame->pts));
         av_frame_unref(frame);
       }
     };
+    std::int64_t number = 0;
     for (const auto& unit : clip.units) {
       if (av_new_packet(packet, static_cast<int>(unit.bytes.size())) < 0) break;
+      packet->pts = number++;
       std::copy(unit.bytes.begin(), unit.bytes.end(), packet->data);
       (void)avcodec_send_packet(context, packet);
       av_packet_unref(packet);

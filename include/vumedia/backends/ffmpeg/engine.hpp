@@ -90,6 +90,7 @@ class Engine : public std::enable_shared_from_this<Engine> {
     output_on_ = false;
     restart_decoding();
     queue_.clear();
+    held_back_.reset();
     draining_ = false;
     if (last_ == Last::drain) last_ = Last::none;
     std::erase_if(events_, [](const Event& event) {
@@ -122,6 +123,8 @@ class Engine : public std::enable_shared_from_this<Engine> {
     const std::lock_guard lock(slots_->mutex());
     capture_ = setup;
     capture_on_ = true;
+    if (held_back_) push(*held_back_);
+    held_back_.reset();
     leave_stop();
     slots_->changed.notify_all();
   }
@@ -188,6 +191,7 @@ class Engine : public std::enable_shared_from_this<Engine> {
     const std::lock_guard lock(slots_->mutex());
     closing_ = true;
     queue_.clear();
+    held_back_.reset();
     events_.clear();
     slots_->unqueue_all();
     slots_->changed.notify_all();
@@ -317,6 +321,9 @@ class Engine : public std::enable_shared_from_this<Engine> {
   // Under slots_->mutex().
   std::deque<std::variant<CodedBuffer, DrainMark>> queue_;
   std::vector<Event> events_;
+  // What brought a picture that CAPTURE is still to be set up for. It stays with the decoder, and all that is
+  // queued behind it, until that is done: no buffer comes back whose frame cannot.
+  std::optional<CodedBufferDone> held_back_;
   const CodedFormat* format_ = nullptr;
   bool output_on_ = false;
   bool capture_on_ = false;
@@ -348,8 +355,9 @@ class Engine : public std::enable_shared_from_this<Engine> {
   std::uint64_t failures_ = 0;
   std::int64_t next_id_ = 1;
   History history_;
-  bool replay_due_ = false;     // libavcodec has been flushed, and the stream goes on
-  std::int64_t resume_id_ = 1;  // frames of packets before this one have been delivered
+  bool replay_due_ = false;      // libavcodec has been flushed, and the stream goes on
+  std::int64_t resume_id_ = 1;   // frames of packets before this one are not to be delivered (again)
+  bool looks_for_start_ = true;  // nothing has come yet that decoding can begin with
   // The stamps of the latest packets. No decoder holds frames back over as many packets.
   std::array<Stamp, 512> stamps_{};
 };

@@ -34,7 +34,7 @@ inline Engine::Step Engine::step(Lock& lock) {
     receive_next(lock);
     return Step::again;
   }
-  if (output_on_ && !queue_.empty()) {
+  if (output_on_ && !queue_.empty() && !held_back_) {
     send_next(lock);
     return Step::again;
   }
@@ -56,6 +56,7 @@ inline void Engine::begin_stream(Lock& lock) {
   }
   if (!continues) history_.clear();
   replay_due_ = continues;
+  looks_for_start_ = !continues;
   if (continues) resume_id_ = next_id_;
   lock.lock();
 }
@@ -64,6 +65,7 @@ inline void Engine::send_next(Lock& lock) {
   auto next = std::move(queue_.front());
   queue_.pop_front();
   const CodedFormat& format = *format_;
+  const std::uint64_t serial = serial_;
   lock.unlock();
   auto* const buffer = std::get_if<CodedBuffer>(&next);
   if (buffer == nullptr) {
@@ -77,7 +79,12 @@ inline void Engine::send_next(Lock& lock) {
   const CodedBufferDone done{buffer->index, !send_buffer(format, *buffer)};
   buffer->owner.reset();
   lock.lock();
-  if (worker_epoch_ == stream_epoch_) push(done);
+  if (worker_epoch_ != stream_epoch_) return;
+  if (serial_ != serial && !capture_on_ && !done.damaged) {
+    held_back_ = done;
+  } else {
+    push(done);
+  }
 }
 
 // False if the buffer did not yield what it should.
@@ -106,6 +113,11 @@ inline bool Engine::send_buffer(const CodedFormat& format, const CodedBuffer& bu
   const ResumePoint point = resume_point_of(format.codec, bytes);
   if (std::exchange(replay_due_, false) && point != ResumePoint::closed) replay();
   packet->pts = next_id_++;
+  if (looks_for_start_) {
+    looks_for_start_ = !can_begin_with(format.codec, point, bytes);
+    // What this one gives is no frame of the stream.
+    if (looks_for_start_) resume_id_ = next_id_;
+  }
   history_.add(point, *packet);
   stamps_[static_cast<std::size_t>(packet->pts) % stamps_.size()] = buffer.stamp;
   const int sent = codec_.send(*packet);
@@ -153,7 +165,7 @@ inline bool Engine::receive(AVFrame& frame, bool& refused) {
     do {
       av_frame_unref(&frame);
       result = codec_.receive(frame);
-      // Those that a replay held back have been delivered.
+      // Those that a replay held back have been delivered; those before a resume point cannot be right.
     } while (result >= 0 && frame.pts > 0 && frame.pts < resume_id_);
     if (result == AVERROR(EAGAIN) || result == AVERROR_EOF) break;
     const bool got = result >= 0;

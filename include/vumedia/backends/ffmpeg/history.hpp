@@ -129,6 +129,20 @@ template <class Wanted>
   }
 }
 
+// Whether what libavcodec makes of a stream that begins with a packet is fit to be shown. Its other decoders
+// find that out by themselves, and wait; that of H.265 takes grey pictures for the references that are
+// missing. Streams without any such picture, which are refreshed bit by bit, say where one may begin (H.265,
+// D.3.8).
+[[nodiscard]] inline bool can_begin_with(AVCodecID codec, ResumePoint point,
+                                         std::span<const std::byte> bytes) noexcept {
+  if (codec != AV_CODEC_ID_HEVC || point != ResumePoint::none) return true;
+  constexpr unsigned prefix_sei = 39;
+  constexpr std::byte recovery_point{6};
+  const auto message =
+      detail::find_unit(bytes, [](unsigned unit) { return ((unit >> 1) & 63) == prefix_sei; });
+  return message && *message + 2 < bytes.size() && bytes[*message + 2] == recovery_point;
+}
+
 // The packets of a stream from a resume point on: references to those that are decoded, no copies.
 class History {
  public:

@@ -29,14 +29,16 @@ struct Layout {
   // Frames wider or higher are never laid out: 2^14 squared times 3/2 samples of two bytes fit 32
   // bits with room to spare.
   static constexpr std::uint32_t max_dimension = 16384;
+  static constexpr std::uint32_t width_step = 16;   // a macroblock
+  static constexpr std::uint32_t height_step = 32;  // a pair of field macroblocks
 
   // For a picture of `width` x `height` coded samples. Nothing for an empty or oversized picture.
   [[nodiscard]] static constexpr std::optional<Layout> of(std::uint32_t width, std::uint32_t height,
                                                           std::uint32_t sample_bytes = 1) noexcept {
     if (width == 0 || height == 0 || width > max_dimension || height > max_dimension) return std::nullopt;
     Layout layout;
-    layout.width = round_up(width, 16);    // a macroblock
-    layout.height = round_up(height, 32);  // a pair of field macroblocks
+    layout.width = round_up(width, width_step);
+    layout.height = round_up(height, height_step);
     // A chroma line is half as long and wants 64 bytes too (AVX-512).
     layout.stride = round_up(layout.width * sample_bytes, 128);
     layout.sample_bytes = sample_bytes;

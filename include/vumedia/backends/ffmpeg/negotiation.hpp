@@ -42,6 +42,7 @@ struct FormatDescription {
   std::uint32_t size_image = 0;
   Colours colours;
   std::uint32_t field = V4L2_FIELD_NONE;
+  friend constexpr bool operator==(const FormatDescription&, const FormatDescription&) = default;
 };
 
 // `format.type` is one of the queue's; the rest is replaced.
@@ -120,7 +121,7 @@ inline void write_format(v4l2_format& format, const FormatDescription& descripti
 
 struct SizeLimits {
   static constexpr std::uint32_t min_dimension = 16;
-  static constexpr std::uint32_t max_dimension = 8192;
+  static constexpr std::uint32_t max_dimension = Layout::max_dimension;
   std::uint64_t max_pixels = 0;
   std::uint32_t max_coded_bytes = 0;
 };
@@ -236,13 +237,19 @@ inline constexpr std::uint32_t any_sample_bytes = 1 | 2;
   size = {};
   size.pixel_format = fourcc;
   size.type = V4L2_FRMSIZE_TYPE_STEPWISE;
-  size.stepwise = {SizeLimits::min_dimension, SizeLimits::max_dimension, 1,
-                   SizeLimits::min_dimension, SizeLimits::max_dimension, 1};
+  if (coded) {
+    size.stepwise = {SizeLimits::min_dimension, SizeLimits::max_dimension, 1,
+                     SizeLimits::min_dimension, SizeLimits::max_dimension, 1};
+  } else {
+    size.stepwise = {Layout::width_step,  Layout::max_dimension, Layout::width_step,
+                     Layout::height_step, Layout::max_dimension, Layout::height_step};
+  }
   return {};
 }
 
-// Of the CAPTURE queue: pictures are written uncropped, so source and destination rectangles are the same.
-// Linux hands on the single-planar type whichever a program used.
+// Of the CAPTURE queue: pictures are written uncropped and unscaled, so source and destination rectangles are
+// the same, and there is no other place for them. Linux hands on the single-planar type whichever a program
+// used.
 [[nodiscard]] inline Result<> get_selection(v4l2_selection& selection, const Picture& picture) noexcept {
   if (selection.type != V4L2_BUF_TYPE_VIDEO_CAPTURE && selection.type != V4L2_BUF_TYPE_VIDEO_CAPTURE_MPLANE) {
     return fail(EINVAL);
@@ -253,10 +260,10 @@ inline constexpr std::uint32_t any_sample_bytes = 1 | 2;
     case V4L2_SEL_TGT_CROP_DEFAULT:
     case V4L2_SEL_TGT_COMPOSE:
     case V4L2_SEL_TGT_COMPOSE_DEFAULT:
+    case V4L2_SEL_TGT_COMPOSE_BOUNDS:
       rectangle = picture.visible;
       break;
     case V4L2_SEL_TGT_CROP_BOUNDS:
-    case V4L2_SEL_TGT_COMPOSE_BOUNDS:
     case V4L2_SEL_TGT_COMPOSE_PADDED:
       rectangle = {0, 0, picture.layout.width, picture.layout.height};
       break;

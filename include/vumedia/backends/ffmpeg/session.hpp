@@ -159,7 +159,9 @@ class DecoderSession {
   [[nodiscard]] std::uint64_t buffer_bytes(const Queue& queue) const noexcept;
   // How many more buffers of `size` bytes the session may have, when those of `freed` go first.
   [[nodiscard]] std::uint32_t affordable(std::uint64_t size, const Queue* freed) const noexcept;
-  [[nodiscard]] bool capture_buffers_hold(std::size_t size) const noexcept;
+  // Whether a CAPTURE buffer has room for a frame. Smaller ones may be there, too: of before a change, beside
+  // those that CREATE_BUFS has made for what comes behind it. They are passed over.
+  [[nodiscard]] bool a_capture_buffer_holds(std::size_t size) const noexcept;
   void pass_on_output();
   void pass_on_capture();
   [[nodiscard]] CaptureSetup capture_setup() const noexcept {

@@ -42,8 +42,8 @@ inline Result<> DecoderSession::ioctl(v4l2::tag::S_FMT, v4l2_format& format) {
     if (raw.sample_bytes == 1) eight_bit_fourcc_ = raw.fourcc;
     picture_.layout = raw_layout(picture_, raw);
   } else {
-    // With CAPTURE buffers there, only the same codec may go on (a stream with larger buffers).
-    if (capture_.is_busy() && adjusted.fourcc != coded_.fourcc) return fail(EBUSY);
+    // CAPTURE's buffers were made for what there is.
+    if (capture_.is_busy() && adjusted != coded_) return fail(EBUSY);
     coded_ = adjusted;
     handle_events();
     engine_->reset_stream();
@@ -188,12 +188,12 @@ inline void DecoderSession::pass_on_capture() {
   }
 }
 
-inline bool DecoderSession::capture_buffers_hold(std::size_t size) const noexcept {
+inline bool DecoderSession::a_capture_buffer_holds(std::size_t size) const noexcept {
   for (std::uint32_t i = 0; i < capture_.options().max_buffers; ++i) {
     const auto* const slot = capture_.slot(i);
-    if (slot != nullptr && slot->planes[0].length < size) return false;
+    if (slot != nullptr && slot->planes[0].length >= size) return true;
   }
-  return true;
+  return false;
 }
 
 inline Result<media::Mappable> DecoderSession::mmap(std::uint32_t mem_offset) {
@@ -232,7 +232,7 @@ inline Result<> DecoderSession::start_capture() {
   if (capture_.streaming()) return {};
   handle_events();
   const std::size_t needed = picture_.layout.size_image();
-  if (!capture_buffers_hold(needed)) return fail(EINVAL);
+  if (!a_capture_buffer_holds(needed)) return fail(EINVAL);
   if (auto on = capture_.stream_on(types_.capture); !on) return on;
   needed_in_stream_ = needed;
   pass_on_capture();
@@ -273,7 +273,7 @@ inline Result<> DecoderSession::ioctl(v4l2::tag::DECODER_CMD, v4l2_decoder_cmd& 
     if (!output_.streaming() || !capture_.streaming()) return {};
     return engine_->drain();
   }
-  if (capture_.streaming() && !capture_buffers_hold(picture_.layout.size_image())) return fail(EBUSY);
+  if (capture_.streaming() && !a_capture_buffer_holds(picture_.layout.size_image())) return fail(EBUSY);
   if (auto resumed = engine_->resume(capture_setup()); !resumed) return resumed;
   needed_in_stream_ = picture_.layout.size_image();
   return {};
@@ -314,6 +314,8 @@ inline void DecoderSession::on(const PictureChanged& change) {
   picture_known_ = true;
   raw_fourcc_ = picture_.layout.sample_bytes == 1 ? eight_bit_fourcc_ : V4L2_PIX_FMT_P010;
   serial_ = change.serial;
+  coded_.width = picture_.layout.width;
+  coded_.height = picture_.layout.height;
   set_colours(change.picture.colours);
   controls_.set_value(V4L2_CID_MIN_BUFFERS_FOR_CAPTURE, change.min_buffers);
   const CodedFormat* const coded = find_coded_format(coded_.fourcc);

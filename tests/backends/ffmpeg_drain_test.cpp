@@ -1,0 +1,166 @@
+// "Drain" and "End of Stream" of the stateful decoder interface: LAST, the commands, and in which orders.
+#include <algorithm>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+#include "support/clips.hpp"
+#include "support/decoder_guest.hpp"
+
+namespace vumedia::test {
+namespace {
+
+namespace tag = v4l2::tag;
+
+class DecoderDrainTest : public DecoderApiTest {};
+VUMEDIA_FOR_BOTH_APIS(DecoderDrainTest);
+
+TEST_P(DecoderDrainTest, IsBetweenQueuesThatStream) {
+  const Clip& clip = clip_of("h264.264");
+  VUMEDIA_SKIP_WITHOUT(clip);
+  DecoderGuest guest(options());
+  EXPECT_EQ(guest.command(V4L2_DEC_CMD_STOP), 0);
+  guest.start(clip);
+  // OUTPUT alone streams: the command has no effect, and does not stand in the way of the one that has.
+  EXPECT_EQ(guest.command(V4L2_DEC_CMD_STOP), 0);
+  EXPECT_EQ(guest.command(V4L2_DEC_CMD_STOP), 0);
+  EXPECT_EQ(guest.command(V4L2_DEC_CMD_START), 0);
+  ASSERT_TRUE(guest.play(clip));
+  EXPECT_FALSE(guest.last_seen);
+  EXPECT_FALSE(guest.ended);
+  EXPECT_EQ(guest.command(V4L2_DEC_CMD_START), 0) << "running already";
+  ASSERT_TRUE(guest.finish());
+  EXPECT_EQ(md5s(guest), decode_plainly(clip));
+}
+
+TEST_P(DecoderDrainTest, TakesNoCommandUntilItIsComplete) {
+  const Clip& clip = clip_of("h264.264");
+  VUMEDIA_SKIP_WITHOUT(clip);
+  // NV12: of YU12 buffers some would be lent to frames that are shown later.
+  DecoderGuest guest(options(), V4L2_PIX_FMT_NV12);
+  guest.queues_again = false;
+  guest.capture_count = 6;
+  guest.start(clip);
+  for (std::size_t i = 0; i < 4; ++i) ASSERT_TRUE(guest.send(clip.units[i].bytes, 1000));
+  ASSERT_TRUE(guest.run_until([&] { return guest.capture_on; }));
+  // No buffer is left for LAST as long as the client keeps those it has.
+  for (std::size_t i = 4; i < 12; ++i) ASSERT_TRUE(guest.send(clip.units[i].bytes, 1000));
+  ASSERT_TRUE(guest.run_until([&] { return guest.frames.size() == guest.raw.size(); }));
+  EXPECT_EQ(guest.command(V4L2_DEC_CMD_STOP), 0);
+  EXPECT_EQ(guest.command(V4L2_DEC_CMD_STOP), EBUSY);
+  EXPECT_EQ(guest.command(V4L2_DEC_CMD_START), EBUSY);
+  // TRY says what there is, not when.
+  v4l2_decoder_cmd command{};
+  command.cmd = V4L2_DEC_CMD_START;
+  EXPECT_EQ(guest.ioctl<tag::TRY_DECODER_CMD>(command), 0);
+  guest.queues_again = true;
+  guest.queue_all();
+  ASSERT_TRUE(guest.run_until([&] { return guest.last_seen && guest.ended; }));
+  EXPECT_EQ(guest.frames.size(), 12u);
+  EXPECT_EQ(guest.command(V4L2_DEC_CMD_STOP), 0) << "stopped already";
+  // What is queued now waits for START.
+  guest.last_seen = guest.ended = false;
+  EXPECT_EQ(guest.command(V4L2_DEC_CMD_START), 0);
+  guest.queue_all();
+  ASSERT_TRUE(guest.play(slice(clip, 12, clip.units.size())));
+  ASSERT_TRUE(guest.finish());
+  // The drain gives out frames that are shown behind some that came later.
+  auto decoded = md5s(guest);
+  auto expected = decode_plainly(clip);
+  std::ranges::sort(decoded);
+  std::ranges::sort(expected);
+  EXPECT_EQ(decoded, expected);
+}
+
+TEST_P(DecoderDrainTest, WaitsWithWhatIsQueuedBehindIt) {
+  const Clip& clip = clip_of("vp8.ivf");
+  VUMEDIA_SKIP_WITHOUT(clip);
+  DecoderGuest guest(options());
+  guest.start(clip);
+  ASSERT_TRUE(guest.play(slice(clip, 0, 10)));
+  ASSERT_TRUE(guest.finish());
+  const std::size_t shown = guest.frames.size();
+  ASSERT_TRUE(guest.run_until(
+      [&] { return std::ranges::none_of(guest.coded, [](const auto& buffer) { return buffer.queued; }); }));
+  // Accepted, and not decoded: QBUF is answered, and all stay with the device.
+  for (std::size_t i = 10; i < 14; ++i) ASSERT_TRUE(guest.send(clip.units[i].bytes, 1000));
+  EXPECT_EQ(guest.command(V4L2_DEC_CMD_STOP), 0);
+  guest.take_events();
+  EXPECT_TRUE(std::ranges::all_of(guest.coded, [](const auto& buffer) { return buffer.queued; }));
+  EXPECT_EQ(guest.frames.size(), shown);
+  // CAPTURE restarted by itself resumes, too; with all that was before, for none of those is a key frame.
+  guest.restart_capture();
+  ASSERT_TRUE(guest.play(slice(clip, 14, clip.units.size())));
+  ASSERT_TRUE(guest.finish());
+  EXPECT_EQ(md5s(guest), decode_plainly(clip));
+}
+
+// `units` of the clip as NV12, with a drain behind them that is not complete since the client keeps its
+// buffers.
+void begin_drain(DecoderGuest& guest, const Clip& clip, std::size_t units, std::uint32_t buffers) {
+  guest.queues_again = false;
+  guest.capture_count = buffers;
+  guest.start(clip);
+  for (std::size_t i = 0; i < units; ++i) ASSERT_TRUE(guest.send(clip.units[i].bytes, 1000));
+  ASSERT_TRUE(guest.run_until([&] { return guest.capture_on; }));
+  EXPECT_EQ(guest.command(V4L2_DEC_CMD_STOP), 0);
+  ASSERT_TRUE(guest.run_until([&] { return guest.frames.size() == buffers; }));
+  EXPECT_EQ(guest.command(V4L2_DEC_CMD_STOP), EBUSY);
+  guest.queues_again = true;
+}
+
+TEST_P(DecoderDrainTest, IsAbortedByOutput) {
+  const Clip& clip = clip_of("h264.264");
+  VUMEDIA_SKIP_WITHOUT(clip);
+  for (const auto& [units, buffers] : {std::pair(std::size_t{6}, 3u), std::pair(std::size_t{3}, 1u)}) {
+    DecoderGuest guest(options(), V4L2_PIX_FMT_NV12);
+    begin_drain(guest, clip, units, buffers);
+    ASSERT_FALSE(HasFatalFailure());
+    EXPECT_EQ(guest.stream(guest.output_type, false), 0);
+    guest.take_events();
+    for (auto& buffer : guest.coded) buffer.queued = false;
+    EXPECT_EQ(guest.command(V4L2_DEC_CMD_STOP), 0) << "nothing streams that could be drained";
+    EXPECT_EQ(guest.stream(guest.output_type, true), 0);
+    guest.restart_capture();
+    guest.frames.clear();
+    EXPECT_FALSE(guest.last_seen);
+    ASSERT_TRUE(guest.play(clip));
+    ASSERT_TRUE(guest.finish());
+    EXPECT_EQ(md5s(guest), decode_plainly(clip));
+  }
+}
+
+TEST_P(DecoderDrainTest, IsAbortedByCapture) {
+  const Clip& clip = clip_of("h264.264");
+  VUMEDIA_SKIP_WITHOUT(clip);
+  const auto expected = decode_plainly(clip);
+  // With the command still behind frames that wait for buffers, and in the midst of libavcodec's own drain.
+  for (const auto& [units, buffers] : {std::pair(std::size_t{6}, 3u), std::pair(std::size_t{3}, 1u)}) {
+    DecoderGuest guest(options(), V4L2_PIX_FMT_NV12);
+    begin_drain(guest, clip, units, buffers);
+    ASSERT_FALSE(HasFatalFailure());
+    EXPECT_EQ(guest.stream(guest.capture_type, false), 0);
+    guest.take_events();
+    EXPECT_FALSE(guest.last_seen);
+    EXPECT_FALSE(guest.ended);
+    EXPECT_EQ(guest.request(guest.capture_type, 0), 0);
+    guest.capture_count = 0;
+    guest.start_capture();
+    // Decoding goes on behind it, and a drain can begin anew.
+    ASSERT_TRUE(guest.play(slice(clip, units, clip.units.size())));
+    ASSERT_TRUE(guest.finish());
+    // The frames that CAPTURE had are lost with it, none else.
+    auto decoded = md5s(guest);
+    EXPECT_GE(decoded.size() + 2, expected.size());
+    std::ranges::sort(decoded);
+    auto all = expected;
+    std::ranges::sort(all);
+    EXPECT_TRUE(std::ranges::includes(all, decoded)) << "a frame that the stream does not have";
+    EXPECT_EQ(guest.frames.back().md5, expected.back());
+  }
+}
+
+}  // namespace
+}  // namespace vumedia::test
