@@ -295,5 +295,7 @@ class Device {
 
 }  // namespace vumedia::media
 
+#include <vumedia/media/device_answers.hpp>
 #include <vumedia/media/device_commands.hpp>
 #include <vumedia/media/device_events.hpp>
+#include <vumedia/media/device_ioctls.hpp>

@@ -1,0 +1,140 @@
+// What media::Device answers later: MMAP, which waits for the host (and MUNMAP, which does not), and the
+// commands that a backend keeps. Part of device.hpp.
+#pragma once
+
+#include <vumedia/media/device.hpp>
+
+namespace vumedia::media {
+
+// -- Mappings
+
+template <class B, virtio::Host H>
+auto Device<B, H>::mmap(const virtio::Chain& chain, std::uint32_t session, std::uint32_t flags,
+                        virtio::Reader& reader) -> Written {
+  std::uint32_t offset = 0;
+  if (!reader.read_to(offset)) return write_status(chain, EINVAL);
+  if (chain.writable_size() < sizeof(wire::virtio_media_resp_mmap)) return write_status(chain, EINVAL);
+  Record* const record = sessions_.find(session);
+  if (record == nullptr) return write_status(chain, EINVAL);
+  if (record->error != 0) return write_status(chain, record->error);
+  if (pending_.full()) return write_status(chain, EBUSY);
+  auto buffer = find_buffer(*record, offset);
+  trace("MMAP", record->id, buffer ? Result<>{} : fail(buffer.error().value));
+  if (!buffer) return write_status(chain, buffer.error().value);
+
+  Pending& pending = defer(chain, sizeof(wire::virtio_media_resp_mmap), record->id);
+  pending.mappable = std::move(*buffer);
+  pending.map_writable = (flags & wire::mmap_flag_rw) != 0;
+  on_mappings_changed();
+  return not_now;
+}
+
+template <class B, virtio::Host H>
+Result<Mappable> Device<B, H>::find_buffer(Record& record, std::uint32_t offset) {
+  Handle context(*this, record.id);
+  if constexpr (MapsWithContext<B, Handle>) {
+    return backend_.mmap(*record.session, offset, context);
+  } else if constexpr (MapsPlainly<B>) {
+    return backend_.mmap(*record.session, offset);
+  } else {
+    return fail(ENODEV);
+  }
+}
+
+template <class B, virtio::Host H>
+auto Device<B, H>::munmap(const virtio::Chain& chain, std::uint64_t address) -> Written {
+  if (chain.writable_size() < sizeof(wire::virtio_media_resp_munmap)) return 0;
+  const auto done = mappings_.unmap(address);
+  trace("MUNMAP", 0, done);
+  if (!done) return write_status(chain, done.error().value);
+  return write_response(chain.writer(), wire::virtio_media_resp_munmap{});
+}
+
+// Tries all maps that wait; each either is answered or goes on waiting.
+template <class B, virtio::Host H>
+void Device<B, H>::on_mappings_changed() noexcept {
+  if (std::exchange(mapping_, true)) {
+    map_again_ = true;
+    return;
+  }
+  do {
+    map_again_ = false;
+    for (Pending* pending = pending_.first(); pending != nullptr;) {
+      Pending& command = *pending;
+      pending = pending_.next(command);
+      if (!command.mappable) continue;
+      const auto address = mappings_.map(*command.mappable, command.map_writable);
+      if (!address) {
+        refuse(command, address.error().value);
+      } else if (*address) {
+        answer(command, write_response(command.writer(), wire::virtio_media_resp_mmap{
+                                                             {0, 0}, **address, command.mappable->length}));
+      }
+    }
+  } while (map_again_);
+  mapping_ = false;
+}
+
+// -- Answers that come later
+
+template <class B, virtio::Host H>
+auto Device<B, H>::defer(const virtio::Chain& chain, std::size_t room, std::uint32_t session) -> Pending& {
+  Pending& pending = pending_.add(chain, room, host_.memory(), io::Clock::now() + command_timeout_);
+  pending.session_id = session;
+  pending.begun = command_begun_;
+  arm_deadline();
+  return pending;
+}
+
+template <class B, virtio::Host H>
+std::shared_ptr<detail::Deferred> Device<B, H>::make_deferred() {
+  auto command = std::make_shared<detail::Deferred>();
+  command->inbox = host_.inbox();
+  command->anchor = anchor_;
+  command->finish = [](void* self, detail::Deferred& finished) noexcept {
+    static_cast<Device*>(self)->finish(finished);
+  };
+  return command;
+}
+
+template <class B, virtio::Host H>
+void Device<B, H>::finish(detail::Deferred& command) noexcept {
+  Pending* const pending = pending_.find(command);
+  if (pending == nullptr) return;
+  if (pending->opens) return finish_open(*pending, command.result);
+  answer(*pending, pending->answer(*this, *pending, command.result));
+}
+
+template <class B, virtio::Host H>
+void Device<B, H>::answer(Pending& command, Written written) noexcept {
+  const std::uint16_t head = command.head;
+  const std::uint64_t begun = command.begun;
+  pending_.remove(command);
+  push(head, written);
+  count([begun](auto& statistics) { statistics.on_answer(begun); });
+  if (!in_commands_) host_.flush(wire::commandq);
+}
+
+template <class B, virtio::Host H>
+void Device<B, H>::expire() noexcept {
+  const io::TimePoint now = io::Clock::now();
+  while (Pending* const first = pending_.first()) {
+    if (first->deadline > now) break;
+    host_.log().write(LogLevel::warning, "session %u: a command was not answered in time", first->session_id);
+    if (first->opens) {
+      finish_open(*first, fail(ETIMEDOUT));
+    } else {
+      refuse(*first, ETIMEDOUT);
+    }
+  }
+  arm_deadline();
+}
+
+// The timer is left alone when the command it was set for is answered: it then finds nothing, or the next
+// one.
+template <class B, virtio::Host H>
+void Device<B, H>::arm_deadline() noexcept {
+  if (pending_.first() != nullptr && !deadline_.pending()) host_.timer(deadline_, pending_.first()->deadline);
+}
+
+}  // namespace vumedia::media

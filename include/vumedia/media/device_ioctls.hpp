@@ -1,0 +1,161 @@
+// The ioctls of media::Device (VIRTIO 1.4, 5.22.6.3): from the number of one to the backend's overload, and
+// back. Part of device.hpp.
+#pragma once
+
+#include <vumedia/media/device.hpp>
+
+namespace vumedia::media {
+
+// One ioctl of the table, as B supports it.
+template <class B, virtio::Host H>
+template <class Tag>
+struct Device<B, H>::IoctlEntry {
+  using Payload = typename Tag::Payload;
+  static constexpr IoctlShape shape = ioctl_shape<B, Handle, Tag>();
+  static constexpr bool supported = shape != IoctlShape::missing || v4l2::answers_failure<Tag>;
+
+  // Before the backend acts, not after: what it does must not go unanswered for want of room.
+  static bool has_room(const virtio::Chain& chain, const Payload& payload) noexcept {
+    return chain.writable_size() >= sizeof(wire::virtio_media_resp_ioctl) + v4l2::payload_size<Tag>(payload);
+  }
+
+  static Written carry_out(Device& device, Record& record, const virtio::Chain& chain,
+                           const virtio::Reader& behind_command) {
+    virtio::Reader reader = behind_command;  // its own, and so in registers
+    if constexpr (std::same_as<Payload, typename Tag::Wire>) {
+      // The common case without the detour over the storage: one struct that is read over at once.
+      Payload payload;
+      if constexpr (v4l2::carries_input<Tag>) {
+        if (!reader.read_to(payload)) [[unlikely]]
+          return device.write_status(chain, EINVAL);
+      } else {
+        payload = {};
+      }
+      return call(device, record, chain, payload);
+    } else {
+      const auto payload = v4l2::read_payload<Tag>(reader, device.payload_);
+      if (!payload) [[unlikely]]
+        return device.write_status(chain, payload.error().value);
+      return call(device, record, chain, **payload);
+    }
+  }
+
+  static Written call(Device& device, Record& record, const virtio::Chain& chain, Payload& payload) {
+    if (!has_room(chain, payload)) [[unlikely]]
+      return device.write_status(chain, EINVAL);
+    Result<> result;
+    [[maybe_unused]] Handle context(device, record.id);
+    if constexpr (shape == IoctlShape::plain) {
+      result = device.backend_.ioctl(*record.session, Tag{}, payload);
+    } else if constexpr (shape == IoctlShape::with_context) {
+      result = device.backend_.ioctl(*record.session, context, Tag{}, payload);
+    } else {
+      result = fail(ENOTTY);  // but with the payload, as failures of this ioctl have to have it
+    }
+    return answer_ioctl<Tag>(device, record.id, chain.writer(), payload, result);
+  }
+
+  static Written hand_over(Device& device, Record& record, const virtio::Chain& chain,
+                           const virtio::Reader& behind_command) {
+    virtio::Reader reader = behind_command;
+    auto command = device.make_deferred();
+    const auto payload = v4l2::read_payload<Tag>(reader, command->storage);
+    if (!payload) [[unlikely]]
+      return device.write_status(chain, payload.error().value);
+    if (!has_room(chain, **payload)) [[unlikely]]
+      return device.write_status(chain, EINVAL);
+    if (device.pending_.full()) [[unlikely]]
+      return device.write_status(chain, EBUSY);
+    const std::size_t room = sizeof(wire::virtio_media_resp_ioctl) + v4l2::payload_size<Tag>(**payload);
+    Pending& pending = device.defer(chain, room, record.id);
+    command->slot = device.pending_.slot(pending);
+    pending.deferred = command;
+    pending.payload = *payload;
+    pending.answer = [](Device& self, Pending& answered, Result<> result) noexcept {
+      return answer_ioctl<Tag>(self, answered.session_id, answered.writer(),
+                               *static_cast<Payload*>(answered.payload), result);
+    };
+    Handle context(device, record.id);
+    device.backend_.ioctl(*record.session, context, Tag{}, **payload, Completion(std::move(command)));
+    return not_now;
+  }
+
+  static consteval IoctlFunction run() {
+    if constexpr (shape == IoctlShape::deferred) {
+      return &hand_over;
+    } else {
+      return &carry_out;
+    }
+  }
+};
+
+template <class B, virtio::Host H>
+struct Device<B, H>::IoctlTable {
+  static Written unsupported(Device& device, Record& record, const virtio::Chain& chain,
+                             const virtio::Reader&) {
+    device.trace(v4l2::ioctl_name(device.ioctl_), record.id, fail(ENOTTY));
+    return device.write_status(chain, ENOTTY);
+  }
+  static constexpr auto functions = make_dispatch_table<IoctlFunction, IoctlEntry>(&unsupported);
+};
+
+template <class B, virtio::Host H>
+[[gnu::always_inline]] inline auto Device<B, H>::ioctl(const virtio::Chain& chain,
+                                                       const wire::virtio_media_cmd_ioctl& command,
+                                                       const virtio::Reader& reader) -> Written {
+  count([&command](auto& statistics) { statistics.on_ioctl(command.code); });
+  ioctl_ = command.code;
+  Record* const record = sessions_.find(command.session_id);
+  if (record == nullptr) [[unlikely]]
+    return write_status(chain, EINVAL);
+  if (record->error != 0) [[unlikely]]
+    return write_status(chain, record->error);
+  if (command.code >= IoctlTable::functions.size()) [[unlikely]]
+    return write_status(chain, ENOTTY);
+  // A copy, for what has its address taken cannot live in registers.
+  const virtio::Reader behind_command = reader;
+  return IoctlTable::functions[command.code](*this, *record, chain, behind_command);
+}
+
+template <class B, virtio::Host H>
+template <class Tag>
+auto Device<B, H>::answer_ioctl(Device& device, std::uint32_t session, virtio::Writer writer,
+                                const typename Tag::Payload& payload, Result<> result) noexcept -> Written {
+  if (device.host_.log().enabled(LogLevel::trace)) [[unlikely]]
+    device.write_trace(Tag::name, session, result, Tag::number, &payload);
+  std::uint32_t status = 0;
+  if (result) [[likely]] {
+    device.purge_after<Tag>(session, payload);
+  } else {
+    status = static_cast<std::uint32_t>(result.error().value > 0 ? result.error().value : EIO);
+    device.count([status](auto& statistics) { statistics.on_error(static_cast<int>(status)); });
+  }
+  // Both have room: IoctlEntry has seen to that.
+  static_cast<void>(writer.write(wire::virtio_media_resp_ioctl{{status, 0}}));
+  if (!v4l2::answers_failure<Tag> && status != 0) [[unlikely]] {
+    // A status is all that this one answers.
+  } else if constexpr (std::same_as<typename Tag::Payload, typename Tag::Wire>) {
+    if constexpr (v4l2::carries_output<Tag>) static_cast<void>(writer.write(payload));
+  } else {
+    static_cast<void>(v4l2::write_payload<Tag>(writer, payload));
+  }
+  return static_cast<Written>(writer.written());
+}
+
+// The driver has forgotten the buffers of a queue that it stopped, and would miscount if it got them now. Nor
+// does it want events of what it unsubscribed.
+template <class B, virtio::Host H>
+template <class Tag>
+void Device<B, H>::purge_after(std::uint32_t session, const typename Tag::Payload& payload) noexcept {
+  if constexpr (std::same_as<Tag, v4l2::tag::STREAMOFF>) {
+    purge_dqbuf(session, payload);
+  } else if constexpr (std::same_as<Tag, v4l2::tag::REQBUFS>) {
+    purge_dqbuf(session, payload.type);
+  } else if constexpr (std::same_as<Tag, v4l2::tag::UNSUBSCRIBE_EVENT>) {
+    // What waited for a subscription goes with it: a new one must not begin with an old event.
+    if (Record* const record = sessions_.find(session))
+      events_.purge(record->events, [&payload](const Event& event) { return event.is_of(payload); });
+  }
+}
+
+}  // namespace vumedia::media
