@@ -394,6 +394,7 @@ TEST_P(Camera, ControlsChangeThePicture) {
   const auto format = set_format(V4L2_PIX_FMT_NV12, 320, 240);
   ASSERT_EQ(control(V4L2_CID_BRIGHTNESS), test_pattern::brightness_default);
   ASSERT_EQ(control(V4L2_CID_TEST_PATTERN), 0);
+  EXPECT_EQ(control(V4L2_CID_JPEG_COMPRESSION_QUALITY), std::nullopt) << "it compresses nothing";
   ASSERT_EQ(request(1), 0);
   const auto memory = map(0);
   ASSERT_EQ(stream(true), 0);
