@@ -10,6 +10,7 @@
 
 #include "../support/man_page.hpp"
 #include "commands.hpp"
+#include "compliance.hpp"
 #include "device.hpp"
 
 #ifdef VUMEDIA_FFMPEG
@@ -132,6 +133,31 @@ int main(int argc, char** argv) {
   bench_command->add_option("file", bench.file, "A media file to decode")->type_name("FILE");
 #endif
 
+  // It has no Device: it opens files of its own, and its findings are no errors of this program.
+  ctl::ComplianceOptions compliance;
+  CLI::App* const compliance_command =
+      app.add_subcommand("compliance", "Hold the device to the rules of V4L2 and virtio-media");
+  compliance_command
+      ->add_option("-r,--rule", compliance.filter, "Rules by a pattern for their names, such as 'qbuf/*'")
+      ->type_name("PATTERN");
+  compliance_command
+      ->add_option("-m,--memory", compliance.memory, "Memory of the buffers: mmap, userptr or all")
+      ->type_name("MEMORY")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"mmap", "userptr", "all"}));
+#ifdef VUMEDIA_FFMPEG
+  compliance_command
+      ->add_option("--stream", compliance.stream,
+                   "A media file for decoders; without, rules that need one are left out")
+      ->type_name("FILE");
+#endif
+  compliance_command->add_flag("-v,--verbose", compliance.verbose,
+                               "Say what each rule demands, where it stands, and what it was tried with");
+  // Behind --rule, whose value it uses. It needs no device, so it must not wait to be told one.
+  compliance_command->add_flag_callback(
+      "-l,--list", [&] { throw CLI::CallForVersion(ctl::list_rules(compliance.filter), 0); },
+      "List the rules, with what they demand and where that stands");
+
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
@@ -140,5 +166,6 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "vumedia-ctl: %s\n", error.what());
     return 2;
   }
+  if (compliance_command->parsed()) return ctl::examine(socket_path, compliance);
   return run(socket_path, command);
 }
