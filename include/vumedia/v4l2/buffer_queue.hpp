@@ -47,8 +47,8 @@ struct BufferQueueOptions {
   std::uint32_t min_buffers = 1;
   // Streaming needs so many queued buffers before it starts (vb2's min_queued_buffers).
   std::uint32_t min_queued = 0;
-  // At most IndexFifo::capacity.
-  std::uint32_t max_buffers = VIDEO_MAX_FRAME;
+  // At most BufferIndexFifo::capacity. Linux's own bound was VIDEO_MAX_FRAME, 32, until 6.8.
+  std::uint32_t max_buffers = BufferIndexFifo::capacity;
   // mem_offsets are [base, base + BufferQueue::mem_offset_span). Queues of a session must not overlap.
   std::uint32_t mem_offset_base = 0;
   bool userptr = false;
@@ -138,12 +138,12 @@ class BufferQueue {
   [[nodiscard]] Result<> create_bufs(v4l2_create_buffers& request, std::span<const std::uint32_t> minimum,
                                      memory::Arenas& arenas);
 
-  // EINVAL: a buffer of the range does not exist. EBUSY: one is not dequeued.
+  // EINVAL: a buffer of the range does not exist. EBUSY: one is queued.
   [[nodiscard]] Result<> remove_bufs(const RemoveBuffers& request);
 
   [[nodiscard]] Result<> querybuf(BufferPayload& payload) const;
-  // EINVAL, EIO (after set_error), EBADR (the guest asks for a request). USERPTR: EFAULT, ENOMEM as
-  // UserPlane::map says, and ENOMEM for more ranges than a queue may have.
+  // EINVAL, EIO (after set_error), EBADR (QBUF: the guest asks for a request). USERPTR: EFAULT, ENOMEM as
+  // UserPlane::map says, EFAULT for a null pointer, and ENOMEM for more ranges than a queue may have.
   [[nodiscard]] Result<> qbuf(BufferPayload& payload, const UserMemory& user) {
     return enqueue(payload, &user);
   }
@@ -239,7 +239,12 @@ class BufferQueue {
   }
   [[nodiscard]] Result<> check_memory_and_type(std::uint32_t memory, std::uint32_t type) const noexcept;
   [[nodiscard]] Result<Slot*> find(const BufferPayload& payload) const noexcept;
-  [[nodiscard]] Result<> check_hand_over(const BufferPayload& payload) const noexcept;
+  struct Said {
+    std::uint32_t length, bytesused, data_offset;
+    unsigned long userptr;
+  };
+  [[nodiscard]] Said said(const Plane& plane, const BufferPayload& payload, std::uint32_t p) const noexcept;
+  [[nodiscard]] Result<> check_hand_over(const Slot& slot, const BufferPayload& payload) const noexcept;
   [[nodiscard]] Result<> enqueue(BufferPayload& payload, const UserMemory* user);
   [[nodiscard]] Result<> prepare_buf(BufferPayload& payload, const UserMemory* user);
   [[nodiscard]] Result<> prepare(Slot& slot, const BufferPayload& payload, const UserMemory* user);

@@ -216,10 +216,12 @@ inline void BufferQueue::free_slots(std::uint32_t first, std::uint32_t count) no
 inline Result<> BufferQueue::remove_bufs(const RemoveBuffers& request) {
   if (request.type != options_.type) return fail(EINVAL);
   if (request.count == 0) return {};
+  if (request.count > count_) return fail(EINVAL);
   if (!range_fits(request.index, request.count, options_.max_buffers)) return fail(EINVAL);
   for (std::uint32_t i = request.index; i < request.index + request.count; ++i) {
     if (!slots_[i]) return fail(EINVAL);
-    if (slots_[i]->state != State::dequeued) return fail(EBUSY);
+    // A prepared buffer is still the guest's.
+    if (slots_[i]->state == State::queued || slots_[i]->state == State::active) return fail(EBUSY);
   }
   free_slots(request.index, request.count);
   return {};
@@ -267,24 +269,32 @@ inline Result<> BufferQueue::prepare_buf(BufferPayload& payload, const UserMemor
   if (!slot) return std::unexpected(slot.error());
   if (payload.buffer.head.memory != memory_) return fail(EINVAL);
   if ((*slot)->state != State::dequeued) return fail(EINVAL);
+  if (auto valid = check_hand_over(**slot, payload); !valid) return valid;
+  if (failed_) return fail(EIO);
   if (auto done = prepare(**slot, payload, user); !done) return done;
   (*slot)->state = State::prepared;
   fill(**slot, payload.buffer.head.index, payload.buffer);
   return {};
 }
 
+// Which error a buffer with several faults gets, depends on the order of the checks: it is vb2's.
 inline Result<> BufferQueue::enqueue(BufferPayload& payload, const UserMemory* user) {
   const auto found = find(payload);
   if (!found) return std::unexpected(found.error());
   Slot& slot = **found;
   const v4l2_buffer& head = payload.buffer.head;
   if (head.memory != memory_) return fail(EINVAL);
-  if (head.flags & V4L2_BUF_FLAG_REQUEST_FD) return fail(EBADR);
+  const bool is_guests = slot.state == State::dequeued || slot.state == State::prepared;
+  const bool in_request = head.flags & V4L2_BUF_FLAG_REQUEST_FD;
+  if (in_request && !is_guests) return fail(EINVAL);
+  if (slot.state == State::dequeued) {
+    if (auto valid = check_hand_over(slot, payload); !valid) return valid;
+  }
+  if (in_request) return fail(EBADR);
   if (failed_) return fail(EIO);
+  if (!is_guests) return fail(EINVAL);
   if (slot.state == State::dequeued) {
     if (auto done = prepare(slot, payload, user); !done) return done;
-  } else if (slot.state != State::prepared) {
-    return fail(EINVAL);
   }
   if (is_output(options_.type)) {
     for (std::uint32_t p = 0; p < slot.plane_count; ++p) {
@@ -303,54 +313,65 @@ inline Result<> BufferQueue::enqueue(BufferPayload& payload, const UserMemory* u
   return {};
 }
 
-// Takes what the guest says of a dequeued buffer. Changes nothing if it fails.
-inline Result<> BufferQueue::prepare(Slot& slot, const BufferPayload& payload, const UserMemory* user) {
+// What the guest says of plane `p`.
+inline BufferQueue::Said BufferQueue::said(const Plane& plane, const BufferPayload& payload,
+                                           std::uint32_t p) const noexcept {
   const v4l2_buffer& head = payload.buffer.head;
   const bool multiplanar = is_multiplanar(options_.type);
+  const v4l2_plane& sent = payload.buffer.planes[p];
+  Said said{.length = plane.length,
+            .bytesused = multiplanar ? sent.bytesused : head.bytesused,
+            .data_offset = multiplanar ? sent.data_offset : 0,
+            .userptr = 0};
+  if (memory_ == V4L2_MEMORY_USERPTR) {
+    said.length = multiplanar ? sent.length : head.length;
+    said.userptr = multiplanar ? sent.m.userptr : head.m.userptr;
+  }
+  return said;
+}
+
+// Only what an OUTPUT buffer holds is the guest's to say.
+inline Result<> BufferQueue::check_hand_over(const Slot& slot, const BufferPayload& payload) const noexcept {
+  if (!is_output(options_.type)) return {};
+  for (std::uint32_t p = 0; p < slot.plane_count; ++p) {
+    const Said plane = said(slot.planes[p], payload, p);
+    if (plane.bytesused > plane.length) return fail(EINVAL);
+    const std::uint32_t used = plane.bytesused != 0 ? plane.bytesused : plane.length;
+    if (plane.data_offset > 0 && plane.data_offset >= used) return fail(EINVAL);
+  }
+  if (payload.buffer.head.field == V4L2_FIELD_ALTERNATE) return fail(EINVAL);
+  return {};
+}
+
+// Takes what the guest says of a dequeued buffer, which check_hand_over() has found valid. Changes nothing if
+// it fails.
+inline Result<> BufferQueue::prepare(Slot& slot, const BufferPayload& payload, const UserMemory* user) {
+  const v4l2_buffer& head = payload.buffer.head;
   const bool output = is_output(options_.type);
-  const bool userptr = memory_ == V4L2_MEMORY_USERPTR;
-  std::array<Plane, max_planes>& planes = slot.planes;
-
-  struct Said {
-    std::uint32_t length, bytesused, data_offset;
-    unsigned long userptr;
-  };
-  const auto said = [&](std::uint32_t p) -> Said {
-    const v4l2_plane& plane = payload.buffer.planes[p];
-    return {.length = !userptr      ? planes[p].length
-                      : multiplanar ? plane.length
-                                    : head.length,
-            .bytesused = multiplanar ? plane.bytesused : head.bytesused,
-            .data_offset = multiplanar ? plane.data_offset : 0,
-            .userptr = !userptr      ? 0
-                       : multiplanar ? plane.m.userptr
-                                     : head.m.userptr};
-  };
-
-  if (output && head.field == V4L2_FIELD_ALTERNATE) return fail(EINVAL);
-  for (std::uint32_t p = 0; p < slot.plane_count; ++p) {
-    const Said plane = said(p);
-    if (output) {
-      if (plane.bytesused > plane.length) return fail(EINVAL);
-      const std::uint32_t used = plane.bytesused != 0 ? plane.bytesused : plane.length;
-      if (plane.data_offset > 0 && plane.data_offset >= used) return fail(EINVAL);
+  if (memory_ == V4L2_MEMORY_USERPTR) {
+    for (std::uint32_t p = 0; p < slot.plane_count; ++p) {
+      const Said plane = said(slot.planes[p], payload, p);
+      if (plane.length < slot.planes[p].min_length) return fail(EINVAL);
+      if (plane.userptr == 0) return fail(EFAULT);
     }
-    if (userptr && (plane.length < planes[p].min_length || plane.userptr == 0)) return fail(EINVAL);
-  }
-  if (userptr && user != nullptr) {
-    if (auto mapped = map_planes(slot, payload, *user); !mapped) return mapped;
+    if (user == nullptr) {
+      slot.ranges = payload.ranges;
+    } else if (auto mapped = map_planes(slot, payload, *user); !mapped) {
+      return mapped;
+    }
   }
 
   for (std::uint32_t p = 0; p < slot.plane_count; ++p) {
-    const Said plane = said(p);
-    planes[p].length = plane.length;
-    planes[p].userptr = plane.userptr;
-    const bool whole = plane.bytesused == 0 && !options_.allows_zero_bytesused;
-    planes[p].bytesused = !output ? 0 : whole ? plane.length : plane.bytesused;
-    planes[p].data_offset = output ? plane.data_offset : 0;
+    Plane& plane = slot.planes[p];
+    const Said sent = said(plane, payload, p);
+    plane.length = sent.length;
+    plane.userptr = sent.userptr;
+    const bool whole = sent.bytesused == 0 && !options_.allows_zero_bytesused;
+    plane.bytesused = !output ? 0 : whole ? sent.length : sent.bytesused;
+    plane.data_offset = output ? sent.data_offset : 0;
   }
-  if (userptr && user == nullptr) slot.ranges = payload.ranges;
-  slot.timestamp_ns = 0;
+  // A copied one stays until the next is copied.
+  if (!options_.copies_timestamps) slot.timestamp_ns = 0;
   slot.sequence = 0;
   slot.flags = head.flags & ~detail::queue_flags & ~detail::unsupported_flags;
   if (!options_.copies_timestamps || !output)
