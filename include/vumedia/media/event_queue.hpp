@@ -130,6 +130,9 @@ class EventQueue {
       return {};
     }
 
+    // The store is empty; its room is given back.
+    void release() noexcept { *this = Store(); }
+
     // While held, events are kept back: the guest does not know the session yet.
     void hold(bool held) noexcept { held_ = held; }
     [[nodiscard]] bool held() const noexcept { return held_; }

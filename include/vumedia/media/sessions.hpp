@@ -65,10 +65,11 @@ class Sessions {
     return &record;
   }
 
-  // Destroys the session and forgets the id.
+  // Destroys the session and forgets the id. None of its events waits any more.
   void release(Record& record) noexcept {
     record.in_use = false;
     record.session.reset();
+    record.events.release();
     --count_;
     append_free(record.id & mask_);
   }
