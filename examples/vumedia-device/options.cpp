@@ -182,6 +182,13 @@ void add_device_options(CLI::App& app, Options& options) {
       ->type_name("NAMES")
       ->check(check([](const std::string& text) { return read_codecs(text).has_value(); },
                     "a list of h264, hevc, vp8, vp9, av1, mpeg2, mjpeg"));
+  app.add_option_function<std::string>(
+         "--planes", [&options](const std::string& text) { options.multiplanar = text == "multi"; },
+         "V4L2's single- or multi-planar API, for test-pattern (default: single) and ffmpeg-decoder (default: "
+         "multi)")
+      ->type_name("API")
+      ->check(check([](const std::string& text) { return text == "single" || text == "multi"; },
+                    "one of single, multi"));
   app.add_flag("--latency", options.latency, "Count how long commands take, too (see --status-socket)");
 }
 

@@ -46,6 +46,7 @@ struct Options {
   bool mem_slots = false;
   bool latency = false;  // count how long commands take
   DecoderLimits limits;
+  std::optional<bool> multiplanar;  // the plane API of V4L2; none: the backend's default
   std::vector<std::string> codecs;  // of codec_names, in the order to offer them; empty: all there are
 };
 

@@ -98,6 +98,12 @@ class Service {
   bool cut_off_ = false;  // the frontend that is served has lost its memory
 };
 
+// Of a backend whose queues are as they are.
+inline void note_unused_planes(const Environment& environment) {
+  if (!environment.options.multiplanar) return;
+  environment.log.write(LogLevel::info, "--planes has no meaning for %s", environment.options.backend.c_str());
+}
+
 // What the command line says of any device.
 [[nodiscard]] inline media::DeviceOptions device_options(const Options& options) {
   media::DeviceOptions device;

@@ -20,6 +20,7 @@ int serve(Environment& environment) {
   av_log_set_level(AV_LOG_QUIET);
   const DecoderLimits& limits = environment.options.limits;
   backends::FfmpegDecoderOptions decoder;
+  if (environment.options.multiplanar) decoder.session.multiplanar = *environment.options.multiplanar;
   if (limits.threads != 0) decoder.session.engine.codec.threads = limits.threads;
   decoder.session.engine.codec.frame_threads = limits.frame_threads;
   if (limits.max_pixels != 0) decoder.session.engine.codec.max_pixels = limits.max_pixels;

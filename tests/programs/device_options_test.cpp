@@ -53,6 +53,7 @@ TEST(DeviceOptions, HelpNamesEveryOption) {
                                    "--name",
                                    "--latency",
                                    "--codecs",
+                                   "--planes",
                                    "--status-socket",
                                    "--status-format"}) {
       EXPECT_NE(ended.output.find(name), std::string::npos) << name;
@@ -128,6 +129,8 @@ const std::vector<Mistake> mistakes = {
     {"UnknownCodec", {"-s", "x", "--codecs", "h264,theora"}, 2, "a list of h264"},
     {"CodecTwice", {"-s", "x", "--codecs", "vp9,h264,vp9"}, 2, "a list of h264"},
     {"CodecEmpty", {"-s", "x", "--codecs", "h264,"}, 2, "a list of h264"},
+    {"UnknownPlanes", {"-s", "x", "--planes", "double"}, 2, "one of single, multi"},
+    {"DeviceUnknownPlanes", {"--device", "socket=x,planes=many"}, 2, "one of single, multi"},
     {"DeviceUnknownCodec", {"--device", "socket=x,codecs=h264+theora"}, 2, "a list of h264"},
     {"NegativeSessions", {"-s", "x", "--max-sessions", "-1"}, 2, "positive"},
     {"FdClosed", {"--fd", "77"}, 1, "file descriptor 77 is not open"},
