@@ -624,7 +624,8 @@ TEST(FfmpegDecoderInterfaceTest, CapturesOnlyIntoBuffersThatAreLargeEnough) {
 TEST(FfmpegDecoderInterfaceTest, LimitsSessionsAndBuffers) {
   Options options;
   options.max_sessions = 2;
-  options.session.max_buffer_bytes = 8u << 20;
+  // 8 MiB, and a sixteenth of it all for the bitstream that is kept.
+  options.session.max_buffer_bytes = (8u << 20) + (8u << 20) / 15;
   DecoderGuest guest(options);
   EXPECT_NE(guest.guest.open(), 0u);
   const auto refused = guest.guest.command(bytes_of(wire::virtio_media_cmd_open{{wire::cmd_open, 0}}),

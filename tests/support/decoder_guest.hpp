@@ -7,6 +7,7 @@
 #include <cstring>
 #include <functional>
 #include <memory>
+#include <numeric>
 #include <optional>
 #include <span>
 #include <string>
@@ -33,7 +34,13 @@ class DecoderGuest {
     std::uint32_t length = 0;
     std::uint32_t offset = 0;  // mem_offset
     bool queued = false;
+    // USERPTR: what it is made of, and what the program calls it.
+    std::vector<v4l2::GuestRange> ranges;
+    std::uint64_t pointer = 0;
   };
+  // How the memory of USERPTR buffers lies: in one piece; in one that begins at an odd place; in pages in no
+  // order; or in pieces that no mapping can put side by side.
+  enum class Pages : std::uint8_t { whole, unaligned, scattered, split };
   struct Frame {
     std::string md5;
     timeval timestamp{};
@@ -66,13 +73,18 @@ class DecoderGuest {
     return guest.ioctl<Tag>(session, payload);
   }
 
-  // QUERYBUF, QBUF and PREPARE_BUF, with a plane behind the buffer if the API has planes.
+  // QUERYBUF, QBUF and PREPARE_BUF, with a plane behind the buffer if the API has planes, and behind that the
+  // ranges of its memory.
   template <class Tag>
-  int buffer_ioctl(v4l2_buffer& buffer, v4l2_plane& plane) {
+  int buffer_ioctl(v4l2_buffer& buffer, v4l2_plane& plane, const std::vector<v4l2::GuestRange>& ranges = {}) {
     Bytes command = Guest::ioctl_command(session, Tag::number);
     if (multiplanar_) buffer.length = 1;
     const Bytes tail = multiplanar_ ? bytes_of(buffer, plane) : bytes_of(buffer);
     command.insert(command.end(), tail.begin(), tail.end());
+    for (const auto& range : ranges) {
+      const Bytes wire_range = bytes_of(range.start.value, range.length, std::uint32_t{0});
+      command.insert(command.end(), wire_range.begin(), wire_range.end());
+    }
     const Reply reply = guest.command(command, 8 + tail.size());
     if (reply.status() == 0) {
       buffer = reply.as<v4l2_buffer>(8);
@@ -158,11 +170,15 @@ class DecoderGuest {
   }
 
   int request(std::uint32_t type, std::uint32_t count) {
-    for (auto& buffer : buffers(type)) EXPECT_EQ(guest.munmap(buffer.address), 0);
+    for (auto& buffer : buffers(type)) {
+      if (buffer.ranges.empty()) {
+        EXPECT_EQ(guest.munmap(buffer.address), 0);
+      }
+    }
     buffers(type).clear();
     v4l2_requestbuffers request{};
     request.type = type;
-    request.memory = V4L2_MEMORY_MMAP;
+    request.memory = memory_kind;
     request.count = count;
     const int status = ioctl<v4l2::tag::REQBUFS>(request);
     for (std::uint32_t i = 0; status == 0 && i < request.count; ++i) add_buffer(type, i);
@@ -172,7 +188,7 @@ class DecoderGuest {
   int create(std::uint32_t type, std::uint32_t count, std::uint32_t size) {
     v4l2_create_buffers request{};
     request.count = count;
-    request.memory = V4L2_MEMORY_MMAP;
+    request.memory = memory_kind;
     request.format.type = type;
     EXPECT_EQ(ioctl<v4l2::tag::G_FMT>(request.format), 0);
     if (multiplanar_) {
@@ -184,7 +200,30 @@ class DecoderGuest {
     for (std::uint32_t i = 0; status == 0 && i < request.count; ++i) add_buffer(type, request.index + i);
     return status;
   }
+  // Of a MMAP buffer.
   std::byte* memory(const Buffer& buffer) { return guest.host.frontend.at(buffer.address, buffer.length); }
+  void write(const Buffer& buffer, std::span<const std::uint8_t> bytes) {
+    EXPECT_LE(bytes.size(), buffer.length);
+    if (buffer.ranges.empty()) {
+      std::memcpy(memory(buffer), bytes.data(), bytes.size());
+      return;
+    }
+    for (const auto& range : buffer.ranges) {
+      const std::size_t part = std::min<std::size_t>(range.length, bytes.size());
+      if (part != 0) std::memcpy(guest.host.bytes(range.start), bytes.data(), part);
+      bytes = bytes.subspan(part);
+    }
+  }
+  std::vector<std::uint8_t> read(const Buffer& buffer) {
+    std::vector<std::uint8_t> all;
+    const auto append = [&](const std::byte* from, std::size_t size) {
+      const auto* const bytes = reinterpret_cast<const std::uint8_t*>(from);
+      all.insert(all.end(), bytes, bytes + size);
+    };
+    if (buffer.ranges.empty()) append(memory(buffer), buffer.length);
+    for (const auto& range : buffer.ranges) append(guest.host.bytes(range.start), range.length);
+    return all;
+  }
   std::vector<Buffer>& buffers(std::uint32_t type) { return type == output_type ? coded : raw; }
 
   int queue(std::uint32_t type, std::uint32_t index, std::uint32_t bytes_used = 0, std::int64_t stamp = 0) {
@@ -192,8 +231,23 @@ class DecoderGuest {
     buffer.timestamp = {.tv_sec = stamp / 1000000, .tv_usec = stamp % 1000000};
     v4l2_plane plane{};
     (multiplanar_ ? plane.bytesused : buffer.bytesused) = bytes_used;
-    const int status = buffer_ioctl<v4l2::tag::QBUF>(buffer, plane);
-    if (status == 0) buffers(type)[index].queued = true;
+    Buffer& mine = buffers(type)[index];
+    if (rotates && type == capture_type && !mine.ranges.empty()) {
+      if (spare_.ranges.empty()) spare_ = make_user_memory(mine.length);
+      std::swap(mine.ranges, spare_.ranges);
+      std::swap(mine.pointer, spare_.pointer);
+    }
+    if (!mine.ranges.empty()) {
+      (multiplanar_ ? plane.length : buffer.length) = mine.length;
+      (multiplanar_ ? plane.m.userptr : buffer.m.userptr) = mine.pointer;
+    }
+    const int status = buffer_ioctl<v4l2::tag::QBUF>(buffer, plane, mine.ranges);
+    if (status == 0) {
+      mine.queued = true;
+      if (!mine.ranges.empty()) {
+        EXPECT_EQ(multiplanar_ ? plane.m.userptr : buffer.m.userptr, mine.pointer);
+      }
+    }
     return status;
   }
 
@@ -238,8 +292,7 @@ class DecoderGuest {
         })) {
       return false;
     }
-    EXPECT_LE(bytes.size(), coded[*index].length);
-    std::memcpy(memory(coded[*index]), bytes.data(), bytes.size());
+    write(coded[*index], bytes);
     return queue(output_type, *index, static_cast<std::uint32_t>(bytes.size()), stamp) == 0;
   }
 
@@ -338,7 +391,10 @@ class DecoderGuest {
   std::size_t bad_frames = 0;
   bool capture_on = false;
   bool follow_changes = true;
-  bool queues_again = true;         // CAPTURE buffers, as soon as they come
+  bool queues_again = true;  // CAPTURE buffers, as soon as they come
+  std::uint32_t memory_kind = V4L2_MEMORY_MMAP;
+  Pages pages = Pages::whole;  // of USERPTR buffers
+  bool rotates = false;        // CAPTURE: each index has other memory each time, and the memory another index
   std::uint32_t capture_count = 0;  // of buffers; 0: what the device needs and some more
   bool last_seen = false;
   bool ended = false;
@@ -352,19 +408,55 @@ class DecoderGuest {
     v4l2_plane plane{};
     EXPECT_EQ(buffer_ioctl<v4l2::tag::QUERYBUF>(buffer, plane), 0);
     const std::uint32_t length = multiplanar_ ? plane.length : buffer.length;
+    auto& all = buffers(type);
+    all.resize(std::max<std::size_t>(all.size(), index + std::size_t{1}));
+    if (memory_kind == V4L2_MEMORY_USERPTR) {
+      all[index] = make_user_memory(length);
+      return;
+    }
     const std::uint32_t offset = multiplanar_ ? plane.m.mem_offset : buffer.m.offset;
     const auto mapped = guest.mmap(session, offset);
     EXPECT_EQ(mapped.hdr.status, 0u);
     EXPECT_EQ(mapped.len, length);
-    auto& all = buffers(type);
-    all.resize(std::max<std::size_t>(all.size(), index + std::size_t{1}));
-    all[index] = {mapped.driver_addr, length, offset};
+    all[index].address = mapped.driver_addr;
+    all[index].length = length;
+    all[index].offset = offset;
+  }
+  // A program's own memory, with what lies before and behind it known.
+  Buffer make_user_memory(std::uint32_t length) {
+    Buffer buffer;
+    buffer.length = length;
+    const std::uint64_t count = (length + page_size - 1) / page_size;
+    const std::uint64_t base =
+        (guest.host.allocate((count + 3) * page_size).value + page_size - 1) / page_size * page_size;
+    const auto piece = [](std::uint64_t start, std::uint64_t size) {
+      return v4l2::GuestRange{{start}, static_cast<std::uint32_t>(size)};
+    };
+    if (pages == Pages::whole || pages == Pages::unaligned) {
+      buffer.ranges.push_back(piece(base + (pages == Pages::whole ? 0 : 24), length));
+    } else {
+      // Page i of the buffer is the guest's page i * step: all of them once, for step and count share no
+      // divisor.
+      std::uint64_t step = count / 2 + 1;
+      while (std::gcd(step, count) != 1) ++step;
+      const std::uint64_t piece_size = pages == Pages::split ? page_size / 2 : page_size;
+      for (std::uint64_t i = 0, left = length; left > 0; ++i) {
+        const std::uint64_t at = i * piece_size / page_size * step % count * page_size;
+        // The halves of a page change places.
+        const std::uint64_t half = pages == Pages::split ? (1 - i % 2) * piece_size : 0;
+        const std::uint64_t size = std::min(piece_size, left);
+        buffer.ranges.push_back(piece(base + at + half, size));
+        left -= size;
+      }
+    }
+    buffer.pointer = 0x5555'0000'0000 + base;
+    return buffer;
   }
   v4l2_buffer empty_buffer(std::uint32_t type, std::uint32_t index) const {
     v4l2_buffer buffer{};
     buffer.type = type;
     buffer.index = index;
-    buffer.memory = V4L2_MEMORY_MMAP;
+    buffer.memory = memory_kind;
     return buffer;
   }
   void on_event(const v4l2_event& event) {
@@ -403,8 +495,8 @@ class DecoderGuest {
       const ffmpeg::Rectangle rectangle{static_cast<std::uint32_t>(visible.left),
                                         static_cast<std::uint32_t>(visible.top), visible.width,
                                         visible.height};
-      const auto samples = visible_samples(in_force.layout, rectangle, in_force.fourcc,
-                                           reinterpret_cast<const std::uint8_t*>(memory(all[buffer.index])));
+      const auto picture = read(all[buffer.index]);
+      const auto samples = visible_samples(in_force.layout, rectangle, in_force.fourcc, picture.data());
       total.update(samples.data(), samples.size());
       frames.push_back({md5_of(samples), buffer.timestamp, buffer.flags, buffer.sequence, visible,
                         in_force.fourcc, buffer.field});
@@ -423,6 +515,7 @@ class DecoderGuest {
   }
 
   const std::uint32_t raw_fourcc_;
+  Buffer spare_;  // where rotating memory rests
 };
 
 // Those of the frames, in their order.

@@ -4,7 +4,8 @@
 //
 // Each session decodes on a thread of its own; the loop only queues and answers. YU12 frames are decoded
 // where the guest sees them if libavcodec allows it and enough buffers are queued, and copied otherwise; NV12
-// and P010 frames are interleaved on their way to the buffer. Samples are never converted: a stream that is
+// and P010 frames are interleaved on their way to the buffer. Buffers are MMAP or USERPTR: the guest's own
+// pages, be they scattered, are used where they lie. Samples are never converted: a stream that is
 // not 4:2:0 of 8 or 10 bits gets its OUTPUT buffers back with V4L2_BUF_FLAG_ERROR, and no source-change
 // event. Frames lie in their buffers as coded; VIDIOC_G_SELECTION says which part is to be seen, VIDIOC_G_FMT
 // which colours they have.
@@ -64,7 +65,7 @@ class FfmpegDecoder {
         : decoder_(decoder),
           priority_(decoder.priorities_),
           session_(
-              decoder.options_.session, decoder.known_, *decoder.workers_, context,
+              decoder.options_.session, decoder.known_, *decoder.workers_, decoder.mappings_, context,
               [poster = context.poster()] {
                 poster.post([](Session& session, media::AnyContext) { session.session_.handle_events(); });
               }) {
@@ -110,6 +111,9 @@ class FfmpegDecoder {
     return std::make_unique<Session>(*this, context);
   }
 
+  // Of guest pages side by side: those that all sessions have, and those of closed ones that still decode.
+  [[nodiscard]] const memory::Budget& mappings() const noexcept { return *mappings_; }
+
   [[nodiscard]] Result<media::Mappable> mmap(Session& session, std::uint32_t mem_offset) {
     return session.session_.mmap(mem_offset);
   }
@@ -138,6 +142,8 @@ class FfmpegDecoder {
   std::shared_ptr<ffmpeg::Workers> workers_;
   std::vector<const ffmpeg::CodedFormat*> known_;
   std::uint32_t sessions_ = 0;
+  const std::shared_ptr<memory::Budget> mappings_ =
+      std::make_shared<memory::Budget>(v4l2::max_device_mappings);
   v4l2::Priorities priorities_;  // of the files, which have nothing else in common
 };
 

@@ -32,6 +32,8 @@ struct EngineOptions {
   // Decode straight into YU12 buffers where that is possible. P010 never is, for libavcodec has the bits of
   // its words elsewhere.
   bool direct = true;
+  // Of bitstream kept for decoding to go on behind a drain.
+  std::size_t history_bytes = History::max_bytes;
 };
 
 // One session's decoder. The public functions belong to the thread of the session's loop; none waits for
@@ -61,7 +63,11 @@ class Engine : public std::enable_shared_from_this<Engine> {
   }
 
   Engine(Private, const EngineOptions& options, Notify notify, Log log)
-      : options_(options), notify_(std::move(notify)), log_(log), slots_(std::make_shared<CaptureSlots>()) {}
+      : options_(options),
+        notify_(std::move(notify)),
+        log_(log),
+        slots_(std::make_shared<CaptureSlots>()),
+        history_(options.history_bytes) {}
 
   // Starts to decode what is queued. EINVAL for an unknown format, ENODEV for one that libavcodec lacks,
   // EBUSY or EAGAIN if there is no thread for the session. The format may differ from that of an earlier

@@ -287,7 +287,7 @@ inline bool Engine::try_lend(AVCodecContext& context, AVFrame& frame) {
     if (!current_) announce(*picture, context);
     const bool wanted = options_.direct && capture_.fourcc == V4L2_PIX_FMT_YUV420 && phase_ == Phase::running;
     if (!wanted || !can_render || !capture_fits() || capture_.layout != layout) return false;
-    buffer = slots_->lend(layout.size_image());
+    buffer = slots_->lend(layout.size_image(), Layout::address_alignment);
   }
   if (buffer == nullptr) return false;
   frame.buf[0] = buffer;

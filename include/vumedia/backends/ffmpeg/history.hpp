@@ -151,6 +151,9 @@ class History {
   static constexpr std::size_t max_bytes = std::size_t{16} << 20;
   static constexpr std::size_t max_packets = 600;
 
+  // Keeps no more than `limit` bytes.
+  explicit History(std::size_t limit = max_bytes) noexcept : limit_(limit) {}
+
   // A packet that is about to be decoded, with its id as pts.
   void add(ResumePoint point, const AVPacket& packet) {
     if (point == ResumePoint::closed) clear();
@@ -165,7 +168,7 @@ class History {
     // Without memory there is nothing to go on with, and nothing else is lost.
     if (packets_.back() == nullptr) return clear();
     bytes_ += static_cast<std::size_t>(packet.size);
-    if (bytes_ > max_bytes || packets_.size() > max_packets) clear();
+    if (bytes_ > limit_ || packets_.size() > max_packets) clear();
   }
 
   void clear() noexcept {
@@ -184,6 +187,7 @@ class History {
     }
   }
 
+  const std::size_t limit_;
   std::deque<Packet> packets_;
   std::size_t bytes_ = 0;
   std::size_t latest_ = 0;  // place of the latest resume point

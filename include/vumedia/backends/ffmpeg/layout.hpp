@@ -31,6 +31,8 @@ struct Layout {
   static constexpr std::uint32_t max_dimension = 16384;
   static constexpr std::uint32_t width_step = 16;   // a macroblock
   static constexpr std::uint32_t height_step = 32;  // a pair of field macroblocks
+  // Of the first byte, for libavcodec to decode into it (AVX-512). Buffers of the guest's may lie anywhere.
+  static constexpr std::size_t address_alignment = 64;
 
   // For a picture of `width` x `height` coded samples. Nothing for an empty or oversized picture.
   [[nodiscard]] static constexpr std::optional<Layout> of(std::uint32_t width, std::uint32_t height,

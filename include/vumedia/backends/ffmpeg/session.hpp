@@ -1,6 +1,7 @@
 // One open decoder: V4L2's queues, formats, controls and events around an Engine.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -18,36 +19,48 @@
 #include <vumedia/backends/ffmpeg/stream_controls.hpp>
 #include <vumedia/core/result.hpp>
 #include <vumedia/media/backend.hpp>
+#include <vumedia/memory/contiguous.hpp>
 #include <vumedia/v4l2/buffer_queue.hpp>
 #include <vumedia/v4l2/controls.hpp>
 #include <vumedia/v4l2/subscriptions.hpp>
+#include <vumedia/v4l2/user_planes.hpp>
 
 namespace vumedia::backends::ffmpeg {
 
 struct SessionOptions {
   EngineOptions engine;
   bool multiplanar = true;
-  std::uint32_t max_coded_bytes = 16u << 20;                  // of one OUTPUT buffer
-  std::uint64_t max_buffer_bytes = std::uint64_t{256} << 20;  // of all buffers of a session
+  std::uint32_t max_coded_bytes = 16u << 20;  // of one OUTPUT buffer
+  // Of all MMAP buffers of a session, copies of USERPTR buffers, and the bitstream that is kept for decoding
+  // to go on behind a drain (History: a sixteenth at most). What libavcodec has for itself comes on top.
+  std::uint64_t max_buffer_bytes = std::uint64_t{256} << 20;
 };
 
 // All functions belong to the loop's thread. `known` are the formats that can be decoded, at least one; they
-// and `workers` outlive the session.
+// and `workers` outlive the session. `mappings` are those that the device may have for USERPTR buffers.
 class DecoderSession {
  public:
   DecoderSession(const SessionOptions& options, std::span<const CodedFormat* const> known, Workers& workers,
-                 media::AnyContext context, Engine::Notify notify)
+                 const std::shared_ptr<memory::Budget>& mappings, media::AnyContext context,
+                 Engine::Notify notify)
       : options_(options),
         types_(QueueTypes::of(options.multiplanar)),
         known_(known),
         workers_(workers),
         context_(context),
-        engine_(Engine::create(options.engine, std::move(notify), context.log())),
+        engine_(Engine::create(engine_options(options), std::move(notify), context.log())),
         controls_(decoder_controls),
-        output_({.type = types_.output, .copies_timestamps = true, .allows_zero_bytesused = true}),
+        mappings_(std::make_shared<memory::Budget>(v4l2::max_session_mappings, mappings)),
+        output_({.type = types_.output,
+                 .copies_timestamps = true,
+                 .userptr = true,
+                 .mappings = mappings_,
+                 .allows_zero_bytesused = true}),
         capture_({.type = types_.capture,
                   .copies_timestamps = true,
-                  .mem_offset_base = v4l2::BufferQueue::mem_offset_span}) {
+                  .mem_offset_base = v4l2::BufferQueue::mem_offset_span,
+                  .userptr = true,
+                  .mappings = mappings_}) {
     for (const LevelLimits& level : level_limits) {
       const auto highest = highest_level(level, options_.engine.codec.max_pixels);
       (void)controls_.modify_range(level.id, 0, highest, 1, highest);  // within the menu
@@ -124,6 +137,11 @@ class DecoderSession {
  private:
   using Queue = v4l2::BufferQueue;
 
+  [[nodiscard]] static EngineOptions engine_options(const SessionOptions& options) noexcept {
+    EngineOptions engine = options.engine;
+    engine.history_bytes = std::min<std::uint64_t>(engine.history_bytes, options.max_buffer_bytes / 16);
+    return engine;
+  }
   [[nodiscard]] SizeLimits limits() const noexcept {
     return {options_.engine.codec.max_pixels, options_.max_coded_bytes};
   }
@@ -156,6 +174,10 @@ class DecoderSession {
     return coded != nullptr ? coded->sample_bytes : 1;
   }
 
+  [[nodiscard]] v4l2::UserMemory user_memory() const noexcept {
+    return {context_.memory(), context_.arenas()};
+  }
+  // Of ours; memory of the guest's costs nothing.
   [[nodiscard]] std::uint64_t buffer_bytes(const Queue& queue) const noexcept;
   // How many more buffers of `size` bytes the session may have, when those of `freed` go first.
   [[nodiscard]] std::uint32_t affordable(std::uint64_t size, const Queue* freed) const noexcept;
@@ -191,6 +213,7 @@ class DecoderSession {
 
   v4l2::Subscriptions subscriptions_;
   v4l2::Controls controls_;
+  const std::shared_ptr<memory::Budget> mappings_;
   Queue output_;
   Queue capture_;
   FormatDescription coded_;

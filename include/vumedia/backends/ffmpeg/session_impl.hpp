@@ -73,29 +73,33 @@ inline Result<> DecoderSession::ioctl(v4l2::tag::S_SELECTION, v4l2_selection& se
 inline std::uint64_t DecoderSession::buffer_bytes(const Queue& queue) const noexcept {
   std::uint64_t bytes = 0;
   for (std::uint32_t i = 0; i < queue.options().max_buffers; ++i) {
-    if (const auto* const slot = queue.slot(i)) bytes += slot->planes[0].length;
+    const auto* const slot = queue.slot(i);
+    if (slot == nullptr) continue;
+    const auto& plane = slot->planes[0];
+    if (plane.block != nullptr || plane.user.way() == v4l2::UserPlane::Way::copied) bytes += plane.length;
   }
   return bytes;
 }
 
 inline std::uint32_t DecoderSession::affordable(std::uint64_t size, const Queue* freed) const noexcept {
-  std::uint64_t used = 0;
+  std::uint64_t used = engine_options(options_).history_bytes;
   for (const Queue* const queue : {&output_, &capture_}) {
     if (queue != freed) used += buffer_bytes(*queue);
   }
   if (used >= options_.max_buffer_bytes || size == 0) return 0;
   return static_cast<std::uint32_t>(
-      std::min<std::uint64_t>((options_.max_buffer_bytes - used) / size, VIDEO_MAX_FRAME));
+      std::min<std::uint64_t>((options_.max_buffer_bytes - used) / size, output_.options().max_buffers));
 }
 
 inline Result<> DecoderSession::ioctl(v4l2::tag::REQBUFS, v4l2_requestbuffers& request) {
   Queue* const queue = find_queue(request.type);
   if (queue == nullptr) return fail(EINVAL);
   const std::array size{size_image(*queue)};
-  const std::uint32_t most = affordable(size[0], queue);
-  if (request.count != 0 && most == 0 && request.memory == V4L2_MEMORY_MMAP && !queue->streaming())
-    return fail(ENOMEM);
-  request.count = std::min(request.count, most);
+  if (request.memory == V4L2_MEMORY_MMAP) {
+    const std::uint32_t most = affordable(size[0], queue);
+    if (request.count != 0 && most == 0 && !queue->streaming()) return fail(ENOMEM);
+    request.count = std::min(request.count, most);
+  }
   const std::uint64_t before = queue->generation();
   const auto done = queue->reqbufs(request, size, context_.arenas());
   if (queue->generation() == before) return done;
@@ -117,9 +121,11 @@ inline Result<> DecoderSession::ioctl(v4l2::tag::CREATE_BUFS, v4l2_create_buffer
     // Each worker copies what it decodes, and keeps room for the largest.
     if (queue == &output_ && wanted > std::max(options_.max_coded_bytes, coded_.size_image))
       return fail(EINVAL);
-    const std::uint32_t most = affordable(std::max(wanted, 1u), nullptr);
-    if (most == 0) return fail(ENOMEM);
-    request.count = std::min(request.count, most);
+    if (request.memory == V4L2_MEMORY_MMAP) {
+      const std::uint32_t most = affordable(std::max(wanted, 1u), nullptr);
+      if (most == 0) return fail(ENOMEM);
+      request.count = std::min(request.count, most);
+    }
   }
   const std::array size{size_image(*queue)};
   return queue->create_bufs(request, size, context_.arenas());
@@ -140,7 +146,7 @@ inline Result<> DecoderSession::ioctl(v4l2::tag::QUERYBUF, v4l2::BufferPayload& 
 
 inline Result<> DecoderSession::ioctl(v4l2::tag::PREPARE_BUF, v4l2::BufferPayload& payload) {
   Queue* const queue = find_queue(payload.buffer.head.type);
-  return queue == nullptr ? Result<>(fail(EINVAL)) : queue->prepare_buf(payload);
+  return queue == nullptr ? Result<>(fail(EINVAL)) : queue->prepare_buf(payload, user_memory());
 }
 
 inline Result<> DecoderSession::ioctl(v4l2::tag::QBUF, v4l2::BufferPayload& payload) {
@@ -149,10 +155,16 @@ inline Result<> DecoderSession::ioctl(v4l2::tag::QBUF, v4l2::BufferPayload& payl
   if (queue == &capture_) {
     // Frames of the old shape may still be to come: while streaming, that shape counts.
     const std::size_t needed = capture_.streaming() ? needed_in_stream_ : picture_.layout.size_image();
-    const auto* const slot = capture_.slot(payload.buffer.head.index);
-    if (slot != nullptr && slot->planes[0].length < needed) return fail(EINVAL);
+    const v4l2_buffer& head = payload.buffer.head;
+    const auto* const slot = capture_.slot(head.index);
+    // Of memory of its own the guest says each time how large it is.
+    const std::uint32_t length = head.memory != V4L2_MEMORY_USERPTR
+                                     ? slot != nullptr ? slot->planes[0].length : 0
+                                 : types_.multiplanar() ? payload.buffer.planes[0].length
+                                                        : head.length;
+    if (slot != nullptr && length < needed) return fail(EINVAL);
   }
-  if (auto queued = queue->qbuf(payload); !queued) return queued;
+  if (auto queued = queue->qbuf(payload, user_memory()); !queued) return queued;
   if (queue == &output_) {
     pass_on_output();
   } else {
@@ -171,8 +183,8 @@ inline void DecoderSession::pass_on_output() {
     buffer.index = *index;
     // BufferQueue has checked both against the plane's length.
     const std::size_t used = plane.bytesused > plane.data_offset ? plane.bytesused - plane.data_offset : 0;
-    buffer.bytes = {plane.block->data() + plane.data_offset, used};
-    buffer.owner = plane.block;
+    buffer.bytes = plane.bytes().subspan(plane.data_offset, used);
+    buffer.owner = plane.owner();
     buffer.stamp = {slot.timestamp_ns, slot.timecode,
                     slot.flags & (V4L2_BUF_FLAG_TIMECODE | V4L2_BUF_FLAG_TSTAMP_SRC_MASK)};
     if (!engine_->queue_output(std::move(buffer))) on(CodedBufferDone{*index, true});
@@ -184,7 +196,8 @@ inline void DecoderSession::pass_on_capture() {
   while (const auto index = capture_.take_next()) {
     const auto& plane = capture_.slot(*index)->planes[0];
     // A queue has no index beyond the engine's.
-    (void)engine_->queue_capture(*index, {plane.block->data(), plane.length, plane.block});
+    (void)engine_->queue_capture(*index,
+                                 {plane.bytes().data(), plane.bytes().size(), plane.owner(), plane.userptr});
   }
 }
 
