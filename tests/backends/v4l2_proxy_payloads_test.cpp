@@ -74,6 +74,12 @@ TEST(Sanitize, BuffersAreOfMemoryThatTheGuestHas) {
        {0u, std::uint32_t{V4L2_MEMORY_OVERLAY}, std::uint32_t{V4L2_MEMORY_DMABUF}, 99u}) {
     request.memory = memory;
     EXPECT_EQ(before<tag::REQBUFS>(request, V4L2_CAP_STREAMING), fail(EINVAL)) << memory;
+    // A radio has no buffers of any memory.
+    EXPECT_EQ(before<tag::REQBUFS>(request, V4L2_CAP_RADIO), fail(ENOTTY)) << memory;
+    v4l2_create_buffers create{};
+    create.memory = memory;
+    EXPECT_EQ(before<tag::CREATE_BUFS>(create, V4L2_CAP_STREAMING), fail(EINVAL)) << memory;
+    EXPECT_EQ(before<tag::CREATE_BUFS>(create, V4L2_CAP_RADIO), fail(ENOTTY)) << memory;
   }
   request.capabilities = V4L2_BUF_CAP_SUPPORTS_MMAP | V4L2_BUF_CAP_SUPPORTS_USERPTR |
                          V4L2_BUF_CAP_SUPPORTS_DMABUF | V4L2_BUF_CAP_SUPPORTS_REQUESTS |

@@ -248,12 +248,21 @@ void ask_for_errors(Interview<File>& interview, std::uint32_t type) {
   request.memory = V4L2_MEMORY_MMAP;
   request.count = 2;
   interview.template ask<tag::REQBUFS>("of no type", request);
-  if (type != 0) {  // a radio's refusal is another: it has no buffers at all
-    request.type = type;
-    request.memory = 9;
-    interview.template ask<tag::REQBUFS>("of no memory", request);
+  // A radio's refusal is another: it has no buffers at all.
+  request.type = type;
+  request.memory = 9;
+  interview.template ask<tag::REQBUFS>("of no memory", request);
+  for (const std::uint32_t memory : {0u, 9u}) {
+    buffer = make_buffer(type, 0, memory);
+    interview.template ask<tag::QBUF>("of memory " + std::to_string(memory), buffer);
+    interview.template ask<tag::PREPARE_BUF>("of memory " + std::to_string(memory), buffer);
   }
   v4l2_create_buffers create{};
+  create.memory = 9;
+  create.format.type = type;
+  create.count = 1;
+  interview.template ask<tag::CREATE_BUFS>("of no memory", create);
+  create = {};
   create.memory = V4L2_MEMORY_MMAP;
   create.format.type = 99;
   create.count = 1;

@@ -60,6 +60,11 @@ constexpr void restore_pointers(v4l2_format& format, const v4l2_format& sent) no
 [[nodiscard]] constexpr bool is_known_memory(std::uint32_t memory) noexcept {
   return memory == V4L2_MEMORY_MMAP || memory == V4L2_MEMORY_USERPTR;
 }
+// EINVAL if it is not; but a node that has no buffers at all, as a radio, does not know the ioctl.
+[[nodiscard]] constexpr Result<> check_memory(std::uint32_t memory, std::uint32_t capabilities) noexcept {
+  if (is_known_memory(memory)) return {};
+  return fail((capabilities & V4L2_CAP_STREAMING) != 0 ? EINVAL : ENOTTY);
+}
 constexpr void hide_capabilities(std::uint32_t& capabilities) noexcept {
   capabilities &= ~std::uint32_t{V4L2_BUF_CAP_SUPPORTS_DMABUF | V4L2_BUF_CAP_SUPPORTS_REQUESTS};
 }
@@ -79,10 +84,10 @@ template <class Tag>
     if (payload.type == V4L2_BUF_TYPE_VIDEO_OVERLAY) return fail(EINVAL);
     detail::forget_pointers(payload);
   } else if constexpr (std::same_as<Payload, v4l2_create_buffers>) {
-    if (!detail::is_known_memory(payload.memory)) return fail(EINVAL);
+    if (auto known = detail::check_memory(payload.memory, capabilities); !known) return known;
     detail::forget_pointers(payload.format);
   } else if constexpr (std::same_as<Payload, v4l2_requestbuffers>) {
-    if (!detail::is_known_memory(payload.memory)) return fail(EINVAL);
+    if (auto known = detail::check_memory(payload.memory, capabilities); !known) return known;
   } else if constexpr (std::same_as<Payload, v4l2_framebuffer> || std::same_as<Tag, v4l2::tag::OVERLAY>) {
     // Of an overlay over what the device puts out; it has no memory of its own.
     if ((capabilities & V4L2_CAP_VIDEO_OUTPUT_OVERLAY) == 0) return fail(ENOTTY);

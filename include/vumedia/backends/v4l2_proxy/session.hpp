@@ -326,6 +326,8 @@ inline Result<> File::buffer(unsigned long code, v4l2::BufferPayload& payload,
   KernelBuffer kernel(payload.buffer);
   UserPlanes fresh;
   if (hands_over) {
+    // A radio's refusal comes before any look at the buffer.
+    if ((node_->capabilities & V4L2_CAP_STREAMING) == 0) return fail(ENOTTY);
     // A request's fd, like a dmabuf's, would be one of this process.
     if ((head.flags & V4L2_BUF_FLAG_REQUEST_FD) != 0) return fail(EBADR);
     if (!detail::is_known_memory(head.memory)) return fail(EINVAL);
