@@ -29,6 +29,8 @@
 #include <vumedia/virtio/driver_queue.hpp>
 #include <vumedia/virtio/queue.hpp>
 
+#include "support/guest_ram.hpp"
+
 namespace vumedia::test {
 
 // What a frontend has mapped in shared memory region 0. Ranges must be whole pages, free to be mapped, and
@@ -208,7 +210,7 @@ class EmbeddedHost {
     }
   }
 
-  // Another table with the same memory, at other addresses here.
+  // Another table with the same memory, at other addresses here, and `more_memory`.
   void replace_memory() { memory_ = make_memory(); }
 
   // Gives the oldest held answer to the device.
@@ -238,6 +240,8 @@ class EmbeddedHost {
   Frontend frontend;
   std::vector<std::pair<virtio::ShmOperation*, Result<>>> held;
   std::vector<std::string> errors;
+  // Beside its own memory, from the next replace_memory() on. Borrowed.
+  std::vector<const RamFile*> more_memory;
 
  private:
   struct Side final : io::Operation {
@@ -276,6 +280,7 @@ class EmbeddedHost {
   std::shared_ptr<const memory::GuestMemory> make_memory() {
     std::vector<memory::RegionSpec> regions;
     regions.push_back({{guest_base}, {0x7000'0000'0000}, options.memory_size, 0, must(ram_.duplicate())});
+    for (const RamFile* file : more_memory) regions.push_back(file->spec());
     auto table = memory::GuestMemory::create(std::move(regions));
     if (!table) std::abort();
     return *table;
