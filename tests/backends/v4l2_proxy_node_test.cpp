@@ -11,6 +11,7 @@
 #include <vumedia/backends/v4l2_proxy.hpp>
 
 #include "support/media_guest.hpp"
+#include "support/temporary_folder.hpp"
 
 namespace vumedia::backends::v4l2_proxy::test {
 namespace {
@@ -24,53 +25,38 @@ std::string complaint(const std::string& path) {
   return node.error().message;
 }
 
-class Folder {
- public:
-  Folder() { path_ = ::mkdtemp(name_); }
-  Folder(const Folder&) = delete;
-  Folder& operator=(const Folder&) = delete;
-  ~Folder() {
-    for (const char* const entry : {"node", "video0", "media0", "v4l-subdev0", "fifo"})
-      ::unlink((path_ + "/" + entry).c_str());
-    ::rmdir(path_.c_str());
-  }
-  std::string link(const char* name, const char* target) const {
-    const std::string at = path_ + "/" + name;
-    EXPECT_EQ(::symlink(target, at.c_str()), 0);
-    return at;
-  }
-  std::string path(const char* name) const { return path_ + "/" + name; }
-
- private:
-  char name_[32] = "/tmp/vumedia-node-XXXXXX";
-  std::string path_;
-};
+// A link in `folder`, and its path.
+std::string make_link(const vumedia::test::TemporaryFolder& folder, const char* name, const char* target) {
+  const std::string at = folder.path(name);
+  EXPECT_EQ(::symlink(target, at.c_str()), 0);
+  return at;
+}
 
 TEST(Node, WhatIsNoDeviceIsNamed) {
   EXPECT_NE(complaint("/nonexistent/video0").find("No such file"), std::string::npos);
   EXPECT_NE(complaint("/etc/passwd").find("not a character device"), std::string::npos);
   EXPECT_NE(complaint("/tmp").find("not a character device"), std::string::npos);
   EXPECT_NE(complaint("/dev/null").find("no V4L2 device"), std::string::npos);
-  const Folder folder;
+  const vumedia::test::TemporaryFolder folder;
   // Opening it would wait for a writer.
   ASSERT_EQ(::mkfifo(folder.path("fifo").c_str(), 0600), 0);
   EXPECT_NE(complaint(folder.path("fifo")).find("not a character device"), std::string::npos);
 }
 
 TEST(Node, TheNameIsThatOfTheResolvedPath) {
-  const Folder folder;
+  const vumedia::test::TemporaryFolder folder;
   struct stat status{};
   ASSERT_EQ(::stat("/dev/tty0", &status) == 0 || ::stat("/dev/null", &status) == 0, true);
   // A link's own name says nothing.
-  const std::string link = folder.link("video0", "/dev/null");
+  const std::string link = make_link(folder, "video0", "/dev/null");
   EXPECT_EQ(detail::kernel_name(link, 0), "null");
   // A node under another name is known by its number.
   ASSERT_EQ(::stat("/dev/null", &status), 0);
-  EXPECT_EQ(detail::kernel_name(folder.link("node", "/dev/null"), status.st_rdev), "null");
+  EXPECT_EQ(detail::kernel_name(make_link(folder, "node", "/dev/null"), status.st_rdev), "null");
 }
 
 TEST(Node, MediaControllersAndSubDevicesAreRefusedByName) {
-  const Folder folder;
+  const vumedia::test::TemporaryFolder folder;
   // Character devices with such names, which only root can make.
   for (const char* const name : {"media0", "v4l-subdev0"}) {
     if (::mknod(folder.path(name).c_str(), S_IFCHR | 0600, makedev(1, 3)) != 0)

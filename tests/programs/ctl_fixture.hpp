@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <memory>
@@ -12,9 +11,9 @@
 #include <vector>
 
 #include <gtest/gtest.h>
-#include <stdlib.h>
 
 #include "support/child_process.hpp"
+#include "support/temporary_folder.hpp"
 
 namespace vumedia::ctl_test {
 
@@ -41,16 +40,6 @@ inline void expect_failure(const Ended& run, const std::string& reason) {
 
 class Ctl : public testing::Test {
  protected:
-  Ctl() {
-    std::string folder = (std::filesystem::temp_directory_path() / "vumedia-ctl-XXXXXX").string();
-    if (::mkdtemp(folder.data()) != nullptr) folder_ = folder;
-  }
-  ~Ctl() override {
-    device_.reset();
-    std::error_code error;
-    std::filesystem::remove_all(folder_, error);
-  }
-
   void start(const std::string& backend, const std::vector<std::string>& options = {}) {
     std::vector<std::string> command{VUMEDIA_BIN_DIR "/vumedia-device", "--backend", backend, "--socket-path",
                                      socket()};
@@ -59,7 +48,7 @@ class Ctl : public testing::Test {
     ASSERT_TRUE(device_->wait_for_error_text("serving")) << device_->error_output();
   }
 
-  [[nodiscard]] std::string path(const std::string& name) const { return folder_ / name; }
+  [[nodiscard]] std::string path(const std::string& name) const { return folder_.path(name); }
   [[nodiscard]] std::string socket() const { return path("socket"); }
   [[nodiscard]] std::vector<std::string> command(std::vector<std::string> arguments) const {
     std::vector<std::string> words{VUMEDIA_BIN_DIR "/vumedia-ctl", "--socket-path", socket()};
@@ -84,7 +73,7 @@ class Ctl : public testing::Test {
     return {bytes.begin(), bytes.end()};
   }
 
-  std::filesystem::path folder_;
+  const vumedia::test::TemporaryFolder folder_;
   std::unique_ptr<ChildProcess> device_;
 };
 

@@ -20,7 +20,9 @@
 #include <vumedia/core/mapping.hpp>
 #include <vumedia/virtio/driver_queue.hpp>
 
+#include "support/capturing.hpp"
 #include "support/child_process.hpp"
+#include "support/temporary_folder.hpp"
 
 namespace vumedia::device::test {
 namespace {
@@ -76,15 +78,6 @@ Holdings holdings_of(pid_t pid) {
 
 class DeviceGuest : public testing::Test {
  protected:
-  DeviceGuest() {
-    std::string folder = std::filesystem::temp_directory_path() / "vumedia-guest-XXXXXX";
-    folder_ = ::mkdtemp(folder.data());
-  }
-  ~DeviceGuest() override {
-    device_.reset();
-    std::filesystem::remove_all(folder_);
-  }
-
   void start(const std::string& backend, std::vector<std::string> more = {}) {
     std::vector<std::string> words{VUMEDIA_BIN_DIR "/vumedia-device", "--backend", backend, "--socket-path",
                                    path()};
@@ -92,7 +85,7 @@ class DeviceGuest : public testing::Test {
     device_ = std::make_unique<ChildProcess>(std::move(words));
     ASSERT_TRUE(device_->wait_for_error_text("serving")) << device_->error_output();
   }
-  [[nodiscard]] std::string path() const { return folder_ + "/socket"; }
+  [[nodiscard]] std::string path() const { return folder_.path("socket"); }
   [[nodiscard]] std::unique_ptr<Guest> connect() const {
     auto guest = Guest::connect(path());
     EXPECT_TRUE(guest) << guest.error().message;
@@ -104,28 +97,11 @@ class DeviceGuest : public testing::Test {
     const auto session = guest.open();
     EXPECT_TRUE(session);
     if (!session) return 0;
-    v4l2_requestbuffers request{};
-    request.type = capture;
-    request.memory = V4L2_MEMORY_MMAP;
-    request.count = 3;
-    EXPECT_TRUE(guest.ioctl<tag::REQBUFS>(*session, request));
-    for (std::uint32_t index = 0; index < request.count; ++index) {
-      v4l2::BufferPayload buffer{};
-      buffer.buffer.head.type = capture;
-      buffer.buffer.head.memory = V4L2_MEMORY_MMAP;
-      buffer.buffer.head.index = index;
-      EXPECT_TRUE(guest.ioctl<tag::QUERYBUF>(*session, buffer));
-      EXPECT_TRUE(guest.mmap(*session, buffer.buffer.head.m.offset));
-      EXPECT_TRUE(guest.ioctl<tag::QBUF>(*session, buffer));
-    }
-    tag::BufferType type = capture;
-    EXPECT_TRUE(guest.ioctl<tag::STREAMON>(*session, type));
-    const auto event = guest.wait_event(10s);
-    EXPECT_TRUE(event && *event && std::holds_alternative<client::DqbufEvent>(**event)) << "no frame came";
+    vumedia::test::start_capture(guest, *session, 3);
     return *session;
   }
 
-  std::string folder_;
+  const vumedia::test::TemporaryFolder folder_;
   std::unique_ptr<ChildProcess> device_;
 };
 

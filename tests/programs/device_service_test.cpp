@@ -25,8 +25,10 @@
 #include <vumedia/core/mapping.hpp>
 #include <vumedia/vhost_user/frontend.hpp>
 
+#include "support/capturing.hpp"
 #include "support/child_process.hpp"
 #include "support/json.hpp"
+#include "support/temporary_folder.hpp"
 
 namespace vumedia::device::test {
 namespace {
@@ -70,16 +72,7 @@ std::string read_all(int fd) {
 
 class DeviceService : public testing::Test {
  protected:
-  DeviceService() {
-    std::string folder = std::filesystem::temp_directory_path() / "vumedia-service-XXXXXX";
-    folder_ = ::mkdtemp(folder.data());
-  }
-  ~DeviceService() override {
-    device_.reset();
-    std::filesystem::remove_all(folder_);
-  }
-
-  [[nodiscard]] std::string path(const std::string& name) const { return folder_ + "/" + name; }
+  [[nodiscard]] std::string path(const std::string& name) const { return folder_.path(name); }
   [[nodiscard]] bool exists(const std::string& name) const { return std::filesystem::exists(path(name)); }
 
   void start(std::vector<std::string> options, const std::vector<int>& inherited = {},
@@ -126,7 +119,7 @@ class DeviceService : public testing::Test {
     return device_->wait();
   }
 
-  std::string folder_;
+  const vumedia::test::TemporaryFolder folder_;
   std::unique_ptr<ChildProcess> device_;
 };
 
@@ -225,7 +218,7 @@ class Manager {
 
 TEST_F(DeviceService, TellsTheManagerWhenItServesAndWhenItEnds) {
   // An abstract name is the same for all; this one is unique by the folder's.
-  for (const std::string& address : {path("notify"), "@" + folder_}) {
+  for (const std::string& address : {path("notify"), "@" + folder_.path()}) {
     SCOPED_TRACE(address);
     Manager manager(address);
     start({"--device", "backend=null,socket=" + path("a"), "--device",
@@ -432,25 +425,6 @@ TEST_F(DeviceService, GoesOnUntilTheLastOfItsConnectionsHasEnded) {
 
 // -- Counters
 
-// The next frame that the test pattern delivers into the one buffer of `session`.
-void capture_frame(Guest& guest, std::uint32_t session) {
-  v4l2_requestbuffers request{};
-  request.type = V4L2_BUF_TYPE_VIDEO_CAPTURE;
-  request.memory = V4L2_MEMORY_MMAP;
-  request.count = 1;
-  ASSERT_TRUE(guest.ioctl<tag::REQBUFS>(session, request));
-  v4l2::BufferPayload buffer{};
-  buffer.buffer.head.type = request.type;
-  buffer.buffer.head.memory = request.memory;
-  ASSERT_TRUE(guest.ioctl<tag::QUERYBUF>(session, buffer));
-  ASSERT_TRUE(guest.mmap(session, buffer.buffer.head.m.offset));
-  ASSERT_TRUE(guest.ioctl<tag::QBUF>(session, buffer));
-  tag::BufferType type = request.type;
-  ASSERT_TRUE(guest.ioctl<tag::STREAMON>(session, type));
-  const auto event = guest.wait_event(10s);
-  ASSERT_TRUE(event && *event);
-}
-
 TEST_F(DeviceService, CountsWhatAGuestDoes) {
   start({"--status-socket", path("status"), "--status-format", "json", "--device",
          "backend=test-pattern,name=camera,latency,socket=" + path("a"), "--device",
@@ -470,7 +444,7 @@ TEST_F(DeviceService, CountsWhatAGuestDoes) {
     format.type = 77;
     EXPECT_FALSE(guest->ioctl<tag::G_FMT>(*session, format));
     EXPECT_FALSE(guest->ioctl<tag::G_FMT>(*session, format));
-    ASSERT_NO_FATAL_FAILURE(capture_frame(*guest, *session));
+    ASSERT_NO_FATAL_FAILURE(vumedia::test::start_capture(*guest, *session, 1));
     const auto now = Json::parse(status());
     ASSERT_TRUE(now);
     const std::vector<std::pair<const char*, const char*>> expected = {
@@ -603,7 +577,7 @@ TEST_F(DeviceService, TracesWhatAGuestAsksInTheKernelsWords) {
   v4l2_modulator modulator{};
   EXPECT_FALSE(guest->ioctl<tag::S_MODULATOR>(*session, modulator));
   EXPECT_TRUE(says(prefix + "VIDIOC_S_MODULATOR: ENOTTY")) << device_->error_output();
-  ASSERT_NO_FATAL_FAILURE(capture_frame(*guest, *session));
+  ASSERT_NO_FATAL_FAILURE(vumedia::test::start_capture(*guest, *session, 1));
   EXPECT_TRUE(says(prefix + "event DQBUF {index=0, type=V4L2_BUF_TYPE_VIDEO_CAPTURE, bytesused="))
       << device_->error_output();
   EXPECT_EQ(end(), 0);

@@ -11,6 +11,7 @@
 
 #include <gtest/gtest.h>
 #include <support/child_process.hpp>
+#include <support/temporary_folder.hpp>
 #include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -79,13 +80,6 @@ class Frontend {
 
 class DeviceSocket : public testing::Test {
  protected:
-  DeviceSocket() {
-    std::string folder = std::filesystem::temp_directory_path() / "vumedia-XXXXXX";
-    folder_ = ::mkdtemp(folder.data());
-    path_ = folder_ + "/socket";
-  }
-  ~DeviceSocket() override { std::filesystem::remove_all(folder_); }
-
   [[nodiscard]] std::vector<std::string> command(std::vector<std::string> more = {}) const {
     std::vector<std::string> words{VUMEDIA_BIN_DIR "/vumedia-device", "--socket-path", path_};
     words.insert(words.end(), more.begin(), more.end());
@@ -105,7 +99,8 @@ class DeviceSocket : public testing::Test {
     return ::lstat(path_.c_str(), &file) == 0;
   }
 
-  std::string folder_, path_;
+  const vumedia::test::TemporaryFolder folder_;
+  const std::string path_ = folder_.path("socket");
 };
 
 TEST_F(DeviceSocket, EndsSoonWithStatusZeroAndRemovesItsFile) {
@@ -231,7 +226,7 @@ TEST_F(DeviceSocket, LeavesALiveSocketAlone) {
 }
 
 TEST_F(DeviceSocket, LeavesFilesAndLinksAlone) {
-  const std::string target = folder_ + "/file";
+  const std::string target = folder_.path("file");
   OwnedFd(::open(target.c_str(), O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
   std::filesystem::create_symlink(target, path_);
   ChildProcess over_link(command());

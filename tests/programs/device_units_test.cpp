@@ -10,6 +10,7 @@
 
 #include <gtest/gtest.h>
 #include <support/child_process.hpp>
+#include <support/temporary_folder.hpp>
 
 namespace vumedia::device::test {
 namespace {
@@ -27,8 +28,6 @@ std::string read(const fs::path& path) {
 class DeviceUnits : public testing::Test {
  protected:
   DeviceUnits() {
-    std::string folder = fs::temp_directory_path() / "vumedia-units-XXXXXX";
-    folder_ = ::mkdtemp(folder.data());
     // As an installation fills them in, for the instance `camera`.
     for (const std::string kind : {"service", "socket"}) {
       std::string text = read(fs::path(VUMEDIA_SOURCE_DIR "/examples/vumedia-device/data") /
@@ -41,10 +40,9 @@ class DeviceUnits : public testing::Test {
       }
       texts_.push_back(text);
       for (const std::string instance : {"", "camera"})
-        std::ofstream(folder_ / ("vumedia-device@" + instance + "." + kind)) << text;
+        std::ofstream(folder_.path("vumedia-device@" + instance + "." + kind)) << text;
     }
   }
-  ~DeviceUnits() override { fs::remove_all(folder_); }
 
   void SetUp() override {
     if (!fs::exists(systemd_analyze)) GTEST_SKIP() << "there is no systemd-analyze";
@@ -61,10 +59,10 @@ class DeviceUnits : public testing::Test {
     return {status.value_or(-1), child.output() + child.error_output()};
   }
   [[nodiscard]] std::string unit(const std::string& kind) const {
-    return folder_ / ("vumedia-device@camera." + kind);
+    return folder_.path("vumedia-device@camera." + kind);
   }
 
-  fs::path folder_;
+  const vumedia::test::TemporaryFolder folder_;
   std::vector<std::string> texts_;
 };
 

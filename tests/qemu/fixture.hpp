@@ -25,6 +25,7 @@
 #include "qemu/machine.hpp"
 #include "qemu/virtio_pci.hpp"
 #include "support/child_process.hpp"
+#include "support/temporary_folder.hpp"
 
 namespace vumedia::qemu_test {
 
@@ -53,16 +54,6 @@ class DeviceTest : public testing::Test {
   // Nothing here waits for time to pass; this is for what hangs.
   static constexpr std::chrono::seconds patience{60};
 
-  DeviceTest() {
-    std::string folder = std::filesystem::temp_directory_path() / "vumedia-qemu-XXXXXX";
-    folder_ = ::mkdtemp(folder.data());
-  }
-  ~DeviceTest() override {
-    device_.reset();
-    std::error_code error;
-    std::filesystem::remove_all(folder_, error);
-  }
-
   void start_device(const std::string& backend, const std::vector<std::string>& more = {}) {
     std::vector<std::string> words{VUMEDIA_BIN_DIR "/vumedia-device", "--backend", backend, "--socket-path",
                                    socket()};
@@ -83,9 +74,9 @@ class DeviceTest : public testing::Test {
     EXPECT_TRUE(guest) << guest.error().message << "\n" << device_->error_output();
     return guest ? std::move(*guest) : nullptr;
   }
-  [[nodiscard]] std::string socket() const { return folder_ + "/socket"; }
+  [[nodiscard]] std::string socket() const { return folder_.path("socket"); }
 
-  std::string folder_;
+  const test::TemporaryFolder folder_;
   std::unique_ptr<test::ChildProcess> device_;
 };
 

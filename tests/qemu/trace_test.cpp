@@ -36,7 +36,7 @@ class QemuTrace : public QemuTest, public testing::WithParamInterface<Habit> {
   // A guest's life: it streams, perhaps is paused, perhaps resets the device while it does and streams again,
   // and its machine ends.
   void live(Recorder& recorder, const Habit& habit) {
-    const auto machine = switch_on(folder_ + "/recorder");
+    const auto machine = switch_on(folder_.path("recorder"));
     ASSERT_TRUE(machine);
     const auto guest = drive(*machine);
     ASSERT_TRUE(guest);
@@ -86,7 +86,7 @@ TEST_P(QemuTrace, IsTheOneThatTheHabitsAreTakenFrom) {
   const Habit& habit = GetParam();
   const std::string version = first_line({qemu().program, "--version"});
   start_device("test-pattern", habit.device_options);
-  Recorder recorder(folder_ + "/recorder", socket());
+  Recorder recorder(folder_.path("recorder"), socket());
   live(recorder, habit);
   const auto lines = recorder.lines();
   const std::string title = "# " + version;

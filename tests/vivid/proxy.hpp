@@ -1,7 +1,6 @@
 // vumedia-device as a test starts it.
 #pragma once
 
-#include <filesystem>
 #include <memory>
 #include <optional>
 #include <string>
@@ -16,6 +15,7 @@
 
 #include "files.hpp"
 #include "support/child_process.hpp"
+#include "support/temporary_folder.hpp"
 #include "vivid.hpp"
 
 namespace vumedia::vivid {
@@ -27,8 +27,6 @@ using vumedia::test::ChildProcess;
 class Served {
  public:
   Served(const std::string& backend, std::vector<std::string> more) {
-    std::string folder = "/tmp/proxy-XXXXXX";
-    folder_ = ::mkdtemp(folder.data());
     std::vector<std::string> words{program("vumedia-device"), "--backend", backend, "--socket-path",
                                    socket()};
     if (const char* const level = ::getenv("VUMEDIA_DEVICE_LOG"))
@@ -45,10 +43,9 @@ class Served {
     process_->signal(SIGTERM);
     EXPECT_EQ(process_->wait(patience).value_or(-1), expected_status_) << process_->error_output();
     if (::getenv("VUMEDIA_DEVICE_LOG") != nullptr) std::fputs(process_->error_output().c_str(), stdout);
-    std::filesystem::remove_all(folder_);
   }
 
-  [[nodiscard]] std::string socket() const { return folder_ + "/socket"; }
+  [[nodiscard]] std::string socket() const { return folder_.path("socket"); }
   [[nodiscard]] ChildProcess& process() const noexcept { return *process_; }
 
   // A guest, with `user_memory` bytes for USERPTR buffers.
@@ -68,7 +65,7 @@ class Served {
   }
 
  private:
-  std::string folder_;
+  const vumedia::test::TemporaryFolder folder_;
   std::unique_ptr<ChildProcess> process_;
   int expected_status_ = 0;
 };
