@@ -38,6 +38,30 @@ Plane plane_of(const AVFrame& frame, std::size_t index, std::size_t sample_bytes
 
 }  // namespace
 
+Outcome<Picture> picture_of(const AVFrame& frame) {
+  const auto format = static_cast<AVPixelFormat>(frame.format);
+  const AVPixFmtDescriptor* const description = av_pix_fmt_desc_get(format);
+  const bool planar = description != nullptr && (description->flags & AV_PIX_FMT_FLAG_PLANAR) != 0 &&
+                      (description->flags & AV_PIX_FMT_FLAG_RGB) == 0 && description->nb_components == 3 &&
+                      (description->flags & AV_PIX_FMT_FLAG_BE) == 0 && description->comp[0].depth >= 8 &&
+                      description->comp[0].depth <= 16 && description->comp[0].shift == 0 &&
+                      description->comp[1].plane == 1 && description->comp[2].plane == 2;
+  if (!planar) {
+    return failure("frames of %s cannot be read here",
+                   description != nullptr ? description->name : "an unknown pixel format");
+  }
+  Picture picture;
+  picture.width = static_cast<std::uint32_t>(frame.width);
+  picture.height = static_cast<std::uint32_t>(frame.height);
+  picture.shift_x = description->log2_chroma_w;
+  picture.shift_y = description->log2_chroma_h;
+  picture.bits = static_cast<std::uint32_t>(description->comp[0].depth);
+  picture.full_range = frame.color_range == AVCOL_RANGE_JPEG;
+  for (std::size_t plane = 0; plane < 3; ++plane)
+    picture.planes[plane] = plane_of(frame, plane, picture.sample_bytes());
+  return picture;
+}
+
 Outcome<Bitstream> Bitstream::open(const std::string& path) {
   Bitstream opened;
   opened.path_ = path;
@@ -171,27 +195,7 @@ Outcome<std::optional<Picture>> ReferenceDecoder::next() {
       return ffmpeg::error(status, "libavcodec cannot decode the stream");
     }
   }
-  const auto format = static_cast<AVPixelFormat>(frame_->format);
-  const AVPixFmtDescriptor* const description = av_pix_fmt_desc_get(format);
-  const bool planar = description != nullptr && (description->flags & AV_PIX_FMT_FLAG_PLANAR) != 0 &&
-                      (description->flags & AV_PIX_FMT_FLAG_RGB) == 0 && description->nb_components == 3 &&
-                      (description->flags & AV_PIX_FMT_FLAG_BE) == 0 && description->comp[0].depth >= 8 &&
-                      description->comp[0].depth <= 16 && description->comp[0].shift == 0 &&
-                      description->comp[1].plane == 1 && description->comp[2].plane == 2;
-  if (!planar) {
-    return failure("frames of %s cannot be compared",
-                   description != nullptr ? description->name : "an unknown pixel format");
-  }
-  Picture picture;
-  picture.width = static_cast<std::uint32_t>(frame_->width);
-  picture.height = static_cast<std::uint32_t>(frame_->height);
-  picture.shift_x = description->log2_chroma_w;
-  picture.shift_y = description->log2_chroma_h;
-  picture.bits = static_cast<std::uint32_t>(description->comp[0].depth);
-  picture.full_range = frame_->color_range == AVCOL_RANGE_JPEG;
-  for (std::size_t plane = 0; plane < 3; ++plane)
-    picture.planes[plane] = plane_of(*frame_, plane, picture.sample_bytes());
-  return picture;
+  return picture_of(*frame_);
 }
 
 }  // namespace ctl

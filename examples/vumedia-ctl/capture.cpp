@@ -8,6 +8,7 @@
 #include <string>
 
 #include "commands.hpp"
+#include "jpeg.hpp"
 #include "progress.hpp"
 #include "writers.hpp"
 
@@ -27,15 +28,23 @@ bool ends_with(const std::string& text, const char* ending) {
          text.compare(text.size() - suffix.size(), suffix.size(), suffix) == 0;
 }
 
-// The first of the device's formats whose pixels we can read; 0 if there is none.
+// The first of the device's formats whose pixels we can read, else one that can be decoded; 0 if there is
+// neither.
 std::uint32_t first_known_format(Device& device, std::uint32_t type) {
+  std::uint32_t jpeg = 0;
   v4l2_fmtdesc description{};
   description.type = type;
   for (; description.index < max_formats; ++description.index) {
     if (!device.try_call<tag::ENUM_FMT>(description)) break;
     if (is_known(description.pixelformat)) return description.pixelformat;
+    if (jpeg == 0 && is_jpeg(description.pixelformat)) jpeg = description.pixelformat;
   }
-  return 0;
+  return jpeg;
+}
+
+// Whether a file of this name holds Motion-JPEG as it comes.
+bool is_jpeg_file(const std::string& name) {
+  return ends_with(name, ".mjpeg") || ends_with(name, ".mjpg");
 }
 
 struct Size {
@@ -75,7 +84,12 @@ Outcome<> choose_format(Device& device, std::uint32_t type, const CaptureOptions
     fourcc = parse_fourcc(options.format);
     if (fourcc == 0)
       return failure("%s is no pixel format: four characters such as NV12", options.format.c_str());
-  } else if (needs_pixels && !is_known(layout_of(*format).fourcc)) {
+    if (is_jpeg_file(options.output) && !is_jpeg(fourcc))
+      return failure("%s is for MJPG, not for %s", options.output.c_str(), fourcc_text(fourcc).c_str());
+  } else if (is_jpeg_file(options.output)) {
+    if (!is_jpeg(layout_of(*format).fourcc)) fourcc = V4L2_PIX_FMT_MJPEG;
+  } else if (const std::uint32_t now = layout_of(*format).fourcc;
+             needs_pixels && !is_known(now) && !is_jpeg(now)) {
     fourcc = first_known_format(device, type);
     if (fourcc == 0)
       return failure("the device has no pixel format that can be read here; capture raw frames instead");
@@ -187,6 +201,17 @@ Outcome<> capture(Device& device, const CaptureOptions& options) {
       raw.emplace(std::move(*file));
     }
   }
+  std::optional<JpegDecoder> jpeg;
+  const auto picture_in = [&](const Layout& layout, const Queue::Filled& filled) -> Outcome<Picture> {
+    if (!is_jpeg(layout.fourcc))
+      return make_picture(layout, {0, 0, layout.width, layout.height}, filled.memory());
+    if (!jpeg) {
+      auto decoder = JpegDecoder::create();
+      if (!decoder) return std::unexpected(decoder.error());
+      jpeg.emplace(std::move(*decoder));
+    }
+    return jpeg->decode(layout, filled.planes[0]);
+  };
   std::uint64_t frames = 0;
   Layout seen;
   const auto started = std::chrono::steady_clock::now();
@@ -199,7 +224,7 @@ Outcome<> capture(Device& device, const CaptureOptions& options) {
             if (auto written = raw->write(plane); !written) return written;
           }
         } else {
-          const auto picture = make_picture(layout, {0, 0, layout.width, layout.height}, filled.memory());
+          const auto picture = picture_in(layout, filled);
           if (!picture) return std::unexpected(picture.error());
           auto written =
               video ? video->add(*picture) : write_png(image_path(options.output, frames, count), *picture);

@@ -8,6 +8,8 @@
 
 #include <vumedia/core/result.hpp>
 
+#include "picture.hpp"
+
 extern "C" {
 #include <libavcodec/avcodec.h>
 #include <libavcodec/bsf.h>
@@ -44,3 +46,10 @@ using Packet = std::unique_ptr<AVPacket, Free<av_packet_free>>;
 }
 
 }  // namespace ctl::ffmpeg
+
+namespace ctl {
+
+// What libavcodec decoded, as it lies in the frame. Fails for other than planar YCbCr of 8 to 16 bits.
+[[nodiscard]] vumedia::Outcome<Picture> picture_of(const AVFrame& frame);
+
+}  // namespace ctl

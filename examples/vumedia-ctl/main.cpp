@@ -63,8 +63,8 @@ int main(int argc, char** argv) {
   capture_command
       ->add_option(
           "-o,--output", capture.output,
-          "FILE.y4m, FILE.png (one image a frame), or any other name for the bytes as they are; - is "
-          "standard output")
+          "FILE.y4m, FILE.png (one image a frame), FILE.mjpeg (MJPG as it comes), or any other name for the "
+          "bytes as they are; - is standard output")
       ->required()
       ->type_name("FILE");
   capture_command->add_option("-n,--count", capture.count, "Frames (default: 1 for .png, else 100)")
