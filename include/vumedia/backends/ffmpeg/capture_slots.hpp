@@ -24,27 +24,42 @@ struct BufferMemory {
   std::byte* data = nullptr;
   std::size_t size = 0;
   std::shared_ptr<const void> owner;
+  // Where the client has it, if it is the client's own (USERPTR), which may come back under another index and
+  // at another address here. 0: memory of ours, which has one index for life.
+  std::uint64_t place = 0;
 };
 
 // Which buffers the guest has queued, and which are in use by libavcodec.
 //
 // The two are independent. A buffer is lent to libavcodec while it is queued, leaves the queue when its frame
 // is delivered, and may still be a reference then; the guest can queue it again at once, but it is not
-// written before the last reference is gone. A lent buffer whose frame is never shown (a VP9 alt-ref, a
-// damaged picture) is simply free again. What is in use keeps its memory alive even when the guest has freed
-// the buffer.
+// written before the last reference is gone, whatever index its memory has by then. A lent buffer whose frame
+// is never shown (a VP9 alt-ref, a damaged picture) is simply free again. What is in use keeps its memory
+// alive even when the guest has freed the buffer.
 //
 // get_buffer2 cannot wait for a buffer, and references may be held for ever (long-term ones). So at least
 // `reserve` buffers are never lent: a frame from elsewhere can always be copied to one of them as soon as the
 // guest queues it.
+//
+// A guest can write to its buffers at any time, also to those that libavcodec decodes into or refers to, be
+// they MMAP or USERPTR: the memory is shared. Its pictures are spoiled then, and nothing else. What
+// libavcodec reads from a frame are samples, which it filters and clips, and every value that a byte can have
+// is one (10 bits in two bytes, where that is not so, are never lent). What it computes addresses from, the
+// bitstream, motion vectors and tables, is in memory of ours.
 //
 // All functions but the release of a lent buffer are called with mutex() held. `changed` is notified when a
 // buffer becomes free. No frame may be dropped with the mutex held, for that takes it.
 class CaptureSlots : public std::enable_shared_from_this<CaptureSlots> {
   struct Slot {
     BufferMemory memory;
-    std::uint64_t order = 0;  // when it was queued; 0 if it is not
-    unsigned users = 0;       // frames of libavcodec, copies under way
+    std::uint64_t order = 0;     // when it was queued; 0 if it is not
+    unsigned users = 0;          // frames of libavcodec, copies under way
+    std::weak_ptr<Slot> former;  // whom the same place was in use by when it was queued
+    [[nodiscard]] bool is_used() const noexcept {
+      if (users != 0) return true;
+      const auto other = former.lock();
+      return other != nullptr && other->users != 0;
+    }
   };
   using SlotPointer = std::shared_ptr<Slot>;
 
@@ -60,9 +75,12 @@ class CaptureSlots : public std::enable_shared_from_this<CaptureSlots> {
     if (index >= slots_.size()) slots_.resize(index + std::size_t{1});
     SlotPointer& slot = slots_[index];
     if (slot == nullptr || slot->memory.owner != memory.owner || slot->memory.data != memory.data) {
+      const SlotPointer former = memory.place != 0 ? user_of(memory.place) : nullptr;
+      retire(slot);
       slot = std::make_shared<Slot>();
-      slot->memory = std::move(memory);
+      slot->former = former;
     }
+    slot->memory = std::move(memory);  // of another size, it may be
     slot->order = ++order_;
     changed.notify_all();
   }
@@ -75,22 +93,25 @@ class CaptureSlots : public std::enable_shared_from_this<CaptureSlots> {
   }
 
   // The guest has freed `count` buffers from `first` on.
-  void forget(std::uint32_t first, std::size_t count) noexcept {
-    for (std::size_t i = first; i < slots_.size() && i - first < count; ++i) slots_[i].reset();
+  void forget(std::uint32_t first, std::size_t count) {
+    for (std::size_t i = first; i < slots_.size() && i - first < count; ++i) {
+      retire(slots_[i]);
+      slots_[i].reset();
+    }
   }
 
-  // A queued and unused buffer of at least `size` bytes for a frame to be decoded into, or nullptr. The
-  // reference frees it when the last copy goes, on any thread.
-  [[nodiscard]] AVBufferRef* lend(std::size_t size) {
+  // A queued and unused buffer of at least `size` bytes, at a multiple of `alignment`, for a frame to be
+  // decoded into, or nullptr. The reference frees it when the last copy goes, on any thread.
+  [[nodiscard]] AVBufferRef* lend(std::size_t size, std::size_t alignment = 1) {
     std::size_t known = 0;
     std::size_t used = 0;
     for (const auto& slot : slots_) {
       if (slot == nullptr) continue;
       ++known;
-      if (slot->users != 0) ++used;
+      if (slot->is_used()) ++used;
     }
     if (known < used + 1 + reserve) return nullptr;
-    const SlotPointer* const slot = oldest_free(size);
+    const SlotPointer* const slot = oldest_free(size, alignment);
     if (slot == nullptr) return nullptr;
     auto lease = std::make_unique<Lease>(Lease{shared_from_this(), *slot});
     auto* const data = reinterpret_cast<std::uint8_t*>((*slot)->memory.data);
@@ -164,10 +185,36 @@ class CaptureSlots : public std::enable_shared_from_this<CaptureSlots> {
     lease->slots->changed.notify_all();
   }
 
-  [[nodiscard]] const SlotPointer* oldest_free(std::size_t size) const noexcept {
+  // A slot that loses its index. What the client may queue again elsewhere is remembered while it is in use,
+  // by no more slots than libavcodec has frames.
+  void retire(const SlotPointer& slot) {
+    std::erase_if(retired_, [](const auto& one) {
+      const auto other = one.lock();
+      return other == nullptr || other->users == 0;
+    });
+    if (slot != nullptr && slot->memory.place != 0 && slot->users != 0) retired_.push_back(slot);
+  }
+  // Who uses the client's memory at `place`; null if nobody does.
+  [[nodiscard]] SlotPointer user_of(std::uint64_t place) const noexcept {
+    const auto find = [&](SlotPointer slot) -> SlotPointer {
+      if (slot == nullptr || slot->memory.place != place) return nullptr;
+      if (slot->users == 0) slot = slot->former.lock();
+      return slot != nullptr && slot->users != 0 ? slot : nullptr;
+    };
+    for (const auto& slot : slots_) {
+      if (auto user = find(slot)) return user;
+    }
+    for (const auto& slot : retired_) {
+      if (auto user = find(slot.lock())) return user;
+    }
+    return nullptr;
+  }
+
+  [[nodiscard]] const SlotPointer* oldest_free(std::size_t size, std::size_t alignment = 1) const noexcept {
     const SlotPointer* oldest = nullptr;
     for (const auto& slot : slots_) {
-      if (slot == nullptr || slot->order == 0 || slot->users != 0 || slot->memory.size < size) continue;
+      if (slot == nullptr || slot->order == 0 || slot->memory.size < size || slot->is_used()) continue;
+      if (reinterpret_cast<std::uintptr_t>(slot->memory.data) % alignment != 0) continue;
       if (oldest == nullptr || slot->order < (*oldest)->order) oldest = &slot;
     }
     return oldest;
@@ -175,6 +222,7 @@ class CaptureSlots : public std::enable_shared_from_this<CaptureSlots> {
 
   std::mutex mutex_;
   std::vector<SlotPointer> slots_;
+  std::vector<std::weak_ptr<Slot>> retired_;
   std::uint64_t order_ = 0;
 };
 
