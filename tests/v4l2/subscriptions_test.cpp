@@ -77,28 +77,58 @@ TEST_F(SubscriptionsTest, IsBounded) {
   EXPECT_EQ(subscribe(V4L2_EVENT_SOURCE_CHANGE, 5), 0);
 }
 
-TEST(MergeEvents, KeepsTheNewestStateAndAllChanges) {
-  v4l2_event waiting = make_event(V4L2_EVENT_CTRL, 7);
-  waiting.u.ctrl.changes = V4L2_EVENT_CTRL_CH_VALUE;
-  waiting.u.ctrl.value = 1;
-  v4l2_event next = waiting;
-  next.u.ctrl.changes = V4L2_EVENT_CTRL_CH_FLAGS;
-  next.u.ctrl.value = 2;
-  next.sequence = 9;
-  EXPECT_TRUE(merge_events(waiting, next));
-  EXPECT_EQ(waiting.u.ctrl.changes,
-            static_cast<std::uint32_t>(V4L2_EVENT_CTRL_CH_VALUE | V4L2_EVENT_CTRL_CH_FLAGS));
-  EXPECT_EQ(waiting.u.ctrl.value, 2);
-  EXPECT_EQ(waiting.sequence, 9U);
-  next.id = 8;
-  EXPECT_FALSE(merge_events(waiting, next));
-  EXPECT_FALSE(merge_events(waiting, source_change_event()));
+// v4l2_event_subscribe(): "Already listening" is no error and changes nothing, the flags neither.
+TEST_F(SubscriptionsTest, TheFirstSubscriptionCounts) {
+  ASSERT_EQ(subscribe(V4L2_EVENT_EOS), 0);
+  ASSERT_EQ(subscribe(V4L2_EVENT_EOS, 0, V4L2_EVENT_SUB_FL_ALLOW_FEEDBACK), 0);
+  EXPECT_FALSE(subscriptions.deliver(make_event(V4L2_EVENT_EOS), &subscriptions, send()));
+  subscriptions.remove(make(V4L2_EVENT_EOS));
+  ASSERT_EQ(subscribe(V4L2_EVENT_EOS, 0, V4L2_EVENT_SUB_FL_ALLOW_FEEDBACK), 0);
+  EXPECT_TRUE(subscriptions.deliver(make_event(V4L2_EVENT_EOS), &subscriptions, send()));
+}
 
-  v4l2_event change = source_change_event(2);
-  EXPECT_TRUE(merge_events(change, source_change_event(1)));
-  EXPECT_EQ(change.u.src_change.changes, 3U);
-  v4l2_event end = make_event(V4L2_EVENT_EOS);
-  EXPECT_FALSE(merge_events(end, make_event(V4L2_EVENT_EOS)));
+// The sequence is the session's, of what it gets; not of what happens elsewhere, or what it does not hear of.
+TEST_F(SubscriptionsTest, NumbersWhatIsDelivered) {
+  ASSERT_EQ(subscribe(V4L2_EVENT_EOS), 0);
+  ASSERT_EQ(subscribe(V4L2_EVENT_SOURCE_CHANGE), 0);
+  subscriptions.deliver(make_event(V4L2_EVENT_EOS), send());
+  subscriptions.deliver(make_event(V4L2_EVENT_VSYNC), send());                // not subscribed
+  subscriptions.deliver(make_event(V4L2_EVENT_EOS), &subscriptions, send());  // its own doing
+  subscriptions.deliver(source_change_event(), send());
+  subscriptions.remove(make(V4L2_EVENT_ALL));
+  subscriptions.deliver(make_event(V4L2_EVENT_EOS), send());
+  ASSERT_EQ(subscribe(V4L2_EVENT_EOS), 0);
+  subscriptions.deliver(make_event(V4L2_EVENT_EOS), send());
+  ASSERT_EQ(sent.size(), 3U);
+  for (std::uint32_t i = 0; i < 3; ++i) EXPECT_EQ(sent[i].sequence, i) << "it goes on after ALL was ended";
+}
+
+TEST_F(SubscriptionsTest, EventsHaveTheTimeOfTheMonotonicClock) {
+  ASSERT_EQ(subscribe(V4L2_EVENT_EOS), 0);
+  timespec before{}, after{};
+  ::clock_gettime(CLOCK_MONOTONIC, &before);
+  subscriptions.deliver(make_event(V4L2_EVENT_EOS), send());
+  ::clock_gettime(CLOCK_MONOTONIC, &after);
+  ASSERT_EQ(sent.size(), 1U);
+  const auto nanoseconds = [](const auto& time) { return time.tv_sec * 1'000'000'000LL + time.tv_nsec; };
+  EXPECT_LE(nanoseconds(before), nanoseconds(sent[0].timestamp));
+  EXPECT_LE(nanoseconds(sent[0].timestamp), nanoseconds(after));
+}
+
+// Kernel drivers look at no id of these: any can be subscribed to, and only what is sent is heard.
+TEST_F(SubscriptionsTest, IdsOfStatelessEventsAreNotChecked) {
+  ASSERT_EQ(subscribe(V4L2_EVENT_EOS, 5), 0);
+  ASSERT_EQ(subscribe(V4L2_EVENT_SOURCE_CHANGE, UINT32_MAX), 0);
+  EXPECT_FALSE(subscriptions.deliver(make_event(V4L2_EVENT_EOS), send()));
+  EXPECT_FALSE(subscriptions.deliver(source_change_event(), send()));
+  EXPECT_TRUE(sent.empty());
+}
+
+// SEND_INITIAL is for what has a state; of others there is nothing to tell.
+TEST_F(SubscriptionsTest, OnlyControlsHaveAFirstEvent) {
+  ASSERT_EQ(subscribe(V4L2_EVENT_SOURCE_CHANGE, 0, V4L2_EVENT_SUB_FL_SEND_INITIAL), 0);
+  ASSERT_EQ(subscribe(V4L2_EVENT_EOS, 0, V4L2_EVENT_SUB_FL_SEND_INITIAL), 0);
+  EXPECT_TRUE(sent.empty());
 }
 
 }  // namespace

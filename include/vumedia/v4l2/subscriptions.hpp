@@ -1,8 +1,8 @@
 // Which events a session asked for: VIDIOC_SUBSCRIBE_EVENT and VIDIOC_UNSUBSCRIBE_EVENT.
 //
 // A subscribed event goes to the guest at once; the guest's kernel keeps the queue that its programs see.
-// What waits for want of event buffers is the device's to hold, and to merge as the kernel merges
-// (merge_events).
+// What waits for want of event buffers is the device's to hold, to merge as the kernel merges, and to forget
+// when it is unsubscribed (media/event_queue.hpp).
 #pragma once
 
 #include <algorithm>
@@ -94,28 +94,6 @@ class Subscriptions {
   v4l2_event event = make_event(V4L2_EVENT_SOURCE_CHANGE);
   event.u.src_change.changes = changes;
   return event;
-}
-
-// Whether `next` may take the place of `waiting`, an earlier event of the same session that no one has seen
-// yet, so that a guest that does not read its events bounds what is kept. If so, `waiting` becomes `next`,
-// with what both say has changed. Controls and source changes only: of others, each counts.
-[[nodiscard]] inline bool merge_events(v4l2_event& waiting, const v4l2_event& next) noexcept {
-  if (waiting.type != next.type || waiting.id != next.id) return false;
-  std::uint32_t changes = 0;
-  switch (next.type) {
-    case V4L2_EVENT_CTRL:
-      changes = waiting.u.ctrl.changes;
-      waiting = next;
-      waiting.u.ctrl.changes |= changes;
-      return true;
-    case V4L2_EVENT_SOURCE_CHANGE:
-      changes = waiting.u.src_change.changes;
-      waiting = next;
-      waiting.u.src_change.changes |= changes;
-      return true;
-    default:
-      return false;
-  }
 }
 
 }  // namespace vumedia::v4l2
