@@ -5,6 +5,8 @@
 #include <vumedia/client/compliance/controls_reading.hpp>
 #include <vumedia/client/compliance/controls_requests.hpp>
 #include <vumedia/client/compliance/controls_setting.hpp>
+#include <vumedia/client/compliance/decoder_setup.hpp>
+#include <vumedia/client/compliance/decoder_stream.hpp>
 #include <vumedia/client/compliance/device.hpp>
 #include <vumedia/client/compliance/enumeration.hpp>
 #include <vumedia/client/compliance/events.hpp>
@@ -36,6 +38,11 @@ inline constexpr Group all_rules[] = {
     {"Setting controls", controls::setting_rules},
     {"Requests of controls", controls::request_rules},
     {"Events", events::event_rules},
+    {"Stateful decoder", decoder::setup_rules},
+    {"Decoding", decoder::stream_rules},
+    {"Drain", decoder::drain_rules},
+    {"Seek", decoder::seek_rules},
+    {"Dynamic resolution change", decoder::change_rules},
 };
 
 }  // namespace vumedia::client::compliance

@@ -1,0 +1,547 @@
+// Rules on a stateful decoder at work on a stream: the first source change, frames, drains, seeks.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <vector>
+
+#include <vumedia/client/compliance/decoder_client.hpp>
+#include <vumedia/client/compliance/decoder_setup.hpp>
+#include <vumedia/client/compliance/rule.hpp>
+
+namespace vumedia::client::compliance::decoder {
+
+// Runs `check(client)` with a client for the run's stream.
+template <class Check>
+inline Finding with_stream(Subject& s, Check check) {
+  const CodedStream* stream = nullptr;
+  if (auto found = find_stream(s, stream)) return found;
+  Client client(s, *stream);
+  return check(client);
+}
+
+// OUTPUT alone, up to the first source change.
+inline Finding parse(Client& client) {
+  client.follows_changes = false;
+  if (auto found = client.start_output()) return found;
+  return client.run([&] { return client.change_pending(); });
+}
+
+// -- Initialization
+
+inline Finding source_change_is_first(Subject& s) {
+  return with_stream(s, [](Client& client) -> Finding {
+    if (auto found = parse(client)) return found;
+    if (client.looks().front().changes == V4L2_EVENT_SRC_CH_RESOLUTION) return passed();
+    return failed("the first source change has changes 0x%x", client.looks().front().changes);
+  });
+}
+
+inline Finding format_is_the_streams(Subject& s) {
+  return with_stream(s, [&](Client& client) -> Finding {
+    if (auto found = parse(client)) return found;
+    const Client::Look told = client.looks().front();
+    Client::Look now;
+    if (auto found = client.look(now)) return found;
+    const Pixels& pixels = now.pixels;
+    if (pixels.width != told.pixels.width || pixels.height != told.pixels.height)
+      return failed("CAPTURE was %ux%u at the source change, and is %ux%u", told.pixels.width,
+                    told.pixels.height, pixels.width, pixels.height);
+    if (!is_listed(list_formats(s, client.capture().type()), pixels.fourcc))
+      return failed("CAPTURE is %s, which is not listed", fourcc_name(pixels.fourcc).c_str());
+    std::uint64_t bytes = 0;
+    for (const Pixels::Plane& plane : pixels.used_planes()) bytes += plane.size;
+    if (pixels.width == 0 || pixels.height == 0 || bytes < std::uint64_t{pixels.width} * pixels.height)
+      return failed("CAPTURE has %ux%u pixels in %llu bytes", pixels.width, pixels.height,
+                    static_cast<unsigned long long>(bytes));
+    return passed();
+  });
+}
+
+// -- Capture setup
+
+[[nodiscard]] inline bool lies_in(const v4l2_rect& inner, const v4l2_rect& outer) noexcept {
+  const auto end = [](std::int32_t at, std::uint32_t length) { return std::int64_t{at} + length; };
+  return inner.left >= outer.left && inner.top >= outer.top &&
+         end(inner.left, inner.width) <= end(outer.left, outer.width) &&
+         end(inner.top, inner.height) <= end(outer.top, outer.height);
+}
+
+inline Finding selections_fit(Subject& s) {
+  return with_stream(s, [&](Client& client) -> Finding {
+    if (auto found = parse(client)) return found;
+    v4l2_rect rectangles[6]{};
+    constexpr std::uint32_t targets[] = {
+        V4L2_SEL_TGT_CROP,    V4L2_SEL_TGT_CROP_DEFAULT,    V4L2_SEL_TGT_CROP_BOUNDS,
+        V4L2_SEL_TGT_COMPOSE, V4L2_SEL_TGT_COMPOSE_DEFAULT, V4L2_SEL_TGT_COMPOSE_BOUNDS};
+    for (std::size_t i = 0; i < std::size(targets); ++i) {
+      v4l2_selection selection{};
+      selection.type = V4L2_BUF_TYPE_VIDEO_CAPTURE;
+      selection.target = targets[i];
+      if (auto found = s.want<tag::G_SELECTION>(selection, "of CAPTURE")) return found;
+      rectangles[i] = selection.r;
+      if (selection.r.width == 0 || selection.r.height == 0)
+        return failed("selection target 0x%x is %ux%u", targets[i], selection.r.width, selection.r.height);
+    }
+    const auto& [crop, crop_default, crop_bounds, compose, compose_default, compose_bounds] = rectangles;
+    if (!lies_in(crop_default, crop_bounds) || !lies_in(crop, crop_bounds))
+      return failed("CROP of %ux%u or its default of %ux%u does not lie in its bounds, %ux%u", crop.width,
+                    crop.height, crop_default.width, crop_default.height, crop_bounds.width,
+                    crop_bounds.height);
+    const Pixels& pixels = client.looks().front().pixels;
+    const v4l2_rect frame{0, 0, pixels.width, pixels.height};
+    if (!lies_in(compose, frame) || !lies_in(compose_default, frame) || !lies_in(compose, compose_bounds))
+      return failed("COMPOSE of %ux%u at %d,%d does not lie in the frame of %ux%u", compose.width,
+                    compose.height, compose.left, compose.top, frame.width, frame.height);
+    return passed();
+  });
+}
+
+inline Finding raw_format_can_be_chosen(Subject& s) {
+  return with_stream(s, [&](Client& client) -> Finding {
+    if (auto found = parse(client)) return found;
+    for (const v4l2_fmtdesc& each : list_formats(s, client.capture().type())) {
+      v4l2_format format{};
+      format.type = client.capture().type();
+      if (auto found = s.expect<tag::G_FMT>(format, 0, "of CAPTURE")) return found;
+      set_fourcc(format, each.pixelformat);
+      if (auto found = s.expect<tag::S_FMT>(format, 0, "of CAPTURE")) return found;
+      v4l2_format after{};
+      after.type = format.type;
+      if (auto found = s.expect<tag::G_FMT>(after, 0, "of CAPTURE")) return found;
+      if (pixels_of(format).fourcc != each.pixelformat || pixels_of(after).fourcc != each.pixelformat)
+        return failed("S_FMT of CAPTURE to %s, which is listed, became %s",
+                      fourcc_name(each.pixelformat).c_str(), fourcc_name(pixels_of(after).fourcc).c_str());
+    }
+    return passed();
+  });
+}
+
+inline Finding least_buffers_suffice(Subject& s) {
+  return with_stream(s, [](Client& client) -> Finding {
+    client.extra = 0;
+    return client.play();
+  });
+}
+
+// -- Decoding
+
+inline Finding stream_is_decoded(Subject& s) {
+  return with_stream(s, [](Client& client) -> Finding {
+    if (auto found = client.play()) return found;
+    if (client.pictures() == 0) return failed("%zu units gave no frame", client.fed());
+    for (const Client::Frame& frame : client.frames()) {
+      if ((frame.flags & V4L2_BUF_FLAG_ERROR) != 0)
+        return failed("the frame of time stamp %lld is flagged ERROR", static_cast<long long>(frame.stamp));
+    }
+    return passed();
+  });
+}
+
+inline Finding output_comes_back(Subject& s) {
+  return with_stream(s, [](Client& client) -> Finding {
+    if (auto found = client.play()) return found;
+    if (auto found = client.run([&] { return client.all_returned(); })) return found;
+    if (client.returned().size() != client.fed())
+      return failed("%zu OUTPUT buffers were queued, %zu came back", client.fed(), client.returned().size());
+    std::vector<std::int64_t> stamps;
+    for (const Client::Returned& each : client.returned()) stamps.push_back(each.stamp);
+    std::ranges::sort(stamps);
+    for (std::size_t i = 0; i < stamps.size(); ++i) {
+      const std::int64_t queued = client.first_stamp() + static_cast<std::int64_t>(i) * Client::stamp_step;
+      if (stamps[i] != queued)
+        return failed("no OUTPUT buffer came back with the time stamp %lld it had",
+                      static_cast<long long>(queued));
+    }
+    return passed();
+  });
+}
+
+inline Finding stamps_are_of_output(Subject& s) {
+  return with_stream(s, [](Client& client) -> Finding {
+    if (auto found = client.play()) return found;
+    for (const Client::Frame& frame : client.frames()) {
+      if (frame.empty) continue;
+      const std::int64_t place = frame.stamp - client.first_stamp();
+      if (place < 0 || place % Client::stamp_step != 0 ||
+          place / Client::stamp_step >= static_cast<std::int64_t>(client.fed()))
+        return failed("a frame has the time stamp %lld, which no OUTPUT buffer had",
+                      static_cast<long long>(frame.stamp));
+    }
+    return passed();
+  });
+}
+
+inline Finding frames_are_numbered(Subject& s) {
+  return with_stream(s, [](Client& client) -> Finding {
+    if (auto found = client.play()) return found;
+    const Client::Frame* last = nullptr;
+    for (const Client::Frame& frame : client.frames()) {
+      const bool follows = last != nullptr && last->starts == frame.starts;
+      if (follows && frame.sequence != last->sequence + 1)
+        return failed("CAPTURE buffer %u comes behind buffer %u", frame.sequence, last->sequence);
+      last = &frame;
+    }
+    return passed();
+  });
+}
+
+inline Finding frames_are_filled(Subject& s) {
+  return with_stream(s, [](Client& client) -> Finding {
+    if (auto found = client.play()) return found;
+    for (const Client::Frame& frame : client.frames()) {
+      if (!frame.fits) return failed("a CAPTURE buffer has more bytes used than it has");
+      if (frame.empty && (frame.flags & V4L2_BUF_FLAG_LAST) == 0)
+        return failed("an empty CAPTURE buffer came that is not flagged LAST");
+    }
+    return passed();
+  });
+}
+
+inline Finding one_at_a_time(Subject& s) {
+  return with_stream(s, [&](Client& client) -> Finding {
+    client.most_at_once = 1;
+    if (auto found = client.start_output(1)) return found;
+    if (auto found = client.feed_all()) return found;
+    return client.drain();
+  });
+}
+
+inline Finding garbage_is_survived(Subject& s) {
+  return with_stream(s, [&](Client& client) -> Finding {
+    client.garbage_at = s.settings().stream->units.size() / 2;
+    if (auto found = client.play()) return found;
+    // What a decoder makes of what is behind is its own affair, but it must not stop there.
+    if (client.pictures() == 0) return failed("a stream with %s amid gave no frame", "700 bytes of nonsense");
+    return client.run([&] { return client.all_returned(); });
+  });
+}
+
+inline Finding garbage_alone_comes_back(Subject& s) {
+  return with_stream(s, [&](Client& client) -> Finding {
+    client.garbage_at = 0;
+    client.most_at_once = 1;
+    if (auto found = client.start_output()) return found;
+    // The rest of the stream waits for the nonsense to come back.
+    return client.run([&] { return !client.returned().empty(); });
+  });
+}
+
+inline Finding capture_may_pause(Subject& s) {
+  return with_stream(s, [&](Client& client) -> Finding {
+    if (auto found = client.start_output()) return found;
+    if (auto found = client.run([&] { return client.pictures() >= 1 || client.drained(); })) return found;
+    if (client.change_pending()) return not_applicable("the resolution changes too early in the stream");
+    if (auto found = client.stop(client.capture())) return found;
+    if (auto found = client.queue_capture()) return found;
+    if (auto found = client.start(client.capture())) return found;
+    if (auto found = client.feed_all()) return found;
+    if (auto found = client.drain()) return found;
+    for (const Client::Frame& frame : client.frames()) {
+      if (frame.starts > 1 && !frame.empty) return passed();
+    }
+    return failed("after a restart of CAPTURE no frame came");
+  });
+}
+
+// -- Drain
+
+// Events of one file keep their order, so what has not come before the first event of a subscription made now
+// has not been sent.
+inline Finding settle(Subject& s) {
+  v4l2_event_subscription subscription{};
+  subscription.type = V4L2_EVENT_CTRL;
+  subscription.id = V4L2_CID_MIN_BUFFERS_FOR_CAPTURE;
+  subscription.flags = V4L2_EVENT_SUB_FL_SEND_INITIAL;
+  if (auto found = s.expect<tag::SUBSCRIBE_EVENT>(subscription, 0, "to V4L2_CID_MIN_BUFFERS_FOR_CAPTURE"))
+    return found;
+  v4l2_event event{};
+  return s.next_event(s.session(), V4L2_EVENT_CTRL, event);
+}
+
+inline Finding last_is_last(Subject& s) {
+  return with_stream(s, [&](Client& client) -> Finding {
+    if (auto found = client.play()) return found;
+    const auto last = [](const Client::Frame& frame) { return (frame.flags & V4L2_BUF_FLAG_LAST) != 0; };
+    if (!last(client.frames().back())) return failed("the last buffer of a drain is not flagged LAST");
+    if (auto found = client.queue_capture()) return found;
+    if (auto found = settle(s)) return found;
+    if (const std::size_t more = s.buffers_waiting(client.capture().type()); more != 0)
+      return failed("%zu CAPTURE buffers came behind the one flagged LAST", more);
+    return passed();
+  });
+}
+
+inline Finding drain_has_its_event(Subject& s) {
+  return with_stream(s, [](Client& client) -> Finding {
+    client.needs_eos = true;
+    return client.play();
+  });
+}
+
+inline Finding stopped_takes_buffers(Subject& s) {
+  return with_stream(s, [&](Client& client) -> Finding {
+    if (auto found = client.play()) return found;
+    if (auto found = client.run([&] { return client.all_returned(); })) return found;
+    if (auto found = client.queue_output(0, s.settings().stream->units[0], 1)) return found;
+    if (auto found = settle(s)) return found;
+    if (s.buffers_waiting(client.output().type()) == 0) return passed();
+    return failed("a decoder that is stopped processed an OUTPUT buffer");
+  });
+}
+
+// Brings a drained decoder back with `resume(client)`, and has it decode the stream once more.
+template <class Resume>
+inline Finding decode_again(Client& client, Resume resume) {
+  if (auto found = client.play()) return found;
+  const std::size_t before = client.pictures();
+  if (auto found = resume()) return found;
+  client.rewind();
+  if (auto found = client.feed_all()) return found;
+  if (auto found = client.drain()) return found;
+  if (client.pictures() > before) return passed();
+  return failed("decoding did not go on: %zu frames before, none after", before);
+}
+
+inline Finding start_resumes(Subject& s) {
+  return with_stream(s, [&](Client& client) {
+    return decode_again(client, [&] {
+      if (auto found = client.command(V4L2_DEC_CMD_START)) return found;
+      return client.queue_capture();
+    });
+  });
+}
+
+inline Finding capture_restart_resumes(Subject& s) {
+  return with_stream(s, [&](Client& client) {
+    return decode_again(client, [&] {
+      if (auto found = client.stop(client.capture())) return found;
+      if (auto found = client.queue_capture()) return found;
+      return client.start(client.capture());
+    });
+  });
+}
+
+inline Finding output_restart_resumes(Subject& s) {
+  return with_stream(s, [&](Client& client) {
+    return decode_again(client, [&] {
+      if (auto found = client.stop(client.output())) return found;
+      if (auto found = client.start(client.output())) return found;
+      return client.queue_capture();
+    });
+  });
+}
+
+inline Finding nothing_is_drained_too(Subject& s) {
+  return with_stream(s, [&](Client& client) -> Finding {
+    if (auto found = client.play()) return found;
+    const std::size_t before = client.pictures();
+    if (auto found = client.command(V4L2_DEC_CMD_START)) return found;
+    if (auto found = client.queue_capture()) return found;
+    if (auto found = client.drain()) return found;
+    if (client.pictures() == before) return passed();
+    return failed("a drain of nothing gave %zu frames", client.pictures() - before);
+  });
+}
+
+inline Finding drain_is_busy(Subject& s) {
+  return with_stream(s, [&](Client& client) -> Finding {
+    // Without a CAPTURE buffer queued a drain cannot end.
+    client.queues_again = false;
+    client.most_at_once = 2;
+    if (auto found = client.start_output()) return found;
+    if (auto found = client.run([&] { return client.capture_on(); })) return found;
+    if (auto found = client.command(V4L2_DEC_CMD_STOP)) return found;
+    for (const std::uint32_t cmd : {V4L2_DEC_CMD_STOP, V4L2_DEC_CMD_START}) {
+      v4l2_decoder_cmd again{};
+      again.cmd = cmd;
+      if (auto found = s.expect<tag::DECODER_CMD>(again, EBUSY, "during a drain")) return found;
+    }
+    return passed();
+  });
+}
+
+// -- Seek
+
+// Frames of what was queued from `stamp` on.
+[[nodiscard]] inline std::size_t frames_since(const Client& client, std::int64_t stamp) {
+  return static_cast<std::size_t>(std::ranges::count_if(
+      client.frames(), [stamp](const Client::Frame& frame) { return !frame.empty && frame.stamp >= stamp; }));
+}
+
+inline Finding seek(Subject& s, bool both) {
+  return with_stream(s, [&](Client& client) -> Finding {
+    if (auto found = client.start_output()) return found;
+    if (auto found = client.run([&] { return client.pictures() >= 1 || client.drained(); })) return found;
+    if (client.change_pending()) return not_applicable("the resolution changes too early in the stream");
+    if (auto found = client.stop(client.output())) return found;
+    if (const std::size_t late = s.buffers_waiting(client.output().type()); late != 0)
+      return failed("%zu OUTPUT buffers came back after STREAMOFF", late);
+    if (both) {
+      if (auto found = client.stop(client.capture())) return found;
+    }
+    client.rewind();
+    if (auto found = client.start(client.output())) return found;
+    if (both) {
+      if (auto found = client.queue_capture()) return found;
+      if (auto found = client.start(client.capture())) return found;
+    }
+    if (auto found = client.feed_all()) return found;
+    if (auto found = client.drain()) return found;
+    if (frames_since(client, client.first_stamp()) > 0) return passed();
+    return failed("%zu units were queued after a seek, and gave no frame", client.fed());
+  });
+}
+inline Finding seek_by_output(Subject& s) {
+  return seek(s, false);
+}
+inline Finding seek_by_both(Subject& s) {
+  return seek(s, true);
+}
+
+// -- Dynamic resolution change
+
+// A played stream, with changes of resolution in it.
+template <class Check>
+inline Finding with_changes(Subject& s, Check check) {
+  return with_stream(s, [&](Client& client) -> Finding {
+    if (auto found = client.play()) return found;
+    if (client.looks().size() < 2) return not_applicable("the stream has one resolution");
+    return check(client);
+  });
+}
+
+inline Finding changes_are_told(Subject& s) {
+  return with_changes(s, [](Client& client) -> Finding {
+    for (const Client::Look& look : client.looks()) {
+      if ((look.changes & V4L2_EVENT_SRC_CH_RESOLUTION) == 0)
+        return failed("a source change has changes 0x%x", look.changes);
+    }
+    return passed();
+  });
+}
+
+inline Finding changes_show(Subject& s) {
+  return with_changes(s, [](Client& client) -> Finding {
+    const auto same = [](const Client::Look& one, const Client::Look& other) {
+      return one.pixels.width == other.pixels.width && one.pixels.height == other.pixels.height &&
+             one.pixels.fourcc == other.pixels.fourcc && one.buffers == other.buffers &&
+             one.visible.width == other.visible.width && one.visible.height == other.visible.height;
+    };
+    for (std::size_t i = 1; i < client.looks().size(); ++i) {
+      if (!same(client.looks()[i - 1], client.looks()[i])) continue;
+      return failed("a source change was told, and CAPTURE is %ux%u as before",
+                    client.looks()[i].pixels.width, client.looks()[i].pixels.height);
+    }
+    return passed();
+  });
+}
+
+inline Finding frames_keep_to_their_side(Subject& s) {
+  return with_changes(s, [](Client& client) -> Finding {
+    std::int64_t before = 0, latest = 0;
+    std::uint32_t starts = 0;
+    for (const Client::Frame& frame : client.frames()) {
+      if (frame.starts != starts) before = latest;
+      starts = frame.starts;
+      if (frame.empty) continue;
+      if (frame.stamp < before)
+        return failed("a frame of time stamp %lld came after a change of resolution, one of %lld before it",
+                      static_cast<long long>(frame.stamp), static_cast<long long>(before));
+      latest = std::max(latest, frame.stamp);
+    }
+    return passed();
+  });
+}
+
+inline Finding no_frame_is_lost(Subject& s) {
+  return with_changes(s, [](Client& client) -> Finding {
+    // Each part of the stream has frames, and the last one, too.
+    std::vector<std::size_t> pictures(client.looks().size() + 1);
+    for (const Client::Frame& frame : client.frames()) {
+      if (!frame.empty) ++pictures[std::min<std::size_t>(frame.starts, client.looks().size())];
+    }
+    for (std::size_t i = 1; i < pictures.size(); ++i) {
+      if (pictures[i] == 0) return failed("part %zu of the stream gave no frame", i);
+    }
+    return passed();
+  });
+}
+
+inline constexpr const char* setup_section =
+    "V4L2 API, Memory-to-Memory Stateful Video Decoder Interface, Capture Setup";
+inline constexpr const char* decoding_section =
+    "V4L2 API, Memory-to-Memory Stateful Video Decoder Interface, Decoding";
+inline constexpr const char* seek_section =
+    "V4L2 API, Memory-to-Memory Stateful Video Decoder Interface, Seek";
+inline constexpr const char* change_section =
+    "V4L2 API, Memory-to-Memory Stateful Video Decoder Interface, Dynamic Resolution Change";
+
+inline constexpr Rule stream_rules[] = {
+    {"decoding/source-change", "the beginning of a stream brings a source change of the resolution",
+     initialization_section, Scope::decoder, source_change_is_first},
+    {"decoding/format", "after the source change CAPTURE has a listed format that holds the frames",
+     setup_section, Scope::decoder, format_is_the_streams},
+    {"decoding/selections", "what is to be seen lies within the coded picture and within the frame",
+     setup_section, Scope::decoder, selections_fit},
+    {"decoding/raw-choice", "CAPTURE can be set to each format that it lists", setup_section, Scope::decoder,
+     raw_format_can_be_chosen},
+    {"decoding/least-buffers", "with as many CAPTURE buffers as the control names a stream is decoded",
+     setup_section, Scope::decoder, least_buffers_suffice},
+    {"decoding/frames", "a stream gives frames, and none of them is flagged ERROR", decoding_section,
+     Scope::decoder, stream_is_decoded},
+    {"decoding/output-returned", "each OUTPUT buffer comes back once, with its time stamp", decoding_section,
+     Scope::decoder, output_comes_back},
+    {"decoding/stamps", "each frame has the time stamp of an OUTPUT buffer", decoding_section, Scope::decoder,
+     stamps_are_of_output},
+    {"decoding/sequence", "CAPTURE buffers are numbered without gaps",
+     "V4L2 API, struct v4l2_buffer, sequence", Scope::decoder, frames_are_numbered},
+    {"decoding/filled", "only a buffer flagged LAST may be empty, and none has more bytes than its planes",
+     drain_section, Scope::decoder, frames_are_filled},
+    {"decoding/one-at-a-time", "a client with one OUTPUT buffer at the device gets to the end",
+     decoding_section, Scope::decoder, one_at_a_time},
+    {"decoding/nonsense-amid", "nonsense in a stream does not stop the decoder", decoding_section,
+     Scope::decoder, garbage_is_survived},
+    {"decoding/nonsense-first", "an OUTPUT buffer of nonsense comes back before there is a stream",
+     initialization_section, Scope::decoder, garbage_alone_comes_back},
+    {"decoding/capture-restart", "CAPTURE can stop and start amid a stream", decoding_section, Scope::decoder,
+     capture_may_pause},
+};
+
+inline constexpr Rule drain_rules[] = {
+    {"drain/last", "a drain ends with a buffer flagged LAST, and nothing comes behind it", drain_section,
+     Scope::decoder, last_is_last},
+    {"drain/eos", "a drain brings V4L2_EVENT_EOS to whoever subscribed to it", drain_section, Scope::decoder,
+     drain_has_its_event},
+    {"drain/stopped", "a decoder that is stopped takes OUTPUT buffers, and does not process them",
+     drain_section, Scope::decoder, stopped_takes_buffers},
+    {"drain/start", "START behind a drain resumes decoding", drain_section, Scope::decoder, start_resumes},
+    {"drain/capture-restart", "stopping and starting CAPTURE behind a drain resumes decoding", drain_section,
+     Scope::decoder, capture_restart_resumes},
+    {"drain/output-restart", "stopping and starting OUTPUT behind a drain begins anew", drain_section,
+     Scope::decoder, output_restart_resumes},
+    {"drain/of-nothing", "a drain with nothing queued ends as well", drain_section, Scope::decoder,
+     nothing_is_drained_too},
+    {"drain/busy", "STOP and START are EBUSY while a drain is under way", drain_section, Scope::decoder,
+     drain_is_busy},
+};
+
+inline constexpr Rule seek_rules[] = {
+    {"seek/output", "stopping and starting OUTPUT seeks: what is queued then is decoded", seek_section,
+     Scope::decoder, seek_by_output},
+    {"seek/both", "stopping and starting both queues seeks at once", seek_section, Scope::decoder,
+     seek_by_both},
+};
+
+inline constexpr Rule change_rules[] = {
+    {"change/told", "each change of resolution brings a source change of the resolution", change_section,
+     Scope::decoder, changes_are_told},
+    {"change/shows", "after a source change CAPTURE's format, rectangle or count of buffers is another",
+     change_section, Scope::decoder, changes_show},
+    {"change/order", "frames from before a change come before its LAST, others behind it", change_section,
+     Scope::decoder, frames_keep_to_their_side},
+    {"change/every-part", "each part of a stream whose resolution changes gives frames", change_section,
+     Scope::decoder, no_frame_is_lost},
+};
+
+}  // namespace vumedia::client::compliance::decoder
