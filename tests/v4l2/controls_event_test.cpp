@@ -126,7 +126,8 @@ TEST_F(ControlsTest, DimensionsThatChangeAreTold) {
   subscribe(session, kArray);
   ASSERT_TRUE(controls.modify_dimensions(kArray, {1, 2}));
   ASSERT_EQ(events.size(), 1U);
-  EXPECT_EQ(events[0].second.u.ctrl.changes, V4L2_EVENT_CTRL_CH_VALUE | event_ctrl_ch_dimensions);
+  EXPECT_EQ(events[0].second.u.ctrl.changes,
+            unsigned{V4L2_EVENT_CTRL_CH_VALUE | V4L2_EVENT_CTRL_CH_DIMENSIONS});
 }
 
 TEST_F(ControlsTest, ClassesAreSubscribedToAndSilent) {

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <random>
 #include <utility>
 #include <vector>
 
@@ -493,6 +494,49 @@ TEST_F(ControlKindsTest, DimensionsChangeAndTheirNumberDoesNot) {
   EXPECT_EQ(control_error(controls.modify_dimensions(kLongs, {3, 1, 4, 1})), EINVAL);
   EXPECT_EQ(control_error(controls.modify_dimensions(kQuality, {1})), EINVAL);
   EXPECT_EQ(control_error(controls.modify_dimensions(kFrame, {1})), EINVAL);
+}
+
+// Whatever is asked for, no value leaves its range, no element its type, and error_idx names one of them.
+TEST_F(ControlKindsTest, StayInRangeWhateverIsAsked) {
+  std::mt19937 random(11);
+  const std::uint32_t whiches[] = {
+      0, 0, V4L2_CTRL_WHICH_DEF_VAL, ctrl_which_min_val, ctrl_which_max_val, V4L2_CTRL_CLASS_USER};
+  for (int round = 0; round < 5000; ++round) {
+    std::vector<std::pair<std::uint32_t, std::uint32_t>> ids;
+    for (std::uint32_t i = random() % 4; i > 0; --i) {
+      const ControlInfo& info = kKinds[random() % std::size(kKinds)];
+      const auto exact = static_cast<std::uint32_t>(element_count(info)) * element_size(info);
+      ids.emplace_back(info.id, random() % 4 == 0 ? static_cast<std::uint32_t>(random() % 100) : exact);
+    }
+    ExtControls request = make(ids, whiches[random() % std::size(whiches)]);
+    for (v4l2_ext_control& control : request.controls)
+      control.value64 = static_cast<std::int64_t>(random() * 0x123456789ULL);
+    for (std::size_t i = 0; i < 64; ++i) page(i % 4)[random() % 32] = static_cast<std::byte>(random());
+    const int kind = static_cast<int>(random() % 3);
+    ASSERT_GE(kind == 0 ? get(request) : kind == 1 ? set(request) : attempt(request), 0);
+    ASSERT_LE(request.head.error_idx, request.controls.size());
+  }
+  const auto each = [&]<class T>(T, std::uint32_t id, std::int64_t least, std::int64_t most) {
+    const auto bytes = controls.payload(id);
+    for (std::size_t i = 0; i + sizeof(T) <= bytes.size(); i += sizeof(T)) {
+      T value;
+      std::memcpy(&value, bytes.data() + i, sizeof value);
+      EXPECT_TRUE(static_cast<std::int64_t>(value) >= least && static_cast<std::int64_t>(value) <= most)
+          << id;
+    }
+  };
+  each(std::uint8_t{}, kBytes, 10, 250);
+  each(std::uint16_t{}, kWords, 0, 60000);
+  each(std::uint32_t{}, kLongs, 1, 0xffffffff);
+  each(std::int64_t{}, kQuads, -(1LL << 40), 1LL << 40);
+  each(std::int32_t{}, kInts, -5, 5);
+  each(std::int32_t{}, kChoices, 0, 4);
+  EXPECT_TRUE(has_menu_item(kKinds[0], controls.value(kGappyMenu)));
+  EXPECT_TRUE(has_menu_item(kKinds[1], controls.value(kGappyRates)));
+  EXPECT_GE(controls.string(kLabel).size(), 3U);
+  EXPECT_GE(controls.value(kQuality), 1);
+  EXPECT_LE(controls.value(kQuality), 100);
+  EXPECT_FALSE(applied.empty()) << "some of it must have been right";
 }
 
 }  // namespace

@@ -190,5 +190,15 @@ TEST(Describe, AnyBytes) {
   EXPECT_EQ(describe_payload(200, nullptr), "{}");
 }
 
+// What the kernel header at hand may not have yet.
+TEST(Describe, KnowsTheLimitsOfControls) {
+  ExtControls request{};
+  request.head.which = ctrl_which_max_val;
+  EXPECT_NE(words<tag::G_EXT_CTRLS>(request).find("which=V4L2_CTRL_WHICH_MAX_VAL"), std::string::npos);
+  v4l2_query_ext_ctrl query{};
+  query.flags = ctrl_flag_has_which_min_max | V4L2_CTRL_FLAG_READ_ONLY;
+  EXPECT_NE(words<tag::QUERY_EXT_CTRL>(query).find("V4L2_CTRL_FLAG_HAS_WHICH_MIN_MAX"), std::string::npos);
+}
+
 }  // namespace
 }  // namespace vumedia::v4l2::test

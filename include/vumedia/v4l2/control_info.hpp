@@ -15,10 +15,9 @@
 namespace vumedia::v4l2 {
 
 // Linux 6.14 has these, older headers do not: VIDIOC_G_EXT_CTRLS gives the limits of controls that say so.
-inline constexpr std::uint32_t ctrl_which_min_val = 0x0f020000;                   // V4L2_CTRL_WHICH_MIN_VAL
-inline constexpr std::uint32_t ctrl_which_max_val = 0x0f030000;                   // V4L2_CTRL_WHICH_MAX_VAL
-inline constexpr std::uint32_t ctrl_flag_has_which_min_max = 0x1000;              // V4L2_CTRL_FLAG_...
-inline constexpr std::uint32_t event_ctrl_ch_dimensions = std::uint32_t{1} << 3;  // V4L2_EVENT_CTRL_CH_...
+inline constexpr std::uint32_t ctrl_which_min_val = 0x0f020000;       // V4L2_CTRL_WHICH_MIN_VAL
+inline constexpr std::uint32_t ctrl_which_max_val = 0x0f030000;       // V4L2_CTRL_WHICH_MAX_VAL
+inline constexpr std::uint32_t ctrl_flag_has_which_min_max = 0x1000;  // V4L2_CTRL_FLAG_HAS_WHICH_MIN_MAX
 
 // One control, as v4l2_ctrl_config has it in the kernel. Names are English, at most 31 bytes.
 //

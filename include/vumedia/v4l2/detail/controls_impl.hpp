@@ -340,7 +340,7 @@ inline Result<> Controls::modify_dimensions(std::uint32_t id,
   control->elements = static_cast<std::uint32_t>(element_count(info));
   control->bytes.resize(control->size());
   write_elements(*control, V4L2_CTRL_WHICH_DEF_VAL, control->bytes);
-  notify(*control, V4L2_EVENT_CTRL_CH_VALUE | event_ctrl_ch_dimensions, nullptr);
+  notify(*control, V4L2_EVENT_CTRL_CH_VALUE | V4L2_EVENT_CTRL_CH_DIMENSIONS, nullptr);
   return {};
 }
 

@@ -10,6 +10,7 @@
 
 #include <linux/videodev2.h>
 
+#include <vumedia/v4l2/control_info.hpp>
 #include <vumedia/v4l2/ioctl_table.hpp>
 
 namespace vumedia::v4l2::detail {
@@ -101,7 +102,9 @@ inline constexpr Name selection_targets[] = {
     VUMEDIA_NAME(V4L2_SEL_TGT_COMPOSE_BOUNDS), VUMEDIA_NAME(V4L2_SEL_TGT_COMPOSE_PADDED)};
 inline constexpr Name which_controls[] = {VUMEDIA_NAME(V4L2_CTRL_WHICH_CUR_VAL),
                                           VUMEDIA_NAME(V4L2_CTRL_WHICH_DEF_VAL),
-                                          VUMEDIA_NAME(V4L2_CTRL_WHICH_REQUEST_VAL)};
+                                          VUMEDIA_NAME(V4L2_CTRL_WHICH_REQUEST_VAL),
+                                          {ctrl_which_min_val, "V4L2_CTRL_WHICH_MIN_VAL"},
+                                          {ctrl_which_max_val, "V4L2_CTRL_WHICH_MAX_VAL"}};
 // Those that cameras and codecs have; others are shown by number.
 inline constexpr Name controls[] = {VUMEDIA_NAME(V4L2_CID_BRIGHTNESS),
                                     VUMEDIA_NAME(V4L2_CID_CONTRAST),
@@ -171,13 +174,19 @@ inline constexpr Name format_flags[] = {VUMEDIA_NAME(V4L2_FMT_FLAG_COMPRESSED),
                                         VUMEDIA_NAME(V4L2_FMT_FLAG_CSC_QUANTIZATION)};
 inline constexpr Name pixel_format_flags[] = {VUMEDIA_NAME(V4L2_PIX_FMT_FLAG_PREMUL_ALPHA),
                                               VUMEDIA_NAME(V4L2_PIX_FMT_FLAG_SET_CSC)};
-inline constexpr Name control_flags[] = {
-    VUMEDIA_NAME(V4L2_CTRL_FLAG_DISABLED),      VUMEDIA_NAME(V4L2_CTRL_FLAG_GRABBED),
-    VUMEDIA_NAME(V4L2_CTRL_FLAG_READ_ONLY),     VUMEDIA_NAME(V4L2_CTRL_FLAG_UPDATE),
-    VUMEDIA_NAME(V4L2_CTRL_FLAG_INACTIVE),      VUMEDIA_NAME(V4L2_CTRL_FLAG_SLIDER),
-    VUMEDIA_NAME(V4L2_CTRL_FLAG_WRITE_ONLY),    VUMEDIA_NAME(V4L2_CTRL_FLAG_VOLATILE),
-    VUMEDIA_NAME(V4L2_CTRL_FLAG_HAS_PAYLOAD),   VUMEDIA_NAME(V4L2_CTRL_FLAG_EXECUTE_ON_WRITE),
-    VUMEDIA_NAME(V4L2_CTRL_FLAG_MODIFY_LAYOUT), VUMEDIA_NAME(V4L2_CTRL_FLAG_DYNAMIC_ARRAY)};
+inline constexpr Name control_flags[] = {VUMEDIA_NAME(V4L2_CTRL_FLAG_DISABLED),
+                                         VUMEDIA_NAME(V4L2_CTRL_FLAG_GRABBED),
+                                         VUMEDIA_NAME(V4L2_CTRL_FLAG_READ_ONLY),
+                                         VUMEDIA_NAME(V4L2_CTRL_FLAG_UPDATE),
+                                         VUMEDIA_NAME(V4L2_CTRL_FLAG_INACTIVE),
+                                         VUMEDIA_NAME(V4L2_CTRL_FLAG_SLIDER),
+                                         VUMEDIA_NAME(V4L2_CTRL_FLAG_WRITE_ONLY),
+                                         VUMEDIA_NAME(V4L2_CTRL_FLAG_VOLATILE),
+                                         VUMEDIA_NAME(V4L2_CTRL_FLAG_HAS_PAYLOAD),
+                                         VUMEDIA_NAME(V4L2_CTRL_FLAG_EXECUTE_ON_WRITE),
+                                         VUMEDIA_NAME(V4L2_CTRL_FLAG_MODIFY_LAYOUT),
+                                         VUMEDIA_NAME(V4L2_CTRL_FLAG_DYNAMIC_ARRAY),
+                                         {ctrl_flag_has_which_min_max, "V4L2_CTRL_FLAG_HAS_WHICH_MIN_MAX"}};
 inline constexpr Name control_queries[] = {VUMEDIA_NAME(V4L2_CTRL_FLAG_NEXT_CTRL),
                                            VUMEDIA_NAME(V4L2_CTRL_FLAG_NEXT_COMPOUND)};
 inline constexpr Name control_changes[] = {
@@ -243,7 +252,8 @@ template <class Member>
 }
 
 // Within the definition of Fields<S>.
-#define VUMEDIA_FIELD(MEMBER) make_field<std::remove_reference_t<decltype(S::MEMBER)>>(#MEMBER, offsetof(S, MEMBER))
+#define VUMEDIA_FIELD(MEMBER) \
+  make_field<std::remove_reference_t<decltype(S::MEMBER)>>(#MEMBER, offsetof(S, MEMBER))
 #define VUMEDIA_HEX(MEMBER) shown_as(VUMEDIA_FIELD(MEMBER), Show::hex)
 #define VUMEDIA_FOURCC(MEMBER) shown_as(VUMEDIA_FIELD(MEMBER), Show::fourcc)
 #define VUMEDIA_ONE_OF(MEMBER, NAMES) shown_as(VUMEDIA_FIELD(MEMBER), Show::one_of, NAMES)
