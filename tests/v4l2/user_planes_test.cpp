@@ -5,9 +5,11 @@
 #include <cstdint>
 #include <cstring>
 #include <fstream>
+#include <future>
 #include <memory>
 #include <span>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -429,6 +431,42 @@ TEST_F(UserBuffers, RangesOfAQueueAreBounded) {
   EXPECT_EQ(qbuf(index, {{page(1, 3)}}), ENOMEM);
   queue->release();
   EXPECT_EQ(arenas.used_bytes(), 0U);
+}
+
+// A worker still writes when the guest has taken its buffers back and the frontend its memory.
+TEST_F(UserBuffers, AWorkerKeepsWhatItWritesTo) {
+  for (const Ranges& ranges : {Ranges{page(9), page(4), page(20)}, Ranges{page(30, 3)}}) {
+    table = make_table({&ram});
+    make_queue(V4L2_BUF_TYPE_VIDEO_CAPTURE, 1);
+    ASSERT_EQ(qbuf(0, {ranges}), 0);
+    ASSERT_EQ(queue->take_next(), 0U);
+    std::promise<void> all_gone;
+    std::thread worker([bytes = plane(0).bytes(), owner = plane(0).owner(), gone = all_gone.get_future(),
+                        budget = budget]() mutable {
+      std::ranges::fill(bytes.first(size / 2), std::byte{0x81});
+      gone.wait();
+      std::ranges::fill(bytes.subspan(size / 2), std::byte{0x82});
+      owner.reset();
+      EXPECT_EQ(budget->used(), 0U);
+    });
+    table = make_table({&ram});
+    table = memory::GuestMemory::empty();
+    ASSERT_TRUE(queue->stream_off(queue->type()));
+    queue->release();
+    queue.reset();
+    all_gone.set_value();
+    worker.join();
+    EXPECT_EQ(ram.data()[ranges.front().start.value - first_page], std::byte{0x81});
+    const GuestRange& last = ranges.back();
+    EXPECT_EQ(ram.data()[last.start.value + last.length - 1 - first_page], std::byte{0x82});
+  }
+}
+
+TEST_F(UserBuffers, WithoutGuestMemoryAtHandTheyAreAFault) {
+  make_queue(V4L2_BUF_TYPE_VIDEO_CAPTURE, 1);
+  BufferPayload sent = payload(0, {{page(1, 3)}});
+  EXPECT_EQ(queue->qbuf(sent).error().value, EFAULT);
+  EXPECT_EQ(queue->prepare_buf(sent).error().value, EFAULT);
 }
 
 std::size_t mappings_of_this_process() {

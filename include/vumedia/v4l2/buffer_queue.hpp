@@ -98,7 +98,6 @@ class BufferQueue {
     State state = State::dequeued;
     std::uint32_t plane_count = 0;
     std::array<Plane, max_planes> planes;
-    GuestRangeLists ranges;  // USERPTR: list p covers plane p
     std::uint32_t flags = 0;
     std::uint32_t field = V4L2_FIELD_ANY;
     std::uint64_t timestamp_ns = 0;
@@ -150,7 +149,7 @@ class BufferQueue {
   [[nodiscard]] Result<> prepare_buf(BufferPayload& payload, const UserMemory& user) {
     return prepare_buf(payload, &user);
   }
-  // Without guest memory: planes of USERPTR buffers are not mapped, and bytes() stays empty.
+  // For a queue without USERPTR buffers: those fail with EFAULT.
   [[nodiscard]] Result<> qbuf(BufferPayload& payload) { return enqueue(payload, nullptr); }
   [[nodiscard]] Result<> prepare_buf(BufferPayload& payload) { return prepare_buf(payload, nullptr); }
 

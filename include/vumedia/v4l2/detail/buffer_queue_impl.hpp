@@ -354,11 +354,8 @@ inline Result<> BufferQueue::prepare(Slot& slot, const BufferPayload& payload, c
       if (plane.length < slot.planes[p].min_length) return fail(EINVAL);
       if (plane.userptr == 0) return fail(EFAULT);
     }
-    if (user == nullptr) {
-      slot.ranges = payload.ranges;
-    } else if (auto mapped = map_planes(slot, payload, *user); !mapped) {
-      return mapped;
-    }
+    if (user == nullptr) return fail(EFAULT);
+    if (auto mapped = map_planes(slot, payload, *user); !mapped) return mapped;
   }
 
   for (std::uint32_t p = 0; p < slot.plane_count; ++p) {
