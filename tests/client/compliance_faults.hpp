@@ -34,6 +34,10 @@ struct FaultTable {
   std::unique_ptr<vumedia::test::EmbeddedGuest> (*make)(vumedia::test::Fault fault);
   std::span<const SeededFault> faults;
   const compliance::CodedStream* (*stream)() = nullptr;  // for decoders; null if it cannot be had
+  // What a faulty device owes is not waited for as long as for what a sound one may take.
+  std::chrono::milliseconds patience{100};
+  // The rules of a group take long on this device: only the fault's own is run.
+  bool alone = false;
 };
 
 // A guest of a Faulty<Backend>, made of the further arguments.
@@ -61,9 +65,37 @@ template <class Backend, class... Arguments>
   return text;
 }
 
+// Runs rule `id` on a sound device, which keeps it, and its group on one with a fault, which breaks it, and no other
+// rule but those in `also`. With `alone`, the rule only: the others of its group take long.
+inline void check_fault(std::string_view id, std::span<const std::string_view> also,
+                        vumedia::test::EmbeddedGuest& sound, vumedia::test::EmbeddedGuest& faulty,
+                        compliance::Options options, bool alone = false) {
+  using compliance::Verdict;
+  const auto patience = std::exchange(options.patience, compliance::Options{}.patience);
+  options.filter = id;
+  const auto before = compliance::run(sound, options);
+  ASSERT_EQ(before.results.size(), 1u) << "there is no such rule";
+  EXPECT_EQ(before.results[0].verdict(), Verdict::passed) << "on the sound device: " << failures(before);
+
+  if (!alone) options.filter = std::string(id.substr(0, id.find('/'))) + "/*";
+  options.patience = patience;
+  const auto after = compliance::run(faulty, options);
+  EXPECT_EQ(after.ended, "");
+  for (const auto& result : after.results) {
+    const std::string_view other = result.rule->id;
+    const bool failed = result.verdict() == Verdict::failed;
+    if (other == id) {
+      EXPECT_TRUE(failed) << "the fault goes unnoticed";
+      continue;
+    }
+    const bool expected = std::ranges::any_of(
+        also, [other](std::string_view beginning) { return other.starts_with(beginning); });
+    EXPECT_TRUE(!failed || expected) << other << " fails as well: " << failures(after);
+  }
+}
+
 // Runs the rules of `table` on its sound device, and the groups of its faults on those that have them.
 inline void check_faults(const FaultTable& table) {
-  using compliance::Verdict;
   const compliance::CodedStream* stream = nullptr;
   if (table.stream != nullptr) {
     stream = table.stream();
@@ -71,34 +103,13 @@ inline void check_faults(const FaultTable& table) {
   }
   for (const SeededFault& fault : table.faults) {
     SCOPED_TRACE(fault.rule);
-    compliance::Options options;
-    options.filter = fault.rule;
-    options.stream = stream;
     const auto sound = table.make({});
-    ASSERT_TRUE(sound);
-    const auto before = compliance::run(*sound, options);
-    ASSERT_EQ(before.results.size(), 1u) << "there is no such rule";
-    EXPECT_EQ(before.results[0].verdict(), Verdict::passed) << "on the sound device: " << failures(before);
-
-    const std::string_view id = fault.rule;
-    options.filter = std::string(id.substr(0, id.find('/'))) + "/*";
-    // What a faulty device owes is not waited for as long as for what a sound one may take.
-    options.patience = std::chrono::milliseconds(100);
     const auto faulty = table.make(fault.make());
-    ASSERT_TRUE(faulty);
-    const auto after = compliance::run(*faulty, options);
-    EXPECT_EQ(after.ended, "");
-    for (const auto& result : after.results) {
-      const std::string_view other = result.rule->id;
-      const bool failed = result.verdict() == Verdict::failed;
-      if (other == id) {
-        EXPECT_TRUE(failed) << "the fault goes unnoticed";
-        continue;
-      }
-      const bool expected = std::ranges::any_of(
-          fault.also, [other](std::string_view beginning) { return other.starts_with(beginning); });
-      EXPECT_TRUE(!failed || expected) << other << " fails as well: " << failures(after);
-    }
+    ASSERT_TRUE(sound && faulty);
+    compliance::Options options;
+    options.stream = stream;
+    options.patience = table.patience;
+    check_fault(fault.rule, fault.also, *sound, *faulty, options, table.alone);
   }
 }
 

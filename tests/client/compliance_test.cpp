@@ -1,6 +1,9 @@
 // The compliance rules on the backends, which keep all of them.
+#include <chrono>
+#include <cstddef>
 #include <memory>
 #include <set>
+#include <span>
 #include <string>
 
 #include <gtest/gtest.h>
@@ -9,7 +12,9 @@
 #include <vumedia/backends/test_pattern.hpp>
 #include <vumedia/client/compliance.hpp>
 
+#include "client/compliance_faults.hpp"
 #include "support/embedded_transport.hpp"
+#include "support/output_device.hpp"
 
 namespace vumedia::client::test {
 namespace {
@@ -26,32 +31,42 @@ std::unique_ptr<EmbeddedGuest> embedded_guest(EmbeddedTransport transport) {
   return guest ? std::move(*guest) : nullptr;
 }
 
-// All that a run objected to.
-std::string objections(const Report& report) {
-  std::string text = report.ended;
-  for (const auto& result : report.results) {
-    for (const auto& run : result.runs) {
-      if (run.finding.verdict == Verdict::failed)
-        text += std::string(result.rule->id) + " (" + run.name() + "): " + run.finding.text + "\n";
-    }
-  }
-  return text;
-}
-
 TEST(Compliance, TheNullDeviceKeepsTheRules) {
   const auto guest = embedded_guest(EmbeddedTransport::over<backends::Null>());
   ASSERT_TRUE(guest);
   const Report report = compliance::run(*guest);
-  EXPECT_TRUE(report.good()) << objections(report);
+  EXPECT_TRUE(report.good()) << report.ended << failures(report);
   EXPECT_GT(report.passed, 10u);
   EXPECT_EQ(guest->transport().session_count(), 0u);
 }
 
-TEST(Compliance, TheTestPatternKeepsTheRules) {
-  const auto guest = embedded_guest(EmbeddedTransport::over<backends::TestPattern>());
+struct CameraKind {
+  const char* name;
+  bool multiplanar;
+};
+
+class CameraCompliance : public testing::TestWithParam<CameraKind> {};
+
+TEST_P(CameraCompliance, EveryRuleIsKept) {
+  const backends::TestPatternOptions options{.multiplanar = GetParam().multiplanar};
+  const auto guest =
+      embedded_guest(EmbeddedTransport::over<backends::TestPattern>(media::DeviceOptions{}, options));
   ASSERT_TRUE(guest);
   const Report report = compliance::run(*guest);
-  EXPECT_TRUE(report.good()) << objections(report);
+  EXPECT_TRUE(report.good()) << report.ended << failures(report);
+  EXPECT_GT(report.passed, 100u);
+  EXPECT_EQ(guest->transport().session_count(), 0u);
+}
+
+INSTANTIATE_TEST_SUITE_P(Planes, CameraCompliance,
+                         testing::Values(CameraKind{"SinglePlanar", false}, CameraKind{"Multiplanar", true}),
+                         [](const auto& one) { return one.param.name; });
+
+TEST(Compliance, AnOutputDeviceKeepsTheRules) {
+  const auto guest = embedded_guest(EmbeddedTransport::over<vumedia::test::OutputDevice>());
+  ASSERT_TRUE(guest);
+  const Report report = compliance::run(*guest);
+  EXPECT_TRUE(report.good()) << report.ended << failures(report);
   EXPECT_EQ(guest->transport().session_count(), 0u);
 }
 
@@ -65,6 +80,40 @@ TEST(Compliance, RulesHaveNamesOfTheirOwn) {
       EXPECT_STRNE(rule.section, "") << rule.id;
     }
   }
+}
+
+TEST(Compliance, RunsTheRulesThatAreNamed) {
+  const auto guest = embedded_guest(EmbeddedTransport::over<backends::TestPattern>());
+  ASSERT_TRUE(guest);
+  Options options;
+  options.filter = "mmap/*";
+  options.userptr = false;
+  std::size_t told = 0;
+  const Report report = compliance::run(*guest, options, [&](const compliance::RuleResult& result) {
+    ++told;
+    EXPECT_EQ(std::string(result.rule->id).substr(0, 5), "mmap/");
+    for (const auto& run : result.runs) EXPECT_EQ(run.memory, std::uint32_t{V4L2_MEMORY_MMAP});
+  });
+  EXPECT_GT(told, 5u);
+  EXPECT_EQ(report.results.size(), told);
+  EXPECT_EQ(report.passed, told);
+}
+
+// A device that does not answer ends the run with the rule that it happened in.
+TEST(Compliance, EndsWithADeviceThatIsStuck) {
+  auto guest = EmbeddedGuest::attach(EmbeddedTransport::over<backends::TestPattern>(),
+                                     {.command_timeout = std::chrono::milliseconds(20)});
+  ASSERT_TRUE(guest);
+  // The command of another queue: nobody will ever answer it.
+  (*guest)->transport().tamper.before = [stuck = 0](auto& device, std::span<std::byte>) mutable {
+    if (++stuck > 200) device.queue(media::wire::commandq).stop();
+  };
+  const Report report = compliance::run(**guest);
+  EXPECT_FALSE(report.good());
+  EXPECT_NE(report.ended, "");
+  ASSERT_FALSE(report.results.empty());
+  EXPECT_EQ(report.results.back().verdict(), Verdict::failed);
+  EXPECT_LT(report.results.size(), 100u);
 }
 
 }  // namespace

@@ -7,14 +7,17 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <functional>
 #include <memory>
 #include <span>
 #include <utility>
+#include <vector>
 
 #include <vumedia/client/guest.hpp>
 #include <vumedia/client/transport.hpp>
 #include <vumedia/io/uring_reactor.hpp>
 #include <vumedia/media/device.hpp>
+#include <vumedia/virtio/ring_layout.hpp>
 
 #include "support/embedded_host.hpp"
 
@@ -75,11 +78,17 @@ class EmbeddedTransport {
       queue.set_base(0);
       if (!queue.start(*state_->host.memory())) return failure("queue %u cannot start", index);
     }
+    descriptors_ = queues[media::wire::commandq].descriptors();
+    available_ = queues[media::wire::commandq].available();
+    queue_size_ = queues[media::wire::commandq].size();
     state_->host.resume();
     for (std::uint16_t index = 0; index < queues.size(); ++index) kick(index);
     return {};
   }
-  void kick(std::uint16_t queue) noexcept { state_->process(state_->device.get(), queue); }
+  void kick(std::uint16_t queue) noexcept {
+    if (queue == media::wire::commandq && (tamper.before || tamper.after)) return kick_tampered();
+    state_->process(state_->device.get(), queue);
+  }
   [[nodiscard]] Outcome<> poll() {
     state_->reactor->run_once(false);
     return {};
@@ -103,6 +112,14 @@ class EmbeddedTransport {
   }
 
   // -- For tests
+
+  // What stands between guest and device, to have the device do what no backend can make it do. `before` may
+  // alter a command, `after` its answer and what is said of its length, if the device answers at once.
+  struct Tamper {
+    std::function<void(Host& host, std::span<std::byte> command)> before;
+    std::function<void(Host& host, std::span<const std::byte> sent, std::span<std::byte> answer)> after;
+  };
+  Tamper tamper;
 
   [[nodiscard]] Host& host() noexcept { return state_->host; }
   [[nodiscard]] std::uint32_t session_count() const { return state_->sessions(state_->device.get()); }
@@ -142,7 +159,35 @@ class EmbeddedTransport {
 
   EmbeddedTransport() : state_(std::make_unique<State>()) {}
 
+  // A guest puts one command on its queue at a time, in one readable piece and one for the answer.
+  void kick_tampered() {
+    Host& host = state_->host;
+    const auto load = [&host](std::uint64_t address, auto& value) {
+      std::memcpy(&value, host.bytes({address}), sizeof value);
+    };
+    std::uint16_t available = 0, head = 0;
+    load(available_.value + virtio::ring::index, available);
+    const std::uint32_t slot = static_cast<std::uint16_t>(available - 1) % queue_size_;
+    load(available_.value + virtio::ring::elements + std::size_t{2} * slot, head);
+    std::span<std::byte> command, answer;
+    for (std::uint16_t next = head;;) {
+      virtio::Descriptor descriptor;
+      load(descriptors_.value + std::size_t{16} * next, descriptor);
+      const std::span<std::byte> piece(host.bytes({descriptor.address}), descriptor.length);
+      ((descriptor.flags & virtio::desc_f_write) != 0 ? answer : command) = piece;
+      if ((descriptor.flags & virtio::desc_f_next) == 0) break;
+      next = descriptor.next;
+    }
+    const std::vector<std::byte> sent(command.begin(), command.end());
+    if (tamper.before) tamper.before(host, command);
+    state_->process(state_->device.get(), media::wire::commandq);
+    if (tamper.after) tamper.after(host, sent, answer);
+  }
+
   std::unique_ptr<State> state_;
+  // Of the command queue.
+  memory::GuestAddress descriptors_{}, available_{};
+  std::uint32_t queue_size_ = 1;
 };
 static_assert(client::Transport<EmbeddedTransport>);
 

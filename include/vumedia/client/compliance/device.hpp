@@ -116,7 +116,6 @@ inline Finding ids_differ(Subject& s) {
   return passed();
 }
 
-// An ioctl that has any answer but EINVAL on an open file: no kind of device has this number.
 inline Finding unknown_ioctl(Subject& s) {
   namespace wire = media::wire;
   for (const std::uint32_t code : {3u, 7u, 200u, 0xffffffffu}) {
@@ -149,31 +148,37 @@ inline Finding unknown_command(Subject& s) {
   return passed();
 }
 
+// An ioctl that has another answer than EINVAL on an open file, if there is a queue: then it succeeds.
+inline v4l2_format harmless(Subject& s) noexcept {
+  v4l2_format format{};
+  format.type =
+      s.facts().queues.empty() ? std::uint32_t{V4L2_BUF_TYPE_VIDEO_CAPTURE} : s.facts().queues.front().type;
+  return format;
+}
+
 inline Finding closed_is_gone(Subject& s) {
   std::uint32_t id = 0;
   if (auto found = s.open(id)) return found;
   if (auto found = s.close(id)) return found;
-  v4l2_control control{};
-  return s.expect_as<v4l2::tag::G_CTRL>(id, control, EINVAL, "on a closed file");
+  v4l2_format format = harmless(s);
+  return s.expect_as<v4l2::tag::G_FMT>(id, format, EINVAL, "on a closed file");
 }
 
 inline Finding never_opened(Subject& s) {
-  v4l2_control control{};
-  return s.expect_as<v4l2::tag::G_CTRL>(s.session() ^ 0x40000000u, control, EINVAL,
-                                        "on a file that was never opened");
+  v4l2_format format = harmless(s);
+  return s.expect_as<v4l2::tag::G_FMT>(s.session() ^ 0x40000000u, format, EINVAL,
+                                       "on a file that was never opened");
 }
 
 inline Finding close_spares_others(Subject& s) {
   std::uint32_t first = 0, second = 0;
   if (auto found = s.open(first)) return found;
   if (auto found = s.open(second)) return found;
-  v4l2_fmtdesc description{};
-  description.type = V4L2_BUF_TYPE_VIDEO_CAPTURE;
-  const int before = s.call_as<v4l2::tag::ENUM_FMT>(second, description);
+  v4l2_format format = harmless(s);
+  const int before = s.call_as<v4l2::tag::G_FMT>(second, format);
   if (auto found = s.close(first)) return found;
-  description = {};
-  description.type = V4L2_BUF_TYPE_VIDEO_CAPTURE;
-  return s.expect_as<v4l2::tag::ENUM_FMT>(second, description, before, "after another file was closed");
+  format = harmless(s);
+  return s.expect_as<v4l2::tag::G_FMT>(second, format, before, "after another file was closed");
 }
 
 inline Finding many_opens(Subject& s) {
