@@ -6,6 +6,7 @@
 #include <vumedia/client/compliance/controls_requests.hpp>
 #include <vumedia/client/compliance/controls_setting.hpp>
 #include <vumedia/client/compliance/decoder_setup.hpp>
+#include <vumedia/client/compliance/decoder_states.hpp>
 #include <vumedia/client/compliance/decoder_stream.hpp>
 #include <vumedia/client/compliance/device.hpp>
 #include <vumedia/client/compliance/enumeration.hpp>

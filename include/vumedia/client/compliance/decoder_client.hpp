@@ -170,7 +170,7 @@ inline void set_size_image(v4l2_format& format, std::uint32_t size) noexcept {
 // ---- Setting up
 
 inline Finding Client::subscribe() {
-  for (const std::uint32_t type : {V4L2_EVENT_SOURCE_CHANGE, V4L2_EVENT_EOS}) {
+  for (const std::uint32_t type : {std::uint32_t{V4L2_EVENT_SOURCE_CHANGE}, std::uint32_t{V4L2_EVENT_EOS}}) {
     v4l2_event_subscription subscription{};
     subscription.type = type;
     const int got = subject_.call<tag::SUBSCRIBE_EVENT>(subscription);

@@ -217,7 +217,7 @@ inline Finding min_buffers(Subject& s) {
 }
 
 inline Finding events_can_be_had(Subject& s) {
-  for (const std::uint32_t type : {V4L2_EVENT_SOURCE_CHANGE, V4L2_EVENT_EOS}) {
+  for (const std::uint32_t type : {std::uint32_t{V4L2_EVENT_SOURCE_CHANGE}, std::uint32_t{V4L2_EVENT_EOS}}) {
     v4l2_event_subscription subscription{};
     subscription.type = type;
     if (auto found = s.expect<tag::SUBSCRIBE_EVENT>(
@@ -230,7 +230,7 @@ inline Finding events_can_be_had(Subject& s) {
 // -- Commands
 
 inline Finding commands_are_known(Subject& s) {
-  for (const std::uint32_t cmd : {V4L2_DEC_CMD_START, V4L2_DEC_CMD_STOP}) {
+  for (const std::uint32_t cmd : {std::uint32_t{V4L2_DEC_CMD_START}, std::uint32_t{V4L2_DEC_CMD_STOP}}) {
     v4l2_decoder_cmd command{};
     command.cmd = cmd;
     if (auto found = s.expect<tag::TRY_DECODER_CMD>(command, 0, cmd == V4L2_DEC_CMD_STOP ? "STOP" : "START"))

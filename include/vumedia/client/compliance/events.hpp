@@ -117,7 +117,7 @@ inline Finding every_control(Subject& s) {
 }
 
 inline Finding unsubscribing_what_is_not(Subject& s) {
-  for (const std::uint32_t type : {V4L2_EVENT_EOS, V4L2_EVENT_ALL}) {
+  for (const std::uint32_t type : {std::uint32_t{V4L2_EVENT_EOS}, std::uint32_t{V4L2_EVENT_ALL}}) {
     auto subscription = subscription_of(type);
     const int got = s.call<tag::UNSUBSCRIBE_EVENT>(subscription);
     if (got == ENOTTY) return not_applicable("the device has no events");

@@ -221,8 +221,9 @@ inline Finding selection_bounds(Subject& s) {
 inline Finding selection_read_only(Subject& s) {
   if (auto found = has_selections(s)) return found;
   bool any = false;
-  for (const std::uint32_t target : {V4L2_SEL_TGT_CROP_DEFAULT, V4L2_SEL_TGT_CROP_BOUNDS,
-                                     V4L2_SEL_TGT_COMPOSE_DEFAULT, V4L2_SEL_TGT_COMPOSE_BOUNDS}) {
+  constexpr std::uint32_t targets[] = {V4L2_SEL_TGT_CROP_DEFAULT, V4L2_SEL_TGT_CROP_BOUNDS,
+                                       V4L2_SEL_TGT_COMPOSE_DEFAULT, V4L2_SEL_TGT_COMPOSE_BOUNDS};
+  for (const std::uint32_t target : targets) {
     v4l2_selection selection = selection_question(s.queue(), target);
     if (s.call<v4l2::tag::G_SELECTION>(selection) != 0) continue;
     any = true;
@@ -238,7 +239,7 @@ inline Finding selection_read_only(Subject& s) {
 inline Finding selection_is_got(Subject& s) {
   if (auto found = has_selections(s)) return found;
   bool any = false;
-  for (const std::uint32_t target : {V4L2_SEL_TGT_CROP, V4L2_SEL_TGT_COMPOSE}) {
+  for (const std::uint32_t target : {std::uint32_t{V4L2_SEL_TGT_CROP}, std::uint32_t{V4L2_SEL_TGT_COMPOSE}}) {
     v4l2_selection set = selection_question(s.queue(), target);
     if (s.call<v4l2::tag::G_SELECTION>(set) != 0) continue;
     // Half of it, which a device may make into anything that it can do.
