@@ -6,7 +6,7 @@
 namespace vumedia::client::test {
 namespace {
 
-const FaultTable tables[] = {
+const FaultTable zoo_tables[] = {
     {"control zoo: queries", make_zoo, control_faults::query_faults},
     {"control zoo: values", make_zoo, control_faults::value_faults},
     {"control zoo: events", make_zoo, control_faults::event_faults},
@@ -20,7 +20,7 @@ TEST_P(SeededFaultsOf, AreNoticedByTheirRules) {
 
 INSTANTIATE_TEST_SUITE_P(Devices, SeededFaultsOf, testing::ValuesIn([] {
                            std::vector<const FaultTable*> all;
-                           for (const FaultTable& table : tables) all.push_back(&table);
+                           for (const FaultTable& table : zoo_tables) all.push_back(&table);
                            return all;
                          }()),
                          [](const auto& one) {
@@ -31,7 +31,7 @@ INSTANTIATE_TEST_SUITE_P(Devices, SeededFaultsOf, testing::ValuesIn([] {
 
 // Of the groups that the tables are about.
 TEST(SeededFaults, AreThereForEveryRule) {
-  EXPECT_EQ(rules_without_fault(tables,
+  EXPECT_EQ(rules_without_fault(zoo_tables,
                                 [](const compliance::Rule& rule) {
                                   const std::string_view id = rule.id;
                                   return id.starts_with("controls/") || id.starts_with("events/");

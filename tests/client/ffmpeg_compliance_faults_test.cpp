@@ -483,7 +483,7 @@ std::unique_ptr<vumedia::test::EmbeddedGuest> make_decoder(Fault fault) {
   return guest_of_faulty<backends::FfmpegDecoder>(std::move(fault));
 }
 
-const FaultTable tables[] = {
+const FaultTable decoder_tables[] = {
     {"setup", make_decoder, setup_faults},
     {"decoding", make_decoder, decoding_faults, steady_stream},
     {"drain", make_decoder, drain_faults, steady_stream},
@@ -498,14 +498,15 @@ TEST_P(DecoderFaultsOf, AreNoticedByTheirRules) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Decoder, DecoderFaultsOf,
-                         testing::Values(&tables[0], &tables[1], &tables[2], &tables[3], &tables[4]),
+                         testing::Values(&decoder_tables[0], &decoder_tables[1], &decoder_tables[2],
+                                         &decoder_tables[3], &decoder_tables[4]),
                          [](const auto& one) { return std::string(one.param->device); });
 
 TEST(DecoderFaults, AreThereForEveryRule) {
-  EXPECT_EQ(
-      rules_without_fault(
-          tables, [](const compliance::Rule& rule) { return rule.scope == compliance::Scope::decoder; }),
-      "");
+  EXPECT_EQ(rules_without_fault(
+                decoder_tables,
+                [](const compliance::Rule& rule) { return rule.scope == compliance::Scope::decoder; }),
+            "");
 }
 
 }  // namespace
