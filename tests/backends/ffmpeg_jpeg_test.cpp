@@ -101,7 +101,7 @@ struct BadJpegEncoder {
       case 1:
         return fail(EIO);
       case 2:
-        huge.resize(16 << 20);
+        huge.resize(1 << 20);
         return std::span<const std::byte>(huge);
       default:
         return inner.encode(quality);
@@ -303,7 +303,7 @@ TEST_P(JpegCamera, PicturesCarryTheirNumbers) {
   // Two formats one after the other: the encoder changes with them, and a raw one between does not harm.
   for (const auto& [width, height] : {std::pair{640u, 480u}, std::pair{320u, 240u}, std::pair{640u, 480u}}) {
     const std::uint32_t size = client.set_format(width, height);
-    EXPECT_EQ(size, test_pattern::compressed_size({width, height, 0}));
+    EXPECT_EQ(size, 2 * width * height) << "no more, for Android's camera";
     ASSERT_EQ(client.request(3, memory), 0);
     for (std::uint32_t index = 0; index < 3; ++index) ASSERT_EQ(client.queue(index), 0);
     ASSERT_EQ(client.stream(true), 0);

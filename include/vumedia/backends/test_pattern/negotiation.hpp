@@ -32,9 +32,10 @@ struct Mode {
 // Bytes of a line in memory.
 inline constexpr std::uint32_t max_stride = 16384;
 
-// Bytes that no compressed picture exceeds: noise at the best quality takes less than two a pixel.
+// Bytes that no compressed picture exceeds: noise at the best quality takes little more than one a pixel.
+// Android's camera refuses a format of more than two.
 [[nodiscard]] constexpr std::uint32_t compressed_size(const FrameSize& size) noexcept {
-  return size.width * size.height * 2 + 4096;
+  return size.width * size.height * 2;
 }
 
 // `stride`: bytes of a line of the first plane that were asked for.
