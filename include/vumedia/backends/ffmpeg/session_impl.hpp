@@ -323,6 +323,9 @@ inline void DecoderSession::on(const FrameDone& done) {
 }
 
 inline void DecoderSession::on(const PictureChanged& change) {
+  // A client that streams into CAPTURE buffers of this very shape has nothing to set up, and is given its frames
+  // at once. Told of a change it would start CAPTURE anew, as GStreamer 1.22 does, and lose the first of them.
+  const bool expected = !picture_known_ && capture_.streaming() && picture_.same_shape(change.picture);
   picture_ = change.picture;
   picture_known_ = true;
   raw_fourcc_ = picture_.layout.sample_bytes == 1 ? eight_bit_fourcc_ : V4L2_PIX_FMT_P010;
@@ -337,6 +340,7 @@ inline void DecoderSession::on(const PictureChanged& change) {
   if (const auto profile = profile_control(codec, change.profile))
     controls_.set_value(profile->id, profile->value);
   if (const auto level = level_control(codec, change.level)) controls_.set_value(level->id, level->value);
+  if (expected) return;
   subscriptions_.deliver(v4l2::source_change_event(),
                          [this](const v4l2_event& event) { context_.send_event(event); });
 }
