@@ -215,25 +215,25 @@ class BasicTestPattern {
   // -- Buffers and streaming
 
   [[nodiscard]] Result<> ioctl(Session& session, v4l2::tag::REQBUFS, v4l2_requestbuffers& request) {
-    return allocate(session,
+    return allocate(session, request,
                     [&](auto sizes, auto& arenas) { return queue_.reqbufs(request, sizes, arenas); });
   }
   [[nodiscard]] Result<> ioctl(Session& session, v4l2::tag::CREATE_BUFS, v4l2_create_buffers& request) {
-    return allocate(session,
+    return allocate(session, request,
                     [&](auto sizes, auto& arenas) { return queue_.create_bufs(request, sizes, arenas); });
   }
   [[nodiscard]] Result<> ioctl(Session& session, v4l2::tag::REMOVE_BUFS, v4l2::RemoveBuffers& request) {
-    return allocate(session, [&](auto, auto&) { return queue_.remove_bufs(request); });
+    return allocate(session, request, [&](auto, auto&) { return queue_.remove_bufs(request); });
   }
   [[nodiscard]] Result<> ioctl(Session&, v4l2::tag::QUERYBUF, v4l2::BufferPayload& payload) const {
     return queue_.querybuf(payload);
   }
   [[nodiscard]] Result<> ioctl(Session& session, v4l2::tag::PREPARE_BUF, v4l2::BufferPayload& payload) {
-    if (auto allowed = may_queue(session); !allowed) return allowed;
+    if (!may_queue(session)) return queue_.refuse_other(payload.buffer.head.type);
     return queue_.prepare_buf(payload, {session.context_.memory(), session.context_.arenas()});
   }
   [[nodiscard]] Result<> ioctl(Session& session, v4l2::tag::QBUF, v4l2::BufferPayload& payload) {
-    if (auto allowed = may_queue(session); !allowed) return allowed;
+    if (!may_queue(session)) return queue_.refuse_other(payload.buffer.head.type);
     const v4l2::UserMemory user{session.context_.memory(), session.context_.arenas()};
     if (auto queued = queue_.qbuf(payload, user); !queued) return queued;
     schedule();
@@ -243,23 +243,17 @@ class BasicTestPattern {
   [[nodiscard]] Result<> ioctl(Session& session, v4l2::tag::STREAMOFF, std::uint32_t& type);
 
  private:
-  // EBUSY unless the buffers, if there are any, are its own.
-  [[nodiscard]] Result<> may_queue(const Session& session) const noexcept {
-    if (owner_ != nullptr && owner_ != &session) return fail(EBUSY);
-    return {};
-  }
-  // Both that and the priority to change the device.
-  [[nodiscard]] Result<> may_stream(const Session& session) const noexcept {
-    if (auto allowed = may_queue(session); !allowed) return allowed;
-    return session.priority_.may_change();
+  // Whether the buffers, if there are any, are its own.
+  [[nodiscard]] bool may_queue(const Session& session) const noexcept {
+    return owner_ == nullptr || owner_ == &session;
   }
 
   [[nodiscard]] Result<> apply_control(std::uint32_t id, std::int64_t value);
   void notify(const v4l2_event& event, const v4l2::Subscriptions* origin);
 
   // What may make the first buffers or free the last, and so decides who owns the stream.
-  template <class Change>
-  [[nodiscard]] Result<> allocate(Session& session, Change&& change);
+  template <class Request, class Change>
+  [[nodiscard]] Result<> allocate(Session& session, Request& request, Change&& change);
 
   // Sets the timer for the next frame if there is a buffer for it.
   void schedule() noexcept;

@@ -159,6 +159,16 @@ class BufferQueue {
   // caller's to purge. EINVAL: not this type.
   [[nodiscard]] Result<> stream_off(std::uint32_t type);
 
+  // What a file gets that asks for these while another owns the queue (the one that allocated its buffers,
+  // until they are freed): EBUSY, unless what it asks is wrong for anyone (EINVAL) or changes nothing. Of the
+  // other ioctls, QUERYBUF is for all, and the rest take a type: QBUF, PREPARE_BUF, STREAMON, STREAMOFF.
+  [[nodiscard]] Result<> refuse_other(v4l2_requestbuffers& request) const noexcept;
+  [[nodiscard]] Result<> refuse_other(v4l2_create_buffers& request) const noexcept;
+  [[nodiscard]] Result<> refuse_other(const RemoveBuffers& request) const noexcept;
+  [[nodiscard]] Result<> refuse_other(std::uint32_t type) const noexcept {
+    return fail(type == options_.type ? EBUSY : EINVAL);
+  }
+
   // The memory behind a mem_offset, to be shown to the guest for as long as the pointer is held. The pointer
   // is the same for every call while one is held. EINVAL: no plane is there.
   [[nodiscard]] Result<std::shared_ptr<memory::Block>> mmap(std::uint32_t mem_offset);
@@ -237,6 +247,8 @@ class BufferQueue {
     return index < slots_.size() && slots_[index];
   }
   [[nodiscard]] Result<> check_memory_and_type(std::uint32_t memory, std::uint32_t type) const noexcept;
+  [[nodiscard]] Result<> begin(v4l2_requestbuffers& request) const noexcept;
+  [[nodiscard]] Result<> begin(v4l2_create_buffers& request) const noexcept;
   [[nodiscard]] Result<Slot*> find(const BufferPayload& payload) const noexcept;
   struct Said {
     std::uint32_t length, bytesused, data_offset;

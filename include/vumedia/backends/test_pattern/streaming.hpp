@@ -94,9 +94,10 @@ Result<media::Mappable> BasicTestPattern<E>::mmap(Session&, std::uint32_t mem_of
 }
 
 template <class E>
-template <class Change>
-Result<> BasicTestPattern<E>::allocate(Session& session, Change&& change) {
-  if (auto allowed = may_stream(session); !allowed) return allowed;
+template <class Request, class Change>
+Result<> BasicTestPattern<E>::allocate(Session& session, Request& request, Change&& change) {
+  if (auto allowed = session.priority_.may_change(); !allowed) return allowed;
+  if (!may_queue(session)) return queue_.refuse_other(request);
   std::array<std::uint32_t, 3> sizes{};
   const v4l2::Layout& layout = mode().layout;
   for (std::size_t p = 0; p < layout.plane_count; ++p) sizes[p] = layout.planes[p].sizeimage;
@@ -110,7 +111,8 @@ Result<> BasicTestPattern<E>::allocate(Session& session, Change&& change) {
 
 template <class E>
 Result<> BasicTestPattern<E>::ioctl(Session& session, v4l2::tag::STREAMON, std::uint32_t& type) {
-  if (auto allowed = may_stream(session); !allowed) return allowed;
+  if (auto allowed = session.priority_.may_change(); !allowed) return allowed;
+  if (!may_queue(session)) return queue_.refuse_other(type);
   const bool streamed = queue_.streaming();
   if constexpr (test_pattern::encodes<E>) {
     if (mode().format->compressed) {
@@ -129,7 +131,8 @@ Result<> BasicTestPattern<E>::ioctl(Session& session, v4l2::tag::STREAMON, std::
 
 template <class E>
 Result<> BasicTestPattern<E>::ioctl(Session& session, v4l2::tag::STREAMOFF, std::uint32_t& type) {
-  if (auto allowed = may_stream(session); !allowed) return allowed;
+  if (auto allowed = session.priority_.may_change(); !allowed) return allowed;
+  if (!may_queue(session)) return queue_.refuse_other(type);
   if (auto stopped = queue_.stream_off(type); !stopped) return stopped;
   if (owner_ != nullptr) stop();
   return {};

@@ -100,14 +100,45 @@ inline Result<> BufferQueue::check_memory_and_type(std::uint32_t memory, std::ui
   return fail(EINVAL);
 }
 
-inline Result<> BufferQueue::reqbufs(v4l2_requestbuffers& request, std::span<const std::uint32_t> sizes,
-                                     memory::Arenas& arenas) {
+// What is answered whatever comes of the request, and whether its type and memory are the queue's.
+inline Result<> BufferQueue::begin(v4l2_requestbuffers& request) const noexcept {
   // Linux sets this bit before it calls its driver, if the driver forwards the ioctl; else it would promise
   // guests what only we could do.
   request.capabilities = capabilities() | (request.capabilities & buf_cap_supports_remove_bufs);
   request.flags = 0;  // V4L2_MEMORY_FLAG_NON_COHERENT is a cache hint
   std::memset(request.reserved, 0, sizeof request.reserved);
-  if (auto valid = check_memory_and_type(request.memory, request.type); !valid) return valid;
+  return check_memory_and_type(request.memory, request.type);
+}
+
+inline Result<> BufferQueue::begin(v4l2_create_buffers& request) const noexcept {
+  request.capabilities = capabilities() | buf_cap_supports_max_num_buffers |
+                         (request.capabilities & buf_cap_supports_remove_bufs);
+  request.flags = 0;
+  detail::set_max_num_buffers(request, options_.max_buffers);
+  request.index = count_;
+  return check_memory_and_type(request.memory, request.format.type);
+}
+
+inline Result<> BufferQueue::refuse_other(v4l2_requestbuffers& request) const noexcept {
+  if (auto valid = begin(request); !valid) return valid;
+  return fail(EBUSY);
+}
+
+inline Result<> BufferQueue::refuse_other(v4l2_create_buffers& request) const noexcept {
+  const auto valid = begin(request);
+  if (!valid || request.count == 0) return valid;
+  return fail(EBUSY);
+}
+
+inline Result<> BufferQueue::refuse_other(const RemoveBuffers& request) const noexcept {
+  if (request.type != options_.type) return fail(EINVAL);
+  if (request.count == 0) return {};
+  return fail(EBUSY);
+}
+
+inline Result<> BufferQueue::reqbufs(v4l2_requestbuffers& request, std::span<const std::uint32_t> sizes,
+                                     memory::Arenas& arenas) {
+  if (auto valid = begin(request); !valid) return valid;
   if (streaming_) return fail(EBUSY);
 
   if (request.count == 0 || count_ != 0) {
@@ -132,12 +163,7 @@ inline Result<> BufferQueue::reqbufs(v4l2_requestbuffers& request, std::span<con
 
 inline Result<> BufferQueue::create_bufs(v4l2_create_buffers& request, std::span<const std::uint32_t> minimum,
                                          memory::Arenas& arenas) {
-  request.capabilities = capabilities() | buf_cap_supports_max_num_buffers |
-                         (request.capabilities & buf_cap_supports_remove_bufs);
-  request.flags = 0;
-  detail::set_max_num_buffers(request, options_.max_buffers);
-  const auto valid = check_memory_and_type(request.memory, request.format.type);
-  request.index = count_;
+  const auto valid = begin(request);
   // A question about memory and type, no more.
   if (request.count == 0) return valid;
 
