@@ -290,4 +290,5 @@ class BufferQueue {
 
 }  // namespace vumedia::v4l2
 
+#include <vumedia/v4l2/detail/buffer_queue_allocation.hpp>
 #include <vumedia/v4l2/detail/buffer_queue_impl.hpp>
