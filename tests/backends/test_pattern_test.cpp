@@ -251,6 +251,19 @@ TEST_P(Camera, HasOneInputInGoodOrder) {
   EXPECT_EQ(call(tag::S_INPUT{}, index), EINVAL);
 }
 
+// What of the selection API a camera has that does not crop; its rectangles are looked at with the formats.
+TEST_P(Camera, HasNoRectangleToBeSet) {
+  for (const std::uint32_t target : {V4L2_SEL_TGT_CROP, V4L2_SEL_TGT_CROP_DEFAULT, V4L2_SEL_TGT_CROP_BOUNDS,
+                                     V4L2_SEL_TGT_COMPOSE, 0xffff}) {
+    v4l2_selection selection{};
+    selection.type = V4L2_BUF_TYPE_VIDEO_CAPTURE;
+    selection.target = target;
+    EXPECT_EQ(call(tag::S_SELECTION{}, selection), EINVAL) << target;
+    const bool bounds = target == V4L2_SEL_TGT_CROP_DEFAULT || target == V4L2_SEL_TGT_CROP_BOUNDS;
+    EXPECT_EQ(call(tag::G_SELECTION{}, selection), bounds ? 0 : EINVAL) << target;
+  }
+}
+
 TEST_P(Camera, SaysWhichApiItHas) {
   const auto config = camera.config();
   EXPECT_EQ(config.device_caps & (V4L2_CAP_VIDEO_CAPTURE | V4L2_CAP_VIDEO_CAPTURE_MPLANE),
@@ -495,6 +508,15 @@ TEST_P(Camera, HonoursPriorities) {
   EXPECT_EQ(call(tag::TRY_FMT{}, format), 0);
   EXPECT_EQ(set_control(V4L2_CID_BRIGHTNESS, 1), EBUSY);
   EXPECT_EQ(call(tag::S_PRIORITY{}, priority), EBUSY);
+  // Priority comes before anything that may be wrong with a request, as the kernel asks first.
+  v4l2_selection selection{};
+  EXPECT_EQ(call(tag::S_SELECTION{}, selection), EBUSY);
+  v4l2_streamparm parameters{};
+  EXPECT_EQ(call(tag::S_PARM{}, parameters), EBUSY);
+  std::uint32_t input = 5;
+  EXPECT_EQ(call(tag::S_INPUT{}, input), EBUSY);
+  EXPECT_EQ(request(1), EBUSY);
+  EXPECT_EQ(call(tag::G_PARM{}, parameters), EINVAL) << "who only looks needs none";
   priority = 17;
   EXPECT_EQ(code(camera.ioctl(*other, tag::S_PRIORITY{}, priority)), EINVAL);
   camera.close(*other);
