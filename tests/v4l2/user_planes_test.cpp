@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 
 #include <vumedia/v4l2/buffer_queue.hpp>
@@ -217,6 +218,48 @@ TEST_F(UserPlanes, ATableOfTheSameFilesChangesNothing) {
     EXPECT_EQ(plane->bytes()[0], std::byte{2});
     ASSERT_TRUE(plane->store(1));
   }
+}
+
+// ADD_MEM_REG and REM_MEM_REG: tables that share their regions.
+TEST_F(UserPlanes, RegionsThatComeAndGoBesideTheirsChangeNothing) {
+  const RamFile more(first_page + page_count * page_size, 4 * page_size);
+  const Ranges ranges{page(page_count - 1), page(7)}, across{page(page_count - 1, 2)};
+  auto plane = map(ranges);
+  ASSERT_TRUE(plane);
+  auto changed = table->with(more.spec());
+  ASSERT_TRUE(changed);
+  table = *changed;
+  EXPECT_TRUE(plane->maps({table, arenas}, ranges, 2 * page_size));
+  auto over = map(across);
+  ASSERT_TRUE(over);
+  changed = table->without({more.guest()}, more.size(), {more.frontend()});
+  ASSERT_TRUE(changed);
+  table = *changed;
+  EXPECT_TRUE(plane->maps({table, arenas}, ranges, 2 * page_size));
+  EXPECT_FALSE(over->maps({table, arenas}, across, 2 * page_size)) << "a part of it has gone";
+  changed = table->without({ram.guest()}, ram.size(), {ram.frontend()});
+  ASSERT_TRUE(changed);
+  table = *changed;
+  EXPECT_FALSE(plane->maps({table, arenas}, ranges, 2 * page_size));
+}
+
+// A device's file may give other memory each time that it is opened, so only the same region is the same
+// memory.
+TEST_F(UserPlanes, MemoryOfADeviceIsTheSameInOneRegionOnly) {
+  const auto make = [] {
+    OwnedFd fd(::open("/dev/zero", O_RDWR | O_CLOEXEC));
+    std::vector<memory::RegionSpec> specs;
+    specs.push_back({{first_page}, {0x7000'0000'0000}, 8 * page_size, 0, std::move(fd)});
+    return *memory::GuestMemory::create(std::move(specs));
+  };
+  table = make();
+  const Ranges ranges{page(1, 2)};
+  auto plane = map(ranges);
+  ASSERT_TRUE(plane);
+  table = *table->with(RamFile(1 << 20, page_size).spec());
+  EXPECT_TRUE(plane->maps({table, arenas}, ranges, 2 * page_size));
+  table = make();
+  EXPECT_FALSE(plane->maps({table, arenas}, ranges, 2 * page_size));
 }
 
 TEST_F(UserPlanes, OtherMemoryAtTheSameAddressIsNoticed) {
