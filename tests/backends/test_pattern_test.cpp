@@ -1,5 +1,6 @@
 // The test pattern camera as a V4L2 device: formats, rates, controls, buffers, and what its frames say.
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <memory>
 #include <optional>
@@ -253,8 +254,9 @@ TEST_P(Camera, HasOneInputInGoodOrder) {
 
 // What of the selection API a camera has that does not crop; its rectangles are looked at with the formats.
 TEST_P(Camera, HasNoRectangleToBeSet) {
-  for (const std::uint32_t target : {V4L2_SEL_TGT_CROP, V4L2_SEL_TGT_CROP_DEFAULT, V4L2_SEL_TGT_CROP_BOUNDS,
-                                     V4L2_SEL_TGT_COMPOSE, 0xffff}) {
+  constexpr std::array<std::uint32_t, 5> targets{V4L2_SEL_TGT_CROP, V4L2_SEL_TGT_CROP_DEFAULT,
+                                                 V4L2_SEL_TGT_CROP_BOUNDS, V4L2_SEL_TGT_COMPOSE, 0xffff};
+  for (const auto target : targets) {
     v4l2_selection selection{};
     selection.type = V4L2_BUF_TYPE_VIDEO_CAPTURE;
     selection.target = target;
