@@ -8,6 +8,7 @@
 
 #include "support/clips.hpp"
 #include "support/decoder_guest.hpp"
+#include "support/vp9_resized.hpp"
 
 namespace vumedia::test {
 namespace {
@@ -302,6 +303,26 @@ TEST_P(DecoderChangeTest, IsAnsweredBeforeLast) {
     }
     ASSERT_TRUE(guest.finish());
     EXPECT_EQ(md5s(guest), decode_plainly(clip));
+  }
+}
+
+// VP9 pictures of another size that refer, scaled, to those of before, whose buffers are gone by then.
+TEST_P(DecoderChangeTest, KeepsReferencesOfOtherSizes) {
+  const Clip clip = vp9_resized_clip();
+  const auto expected = decode_plainly(clip);
+  ASSERT_EQ(expected.size(), clip.units.size());
+  for (const std::uint32_t fourcc : {V4L2_PIX_FMT_YUV420, V4L2_PIX_FMT_NV12}) {
+    for (const std::uint32_t memory : {V4L2_MEMORY_MMAP, V4L2_MEMORY_USERPTR}) {
+      DecoderGuest guest(options(), fourcc);
+      guest.memory_kind = memory;
+      guest.pages = DecoderGuest::Pages::scattered;
+      guest.start(clip);
+      ASSERT_TRUE(guest.play(clip));
+      ASSERT_TRUE(guest.finish());
+      EXPECT_EQ(md5s(guest), expected);
+      EXPECT_EQ(guest.changes, 4u);
+      EXPECT_EQ(guest.damaged + guest.bad_frames, 0u);
+    }
   }
 }
 

@@ -162,5 +162,79 @@ TEST_P(DecoderDrainTest, IsAbortedByCapture) {
   }
 }
 
+// Both queues stream, and nothing was ever sent: LAST and the event come at once, each time.
+TEST_P(DecoderDrainTest, EndsWithoutData) {
+  const Clip& clip = clip_of("vp8.ivf");
+  VUMEDIA_SKIP_WITHOUT(clip);
+  DecoderGuest guest(options());
+  guest.start(clip);
+  guest.start_capture();
+  for (int round = 0; round < 3; ++round) {
+    ASSERT_TRUE(guest.finish());
+    EXPECT_EQ(guest.log, (std::vector<std::string>{"last", "end"}));
+    EXPECT_TRUE(guest.frames.empty());
+    EXPECT_EQ(guest.command(V4L2_DEC_CMD_STOP), 0) << "stopped already";
+    guest.take_events();
+    EXPECT_EQ(guest.log.size(), 2u);
+    guest.last_seen = false;
+    guest.log.clear();
+    EXPECT_EQ(guest.command(V4L2_DEC_CMD_START), 0);
+    guest.queue_all();
+  }
+  // What CAPTURE was set up for is not what comes.
+  ASSERT_TRUE(guest.play(clip));
+  ASSERT_TRUE(guest.finish());
+  EXPECT_EQ(md5s(guest), decode_plainly(clip));
+}
+
+// All that was queued before STOP comes back before LAST, and what is queued behind it does not.
+TEST_P(DecoderDrainTest, ComesBehindAllThatWasQueued) {
+  const Clip& clip = clip_of("h264.264");
+  VUMEDIA_SKIP_WITHOUT(clip);
+  DecoderGuest guest(options());
+  guest.start(clip, 32);
+  ASSERT_TRUE(guest.send(clip.units[0].bytes, 1000));
+  ASSERT_TRUE(guest.run_until([&] { return guest.capture_on; }));
+  for (std::size_t i = 1; i < 20; ++i) ASSERT_TRUE(guest.send(clip.units[i].bytes, 1000));
+  EXPECT_EQ(guest.command(V4L2_DEC_CMD_STOP), 0);
+  for (std::size_t i = 20; i < 30; ++i) ASSERT_TRUE(guest.send(clip.units[i].bytes, 1000));
+  ASSERT_TRUE(guest.run_until([&] { return guest.last_seen && guest.ended; }));
+  EXPECT_EQ(guest.frames.size(), 20u);
+  const auto last = std::ranges::find(guest.log, "last");
+  EXPECT_EQ(std::count(guest.log.begin(), last, "coded"), 20);
+  EXPECT_EQ(std::ranges::count(guest.log, "coded"), 20);
+  for (const auto& frame : guest.frames) EXPECT_FALSE(frame.flags & V4L2_BUF_FLAG_LAST) << "it is empty";
+  // START goes on with those that wait.
+  guest.last_seen = guest.ended = false;
+  EXPECT_EQ(guest.command(V4L2_DEC_CMD_START), 0);
+  EXPECT_EQ(guest.command(V4L2_DEC_CMD_START), 0) << "running already";
+  guest.queue_all();
+  ASSERT_TRUE(guest.play(slice(clip, 30, clip.units.size())));
+  ASSERT_TRUE(guest.finish());
+  auto decoded = md5s(guest);
+  auto expected = decode_plainly(clip);
+  std::ranges::sort(decoded);
+  std::ranges::sort(expected);
+  EXPECT_EQ(decoded, expected);
+}
+
+// Who has not subscribed to the event gets LAST all the same, and no event.
+TEST_P(DecoderDrainTest, TellsOfTheEndWhomItConcerns) {
+  const Clip& clip = clip_of("vp8.ivf");
+  VUMEDIA_SKIP_WITHOUT(clip);
+  DecoderGuest guest(options());
+  guest.start(clip);
+  v4l2_event_subscription subscription{};
+  subscription.type = V4L2_EVENT_EOS;
+  EXPECT_EQ(guest.ioctl<tag::UNSUBSCRIBE_EVENT>(subscription), 0);
+  ASSERT_TRUE(guest.play(clip));
+  EXPECT_EQ(guest.command(V4L2_DEC_CMD_STOP), 0);
+  ASSERT_TRUE(guest.run_until([&] { return guest.last_seen; }));
+  EXPECT_EQ(guest.command(V4L2_DEC_CMD_START), 0);
+  guest.take_events();
+  EXPECT_FALSE(guest.ended);
+  EXPECT_EQ(md5s(guest), decode_plainly(clip));
+}
+
 }  // namespace
 }  // namespace vumedia::test

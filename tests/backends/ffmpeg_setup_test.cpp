@@ -79,7 +79,8 @@ TEST_P(DecoderSetupTest, TakesCaptureFirst) {
     bool right;
   };
   for (const Guess guess :
-       {Guess{recipe.width, recipe.height, true}, Guess{64, 64, false}, Guess{640, 480, false}}) {
+       {Guess{recipe.width, recipe.height, true}, Guess{64, 64, false}, Guess{640, 480, false},
+        Guess{recipe.width + 2, recipe.height, false}}) {  // in buffers as large, of which more is seen
     SCOPED_TRACE(guess.width);
     DecoderGuest guest(options());
     EXPECT_EQ(set_coded_size(guest, V4L2_PIX_FMT_H264, guess.width, guess.height), 0);
@@ -90,7 +91,8 @@ TEST_P(DecoderSetupTest, TakesCaptureFirst) {
     EXPECT_TRUE(guest.log.empty()) << "nothing comes without a stream";
     EXPECT_EQ(guest.stream(guest.output_type, true), 0);
     ASSERT_TRUE(guest.send(clip.units[0].bytes, 1000));
-    // What the client expected is no change: told of one it would start CAPTURE anew, and lose its first frames.
+    // What the client expected is no change: told of one it would start CAPTURE anew, and lose its first
+    // frames.
     if (!guess.right) {
       ASSERT_TRUE(guest.run_until([&] { return guest.changes == 1 || guest.last_seen; }));
     }

@@ -21,6 +21,7 @@
 #include <vumedia/backends/ffmpeg/history.hpp>
 #include <vumedia/backends/ffmpeg/layout.hpp>
 #include <vumedia/backends/ffmpeg/picture.hpp>
+#include <vumedia/backends/ffmpeg/stream_hints.hpp>
 #include <vumedia/backends/ffmpeg/workers.hpp>
 #include <vumedia/core/log.hpp>
 #include <vumedia/core/result.hpp>
@@ -281,13 +282,13 @@ class Engine : public std::enable_shared_from_this<Engine> {
   [[nodiscard]] bool capture_fits() const noexcept {
     if (!capture_on_ || !current_ || capture_.layout != current_->layout) return false;
     // A client may have guessed right before it knew.
-    return capture_.serial == serial_ || serial_ == first_serial_;
+    return capture_.serial == serial_ || (serial_ == first_serial_ && capture_.visible == current_->visible);
   }
 
   void announce(const Picture& picture, const AVCodecContext& context) {
     current_ = picture;
     ++serial_;
-    push(PictureChanged{picture, serial_, min_buffers(context), context.profile, context.level});
+    push(PictureChanged{picture, serial_, min_buffers(context), context.profile, context.level, hints_.tier});
   }
 
   // -- the worker's thread
@@ -303,6 +304,7 @@ class Engine : public std::enable_shared_from_this<Engine> {
   [[nodiscard]] Step deliver_last();
   [[nodiscard]] std::optional<std::uint32_t> copy_out(Lock& lock, CaptureSlots::Target target);
   void replay();
+  void look_for_hints(const CodedFormat& format, ResumePoint point, const AVPacket& packet);
   void report(const char* what, int error);
 
   // -- libavcodec's threads
@@ -310,12 +312,13 @@ class Engine : public std::enable_shared_from_this<Engine> {
   static int get_buffer(AVCodecContext* context, AVFrame* frame, int flags) noexcept;
   [[nodiscard]] bool try_lend(AVCodecContext& context, AVFrame& frame);
 
-  // Buffers with which all frames can be decoded in place; fewer work too.
+  // Buffers with which all frames can be decoded in place, or 16; fewer work too, and browsers take decoders
+  // that ask for more than that for broken ones.
   [[nodiscard]] std::uint32_t min_buffers(const AVCodecContext& context) const noexcept {
     const std::uint32_t in_flight = options_.codec.frame_threads ? std::max(options_.codec.threads, 1u) : 1u;
     const auto buffers =
         references_of(context) + in_flight + static_cast<std::uint32_t>(CaptureSlots::reserve);
-    return std::min<std::uint32_t>(buffers, VIDEO_MAX_FRAME);
+    return std::min(buffers, 16u);
   }
 
   const EngineOptions options_;
@@ -347,6 +350,7 @@ class Engine : public std::enable_shared_from_this<Engine> {
   std::optional<Picture> current_;
   std::uint64_t serial_ = 0;        // of current_, or the one before it
   std::uint64_t first_serial_ = 1;  // the first since reset_stream()
+  StreamHints hints_;               // of the stream that begins
   Counters counters_;
   std::uint64_t worker_epoch_ = 0;  // the stream the worker is at
 
@@ -360,6 +364,7 @@ class Engine : public std::enable_shared_from_this<Engine> {
   std::uint64_t codec_drain_ = 0;  // the drain it is at
   std::uint64_t failures_ = 0;
   std::int64_t next_id_ = 1;
+  bool wants_hints_ = true;  // no picture has been seen yet that could give them
   History history_;
   bool replay_due_ = false;      // libavcodec has been flushed, and the stream goes on
   std::int64_t resume_id_ = 1;   // frames of packets before this one are not to be delivered (again)

@@ -45,11 +45,13 @@ inline Engine::Step Engine::step(Lock& lock) {
 inline void Engine::begin_stream(Lock& lock) {
   worker_epoch_ = stream_epoch_;
   const bool reopen = std::exchange(reopen_, false);
+  if (reopen) hints_ = {};
   const bool continues = std::exchange(continues_, false) && !reopen;
   lock.unlock();
   if (frame_) av_frame_unref(frame_.get());
   has_frame_ = more_frames_ = codec_draining_ = false;
   if (reopen) {
+    wants_hints_ = true;
     codec_ = {};
   } else if (codec_) {
     codec_.flush();
@@ -118,6 +120,7 @@ inline bool Engine::send_buffer(const CodedFormat& format, const CodedBuffer& bu
     // What this one gives is no frame of the stream.
     if (looks_for_start_) resume_id_ = next_id_;
   }
+  look_for_hints(format, point, *packet);
   history_.add(point, *packet);
   stamps_[static_cast<std::size_t>(packet->pts) % stamps_.size()] = buffer.stamp;
   const int sent = codec_.send(*packet);
@@ -128,6 +131,25 @@ inline bool Engine::send_buffer(const CodedFormat& format, const CodedBuffer& bu
   bool refused = false;
   has_frame_ = receive(*frame_, refused);
   return !failed && !refused;
+}
+
+// Before libavcodec sees the packet, for it may ask for a frame's memory, and the picture be announced, at
+// once.
+inline void Engine::look_for_hints(const CodedFormat& format, ResumePoint point, const AVPacket& packet) {
+  const std::span bytes(reinterpret_cast<const std::byte*>(packet.data),
+                        static_cast<std::size_t>(packet.size));
+  std::optional<int> tier;
+  if (format.codec == AV_CODEC_ID_HEVC && (wants_hints_ || point != ResumePoint::none))
+    tier = hevc_tier(bytes);
+  std::optional<std::uint32_t> field;
+  if (wants_hints_ && holds_picture(format, bytes)) {
+    field = field_of_packet(format.codec, packet);
+    wants_hints_ = false;
+  }
+  if (!tier && !field) return;
+  const std::lock_guard lock(slots_->mutex());
+  if (tier) hints_.tier = *tier;
+  if (field) hints_.field = *field;
 }
 
 // Brings libavcodec back to where it was before the drain.
@@ -274,7 +296,7 @@ inline int Engine::get_buffer(AVCodecContext* context, AVFrame* frame, int flags
 }
 
 inline bool Engine::try_lend(AVCodecContext& context, AVFrame& frame) {
-  const auto picture = picture_at_allocation(context, frame);
+  auto picture = picture_at_allocation(context, frame);
   if (!picture) return false;
   const Layout& layout = picture->layout;
   const bool can_render =
@@ -284,7 +306,10 @@ inline bool Engine::try_lend(AVCodecContext& context, AVFrame& frame) {
     const std::lock_guard lock(slots_->mutex());
     if (worker_epoch_ != stream_epoch_ || closing_) return false;
     // The client can prepare its buffers while the first frames are decoded.
-    if (!current_) announce(*picture, context);
+    if (!current_) {
+      picture->field = hints_.field;
+      announce(*picture, context);
+    }
     const bool wanted = options_.direct && capture_.fourcc == V4L2_PIX_FMT_YUV420 && phase_ == Phase::running;
     if (!wanted || !can_render || !capture_fits() || capture_.layout != layout) return false;
     buffer = slots_->lend(layout.size_image(), Layout::address_alignment);

@@ -35,6 +35,7 @@ struct CaptureSetup {
   Layout layout;
   // PictureChanged::serial of the change the client has seen last; 0 if it set the queue up before any.
   std::uint64_t serial = 0;
+  Rectangle visible = {};  // as the client expects it, before any
 };
 
 // An OUTPUT buffer is the guest's again.
@@ -60,6 +61,7 @@ struct PictureChanged {
   // AVCodecContext's numbers: of the codec's own specification, negative where unknown.
   int profile = -1;
   int level = -1;
+  int tier = -1;  // of H.265: 0 Main, 1 High; negative where unknown
 };
 
 // Frames to come have other colours or fields, but the same shape.

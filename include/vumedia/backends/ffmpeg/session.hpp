@@ -187,7 +187,7 @@ class DecoderSession {
   void pass_on_output();
   void pass_on_capture();
   [[nodiscard]] CaptureSetup capture_setup() const noexcept {
-    return {raw_fourcc_, picture_.layout, serial_};
+    return {raw_fourcc_, picture_.layout, serial_, picture_.visible};
   }
 
   [[nodiscard]] Result<> start_output();

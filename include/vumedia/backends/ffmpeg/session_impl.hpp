@@ -323,8 +323,9 @@ inline void DecoderSession::on(const FrameDone& done) {
 }
 
 inline void DecoderSession::on(const PictureChanged& change) {
-  // A client that streams into CAPTURE buffers of this very shape has nothing to set up, and is given its frames
-  // at once. Told of a change it would start CAPTURE anew, as GStreamer 1.22 does, and lose the first of them.
+  // A client that streams into CAPTURE buffers of this very shape has nothing to set up, and is given its
+  // frames at once. Told of a change it would start CAPTURE anew, as GStreamer 1.22 does, and lose the first
+  // of them.
   const bool expected = !picture_known_ && capture_.streaming() && picture_.same_shape(change.picture);
   picture_ = change.picture;
   picture_known_ = true;
@@ -339,7 +340,10 @@ inline void DecoderSession::on(const PictureChanged& change) {
   // A value that the menu does not have is not taken: libavcodec tries what it does not know, too.
   if (const auto profile = profile_control(codec, change.profile))
     controls_.set_value(profile->id, profile->value);
-  if (const auto level = level_control(codec, change.level)) controls_.set_value(level->id, level->value);
+  const std::uint64_t samples = std::uint64_t{picture_.visible.width} * picture_.visible.height;
+  if (const auto level = level_control(codec, change.level, samples))
+    controls_.set_value(level->id, level->value);
+  if (change.tier >= 0) controls_.set_value(V4L2_CID_MPEG_VIDEO_HEVC_TIER, change.tier);
   if (expected) return;
   subscriptions_.deliver(v4l2::source_change_event(),
                          [this](const v4l2_event& event) { context_.send_event(event); });

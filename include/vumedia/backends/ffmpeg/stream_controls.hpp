@@ -47,9 +47,12 @@ inline constexpr std::array h264_profiles{"Baseline",
 inline constexpr std::array h264_levels{"1",   "1b", "1.1", "1.2", "1.3", "2",   "2.1", "2.2", "3",   "3.1",
                                         "3.2", "4",  "4.1", "4.2", "5",   "5.1", "5.2", "6.0", "6.1", "6.2"};
 inline constexpr std::array hevc_profiles{"Main", "Main Still Picture", "Main 10"};
+inline constexpr std::array hevc_tiers{"Main", "High"};
 inline constexpr std::array hevc_levels{"1", "2",   "2.1", "3", "3.1", "4",  "4.1",
                                         "5", "5.1", "5.2", "6", "6.1", "6.2"};
 inline constexpr std::array vpx_profiles{"0", "1", "2", "3"};
+inline constexpr std::array vp9_levels{"1",   "1.1", "2",   "2.1", "3", "3.1", "4",
+                                       "4.1", "5",   "5.1", "5.2", "6", "6.1", "6.2"};
 inline constexpr std::array av1_profiles{"Main", "High", "Professional"};
 inline constexpr std::array av1_levels{"2.0", "2.1", "2.2", "2.3", "3.0", "3.1", "3.2", "3.3",
                                        "4.0", "4.1", "4.2", "4.3", "5.0", "5.1", "5.2", "5.3",
@@ -111,12 +114,16 @@ inline constexpr std::array decoder_controls{
                  V4L2_MPEG_VIDEO_HEVC_PROFILE_MAIN_10, V4L2_MPEG_VIDEO_HEVC_PROFILE_MAIN),
     detail::menu(V4L2_CID_MPEG_VIDEO_HEVC_LEVEL, "HEVC Level", menus::hevc_levels,
                  V4L2_MPEG_VIDEO_HEVC_LEVEL_6_2, V4L2_MPEG_VIDEO_HEVC_LEVEL_6_2),
+    detail::menu(V4L2_CID_MPEG_VIDEO_HEVC_TIER, "HEVC Tier", menus::hevc_tiers,
+                 V4L2_MPEG_VIDEO_HEVC_TIER_HIGH, V4L2_MPEG_VIDEO_HEVC_TIER_MAIN),
     detail::menu(V4L2_CID_MPEG_VIDEO_VP8_PROFILE, "VP8 Profile", menus::vpx_profiles,
                  V4L2_MPEG_VIDEO_VP8_PROFILE_3, V4L2_MPEG_VIDEO_VP8_PROFILE_0),
     detail::menu(
         V4L2_CID_MPEG_VIDEO_VP9_PROFILE, "VP9 Profile", menus::vpx_profiles, V4L2_MPEG_VIDEO_VP9_PROFILE_2,
         V4L2_MPEG_VIDEO_VP9_PROFILE_0,
         detail::all_but(std::array<int, 2>{V4L2_MPEG_VIDEO_VP9_PROFILE_0, V4L2_MPEG_VIDEO_VP9_PROFILE_2})),
+    detail::menu(V4L2_CID_MPEG_VIDEO_VP9_LEVEL, "VP9 Level", menus::vp9_levels, V4L2_MPEG_VIDEO_VP9_LEVEL_6_2,
+                 V4L2_MPEG_VIDEO_VP9_LEVEL_6_2),
     detail::menu(V4L2_CID_MPEG_VIDEO_MPEG2_PROFILE, "MPEG2 Profile", menus::mpeg2_profiles,
                  V4L2_MPEG_VIDEO_MPEG2_PROFILE_HIGH, V4L2_MPEG_VIDEO_MPEG2_PROFILE_MAIN,
                  detail::all_but(std::array<int, 3>{V4L2_MPEG_VIDEO_MPEG2_PROFILE_SIMPLE,
@@ -137,7 +144,7 @@ struct LevelLimits {
 
 namespace detail {
 
-// H.264, table A-1 (macroblocks of 256 samples); H.265, table A.8; AV1, annex A.3.
+// H.264, table A-1 (macroblocks of 256 samples); H.265, table A.8; AV1, annex A.3; VP9, annex A ("Levels").
 inline constexpr std::array<std::uint32_t, menus::h264_levels.size()> h264_samples{
     99u << 8,    99u << 8,    396u << 8,   396u << 8,    396u << 8,    396u << 8,   792u << 8,
     1620u << 8,  1620u << 8,  3600u << 8,  5120u << 8,   8192u << 8,   8192u << 8,  8704u << 8,
@@ -145,15 +152,19 @@ inline constexpr std::array<std::uint32_t, menus::h264_levels.size()> h264_sampl
 inline constexpr std::array<std::uint32_t, menus::hevc_levels.size()> hevc_samples{
     36864,   122880,  245760,  552960,   983040,   2228224, 2228224,
     8912896, 8912896, 8912896, 35651584, 35651584, 35651584};
+inline constexpr std::array<std::uint32_t, menus::vp9_levels.size()> vp9_samples{
+    36864,   73728,   122880,  245760,  552960,   983040,   2228224,
+    2228224, 8912896, 8912896, 8912896, 35651584, 35651584, 35651584};
 inline constexpr std::array<std::uint32_t, 20> av1_samples{
     147456,  278784,  278784,  278784,  665856,  1065024, 1065024,  1065024,  2359296,  2359296,
     2359296, 2359296, 8912896, 8912896, 8912896, 8912896, 35651584, 35651584, 35651584, 35651584};
 
 }  // namespace detail
 
-inline constexpr std::array<LevelLimits, 3> level_limits{{
+inline constexpr std::array<LevelLimits, 4> level_limits{{
     {V4L2_CID_MPEG_VIDEO_H264_LEVEL, detail::h264_samples},
     {V4L2_CID_MPEG_VIDEO_HEVC_LEVEL, detail::hevc_samples},
+    {V4L2_CID_MPEG_VIDEO_VP9_LEVEL, detail::vp9_samples},
     {cid_av1_level, detail::av1_samples},
 }};
 
@@ -217,8 +228,10 @@ struct ControlSetting {
   }
 }
 
-// AVCodecContext::level likewise.
-[[nodiscard]] constexpr std::optional<ControlSetting> level_control(AVCodecID codec, int level) noexcept {
+// AVCodecContext::level likewise. VP9's streams do not say it: theirs is the lowest that has pictures of so
+// many luma `samples`.
+[[nodiscard]] constexpr std::optional<ControlSetting> level_control(AVCodecID codec, int level,
+                                                                    std::uint64_t samples) noexcept {
   constexpr auto place_of = [](int number, std::uint32_t id,
                                std::span<const int> numbers) -> std::optional<ControlSetting> {
     const auto found = std::ranges::find(numbers, number);
@@ -234,6 +247,11 @@ struct ControlSetting {
   if (codec == AV_CODEC_ID_H264) return place_of(level, V4L2_CID_MPEG_VIDEO_H264_LEVEL, h264);
   if (codec == AV_CODEC_ID_HEVC) return place_of(level, V4L2_CID_MPEG_VIDEO_HEVC_LEVEL, hevc);
   if (codec == AV_CODEC_ID_MPEG2VIDEO) return place_of(level, V4L2_CID_MPEG_VIDEO_MPEG2_LEVEL, mpeg2);
+  if (codec == AV_CODEC_ID_VP9) {
+    const auto lowest = std::ranges::lower_bound(detail::vp9_samples, samples);
+    if (lowest == detail::vp9_samples.end()) return std::nullopt;
+    return ControlSetting{V4L2_CID_MPEG_VIDEO_VP9_LEVEL, lowest - detail::vp9_samples.begin()};
+  }
   if (codec == AV_CODEC_ID_AV1 && level >= 0) return ControlSetting{cid_av1_level, level};
   return std::nullopt;
 }
