@@ -184,7 +184,8 @@ void add_device_options(CLI::App& app, Options& options) {
                     "a list of h264, hevc, vp8, vp9, av1, mpeg2, mjpeg"));
   app.add_option_function<std::string>(
          "--planes", [&options](const std::string& text) { options.multiplanar = text == "multi"; },
-         "V4L2's single- or multi-planar API, for test-pattern (default: single) and ffmpeg-decoder (default: "
+         "V4L2's single- or multi-planar API, for test-pattern (default: single) and ffmpeg-decoder "
+         "(default: "
          "multi)")
       ->type_name("API")
       ->check(check([](const std::string& text) { return text == "single" || text == "multi"; },

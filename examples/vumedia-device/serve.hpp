@@ -101,7 +101,8 @@ class Service {
 // Of a backend whose queues are as they are.
 inline void note_unused_planes(const Environment& environment) {
   if (!environment.options.multiplanar) return;
-  environment.log.write(LogLevel::info, "--planes has no meaning for %s", environment.options.backend.c_str());
+  environment.log.write(LogLevel::info, "--planes has no meaning for %s",
+                        environment.options.backend.c_str());
 }
 
 // What the command line says of any device.
