@@ -187,12 +187,13 @@ TEST_P(DecoderSetupTest, SaysWhatTheStreamIs) {
     const auto is = [](const v4l2_rect& a, std::uint32_t w, std::uint32_t h) {
       return a.left == 0 && a.top == 0 && a.width == w && a.height == h;
     };
-    // Neither scaled nor composed: both rectangles, and where one may lie, are the visible part; the rest of
-    // the buffer is written over.
-    for (const std::uint32_t target : {V4L2_SEL_TGT_CROP, V4L2_SEL_TGT_CROP_DEFAULT, V4L2_SEL_TGT_COMPOSE,
-                                       V4L2_SEL_TGT_COMPOSE_DEFAULT, V4L2_SEL_TGT_COMPOSE_BOUNDS})
+    // Neither scaled nor composed: both rectangles are the visible part; the rest of the buffer is written
+    // over, and v4l2-compliance wants that within the bounds.
+    for (const std::uint32_t target :
+         {V4L2_SEL_TGT_CROP, V4L2_SEL_TGT_CROP_DEFAULT, V4L2_SEL_TGT_COMPOSE, V4L2_SEL_TGT_COMPOSE_DEFAULT})
       EXPECT_TRUE(is(guest.get_visible(target), width, height)) << target;
-    for (const std::uint32_t target : {V4L2_SEL_TGT_CROP_BOUNDS, V4L2_SEL_TGT_COMPOSE_PADDED})
+    for (const std::uint32_t target :
+         {V4L2_SEL_TGT_CROP_BOUNDS, V4L2_SEL_TGT_COMPOSE_BOUNDS, V4L2_SEL_TGT_COMPOSE_PADDED})
       EXPECT_TRUE(is(guest.get_visible(target), raw.layout.width, raw.layout.height)) << target;
     // Every size of a buffer is among those enumerated.
     v4l2_frmsizeenum size{};
@@ -200,6 +201,9 @@ TEST_P(DecoderSetupTest, SaysWhatTheStreamIs) {
     EXPECT_EQ(guest.ioctl<tag::ENUM_FRAMESIZES>(size), 0);
     EXPECT_EQ((raw.layout.width - size.stepwise.min_width) % size.stepwise.step_width, 0u);
     EXPECT_EQ((raw.layout.height - size.stepwise.min_height) % size.stepwise.step_height, 0u);
+    // So is the size of what is shown, by which GStreamer negotiates.
+    EXPECT_EQ((width - size.stepwise.min_width) % size.stepwise.step_width, 0u);
+    EXPECT_EQ((height - size.stepwise.min_height) % size.stepwise.step_height, 0u);
     EXPECT_GE(raw.layout.height, size.stepwise.min_height);
     EXPECT_LE(raw.layout.width, size.stepwise.max_width);
   };

@@ -237,19 +237,16 @@ inline constexpr std::uint32_t any_sample_bytes = 1 | 2;
   size = {};
   size.pixel_format = fourcc;
   size.type = V4L2_FRMSIZE_TYPE_STEPWISE;
-  if (coded) {
-    size.stepwise = {SizeLimits::min_dimension, SizeLimits::max_dimension, 1,
-                     SizeLimits::min_dimension, SizeLimits::max_dimension, 1};
-  } else {
-    size.stepwise = {Layout::width_step,  Layout::max_dimension, Layout::width_step,
-                     Layout::height_step, Layout::max_dimension, Layout::height_step};
-  }
+  // Raw ones in steps of a pixel, though S_FMT rounds them up: GStreamer looks for the visible size among
+  // them.
+  size.stepwise = {SizeLimits::min_dimension, SizeLimits::max_dimension, 1,
+                   SizeLimits::min_dimension, SizeLimits::max_dimension, 1};
   return {};
 }
 
 // Of the CAPTURE queue: pictures are written uncropped and unscaled, so source and destination rectangles are
-// the same, and there is no other place for them. Linux hands on the single-planar type whichever a program
-// used.
+// the same; within the bounds, which are the whole buffer, there is no other place for them. Linux hands on
+// the single-planar type whichever a program used.
 [[nodiscard]] inline Result<> get_selection(v4l2_selection& selection, const Picture& picture) noexcept {
   if (selection.type != V4L2_BUF_TYPE_VIDEO_CAPTURE && selection.type != V4L2_BUF_TYPE_VIDEO_CAPTURE_MPLANE) {
     return fail(EINVAL);
@@ -260,10 +257,10 @@ inline constexpr std::uint32_t any_sample_bytes = 1 | 2;
     case V4L2_SEL_TGT_CROP_DEFAULT:
     case V4L2_SEL_TGT_COMPOSE:
     case V4L2_SEL_TGT_COMPOSE_DEFAULT:
-    case V4L2_SEL_TGT_COMPOSE_BOUNDS:
       rectangle = picture.visible;
       break;
     case V4L2_SEL_TGT_CROP_BOUNDS:
+    case V4L2_SEL_TGT_COMPOSE_BOUNDS:
     case V4L2_SEL_TGT_COMPOSE_PADDED:
       rectangle = {0, 0, picture.layout.width, picture.layout.height};
       break;
