@@ -43,7 +43,10 @@ class Controls {
   using Read = std::move_only_function<Result<std::int64_t>(std::uint32_t id)>;
 
   // The table is one that satisfies valid_controls(), and outlives this.
-  explicit Controls(std::span<const ControlInfo> table);
+  // `limits`: V4L2_CTRL_WHICH_MIN_VAL and MAX_VAL, as Linux has them since 6.14, and the flag that tells of
+  // them. Older kernels hand the flag to their programs and refuse the values themselves: not for a device
+  // whose guest may be one.
+  explicit Controls(std::span<const ControlInfo> table, bool limits = true);
 
   void on_apply(Apply hook) { apply_ = std::move(hook); }
   void on_event(Notify hook) { notify_ = std::move(hook); }
@@ -154,6 +157,7 @@ class Controls {
                                 const Subscriptions* origin);
   [[nodiscard]] Result<std::int64_t> current(const Control& control);
 
+  bool limits_;
   std::vector<Control> controls_;  // by ascending id
   std::vector<Control*> chosen_;   // of the request under way, index by index
   std::vector<std::byte> scratch_;

@@ -49,7 +49,7 @@ class DecoderSession {
         workers_(workers),
         context_(context),
         engine_(Engine::create(engine_options(options), std::move(notify), context.log())),
-        controls_(decoder_controls),
+        controls_(decoder_controls, false),
         mappings_(std::make_shared<memory::Budget>(v4l2::max_session_mappings, mappings)),
         output_({.type = types_.output,
                  .copies_timestamps = true,

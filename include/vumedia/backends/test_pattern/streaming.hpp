@@ -17,7 +17,8 @@ BasicTestPattern<E>::BasicTestPattern(const TestPatternOptions& options, E encod
           }(),
           options.pixelformat),
       controls_(std::span(test_pattern::all_controls)
-                    .first(test_pattern::all_controls.size() - (test_pattern::encodes<E> ? 0 : 1))),
+                    .first(test_pattern::all_controls.size() - (test_pattern::encodes<E> ? 0 : 1)),
+                false),
       // One session has buffers at a time.
       queue_({.type = formats_.type(),
               .userptr = true,

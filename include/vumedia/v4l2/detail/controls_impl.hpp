@@ -18,7 +18,7 @@ inline void copy_name(void* to, std::size_t size, const char* name) noexcept {
 
 // ---- The set of controls
 
-inline Controls::Controls(std::span<const ControlInfo> table) {
+inline Controls::Controls(std::span<const ControlInfo> table, bool limits) : limits_(limits) {
   controls_.reserve(table.size() * 2);
   for (const ControlInfo& info : table) add(info);
   // Each class once, unless it has compound controls only.
@@ -52,7 +52,7 @@ inline void Controls::add(const ControlInfo& info) {
   // The kernel sets it for these, and for what else its driver says.
   const bool counted = info.type < V4L2_CTRL_COMPOUND_TYPES && info.type != V4L2_CTRL_TYPE_BUTTON &&
                        info.type != V4L2_CTRL_TYPE_CTRL_CLASS && info.type != V4L2_CTRL_TYPE_STRING;
-  if (counted) control.info.flags |= ctrl_flag_has_which_min_max;
+  if (counted && limits_) control.info.flags |= ctrl_flag_has_which_min_max;
   if (control.has_payload) {
     control.bytes.resize(control.size());
     write_elements(control, V4L2_CTRL_WHICH_DEF_VAL, control.bytes);
