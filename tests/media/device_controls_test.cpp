@@ -188,7 +188,8 @@ TEST_F(DeviceControls, OfEachKindAreSetAndReadBack) {
                                    values(zoo::array, std::vector<std::int32_t>{-500, -1, 0, 1, 500}),
                                    values(zoo::compound, std::vector<v4l2_area>{{640, 480}}),
                                    values(zoo::dynamic, std::vector<std::uint32_t>{5, 5000, 7})};
-  const std::vector<std::int64_t> numbers = {35, 1, 2, 3, 1, 0xf5, -(std::int64_t{1} << 39), 4};
+  const std::vector<std::int64_t> numbers = {
+      35, 1, 2, 3, 1, static_cast<std::int32_t>(0x800000f5), -(std::int64_t{1} << 39), 4};
   const auto check = [&](const ExtReply& reply, const std::vector<Wanted>& list) {
     ASSERT_EQ(reply.status, 0) << "at " << reply.head.error_idx;
     for (std::size_t i = 0; i < numbers.size(); ++i) {

@@ -262,6 +262,11 @@ inline Finding write(Subject& subject, const Control& control, const Value& valu
   return subject.call<tag::QUERYMENU>(query) == 0;
 }
 
+// A limit of the query as a value: one of 32 bits has a sign, which limits of bitmasks have not.
+[[nodiscard]] inline std::int64_t value_of_limit(const Control& control, std::int64_t limit) noexcept {
+  return control.type == V4L2_CTRL_TYPE_INTEGER64 ? limit : std::int64_t{static_cast<std::int32_t>(limit)};
+}
+
 // Another value that a number may have.
 [[nodiscard]] inline std::optional<Value> other_value(Subject& subject, const Control& control,
                                                       const Value& present) {
@@ -273,10 +278,11 @@ inline Finding write(Subject& subject, const Control& control, const Value& valu
     }
     return std::nullopt;
   }
-  for (const std::int64_t number : {control.default_value, control.minimum}) {
-    if (number != present.number) return Value{number, {}};
+  for (const std::int64_t limit : {control.default_value, control.minimum}) {
+    const Value value{value_of_limit(control, limit), {}};
+    if (value != present) return value;
   }
-  if (control.type == V4L2_CTRL_TYPE_BITMASK) return Value{static_cast<std::int32_t>(control.maximum), {}};
+  if (control.type == V4L2_CTRL_TYPE_BITMASK) return Value{value_of_limit(control, control.maximum), {}};
   // The largest may be off the steps.
   std::int64_t next = 0;
   if (__builtin_add_overflow(present.number, control.step, &next) || next > control.maximum)

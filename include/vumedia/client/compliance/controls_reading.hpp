@@ -102,9 +102,7 @@ inline Finding defaults_can_be_read(Subject& s) {
     any = true;
     Value value;
     if (auto found = read(s, control, value, V4L2_CTRL_WHICH_DEF_VAL)) return found;
-    const auto expected = control.type == V4L2_CTRL_TYPE_INTEGER64
-                              ? std::int64_t{control.default_value}
-                              : std::int64_t{static_cast<std::int32_t>(control.default_value)};
+    const std::int64_t expected = value_of_limit(control, control.default_value);
     if (is_number(control) && value.number != expected)
       return failed("V4L2_CTRL_WHICH_DEF_VAL of %s is %lld, its default is %lld", name_of(control).c_str(),
                     static_cast<long long>(value.number), static_cast<long long>(expected));
@@ -122,7 +120,8 @@ inline Finding limits_can_be_read(Subject& s) {
     Value least, most;
     if (auto found = read(s, control, least, which_min_value)) return found;
     if (auto found = read(s, control, most, which_max_value)) return found;
-    if (is_number(control) && (least.number != control.minimum || most.number != control.maximum))
+    if (is_number(control) && (least.number != value_of_limit(control, control.minimum) ||
+                               most.number != value_of_limit(control, control.maximum)))
       return failed("%s goes from %lld to %lld by its values, from %lld to %lld by its query",
                     name_of(control).c_str(), static_cast<long long>(least.number),
                     static_cast<long long>(most.number), static_cast<long long>(control.minimum),
