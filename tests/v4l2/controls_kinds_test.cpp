@@ -352,6 +352,19 @@ TEST_F(ControlKindsTest, FlagsSayWhetherThereAreLimits) {
   EXPECT_EQ(query.flags, std::uint32_t{V4L2_CTRL_FLAG_READ_ONLY | V4L2_CTRL_FLAG_WRITE_ONLY});
 }
 
+// For guests whose kernel is older than 6.14: neither the flag nor the values.
+TEST_F(ControlKindsTest, LimitsCanBeLeftOut) {
+  controls = Controls(kKinds, false);
+  v4l2_query_ext_ctrl query{};
+  query.id = kQuality;
+  ASSERT_TRUE(controls.query_ext_ctrl(query));
+  EXPECT_EQ(query.flags, 0U);
+  EXPECT_EQ(controls.initial_event(kQuality)->u.ctrl.flags, 0U);
+  EXPECT_EQ(which_value(ctrl_which_min_val, kQuality), -EINVAL);
+  EXPECT_EQ(which_value(ctrl_which_max_val, kQuality), -EINVAL);
+  EXPECT_EQ(which_value(V4L2_CTRL_WHICH_DEF_VAL, kQuality), 80);
+}
+
 TEST_F(ControlKindsTest, ExecuteOnWriteActsEachTime) {
   subscribe(other, kAlways);
   for (int i = 0; i < 3; ++i) EXPECT_EQ(set(kAlways, 5), 0);
