@@ -16,6 +16,7 @@
 #include <gtest/gtest.h>
 
 #include <vumedia/media/device.hpp>
+#include <vumedia/v4l2/control_info.hpp>
 #include <vumedia/v4l2/ioctl_table.hpp>
 
 #include "support/effort.hpp"
@@ -233,6 +234,19 @@ TYPED_TEST_P(BackendLaws, ClosingWhileStreamingLeavesNothing) {
   }
 }
 
+// Linux before 6.14 hands the flag of limits to a guest's programs, and refuses the limits itself.
+TYPED_TEST_P(BackendLaws, OffersNoLimitsOfControls) {
+  constexpr std::uint32_t next = V4L2_CTRL_FLAG_NEXT_CTRL | V4L2_CTRL_FLAG_NEXT_COMPOUND;
+  const auto id = this->guest->open();
+  v4l2_query_ext_ctrl query{};
+  query.id = next;
+  for (Bytes answer; this->call(id, v4l2::tag::QUERY_EXT_CTRL::number, bytes_of(query), &answer) == 0;) {
+    std::memcpy(&query, answer.data(), sizeof query);
+    EXPECT_EQ(query.flags & v4l2::ctrl_flag_has_which_min_max, 0u) << query.id;
+    query.id |= next;
+  }
+}
+
 // Neither here nor at the frontend. The first rounds make what is kept for reuse.
 TYPED_TEST_P(BackendLaws, ManyStreamsLeaveNothing) {
   using vumedia::test::Footprint;
@@ -315,7 +329,7 @@ REGISTER_TYPED_TEST_SUITE_P(BackendLaws, ConfigurationIsSound, OpensAndClosesMan
                             UnknownIoctlsAreNotTypewriters, EveryIoctlSurvivesEveryPayload,
                             MapsNothingThatItNeverNamed, OffsetsAreUniqueInASession,
                             RequestingNoBuffersFreesThem, ClosingWhileStreamingLeavesNothing,
-                            ManyStreamsLeaveNothing, ResetWhileStreamingLeavesNothing,
-                            StreamingWithoutBuffersFails);
+                            ManyStreamsLeaveNothing, OffersNoLimitsOfControls,
+                            ResetWhileStreamingLeavesNothing, StreamingWithoutBuffersFails);
 
 }  // namespace vumedia::backends::test
