@@ -1,6 +1,8 @@
 // "Initialization", "Capture Setup" and "Commit Points" of the stateful decoder interface: in which orders a
 // client may set its queues up, and what it is told meanwhile.
 #include <algorithm>
+#include <cstdint>
+#include <initializer_list>
 #include <string>
 #include <utility>
 #include <vector>
@@ -189,11 +191,12 @@ TEST_P(DecoderSetupTest, SaysWhatTheStreamIs) {
     };
     // Neither scaled nor composed: both rectangles are the visible part; the rest of the buffer is written
     // over, and v4l2-compliance wants that within the bounds.
-    for (const std::uint32_t target :
-         {V4L2_SEL_TGT_CROP, V4L2_SEL_TGT_CROP_DEFAULT, V4L2_SEL_TGT_COMPOSE, V4L2_SEL_TGT_COMPOSE_DEFAULT})
+    for (const std::uint32_t target : std::initializer_list<std::uint32_t>{
+             V4L2_SEL_TGT_CROP, V4L2_SEL_TGT_CROP_DEFAULT, V4L2_SEL_TGT_COMPOSE,
+             V4L2_SEL_TGT_COMPOSE_DEFAULT})
       EXPECT_TRUE(is(guest.get_visible(target), width, height)) << target;
-    for (const std::uint32_t target :
-         {V4L2_SEL_TGT_CROP_BOUNDS, V4L2_SEL_TGT_COMPOSE_BOUNDS, V4L2_SEL_TGT_COMPOSE_PADDED})
+    for (const std::uint32_t target : std::initializer_list<std::uint32_t>{
+             V4L2_SEL_TGT_CROP_BOUNDS, V4L2_SEL_TGT_COMPOSE_BOUNDS, V4L2_SEL_TGT_COMPOSE_PADDED})
       EXPECT_TRUE(is(guest.get_visible(target), raw.layout.width, raw.layout.height)) << target;
     // Every size of a buffer is among those enumerated.
     v4l2_frmsizeenum size{};
@@ -251,7 +254,8 @@ TEST_P(DecoderSetupTest, AdjustsWishesToWhatThereIs) {
     }
   }
   // A rectangle that cannot be had becomes the one there is; constraints that forbid it are kept.
-  for (const std::uint32_t target : {V4L2_SEL_TGT_CROP, V4L2_SEL_TGT_COMPOSE}) {
+  for (const std::uint32_t target :
+       std::initializer_list<std::uint32_t>{V4L2_SEL_TGT_CROP, V4L2_SEL_TGT_COMPOSE}) {
     v4l2_selection selection{};
     selection.type = V4L2_BUF_TYPE_VIDEO_CAPTURE;
     selection.target = target;
@@ -270,9 +274,9 @@ TEST_P(DecoderSetupTest, AdjustsWishesToWhatThereIs) {
     selection.r.height = 179;
     EXPECT_EQ(guest.ioctl<tag::S_SELECTION>(selection), ERANGE);
   }
-  for (const std::uint32_t target :
-       {V4L2_SEL_TGT_CROP_DEFAULT, V4L2_SEL_TGT_CROP_BOUNDS, V4L2_SEL_TGT_COMPOSE_DEFAULT,
-        V4L2_SEL_TGT_COMPOSE_BOUNDS, V4L2_SEL_TGT_COMPOSE_PADDED}) {
+  for (const std::uint32_t target : std::initializer_list<std::uint32_t>{
+           V4L2_SEL_TGT_CROP_DEFAULT, V4L2_SEL_TGT_CROP_BOUNDS, V4L2_SEL_TGT_COMPOSE_DEFAULT,
+           V4L2_SEL_TGT_COMPOSE_BOUNDS, V4L2_SEL_TGT_COMPOSE_PADDED}) {
     v4l2_selection selection{};
     selection.type = V4L2_BUF_TYPE_VIDEO_CAPTURE;
     selection.target = target;
