@@ -269,12 +269,14 @@ inline Finding sizes_can_be_had(Subject& s) {
 
 // ---- VIDIOC_ENUM_FRAMEINTERVALS
 
-// Calls `look(interval)` for each interval of the first size of each format.
+// Calls `look(asked, interval)` for each interval of the first size of each format: a device may have a
+// hundred formats of many sizes, and the same intervals for all.
 template <class Look>
 Finding for_each_interval(Subject& s, Look&& look) {
   bool any = false;
   auto found = for_each_size(
-      s, [&](const v4l2_fmtdesc& format, std::uint32_t, const v4l2_frmsizeenum& size) -> Finding {
+      s, [&](const v4l2_fmtdesc& format, std::uint32_t place, const v4l2_frmsizeenum& size) -> Finding {
+        if (place != 0) return passed();
         const bool discrete = size.type == V4L2_FRMSIZE_TYPE_DISCRETE;
         for (std::uint32_t index = 0; index <= max_listed; ++index) {
           v4l2_frmivalenum interval{};
