@@ -236,6 +236,7 @@ TYPED_TEST_P(BackendLaws, ClosingWhileStreamingLeavesNothing) {
 
 // Linux before 6.14 hands the flag of limits to a guest's programs, and refuses the limits itself.
 TYPED_TEST_P(BackendLaws, OffersNoLimitsOfControls) {
+  if (!uses_arenas<TypeParam>) return;  // says of controls what the host's driver says
   constexpr std::uint32_t next = V4L2_CTRL_FLAG_NEXT_CTRL | V4L2_CTRL_FLAG_NEXT_COMPOUND;
   const auto id = this->guest->open();
   v4l2_query_ext_ctrl query{};
@@ -250,7 +251,8 @@ TYPED_TEST_P(BackendLaws, OffersNoLimitsOfControls) {
 // Neither here nor at the frontend. The first rounds make what is kept for reuse.
 TYPED_TEST_P(BackendLaws, ManyStreamsLeaveNothing) {
   using vumedia::test::Footprint;
-  const int count = vumedia::test::rounds(1000);
+  // Of a host's device fewer: its driver takes its time.
+  const int count = uses_arenas<TypeParam> ? vumedia::test::rounds(1000) : 24;
   this->guest->lend_event_buffers(16);
   auto& device = *this->guest->device;
   const auto stream_once = [&](int round) {
@@ -300,7 +302,7 @@ TYPED_TEST_P(BackendLaws, ManyStreamsLeaveNothing) {
   EXPECT_LE(after.fds, before.fds);
   EXPECT_LE(after.threads, before.threads);
   // The allocator's own are not all of a round: one that is kept in each of some rounds shows.
-  const auto some = static_cast<std::size_t>(count) / 8;
+  const std::size_t some = std::max<std::size_t>(static_cast<std::size_t>(count) / 8, 64);
   EXPECT_LT(after.mappings, before.mappings + some);
   EXPECT_LT(after.heap_bytes, before.heap_bytes + some * 256);
 }
