@@ -2,7 +2,7 @@
 // every format.
 #include <memory>
 #include <string>
-#include <string_view>
+#include <vector>
 
 #include <gtest/gtest.h>
 
@@ -53,20 +53,22 @@ INSTANTIATE_TEST_SUITE_P(Planes, DecoderCompliance, testing::Bool(),
 class StreamCompliance : public testing::TestWithParam<const char*> {};
 
 TEST_P(StreamCompliance, EveryRuleIsKept) {
-  if (vumedia::test::sanitized && std::string_view(GetParam()) != "vp9.ivf")
-    GTEST_SKIP() << "one will do here";
   const auto stream = stream_of(vumedia::test::clip_of(GetParam()));
   for (const char* const filter : {"decoding/*", "drain/*", "seek/*"})
     expect_compliance(true, if_made(stream), filter);
 }
 
-INSTANTIATE_TEST_SUITE_P(Formats, StreamCompliance,
-                         testing::Values("h264_interlaced.264", "vp9.ivf", "av1.ivf", "mjpeg.mjpeg"),
-                         [](const auto& one) {
-                           std::string name = one.param;
-                           name.resize(name.find('.'));
-                           return name;
-                         });
+// One will do where each takes many times as long.
+std::vector<const char*> stream_names() {
+  if (vumedia::test::sanitized) return {"vp9.ivf"};
+  return {"h264_interlaced.264", "vp9.ivf", "av1.ivf", "mjpeg.mjpeg"};
+}
+
+INSTANTIATE_TEST_SUITE_P(Formats, StreamCompliance, testing::ValuesIn(stream_names()), [](const auto& one) {
+  std::string name = one.param;
+  name.resize(name.find('.'));
+  return name;
+});
 
 }  // namespace
 }  // namespace vumedia::client::test
