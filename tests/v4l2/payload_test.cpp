@@ -174,6 +174,31 @@ TEST(BufferPayload, RefusesHostilePlaneCounts) {
   }
 }
 
+// As v4l2-compliance queues a buffer that it has prepared.
+TEST(BufferPayload, ToldNoMemoryItSaysWhichItWas) {
+  PayloadStorage storage;
+  Bytes single;
+  append(single, make_buffer(V4L2_BUF_TYPE_VIDEO_CAPTURE, V4L2_MEMORY_USERPTR, 0));
+  auto payload = read<tag::QBUF>(single, storage);
+  ASSERT_TRUE(payload);
+  (*payload)->buffer.head.m.userptr = 0xabc000;
+  Bytes answer = write<tag::QBUF>(**payload);
+  v4l2_buffer head;
+  std::memcpy(&head, answer.data(), sizeof head);
+  EXPECT_EQ(head.m.userptr, 0xabc000U);
+
+  Bytes multi;
+  append(multi, make_buffer(V4L2_BUF_TYPE_VIDEO_CAPTURE_MPLANE, V4L2_MEMORY_USERPTR, 1));
+  append(multi, v4l2_plane{});
+  payload = read<tag::QBUF>(multi, storage);
+  ASSERT_TRUE(payload);
+  (*payload)->buffer.planes[0].m.userptr = 0xabc000;
+  answer = write<tag::QBUF>(**payload);
+  v4l2_plane plane;
+  std::memcpy(&plane, answer.data() + sizeof head, sizeof plane);
+  EXPECT_EQ(plane.m.userptr, 0xabc000U);
+}
+
 TEST(BufferPayload, UserptrListsCoverEachPlaneExactly) {
   PayloadStorage storage;
   Bytes bytes;

@@ -63,7 +63,7 @@ struct BufferPayload {
   struct Sent {
     std::uint32_t planes = 0;
     std::uint32_t memory = 0;
-    bool restores_memory = false;  // QBUF, PREPARE_BUF: m.userptr and m.fd come back as well
+    bool restores_memory = false;  // QBUF, PREPARE_BUF: m.userptr, unless null, and m.fd come back as well
     Buffer buffer;
   } sent;
 };
@@ -168,12 +168,16 @@ template <class T>
 [[nodiscard]] inline Result<> write_buffer(virtio::Writer& writer, const BufferPayload& payload) noexcept {
   v4l2_buffer head = payload.buffer.head;
   const BufferPayload::Sent& sent = payload.sent;
+  // A driver that queues what it has prepared may name no memory again, and is told which it was.
+  const auto comes_back = [&sent](const auto& m) {
+    return sent.restores_memory && (sent.memory != V4L2_MEMORY_USERPTR || m.userptr != 0);
+  };
   // The answer has the shape of the question: a driver lends room for as many planes as it sent.
-  if (is_multiplanar(head.type) || sent.restores_memory) head.m = sent.buffer.head.m;
+  if (is_multiplanar(head.type) || comes_back(sent.buffer.head.m)) head.m = sent.buffer.head.m;
   if (auto done = write_from(writer, head); !done) return done;
   for (std::uint32_t p = 0; p < sent.planes; ++p) {
     v4l2_plane plane = payload.buffer.planes[p];
-    if (sent.restores_memory) plane.m = sent.buffer.planes[p].m;
+    if (comes_back(sent.buffer.planes[p].m)) plane.m = sent.buffer.planes[p].m;
     if (auto done = write_from(writer, plane); !done) return done;
   }
   return {};
