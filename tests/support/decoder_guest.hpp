@@ -204,6 +204,7 @@ class DecoderGuest {
   std::byte* memory(const Buffer& buffer) { return guest.host.frontend.at(buffer.address, buffer.length); }
   void write(const Buffer& buffer, std::span<const std::uint8_t> bytes) {
     EXPECT_LE(bytes.size(), buffer.length);
+    if (bytes.empty()) return;
     if (buffer.ranges.empty()) {
       std::memcpy(memory(buffer), bytes.data(), bytes.size());
       return;
