@@ -12,6 +12,7 @@
 #include <vumedia/client/compliance/enumeration.hpp>
 #include <vumedia/client/compliance/events.hpp>
 #include <vumedia/client/compliance/formats.hpp>
+#include <vumedia/client/compliance/inputs.hpp>
 #include <vumedia/client/compliance/mapping.hpp>
 #include <vumedia/client/compliance/parameters.hpp>
 #include <vumedia/client/compliance/queueing.hpp>
