@@ -297,8 +297,11 @@ TYPED_TEST_P(BackendLaws, ManyStreamsLeaveNothing) {
   const auto after = Footprint::now();
   EXPECT_EQ(device.session_count(), 0u);
   EXPECT_EQ(device.arenas().used_bytes(), 0u);
-  EXPECT_LE(device.arenas().arena_count(), arenas);
-  EXPECT_LE(this->guest->host.frontend.ranges.size(), windows);
+  // A worker may hold the last picture of a closed file while the next one makes its buffers, which then take
+  // another arena; but not one a round.
+  const std::size_t few = 4;
+  EXPECT_LE(device.arenas().arena_count(), arenas + few);
+  EXPECT_LE(this->guest->host.frontend.ranges.size(), windows + few);
   EXPECT_LE(after.fds, before.fds);
   EXPECT_LE(after.threads, before.threads);
   // The allocator's own are not all of a round: one that is kept in each of some rounds shows.
