@@ -52,6 +52,7 @@ class Stream {
     EXPECT_TRUE(ok(guest_.ioctl<tag::G_FMT>(session_, format_)));
     format_.fmt.pix.pixelformat = V4L2_PIX_FMT_YUYV;
     format_.fmt.pix.width = format_.fmt.pix.height = 1;
+    format_.fmt.pix.bytesperline = 0;  // lines without padding
     EXPECT_TRUE(ok(guest_.ioctl<tag::S_FMT>(session_, format_)));
     v4l2_streamparm parameters{};
     parameters.type = capture;
