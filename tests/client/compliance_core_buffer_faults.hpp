@@ -448,10 +448,10 @@ inline Fault writes_beyond() {
   return instead<tag::QBUF>([](IoctlCall& call) {
     const auto& payload = call.payload<tag::QBUF>();
     const auto list = payload.ranges[0];
-    const std::optional<v4l2::GuestRange> last = list.empty() ? std::nullopt : std::optional(list.back());
+    const v4l2::GuestRange last = list.empty() ? v4l2::GuestRange{} : list.back();
     call.forward();
-    if (!call.result || !last) return;
-    const v4l2::GuestRange behind{{last->start.value + last->length}, 1};
+    if (!call.result || last.length == 0) return;
+    const v4l2::GuestRange behind{{last.start.value + last.length}, 1};
     const std::byte byte{0x11};
     static_cast<void>(v4l2::copy_to_ranges(*call.context.memory(), std::span(&behind, 1),
                                            std::span<const std::byte>(&byte, 1)));
