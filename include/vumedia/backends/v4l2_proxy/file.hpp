@@ -176,6 +176,7 @@ class File {
   [[nodiscard]] static std::uint64_t image_size(const v4l2_format& format) noexcept;
   [[nodiscard]] std::uint64_t image_size(std::uint32_t type) noexcept;
   void note(unsigned long code, const void* payload);
+  [[nodiscard]] Result<> refuse(unsigned long code, KernelBuffer& kernel);
   [[nodiscard]] Result<> name_planes(const KernelBuffer& kernel);
   void forget_planes(std::uint32_t type, std::uint32_t first, std::uint64_t count);
 

@@ -194,8 +194,14 @@ class Queues {
 
   // -- USERPTR
 
+  // Whether this file has requested such a buffer.
+  [[nodiscard]] bool has_user_buffer(std::uint32_t type, std::uint32_t index) const noexcept {
+    const Queue* const queue = find(type);
+    return queue != nullptr && index < queue->buffers.size();
+  }
+
   // The pages of a buffer on its way to the kernel: those it has there already, or new ones, in `fresh`.
-  // EINVAL: no such buffer, or its queue is of other memory; and what ContiguousRange says.
+  // EINVAL: no such buffer; and what ContiguousRange says.
   [[nodiscard]] Result<> take_pages(const v4l2::BufferPayload& payload, const memory::GuestMemory& memory,
                                     KernelBuffer& kernel, UserPlanes& fresh) {
     const v4l2_buffer& head = payload.buffer.head;

@@ -332,6 +332,7 @@ inline Result<> File::buffer(unsigned long code, v4l2::BufferPayload& payload,
     if ((head.flags & V4L2_BUF_FLAG_REQUEST_FD) != 0) return fail(EBADR);
     if (!detail::is_known_memory(head.memory)) return fail(EINVAL);
     if (head.memory == V4L2_MEMORY_USERPTR) {
+      if (!queues_.has_user_buffer(head.type, head.index)) return refuse(code, kernel);
       if (auto taken = queues_.take_pages(payload, memory, kernel, fresh); !taken) return taken;
     }
   }
@@ -350,6 +351,20 @@ inline Result<> File::buffer(unsigned long code, v4l2::BufferPayload& payload,
   }
   queues_.to_guest(kernel, payload.buffer);
   return {};
+}
+
+// A USERPTR buffer that this file does not have: EBUSY if the queue is another's, else EINVAL. Only the
+// kernel knows which; it is shown no memory.
+inline Result<> File::refuse(unsigned long code, KernelBuffer& kernel) {
+  kernel.head.m.userptr = 0;
+  if (v4l2::is_multiplanar(kernel.head.type)) {
+    kernel.planes = {};
+    kernel.head.m.planes = kernel.planes.data();
+  } else {
+    kernel.head.length = 0;
+  }
+  const auto done = call(fd_.get(), code, &kernel.head);
+  return fail(!done && done.error().value == EBUSY ? EBUSY : EINVAL);
 }
 
 // The loop learns of the planes before the guest does, which asks for them by MMAP.
