@@ -6,8 +6,6 @@
 #include <optional>
 #include <utility>
 
-#include <fnmatch.h>
-
 #include <vumedia/client/compliance.hpp>
 #include <vumedia/client/guest.hpp>
 
@@ -89,7 +87,7 @@ int unexamined(const std::string& message) {
 bool names_a_rule(const std::string& filter) {
   for (const auto& group : compliance::all_rules) {
     for (const auto& rule : group.rules) {
-      if (::fnmatch(filter.c_str(), rule.id, 0) == 0) return true;
+      if (compliance::is_named(rule, filter)) return true;
     }
   }
   return false;
@@ -101,7 +99,7 @@ std::string list_rules(const std::string& filter) {
   std::string text;
   for (const auto& group : compliance::all_rules) {
     for (const auto& rule : group.rules) {
-      if (::fnmatch(filter.c_str(), rule.id, 0) != 0) continue;
+      if (!compliance::is_named(rule, filter)) continue;
       text += std::string(rule.id) + "\n    " + rule.demand + "\n    " + rule.section + "\n";
     }
   }

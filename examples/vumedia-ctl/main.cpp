@@ -138,7 +138,8 @@ int main(int argc, char** argv) {
   CLI::App* const compliance_command =
       app.add_subcommand("compliance", "Hold the device to the rules of V4L2 and virtio-media");
   compliance_command
-      ->add_option("-r,--rule", compliance.filter, "Rules by a pattern for their names, such as 'qbuf/*'")
+      ->add_option("-r,--rule", compliance.filter,
+                   "Rules by a pattern for their names, such as 'qbuf/*' or '!(enum-*)'")
       ->type_name("PATTERN");
   compliance_command
       ->add_option("-m,--memory", compliance.memory, "Memory of the buffers: mmap, userptr or all")

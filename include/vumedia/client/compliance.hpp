@@ -19,8 +19,6 @@
 #include <utility>
 #include <vector>
 
-#include <fnmatch.h>
-
 #include <vumedia/client/compliance/all_rules.hpp>
 #include <vumedia/client/compliance/any_guest.hpp>
 #include <vumedia/client/compliance/facts.hpp>
@@ -35,7 +33,7 @@ namespace vumedia::client::compliance {
 inline constexpr std::size_t user_memory_size = std::size_t{64} << 20;
 
 struct Options {
-  // Rules to be run, as a pattern of the shell for their ids: "reqbufs/*".
+  // Rules to be run, as a pattern for is_named().
   std::string filter = "*";
   // Which memories of buffers.
   bool mmap = true;
@@ -137,7 +135,7 @@ inline Finding run_once(const Rule& rule, AnyGuest& guest, const Facts& facts, c
 
   for (const Group& group : all_rules) {
     for (const Rule& rule : group.rules) {
-      if (::fnmatch(options.filter.c_str(), rule.id, 0) != 0) continue;
+      if (!is_named(rule, options.filter)) continue;
       RuleResult result{&group, &rule, {}};
       const auto once = [&](const Queue* queue, std::uint32_t memory) {
         if (!report.ended.empty()) return;

@@ -88,8 +88,11 @@ inline Finding get_field(Subject& s) {
 
 // Numbers that stand for something, and no colorspace that V4L2 has withdrawn.
 inline Finding known_colours(const Pixels& pixels) {
+  // The field has the encodings of HSV as well.
+  const bool encoding =
+      pixels.ycbcr <= 8 || pixels.ycbcr == V4L2_HSV_ENC_180 || pixels.ycbcr == V4L2_HSV_ENC_256;
   const bool known = pixels.colorspace != 0 && pixels.colorspace <= 0x0c && pixels.colorspace != 5 &&
-                     pixels.ycbcr <= 8 && pixels.quantization <= 2 && pixels.transfer <= 7;
+                     encoding && pixels.quantization <= 2 && pixels.transfer <= 7;
   if (known) return passed();
   return failed("colorspace %u, transfer %u, encoding %u, quantization %u", pixels.colorspace,
                 pixels.transfer, pixels.ycbcr, pixels.quantization);

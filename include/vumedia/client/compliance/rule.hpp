@@ -3,6 +3,9 @@
 
 #include <cstdint>
 #include <span>
+#include <string>
+
+#include <fnmatch.h>
 
 #include <vumedia/client/compliance/finding.hpp>
 #include <vumedia/client/compliance/subject.hpp>
@@ -27,6 +30,11 @@ struct Rule {
   Scope scope;
   Finding (*check)(Subject& subject);
 };
+
+// Whether `pattern` names it: one of the shell's, with the extended forms, such as "qbuf/*" or "!(enum-*)".
+[[nodiscard]] inline bool is_named(const Rule& rule, const std::string& pattern) noexcept {
+  return ::fnmatch(pattern.c_str(), rule.id, FNM_EXTMATCH) == 0;
+}
 
 // Rules under one heading.
 struct Group {
