@@ -7,7 +7,7 @@
 
 // Macros, for what the preprocessor has to decide on.
 #define VUMEDIA_VERSION_MAJOR 0
-#define VUMEDIA_VERSION_MINOR 2
+#define VUMEDIA_VERSION_MINOR 3
 #define VUMEDIA_VERSION_PATCH 0
 
 #define VUMEDIA_VERSION_TEXT(major, minor, patch) #major "." #minor "." #patch
