@@ -116,7 +116,7 @@ inline Finding Buffers::release() {
 }
 
 inline Finding Buffers::add(std::uint32_t index) {
-  v4l2::BufferPayload payload;
+  v4l2::BufferPayload payload{};
   if (auto found = query(index, payload)) return found;
   Record record;
   record.index = index;

@@ -198,7 +198,7 @@ inline Finding stamps_are_copied(Subject& s) {
   for (const std::uint32_t type : {coded_queue(s).type, raw_queue(s).type}) {
     Buffers buffers(s, type, s.memory());
     if (auto found = buffers.allocate(2)) return found;
-    v4l2::BufferPayload payload;
+    v4l2::BufferPayload payload{};
     if (auto found = buffers.query(buffers[0].index, payload)) return found;
     const std::uint32_t flags = payload.buffer.head.flags & V4L2_BUF_FLAG_TIMESTAMP_MASK;
     if (flags != V4L2_BUF_FLAG_TIMESTAMP_COPY)

@@ -176,7 +176,7 @@ inline Finding map_outlives_file(Subject& s) {
 inline Finding map_flag(Subject& s) {
   Buffers buffers(s);
   if (auto found = mappable(s, buffers, 2)) return found;
-  v4l2::BufferPayload payload;
+  v4l2::BufferPayload payload{};
   if (auto found = buffers.query(0, payload)) return found;
   if ((payload.buffer.head.flags & V4L2_BUF_FLAG_MAPPED) != 0)
     return failed("a new buffer is mapped: flags 0x%x", payload.buffer.head.flags);

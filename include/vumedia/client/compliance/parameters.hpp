@@ -39,7 +39,7 @@ inline Finding get_parameters(Subject& s, v4l2_streamparm& parameters) {
 }
 
 inline Finding parameters_sensible(Subject& s) {
-  v4l2_streamparm parameters;
+  v4l2_streamparm parameters{};
   if (auto found = get_parameters(s, parameters)) return found;
   if (parameters.type != s.type()) return failed("type %u came back as %u", s.type(), parameters.type);
   const v4l2_fract interval = parameters.parm.capture.timeperframe;
@@ -52,7 +52,7 @@ inline Finding parameters_sensible(Subject& s) {
 }
 
 inline Finding parameters_reserved(Subject& s) {
-  v4l2_streamparm parameters;
+  v4l2_streamparm parameters{};
   if (auto found = get_parameters(s, parameters)) return found;
   if (all_zero(parameters.parm.capture.reserved)) return passed();
   return failed("VIDIOC_G_PARM leaves reserved words as they were");
@@ -79,7 +79,7 @@ inline Finding set_interval(Subject& s, v4l2_fract interval, v4l2_streamparm& pa
 }
 
 inline Finding interval_is_got(Subject& s) {
-  v4l2_streamparm parameters;
+  v4l2_streamparm parameters{};
   if (auto found = get_parameters(s, parameters)) return found;
   if (!has_interval(parameters)) return not_applicable("its frame interval cannot be set");
   for (const v4l2_fract wish : {v4l2_fract{1, 30}, {1, 1000000}, {1000000, 1}, {1001, 24000}}) {
@@ -98,7 +98,7 @@ inline Finding interval_is_got(Subject& s) {
 }
 
 inline Finding interval_zero(Subject& s) {
-  v4l2_streamparm parameters;
+  v4l2_streamparm parameters{};
   if (auto found = get_parameters(s, parameters)) return found;
   if (!has_interval(parameters)) return not_applicable("its frame interval cannot be set");
   for (const v4l2_fract wish : {v4l2_fract{0, 0}, {0, 25}, {1, 0}}) {
@@ -112,7 +112,7 @@ inline Finding interval_zero(Subject& s) {
 }
 
 inline Finding intervals_can_be_had(Subject& s) {
-  v4l2_streamparm parameters;
+  v4l2_streamparm parameters{};
   if (auto found = get_parameters(s, parameters)) return found;
   if (!has_interval(parameters)) return not_applicable("its frame interval cannot be set");
   v4l2_format format{};

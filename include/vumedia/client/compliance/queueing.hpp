@@ -68,7 +68,7 @@ inline Finding query_length(Subject& s) {
 inline Finding query_clock(Subject& s) {
   Buffers buffers(s);
   if (auto found = buffers.allocate(2)) return found;
-  v4l2::BufferPayload payload;
+  v4l2::BufferPayload payload{};
   if (auto found = buffers.query(0, payload)) return found;
   const std::uint32_t clock = payload.buffer.head.flags & V4L2_BUF_FLAG_TIMESTAMP_MASK;
   if (clock != V4L2_BUF_FLAG_TIMESTAMP_MONOTONIC && clock != V4L2_BUF_FLAG_TIMESTAMP_COPY)
@@ -352,7 +352,7 @@ inline Finding stop_returns(Subject& s) {
   if (auto found = buffers.queue_all()) return found;
   if (auto found = buffers.stop()) return found;
   for (std::uint32_t index = 0; index < buffers.size(); ++index) {
-    v4l2::BufferPayload payload;
+    v4l2::BufferPayload payload{};
     if (auto found = buffers.query(index, payload)) return found;
     if (auto found = has_state(payload.buffer, 0, "VIDIOC_QUERYBUF behind VIDIOC_STREAMOFF")) return found;
   }

@@ -82,7 +82,7 @@ inline Finding request_gives(Subject& s) {
     if (auto found = Subject::judge("VIDIOC_REQBUFS", got, 0, "")) return found;
     if (request.count == 0 || request.count > 1000)
       return failed("%u buffers are wanted, %u given", count, request.count);
-    v4l2::BufferPayload payload;
+    v4l2::BufferPayload payload{};
     const Buffers buffers(s);
     if (auto found = buffers.query(request.count - 1, payload)) return found;
     payload = buffers.question(request.count);
@@ -117,7 +117,7 @@ inline Finding request_frees_queued(Subject& s) {
   if (auto found = buffers.queue(0)) return found;
   if (auto found = buffers.release()) return found;
   if (auto found = buffers.allocate(2)) return found;
-  v4l2::BufferPayload payload;
+  v4l2::BufferPayload payload{};
   if (auto found = buffers.query(0, payload)) return found;
   if ((payload.buffer.head.flags & V4L2_BUF_FLAG_QUEUED) != 0)
     return failed("a new buffer is queued already");
@@ -172,7 +172,7 @@ inline Finding create_question(Subject& s, v4l2_create_buffers& request, std::ui
 
 inline Finding create_none(Subject& s) {
   Buffers buffers(s);
-  v4l2_create_buffers request;
+  v4l2_create_buffers request{};
   if (auto found = create_question(s, request, 0)) return found;
   if (auto found = buffers.allocate(2)) return found;
   if (auto found = s.expect<v4l2::tag::CREATE_BUFS>(request, 0, "of no buffers")) return found;
@@ -184,7 +184,7 @@ inline Finding create_none(Subject& s) {
 
 inline Finding create_appends(Subject& s) {
   Buffers buffers(s);
-  v4l2_create_buffers request;
+  v4l2_create_buffers request{};
   if (auto found = create_question(s, request, 2)) return found;
   if (auto found = buffers.allocate(2)) return found;
   if (auto found = s.expect<v4l2::tag::CREATE_BUFS>(request)) return found;
@@ -201,17 +201,17 @@ inline Finding create_appends(Subject& s) {
 }
 
 inline Finding create_first(Subject& s) {
-  v4l2_create_buffers request;
+  v4l2_create_buffers request{};
   if (auto found = create_question(s, request, 2)) return found;
   if (auto found = s.expect<v4l2::tag::CREATE_BUFS>(request, 0, "without VIDIOC_REQBUFS")) return found;
   if (request.index != 0 || request.count == 0)
     return failed("%u come from index %u on", request.count, request.index);
-  v4l2::BufferPayload payload;
+  v4l2::BufferPayload payload{};
   return Buffers(s).query(0, payload);
 }
 
 inline Finding create_capabilities(Subject& s) {
-  v4l2_create_buffers request;
+  v4l2_create_buffers request{};
   if (auto found = create_question(s, request, 0)) return found;
   if (auto found = s.expect<v4l2::tag::CREATE_BUFS>(request, 0, "of no buffers")) return found;
   constexpr std::uint32_t known = 0x3f;  // of before 6.8, which VIDIOC_REQBUFS knows as well
@@ -222,7 +222,7 @@ inline Finding create_capabilities(Subject& s) {
 
 inline Finding create_other_memory(Subject& s) {
   const std::uint32_t other = s.memory() == V4L2_MEMORY_MMAP ? V4L2_MEMORY_USERPTR : V4L2_MEMORY_MMAP;
-  v4l2_create_buffers request;
+  v4l2_create_buffers request{};
   if (auto found = create_question(s, request, 1)) return found;
   Buffers buffers(s);
   if (auto found = buffers.allocate(2)) return found;
@@ -233,7 +233,7 @@ inline Finding create_other_memory(Subject& s) {
 
 inline Finding create_too_small(Subject& s) {
   if (!is_video(s.type())) return not_applicable("it is no queue of video");
-  v4l2_create_buffers request;
+  v4l2_create_buffers request{};
   if (auto found = create_question(s, request, 1)) return found;
   for (const std::uint32_t size : {0u, 1u}) {
     if (s.queue().multiplanar()) {
@@ -250,7 +250,7 @@ inline Finding create_too_small(Subject& s) {
 
 inline Finding create_larger(Subject& s) {
   if (!is_video(s.type())) return not_applicable("it is no queue of video");
-  v4l2_create_buffers request;
+  v4l2_create_buffers request{};
   if (auto found = create_question(s, request, 1)) return found;
   const std::uint32_t size = pixels_of(request.format).planes[0].size;
   if (size > 16u << 20) return not_applicable("its pictures are too large to be doubled");
@@ -260,14 +260,14 @@ inline Finding create_larger(Subject& s) {
     request.format.fmt.pix.sizeimage = 2 * size;
   }
   if (auto found = s.expect<v4l2::tag::CREATE_BUFS>(request, 0, "of larger buffers")) return found;
-  v4l2::BufferPayload payload;
+  v4l2::BufferPayload payload{};
   if (auto found = Buffers(s).query(request.index, payload)) return found;
   if (Buffers::length(payload.buffer, 0) >= 2 * size) return passed();
   return failed("%u bytes were asked for, the buffer has %u", 2 * size, Buffers::length(payload.buffer, 0));
 }
 
 inline Finding create_unknown_type(Subject& s) {
-  v4l2_create_buffers request;
+  v4l2_create_buffers request{};
   if (auto found = create_question(s, request, 1)) return found;
   for (const std::uint32_t type : foreign_types(s.facts())) {
     v4l2_create_buffers other = request;
@@ -316,7 +316,7 @@ inline Finding remove_absent(Subject& s) {
   request = removal(s, 0xffffffff, 2);
   if (auto found = s.expect<v4l2::tag::REMOVE_BUFS>(request, EINVAL, "of an index that cannot be"))
     return found;
-  v4l2::BufferPayload payload;
+  v4l2::BufferPayload payload{};
   return buffers.query(buffers.size() - 1, payload);
 }
 
@@ -327,7 +327,7 @@ inline Finding remove_queued(Subject& s) {
   auto request = removal(s, 0, 2);
   if (auto found = s.expect<v4l2::tag::REMOVE_BUFS>(request, EBUSY, "of a buffer that is queued"))
     return found;
-  v4l2::BufferPayload payload;
+  v4l2::BufferPayload payload{};
   return buffers.query(0, payload);
 }
 

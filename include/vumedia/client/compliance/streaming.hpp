@@ -29,7 +29,7 @@ inline Finding start_stream(Buffers& buffers, std::uint32_t count = 4) {
 template <class Look>
 Finding watch(Subject& s, const Buffers& buffers, std::uint32_t count, Look&& look) {
   for (std::uint32_t i = 0; i < count; ++i) {
-    v4l2::Buffer buffer;
+    v4l2::Buffer buffer{};
     if (auto found = s.next_buffer(s.type(), buffer)) return found;
     if (buffer.head.index >= buffers.size())
       return failed("buffer %u came, of %u", buffer.head.index, buffers.size());
@@ -54,7 +54,7 @@ inline Finding each_returns_once(Subject& s) {
   if (auto found = start_stream(buffers)) return found;
   return watch(s, buffers, watched, [&](const v4l2::Buffer& buffer) -> Finding {
     // What comes twice is queued again when it comes for the second time.
-    v4l2::BufferPayload payload;
+    v4l2::BufferPayload payload{};
     if (auto found = buffers.query(buffer.head.index, payload)) return found;
     return has_state(payload.buffer, 0, "VIDIOC_QUERYBUF of a buffer that has come");
   });
@@ -66,7 +66,7 @@ inline Finding all_return(Subject& s) {
   std::set<std::uint32_t> seen;
   // Those that a driver keeps until it gets others are not more than half.
   for (std::uint32_t round = 0; round < 4 * buffers.size() && seen.size() < buffers.size(); ++round) {
-    v4l2::Buffer buffer;
+    v4l2::Buffer buffer{};
     if (auto found = s.next_buffer(s.type(), buffer)) return found;
     if (buffer.head.index >= buffers.size())
       return failed("buffer %u came, of %u", buffer.head.index, buffers.size());
@@ -114,7 +114,7 @@ inline Finding describes_itself(Subject& s) {
 inline Finding flags_of_done(Subject& s) {
   Buffers buffers(s);
   if (auto found = buffers.allocate(4)) return found;
-  v4l2::BufferPayload payload;
+  v4l2::BufferPayload payload{};
   if (auto found = buffers.query(0, payload)) return found;
   const std::uint32_t clock = payload.buffer.head.flags & V4L2_BUF_FLAG_TIMESTAMP_MASK;
   if (auto found = buffers.queue_all()) return found;
@@ -217,7 +217,7 @@ inline Finding numbers_restart(Subject& s) {
   s.drop_events();
   if (auto found = buffers.queue_all()) return found;
   if (auto found = buffers.start()) return found;
-  v4l2::Buffer buffer;
+  v4l2::Buffer buffer{};
   if (auto found = s.next_buffer(s.type(), buffer)) return found;
   if (buffer.head.sequence < last) return passed();
   return failed("the first frame of a new stream has number %u, the last of the old had %u",
@@ -275,7 +275,7 @@ inline Finding frames_arrive(Subject& s) {
   if (auto found = buffers.queue_all()) return found;
   if (auto found = buffers.start()) return found;
   for (std::uint32_t frame = 0; frame < 2; ++frame) {
-    v4l2::Buffer buffer;
+    v4l2::Buffer buffer{};
     if (auto found = s.next_buffer(s.type(), buffer)) return found;
     if (buffer.head.index >= buffers.size())
       return failed("buffer %u came, of %u", buffer.head.index, buffers.size());
@@ -320,7 +320,7 @@ inline Finding writes_within(Subject& s) {
   if (auto found = s.expect<v4l2::tag::QBUF>(payload)) return found;
   if (auto found = buffers.queue(1)) return found;
   if (auto found = buffers.start()) return found;
-  v4l2::Buffer buffer;
+  v4l2::Buffer buffer{};
   if (auto found = s.next_buffer(s.type(), buffer)) return found;
   if (auto found = buffers.stop()) return found;
   for (std::uint32_t p = 0; p < record.plane_count; ++p) {
@@ -350,7 +350,7 @@ inline Finding stops_at_once(Subject& s) {
     if (s.buffers_waiting(s.type()) != 0) return failed("a buffer came behind VIDIOC_STREAMOFF");
   }
   for (std::uint32_t index = 0; index < buffers.size(); ++index) {
-    v4l2::BufferPayload payload;
+    v4l2::BufferPayload payload{};
     if (auto found = buffers.query(index, payload)) return found;
     if (auto found = has_state(payload.buffer, 0, "VIDIOC_QUERYBUF behind VIDIOC_STREAMOFF")) return found;
   }
@@ -402,7 +402,7 @@ inline Finding survives_drought(Subject& s) {
   // As many as come without being replaced: a driver may keep up to half of them.
   std::vector<std::uint32_t> held;
   while (held.size() < (buffers.size() + 1) / 2) {
-    v4l2::Buffer buffer;
+    v4l2::Buffer buffer{};
     if (auto found = s.next_buffer(s.type(), buffer)) return found;
     if (buffer.head.index >= buffers.size())
       return failed("buffer %u came, of %u", buffer.head.index, buffers.size());
