@@ -2,6 +2,7 @@
 // shows what the device offers, captures, decodes, and measures it.
 #include <cstdio>
 #include <functional>
+#include <map>
 #include <string>
 
 #include <CLI/CLI.hpp>
@@ -97,12 +98,11 @@ int main(int argc, char** argv) {
       ->type_name("FILE");
   decode_command->add_option("-f,--format", decode.format, "Format of the frames, such as NV12 or YU12")
       ->type_name("FOURCC")
-      ->transform([](std::string text) {
-        // As people write them.
-        if (text == "nv12") return std::string("NV12");
-        if (text == "yu12" || text == "i420" || text == "I420") return std::string("YU12");
-        return text;
-      });
+      // As people write them.
+      ->transform(
+          CLI::Transformer(std::map<std::string, std::string>{
+                               {"nv12", "NV12"}, {"yu12", "YU12"}, {"i420", "YU12"}, {"I420", "YU12"}})
+              .description(""));
   decode_command->add_flag("--md5", decode.md5,
                            "Print the MD5 of all frames: planar, visible size, no padding");
   decode_command->add_flag("--compare", decode.compare,
