@@ -209,6 +209,25 @@ TEST(MessageSocket, ClosesDescriptorsNobodyTook) {
   EXPECT_EQ(::poll(&state, 1, 0), 1);  // the last writer is gone
 }
 
+// The system call that received them is done, and the loop has not told the socket.
+TEST(MessageSocket, ClosesDescriptorsItHasNotHeardOf) {
+  for (const bool destroyed : {false, true}) {
+    Plain c;
+    const OwnedFd silent = event_fd();
+    Probe other;
+    c.reactor->poll(other.operation(), silent.get(), POLLIN);
+    c.settle();
+    Travellers travellers(Framing::max_fds);
+    travellers.send(c.peer);
+    c.reactor->cancel(other.operation());  // gathers what else is done
+    if (destroyed)
+      c.owner.reset();
+    else
+      c.owner->socket->close();
+    EXPECT_TRUE(travellers.all_closed());
+  }
+}
+
 TEST(MessageSocket, RefusesTooManyDescriptors) {
   // In one piece, and spread over several.
   for (const bool spread : {false, true}) {

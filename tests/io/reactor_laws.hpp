@@ -107,10 +107,8 @@ TYPED_TEST_P(ReactorLaws, WaitsForWhatIsNotThereYet) {
   for (const int flags : {0, int{SOCK_NONBLOCK}}) {
     const auto [here, there] = socket_pair(flags);
     std::array<std::byte, 4> in{};
-    FdMessage<> message;
-    message.prepare_receive(in);
-    Probe probe(this->done());
-    this->reactor().receive(probe.operation(), here.get(), message.header());
+    ReceiveProbe probe(this->done());
+    this->reactor().receive(probe.operation(), here.get(), in);
     this->settle();
     EXPECT_EQ(probe.calls, 0);
     ASSERT_EQ(::write(there.get(), "abc", 3), 3);
@@ -184,24 +182,24 @@ TYPED_TEST_P(ReactorLaws, CancelEndsEveryKind) {
   const OwnedFd empty = event_fd();
   const std::uint64_t one = 1;
   std::array<std::byte, 8> in{};
-  FdMessage<> incoming;
-  incoming.prepare_receive(in);
   const std::vector<std::byte> much(4U << 20);  // more than the socket holds
   FdMessage<> outgoing;
   outgoing.prepare_send(much, std::span<const int>{});
   for (const bool told : {false, true}) {
-    Probe receive, send, write, poll, timer;
-    this->reactor().receive(receive.operation(), socket.get(), incoming.header());
+    ReceiveProbe receive;
+    Probe send, write, poll, timer;
+    this->reactor().receive(receive.operation(), socket.get(), in);
     this->reactor().write(write.operation(), event.get(), std::as_bytes(std::span(&one, 1)));
     this->reactor().poll(poll.operation(), empty.get(), POLLIN);
     this->reactor().timer(timer.operation(), TimePoint::max());
     if (told) this->settle();
-    for (Probe* probe : {&receive, &write, &poll, &timer}) {
-      EXPECT_TRUE(probe->pending());
-      this->reactor().cancel(probe->operation());
-      EXPECT_FALSE(probe->pending());
-      EXPECT_EQ(probe->calls, 0);
+    for (Operation* operation : {static_cast<Operation*>(&receive.operation()), &write.operation(),
+                                 &poll.operation(), &timer.operation()}) {
+      EXPECT_TRUE(operation->pending());
+      this->reactor().cancel(*operation);
+      EXPECT_FALSE(operation->pending());
     }
+    EXPECT_EQ(receive.calls + write.calls + poll.calls + timer.calls, 0);
     // A send may be done in part at once; what counts is that nobody hears of it.
     this->reactor().send(send.operation(), socket.get(), outgoing.header());
     this->reactor().cancel(send.operation());
@@ -272,14 +270,14 @@ TYPED_TEST_P(ReactorLaws, ABadDescriptorIsACompletion) {
   const OwnedFd event = event_fd();
   std::array<std::byte, 8> memory{};
   FdMessage<> message;
-  message.prepare_receive(memory);
+  message.prepare_send(memory, std::span<const int>{});
   constexpr int closed = 1'000'000;
-  Probe read(this->done()), write(this->done()), poll(this->done()), receive(this->done()),
-      send(this->done());
+  Probe read(this->done()), write(this->done()), poll(this->done()), send(this->done());
+  ReceiveProbe receive(this->done());
   this->reactor().read(read.operation(), closed, memory);
   this->reactor().write(write.operation(), -1, memory);
   this->reactor().poll(poll.operation(), closed, POLLIN);
-  this->reactor().receive(receive.operation(), event.get(), message.header());
+  this->reactor().receive(receive.operation(), event.get(), memory);
   this->reactor().send(send.operation(), closed, message.header());
   this->run(5);
   EXPECT_EQ(read.result, -EBADF);
@@ -300,9 +298,9 @@ TYPED_TEST_P(ReactorLaws, EndOfFileAndABrokenPipe) {
   there.reset();
   std::array<std::byte, 8> memory{};
   FdMessage<> message;
-  message.prepare_receive(memory);
-  Probe receive(this->done()), send(this->done());
-  this->reactor().receive(receive.operation(), here.get(), message.header());
+  ReceiveProbe receive(this->done());
+  Probe send(this->done());
+  this->reactor().receive(receive.operation(), here.get(), memory);
   this->run();
   EXPECT_EQ(receive.result, 0);
   message.prepare_send(memory, std::span<const int>{});
@@ -358,23 +356,124 @@ TYPED_TEST_P(ReactorLaws, DescriptorsArriveCloseOnExec) {
   const auto [here, there] = socket_pair();
   const OwnedFd event = event_fd();
   std::array<std::byte, 1> memory{};
-  FdMessage<> incoming, outgoing;
-  incoming.prepare_receive(memory);
+  FdMessage<> outgoing;
   const int sent = event.get();
   outgoing.prepare_send(memory, std::span(&sent, 1));
-  Probe receive(this->done()), send(this->done());
-  this->reactor().receive(receive.operation(), here.get(), incoming.header());
+  ReceiveProbe receive(this->done());
+  Probe send(this->done());
+  this->reactor().receive(receive.operation(), here.get(), memory);
   this->reactor().send(send.operation(), there.get(), outgoing.header());
   this->run(2);
   EXPECT_EQ(send.result, 1);
   EXPECT_EQ(receive.result, 1);
   FdList fds;
-  ASSERT_TRUE(incoming.collect(fds));
+  ASSERT_TRUE(receive.operation().collect(fds));
   ASSERT_EQ(fds.size(), 1U);
   EXPECT_EQ(::fcntl(fds.get(0), F_GETFD) & FD_CLOEXEC, FD_CLOEXEC);
   const OwnedFd arrived = fds.take(0);
   add(arrived, 4);
   EXPECT_EQ(take(event), 4U);
+}
+
+// Each way in which a receive ends without its handler, in each state that it may be in.
+TYPED_TEST_P(ReactorLaws, DescriptorsThatNoHandlerTakesAreClosed) {
+  enum State { not_submitted, submitted, completed };
+  enum End { cancelled, destroyed, without_reactor };
+  for (const State state : {not_submitted, submitted, completed}) {
+    for (const End end : {cancelled, destroyed, without_reactor}) {
+      SCOPED_TRACE("state " + std::to_string(state) + ", end " + std::to_string(end));
+      if (this->reactor_ == nullptr) this->SetUp();
+      auto [here, there] = socket_pair();
+      const OwnedFd silent = event_fd();
+      Travellers travellers(FdList::capacity);
+      std::array<std::byte, 8> memory{};
+      auto receive = std::make_unique<ReceiveProbe>();
+      Probe other;
+      if (state == not_submitted) travellers.send(there);
+      this->reactor().receive(receive->operation(), here.get(), memory);
+      this->reactor().poll(other.operation(), silent.get(), POLLIN);
+      if (state != not_submitted) {
+        this->settle();
+        travellers.send(there);
+      }
+      // What completes while the reactor waits for this is kept for a handler.
+      if (state == completed) this->reactor().cancel(other.operation());
+      if (end == cancelled) this->reactor().cancel(receive->operation());
+      if (end == destroyed) receive.reset();
+      if (end == without_reactor) {
+        this->reactor().cancel(other.operation());
+        this->reactor_.reset();
+      } else {
+        this->reactor().cancel(other.operation());
+        this->settle();
+      }
+      if (receive != nullptr) {
+        EXPECT_FALSE(receive->pending());
+        EXPECT_EQ(receive->calls, 0);
+      }
+      here.reset();
+      there.reset();
+      EXPECT_TRUE(travellers.all_closed());
+    }
+  }
+}
+
+TYPED_TEST_P(ReactorLaws, DescriptorsAreClosedIfAHandlerEndsTheirReceive) {
+  for (const bool destroyed : {false, true}) {
+    auto [here, there] = socket_pair();
+    auto [here_too, there_too] = socket_pair();
+    Travellers travellers(FdList::capacity);
+    Travellers others(FdList::capacity);
+    travellers.send(there);
+    others.send(there_too);
+    std::array<std::byte, 8> memory{};
+    std::unique_ptr<ReceiveProbe> first, second;
+    int calls = 0;
+    const auto end = [&](std::unique_ptr<ReceiveProbe>& self, std::unique_ptr<ReceiveProbe>& other) {
+      ++calls;
+      FdList fds;
+      EXPECT_TRUE(self->operation().collect(fds));
+      EXPECT_EQ(fds.size(), FdList::capacity);
+      if (destroyed)
+        other.reset();
+      else
+        this->reactor().cancel(other->operation());
+    };
+    first = std::make_unique<ReceiveProbe>([&] { end(first, second); });
+    second = std::make_unique<ReceiveProbe>([&] { end(second, first); });
+    this->reactor().receive(first->operation(), here.get(), memory);
+    this->reactor().receive(second->operation(), here_too.get(), memory);
+    this->settle();
+    EXPECT_EQ(calls, 1);
+    for (OwnedFd* const fd : {&here, &there, &here_too, &there_too}) fd->reset();
+    EXPECT_TRUE(travellers.all_closed());
+    EXPECT_TRUE(others.all_closed());
+  }
+}
+
+// The memory that the system call filled last time is not read again when a later one brings nothing.
+TYPED_TEST_P(ReactorLaws, AFailedReceiveOwnsNothing) {
+  const auto [here, there] = socket_pair();
+  const OwnedFd event = event_fd();
+  Travellers travellers(2);
+  travellers.send(there);
+  std::array<std::byte, 8> memory{};
+  ReceiveProbe receive(this->done());
+  this->reactor().receive(receive.operation(), here.get(), memory);
+  this->run();
+  FdList fds;
+  ASSERT_TRUE(receive.operation().collect(fds));
+  ASSERT_EQ(fds.size(), 2U);
+  for (const int fd : {here.get(), event.get()}) {
+    Probe other;
+    this->reactor().receive(receive.operation(), fd, memory);
+    this->reactor().poll(other.operation(), event.get(), POLLIN);
+    if (fd == here.get()) this->settle();
+    this->reactor().cancel(other.operation());
+    this->reactor().cancel(receive.operation());
+    EXPECT_GE(::fcntl(fds.get(0), F_GETFD), 0);
+    EXPECT_GE(::fcntl(fds.get(1), F_GETFD), 0);
+  }
 }
 
 TYPED_TEST_P(ReactorLaws, MoreOperationsThanAnyQueueHolds) {
@@ -509,9 +608,7 @@ TYPED_TEST_P(ReactorLaws, ANotifierThatGoesStillDelivers) {
     const int number = notifier->fd();
     notifier->signal();
     typename TypeParam::Notifier moved = std::move(*notifier);
-    {
-      const auto gone = std::exchange(moved, typename TypeParam::Notifier());
-    }
+    { const auto gone = std::exchange(moved, typename TypeParam::Notifier()); }
     // Its descriptor's number goes to another file, which the signal must not reach.
     const OwnedFd other = event_fd(flags);
     EXPECT_EQ(other.get(), number);
@@ -560,8 +657,9 @@ REGISTER_TYPED_TEST_SUITE_P(ReactorLaws, CompletesOnceAndLater, WaitsForWhatIsNo
                             ACancelledOperationStartsAfresh, AHandlerMayCancelWhatHasCompletedToo,
                             ABadDescriptorIsACompletion, EndOfFileAndABrokenPipe, PollTellsTheMaskOnce,
                             ATimerCompletesNotBeforeItsDeadline, ADeadlineInThePastCompletesAtOnce,
-                            DescriptorsArriveCloseOnExec, MoreOperationsThanAnyQueueHolds,
-                            WhatIsPendingOutlivesAStop, AnotherThreadStops,
+                            DescriptorsArriveCloseOnExec, DescriptorsThatNoHandlerTakesAreClosed,
+                            DescriptorsAreClosedIfAHandlerEndsTheirReceive, AFailedReceiveOwnsNothing,
+                            MoreOperationsThanAnyQueueHolds, WhatIsPendingOutlivesAStop, AnotherThreadStops,
                             TasksOfOtherThreadsRunHereAndInOrder, TheInboxOutlivesTheLoop, ANotifierSignals,
                             ANotifierNeverBlocksOnAFullCounter, ANotifierThatGoesStillDelivers,
                             NotifiersOfOneEventFd, ANotifierIsForEventFdsOnly);

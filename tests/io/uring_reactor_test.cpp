@@ -208,8 +208,8 @@ TEST(UringReactor, MoreCompletionsAtOnceThanTheRingHolds) {
 }
 
 TEST(UringReactor, ASignalHandlerInterruptsNothing) {
-  struct sigaction action{};
-  struct sigaction previous{};
+  struct sigaction action {};
+  struct sigaction previous {};
   action.sa_handler = [](int) {};
   ASSERT_EQ(::sigaction(SIGUSR1, &action, &previous), 0);
   const auto reactor = make_reactor();
@@ -234,11 +234,10 @@ TEST(UringReactor, ReleasesMemoryThatWasLeftPending) {
   auto reactor = make_reactor();
   auto count = std::make_unique<std::uint64_t>(0);
   std::array<std::byte, 8> in{};
-  FdMessage<> message;
-  message.prepare_receive(in);
-  Probe read, receive, timer, queued;
+  ReceiveProbe receive;
+  Probe read, timer, queued;
   reactor->read(read.operation(), event.get(), bytes_of(*count));
-  reactor->receive(receive.operation(), here.get(), message.header());
+  reactor->receive(receive.operation(), here.get(), in);
   reactor->timer(timer.operation(), TimePoint::max());
   settle(*reactor);
   reactor->poll(queued.operation(), event.get(), POLLIN);  // not submitted yet

@@ -7,6 +7,7 @@
 #include <span>
 #include <thread>
 #include <utility>
+#include <vector>
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
@@ -15,7 +16,9 @@
 #include <unistd.h>
 
 #include <vumedia/core/fd.hpp>
+#include <vumedia/io/fd_passing.hpp>
 #include <vumedia/io/operation.hpp>
+#include <vumedia/io/receive_operation.hpp>
 
 namespace vumedia::io::test {
 
@@ -57,11 +60,14 @@ std::span<std::byte> bytes_of(T& object) {
 }
 
 // An operation that notes its completions and then does what the test wants.
-class Probe {
+template <class Base>
+class BasicProbe {
  public:
-  explicit Probe(std::function<void()> then = {}) : then_(std::move(then)) {}
+  template <class... Arguments>
+  explicit BasicProbe(std::function<void()> then = {}, const Arguments&... arguments)
+      : then_(std::move(then)), operation_(*this, arguments...) {}
 
-  Operation& operation() { return operation_; }
+  Base& operation() { return operation_; }
   [[nodiscard]] bool pending() const { return operation_.pending(); }
 
   int calls = 0;
@@ -79,7 +85,41 @@ class Probe {
   }
 
   std::function<void()> then_;
-  MemberOperation<&Probe::on_done> operation_{*this};
+  MemberOperation<&BasicProbe::on_done, Base> operation_;
+};
+
+using Probe = BasicProbe<Operation>;
+
+class ReceiveProbe : public BasicProbe<ReceiveOperation> {
+ public:
+  explicit ReceiveProbe(std::function<void()> then = {}) : BasicProbe(std::move(then), FdList::capacity) {}
+};
+
+// Descriptors of a pipe's writing end to send around: open until the last copy of any is closed.
+class Travellers {
+ public:
+  explicit Travellers(std::size_t count) : ends_(pipe_pair()) {
+    for (std::size_t i = 0; i < count; ++i) copies_.push_back(std::move(*ends_.second.duplicate()));
+    ends_.second.reset();
+  }
+
+  // Sends one byte and all of them, and closes our copies.
+  void send(const OwnedFd& socket) {
+    std::vector<int> fds;
+    for (const OwnedFd& copy : copies_) fds.push_back(copy.get());
+    const std::byte byte{1};
+    EXPECT_TRUE(send_message(socket.get(), std::span(&byte, 1), fds));
+    copies_.clear();
+  }
+  // The kernel may close the last one a little later than we do.
+  [[nodiscard]] bool all_closed() const {
+    pollfd state{ends_.first.get(), 0, 0};
+    return ::poll(&state, 1, 5'000) == 1 && (state.revents & POLLHUP) != 0;
+  }
+
+ private:
+  std::pair<OwnedFd, OwnedFd> ends_;
+  std::vector<OwnedFd> copies_;
 };
 
 }  // namespace vumedia::io::test

@@ -3,6 +3,7 @@
 #include <thread>
 
 #include <gtest/gtest.h>
+#include <support/io.hpp>
 
 #include <vumedia/io/fd_passing.hpp>
 
@@ -231,6 +232,26 @@ TEST(Server, TakesASuccessorBeforeItReadsTheEndOfItsPredecessor) {
   vmm.negotiate();
   vmm.start();
   EXPECT_EQ(vmm.echo("successor"), "successor");
+}
+
+// As before, and the last message of the first one, with descriptors, has come as well when the loop looks.
+TEST(Server, ClosesDescriptorsThatAPredecessorSentLast) {
+  BackendThread backend;
+  for (int i = 0; i < 20; ++i) {
+    OwnedFd first = backend.connect();
+    ASSERT_TRUE(eventually([&] { return backend.has_session(); }));
+    io::test::Travellers travellers(max_message_fds);
+    OwnedFd second;
+    backend.run([&] {
+      second = backend.connect();
+      travellers.send(first);
+      first.reset();
+    });
+    EXPECT_TRUE(travellers.all_closed());
+    Vmm vmm(std::move(second));
+    EXPECT_TRUE(vmm.frontend.get_features());
+  }
+  EXPECT_TRUE(backend.lines.contains("takes the place"));
 }
 
 TEST(Server, ServesAConnectedSocketOnce) {

@@ -89,11 +89,13 @@ class FdMessage {
 
   [[nodiscard]] msghdr& header() noexcept { return header_; }
 
-  // Makes header() ready to receive into `bytes`, which stays valid until the call is done.
-  void prepare_receive(std::span<std::byte> bytes) noexcept {
+  // Makes header() ready to receive into `bytes`, which stays valid until the call is done, and at most so
+  // many descriptors.
+  void prepare_receive(std::span<std::byte> bytes, std::size_t max_fds = Capacity) noexcept {
     vector_ = {bytes.data(), bytes.size()};
     // The exact length, not CMSG_SPACE: alignment would let one descriptor more through.
-    prepare(Capacity == 0 ? 0 : CMSG_LEN(Capacity * sizeof(int)));
+    max_fds = std::min(max_fds, Capacity);
+    prepare(max_fds == 0 ? 0 : CMSG_LEN(max_fds * sizeof(int)));
   }
 
   // After a receive that succeeded: adds the descriptors to `fds`. False if some were lost, because more came

@@ -20,6 +20,7 @@
 #include <vumedia/io/fd_passing.hpp>
 #include <vumedia/io/operation.hpp>
 #include <vumedia/io/reactor.hpp>
+#include <vumedia/io/receive_operation.hpp>
 
 namespace vumedia::io {
 
@@ -128,8 +129,7 @@ class MessageSocket {
   std::size_t received_ = 0;
   bool header_done_ = false;
   FdList fds_;
-  FdMessage<Framing::max_fds> incoming_;
-  MemberOperation<&MessageSocket::on_received> receive_operation_{*this};
+  MemberOperation<&MessageSocket::on_received, ReceiveOperation> receive_operation_{*this, Framing::max_fds};
   MemberOperation<&MessageSocket::on_resumed> resume_operation_{*this};
 
   // The first one is being sent.
@@ -160,15 +160,14 @@ void MessageSocket<Reactor, Framing, Owner>::on_resumed(std::int32_t) noexcept {
 
 template <class Reactor, MessageFraming Framing, class Owner>
 void MessageSocket<Reactor, Framing, Owner>::receive() noexcept {
-  incoming_.prepare_receive(std::span(buffer_).subspan(received_));
-  reactor_.receive(receive_operation_, socket_.get(), incoming_.header());
+  reactor_.receive(receive_operation_, socket_.get(), std::span(buffer_).subspan(received_));
 }
 
 template <class Reactor, MessageFraming Framing, class Owner>
 void MessageSocket<Reactor, Framing, Owner>::on_received(std::int32_t result) noexcept {
   if (result == -EINTR) return receive();
   if (result < 0) return end(system_failure(-result, "cannot receive").error());
-  if (!incoming_.collect(fds_) || fds_.size() > Framing::max_fds)
+  if (!receive_operation_.collect(fds_) || fds_.size() > Framing::max_fds)
     return end(
         failure("more than %zu file descriptors came with a message, or more than this process may open",
                 std::size_t{Framing::max_fds})

@@ -5,6 +5,9 @@
 // cancels it first (Reactor::cancel is synchronous). The handler is called once per start, on the reactor's
 // thread. Before the call the operation is idle again, and the reactor does not touch it afterwards: a handler may
 // start it anew, or destroy its owner.
+//
+// A completion may bring what has to be given back, as a receive brings descriptors. Then the operation is its
+// owner until the handler runs: an OwningOperation gives it back if no handler will hear of it.
 #pragma once
 
 #include <cstdint>
@@ -13,6 +16,7 @@
 namespace vumedia::io {
 
 class OperationAccess;
+class OwningOperation;
 
 class Operation {
  public:
@@ -31,6 +35,7 @@ class Operation {
 
  private:
   friend class OperationAccess;
+  friend class OwningOperation;
   enum class State : std::uint8_t { idle, submitted, ready };
 
   Handler handler_;
@@ -39,6 +44,34 @@ class Operation {
   Operation* next_ = nullptr;
   std::int32_t result_ = 0;
   State state_ = State::idle;
+  bool owning_ = false;  // an OwningOperation
+};
+
+// An operation whose completion brings something. If it is cancelled or destroyed, or its reactor goes, before its
+// handler ran, it gives back what came. Unlike a plain operation it may therefore be destroyed while it is pending,
+// on the reactor's thread.
+class OwningOperation : public Operation {
+ public:
+  // Gives back what a completion, which was no error, has brought.
+  using Discard = void (*)(OwningOperation& operation) noexcept;
+
+ protected:
+  OwningOperation(Handler handler, Discard discard) noexcept : Operation(handler), discard_(discard) {
+    owning_ = true;
+  }
+  ~OwningOperation() = default;
+  // For the destructor of the class that `discard` is about, while all that it uses is there.
+  void cancel_pending() noexcept {
+    if (pending()) cancel_(reactor_, *this);
+  }
+
+ private:
+  friend class OperationAccess;
+
+  Discard discard_;
+  // Whom to ask while this is pending.
+  void* reactor_ = nullptr;
+  void (*cancel_)(void* reactor, Operation& operation) noexcept = nullptr;
 };
 
 // The reactors' side of an operation.
@@ -50,20 +83,40 @@ class OperationAccess {
   static Operation*& previous(Operation& operation) noexcept { return operation.previous_; }
   static Operation*& next(Operation& operation) noexcept { return operation.next_; }
   static void invoke(Operation& operation, std::int32_t result) noexcept { operation.handler_(operation, result); }
+
+  // At the start of an operation that may be destroyed while `reactor` has it.
+  template <class Reactor>
+  static void bind(OwningOperation& operation, Reactor& reactor) noexcept {
+    operation.reactor_ = &reactor;
+    operation.cancel_ = [](void* self, Operation& pending) noexcept {
+      static_cast<Reactor*>(self)->cancel(pending);
+    };
+  }
+  // The end of a completed operation whose handler will not run.
+  static void discard(Operation& operation) noexcept {
+    operation.state_ = State::idle;
+    if (!operation.owning_ || operation.result_ < 0) return;
+    auto& owning = static_cast<OwningOperation&>(operation);
+    owning.discard_(owning);
+  }
 };
 
 // An operation whose handler is a member function, bound at compile time:
 //   MemberOperation<&Ring::on_kick> kick_{*this};
-template <auto Function>
+template <auto Function, class Base = Operation>
 class MemberOperation;
 
-template <class Owner, void (Owner::*Function)(std::int32_t) noexcept>
-class MemberOperation<Function> final : public Operation {
+// After the owner come the further arguments of `Base`.
+template <class Owner, void (Owner::*Function)(std::int32_t) noexcept, class Base>
+class MemberOperation<Function, Base> final : public Base {
  public:
-  explicit MemberOperation(Owner& owner) noexcept
-      : Operation([](Operation& self, std::int32_t result) noexcept {
-          (static_cast<MemberOperation&>(self).owner_.*Function)(result);
-        }),
+  template <class... Arguments>
+  explicit MemberOperation(Owner& owner, const Arguments&... arguments) noexcept
+      : Base(
+            [](Operation& self, std::int32_t result) noexcept {
+              (static_cast<MemberOperation&>(self).owner_.*Function)(result);
+            },
+            arguments...),
         owner_(owner) {}
 
  private:

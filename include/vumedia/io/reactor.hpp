@@ -6,6 +6,10 @@
 //  - `cancel(op)` returns with `op` idle and its handler neither called nor to be called; the kernel no longer uses
 //    its memory. Cancelling an idle operation does nothing. It waits for the kernel only, never for a peer.
 //  - Buffers, message headers and descriptors given to a start stay valid until completion or cancel.
+//  - What a completion brings, as a receive brings descriptors, belongs to the operation from the moment the kernel
+//    gives it, until the handler runs. Cancelled or destroyed before, or left behind by a reactor that goes, in
+//    whatever state it is (in our queue, in the kernel's, or completed), the operation closes what came. There is no
+//    accept: a listening socket is polled, and what accept4 returns to the handler is owned at once.
 //  - A descriptor that cannot be read, written or polled is an ordinary completion with a negative errno.
 //  - `timer` completes with 0 at or after its CLOCK_MONOTONIC deadline; a deadline in the past completes at once.
 //  - `run` returns after `stop`, at once after one from before; what is pending then stays pending and can be
@@ -28,6 +32,7 @@
 #include <vumedia/core/result.hpp>
 #include <vumedia/io/inbox.hpp>
 #include <vumedia/io/operation.hpp>
+#include <vumedia/io/receive_operation.hpp>
 
 namespace vumedia::io {
 
@@ -55,12 +60,13 @@ concept Notifier = std::movable<N> && requires(N& notifier) {
 
 template <class R>
 concept Reactor = Loop<R> && Notifier<typename R::Notifier> &&
-                  requires(R& reactor, Operation& operation, int fd, std::span<std::byte> in,
-                           std::span<const std::byte> out, msghdr& message, OwnedFd owned) {
+                  requires(R& reactor, Operation& operation, ReceiveOperation& receive, int fd,
+                           std::span<std::byte> in, std::span<const std::byte> out, msghdr& message,
+                           OwnedFd owned) {
                     { reactor.read(operation, fd, in) } -> std::same_as<void>;
                     { reactor.write(operation, fd, out) } -> std::same_as<void>;
                     // recvmsg(2) with MSG_CMSG_CLOEXEC; sendmsg(2) with MSG_NOSIGNAL.
-                    { reactor.receive(operation, fd, message) } -> std::same_as<void>;
+                    { reactor.receive(receive, fd, in) } -> std::same_as<void>;
                     { reactor.send(operation, fd, message) } -> std::same_as<void>;
                     { reactor.make_notifier(std::move(owned)) } -> std::same_as<Result<typename R::Notifier>>;
                     { reactor.check_event_fd(fd) } -> std::same_as<Result<>>;

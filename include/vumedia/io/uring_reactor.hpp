@@ -35,6 +35,7 @@
 #include <vumedia/io/operation.hpp>
 #include <vumedia/io/operation_list.hpp>
 #include <vumedia/io/reactor.hpp>
+#include <vumedia/io/receive_operation.hpp>
 
 namespace vumedia::io {
 
@@ -56,7 +57,8 @@ class UringReactor {
   UringReactor& operator=(const UringReactor&) = delete;
 
   // All operations and notifiers of the owner's are gone by now. Should some be pending against that rule,
-  // the kernel is made to let go of their memory; their handlers are not called.
+  // the kernel is made to let go of their memory, and what they own is given back; their handlers are not
+  // called.
   ~UringReactor();
 
   // At most 2 GiB less a page are transferred at once. Files that have a position are used at it.
@@ -72,10 +74,11 @@ class UringReactor {
     io_uring_prep_write(sqe, fd, out.data(), transfer_size(out.size()), current_position);
     start(operation, sqe);
   }
-  void receive(Operation& operation, int fd, msghdr& message) noexcept {
+  void receive(ReceiveOperation& operation, int fd, std::span<std::byte> in) noexcept {
     io_uring_sqe* const sqe = next_sqe();
-    io_uring_prep_recvmsg(sqe, fd, &message, MSG_CMSG_CLOEXEC);
-    start(operation, sqe);
+    io_uring_prep_recvmsg(sqe, fd, &operation.prepare(in), MSG_CMSG_CLOEXEC);
+    OperationAccess::bind(operation, *this);
+    start(operation, sqe, owning_tag);
   }
   void send(Operation& operation, int fd, msghdr& message) noexcept {
     io_uring_sqe* const sqe = next_sqe();
@@ -119,6 +122,7 @@ class UringReactor {
  private:
   // Bits of user_data beside the pointer to the Operation; 0 as a whole is a request nobody waits for.
   static constexpr std::uint64_t timer_tag = 1;
+  static constexpr std::uint64_t owning_tag = 2;  // an OwningOperation
   static constexpr std::uint64_t tag_mask = 7;
   static_assert(alignof(Operation) > tag_mask);
   static constexpr std::uint64_t current_position = ~std::uint64_t{0};
@@ -172,6 +176,7 @@ class UringReactor {
     enter(1);
     gather();
   }
+  void end_all() noexcept;
   void enter(unsigned wait_for) noexcept;
   [[gnu::cold]] void enter_failed(int error) const noexcept;
   void gather() noexcept;
@@ -342,16 +347,18 @@ inline int UringReactor::open_ring(unsigned entries) noexcept {
 inline UringReactor::~UringReactor() {
   inbox_->close();
   if (!open_) return;
-  cancel(inbox_read_);
-  if (outstanding_ > 0) {
-    // From here on completions are only counted: their operations may be gone.
-    closing_ = true;
-    io_uring_sqe* const sqe = next_sqe();
-    io_uring_prep_cancel64(sqe, 0, IORING_ASYNC_CANCEL_ANY | IORING_ASYNC_CANCEL_ALL);
-    start_unattended(sqe);
-    while (outstanding_ > 0) submit_and_wait();
-  }
+  while (Operation* const operation = ready_.pop_front()) OperationAccess::discard(*operation);
+  if (outstanding_ > 0) end_all();
   io_uring_queue_exit(&ring_);
+}
+
+// From here on completions are only counted, except for operations that own what came: others may be gone.
+inline void UringReactor::end_all() noexcept {
+  closing_ = true;
+  io_uring_sqe* const sqe = next_sqe();
+  io_uring_prep_cancel64(sqe, 0, IORING_ASYNC_CANCEL_ANY | IORING_ASYNC_CANCEL_ALL);
+  start_unattended(sqe);
+  while (outstanding_ > 0) submit_and_wait();
 }
 
 inline void UringReactor::timer(Operation& operation, TimePoint deadline) noexcept {
@@ -371,7 +378,11 @@ inline void UringReactor::cancel(Operation& operation) noexcept {
   using State = OperationAccess::State;
   State& state = OperationAccess::state(operation);
   if (state == State::idle) return;
-  if (state == State::submitted && !withdraw(operation)) {
+  if (state == State::submitted) {
+    if (withdraw(operation)) {
+      state = State::idle;
+      return;
+    }
     const std::uint64_t key = reinterpret_cast<std::uintptr_t>(&operation) |
                               static_cast<std::uint64_t>(OperationAccess::result(operation));
     // May submit, and gather the completion we are after; the request to cancel then finds nothing. One that
@@ -382,8 +393,8 @@ inline void UringReactor::cancel(Operation& operation) noexcept {
     start_unattended(sqe);
     while (state == State::submitted) submit_and_wait();
   }
-  if (state == State::ready) ready_.remove(operation);
-  state = State::idle;
+  ready_.remove(operation);
+  OperationAccess::discard(operation);
 }
 
 // Takes back an operation whose request is still in the submission queue.
@@ -515,8 +526,11 @@ inline void UringReactor::gather() noexcept {
   for (; head != tail; ++head) {
     const io_uring_cqe& cqe = ring_.cq.cqes[head & ring_.cq.ring_mask];
     if (cqe.user_data == 0) continue;
-    if (closing_) {
-      --outstanding_;
+    if (closing_) [[unlikely]] {
+      if ((cqe.user_data & owning_tag) != 0)
+        OperationAccess::discard(completed(cqe));
+      else
+        --outstanding_;
       continue;
     }
     Operation& operation = completed(cqe);
