@@ -117,8 +117,12 @@ class BackendThread {
             *reactor_, std::move(fd), lines.log(),
             [this, mem_slots](OwnedFd connection,
                               EchoSession::ClosedHandler closed) -> Outcome<std::unique_ptr<EchoSession>> {
+              auto noted = [this, handler = std::move(closed)](const Error& error) mutable {
+                ended.push_back(error.message);
+                handler(error);
+              };
               return std::make_unique<EchoSession>(*reactor_, std::move(connection),
-                                                   SessionOptions{lines.log(), mem_slots}, std::move(closed),
+                                                   SessionOptions{lines.log(), mem_slots}, std::move(noted),
                                                    state);
             },
             [this] { finished = true; });
@@ -163,7 +167,8 @@ class BackendThread {
   }
 
   LogLines lines;
-  EchoState state;  // on the loop's thread only
+  EchoState state;                // on the loop's thread only
+  std::vector<std::string> ended;  // why sessions ended, if not in order; on the loop's thread only
   std::atomic<bool> finished{false};
 
  private:

@@ -232,6 +232,27 @@ TEST(Server, TakesASuccessorBeforeItReadsTheEndOfItsPredecessor) {
   vmm.negotiate();
   vmm.start();
   EXPECT_EQ(vmm.echo("successor"), "successor");
+  EXPECT_EQ(backend.run([&] { return backend.ended; }), std::vector<std::string>{""});
+}
+
+// Whoever counts sessions that end hears of one that is replaced before it hears of its successor.
+TEST(Server, TellsOfTheEndOfAPredecessorFirst) {
+  BackendThread backend;
+  constexpr std::size_t rounds = 20;
+  OwnedFd last = backend.connect();
+  ASSERT_TRUE(eventually([&] { return backend.has_session(); }));
+  for (std::size_t i = 1; i <= rounds; ++i) {
+    OwnedFd next;
+    backend.run([&] {
+      next = backend.connect();  // known to the loop before the end of the other one
+      last.reset();
+    });
+    last = std::move(next);
+    Frontend frontend(std::move(*last.duplicate()));
+    ASSERT_TRUE(frontend.get_features());
+    ASSERT_EQ(backend.run([&] { return backend.ended; }), std::vector<std::string>(i));
+  }
+  EXPECT_FALSE(backend.lines.contains("refused"));
 }
 
 // As before, and the last message of the first one, with descriptors, has come as well when the loop looks.

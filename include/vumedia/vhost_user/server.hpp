@@ -131,7 +131,8 @@ void Server<R, SessionType>::take(OwnedFd socket) noexcept {
       return;
     }
     log_.write(LogLevel::info, "a frontend takes the place of one that has gone");
-    session_.reset();
+    // Whoever counts sessions hears of its end, as of any other.
+    session_->close();
   }
   log_.write(LogLevel::info, "a frontend has connected");
   if (auto begun = begin(std::move(socket)); !begun)

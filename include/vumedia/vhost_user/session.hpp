@@ -84,6 +84,9 @@ class Session {
   [[nodiscard]] Device& device() noexcept { return device_; }
   [[nodiscard]] Host& host() noexcept { return host_; }
 
+  // Ends the session as if its frontend had left: calls the closed handler, which may destroy it.
+  void close() noexcept { end({}); }
+
   // io::MessageOwner.
   void on_message(io::Message& message) noexcept;
   void on_closed(const Error& error) noexcept { end(error); }
