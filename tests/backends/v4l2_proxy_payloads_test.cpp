@@ -253,6 +253,26 @@ TEST_F(UserPointers, BuffersThatAreNotThereAreRefused) {
   EXPECT_EQ(budget->used(), 0u);
 }
 
+// No format bounds a plane, whose pages the kernel lists: so its bytes count, each as often as it is named.
+TEST_F(UserPointers, BytesAreThoseOfAllBuffers) {
+  const auto bytes = std::make_shared<memory::Budget>(8 * page_size);
+  queues = Queues(budget, bytes);
+  queues.replace_buffers(V4L2_BUF_TYPE_VIDEO_CAPTURE, V4L2_MEMORY_USERPTR, 2);
+  const auto repeated = [](std::uint32_t times) {
+    return std::vector<v4l2::GuestRange>(times, {{first_page}, page_size});
+  };
+  EXPECT_EQ(queue(buffer(0, repeated(9))), Result<std::uint64_t>(fail(ENOMEM)));
+  EXPECT_EQ(bytes->used(), 0u);
+  ASSERT_TRUE(queue(buffer(0, repeated(6))));
+  EXPECT_EQ(bytes->used(), 6 * page_size);
+  EXPECT_EQ(queue(buffer(1, repeated(3))), Result<std::uint64_t>(fail(ENOMEM)));
+  EXPECT_TRUE(queue(buffer(1, repeated(2)), false));
+  EXPECT_EQ(bytes->used(), 8 * page_size) << "the kernel may hold on to what failed";
+  EXPECT_TRUE(queue(buffer(0, repeated(6)))) << "the same pages are there already";
+  queues.replace_buffers(V4L2_BUF_TYPE_VIDEO_CAPTURE, V4L2_MEMORY_USERPTR, 0);
+  EXPECT_EQ(bytes->used(), 0u);
+}
+
 TEST_F(UserPointers, EachPlaneHasItsOwn) {
   queues.replace_buffers(V4L2_BUF_TYPE_VIDEO_OUTPUT_MPLANE, V4L2_MEMORY_USERPTR, 1);
   v4l2::BufferPayload payload{};
@@ -380,7 +400,7 @@ class PassControls : public testing::Test {
   Result<> pass(unsigned long code, v4l2::ExtControls& request) {
     request.head.count = static_cast<std::uint32_t>(request.controls.size());
     auto kernel = [this](unsigned long inner, void* argument) { return kernel_ioctl(inner, argument); };
-    return pass_controls(kernel, code, request, *table);
+    return pass_controls(kernel, code, request, *table, bytes);
   }
   static void add(v4l2::ExtControls& request, std::uint32_t id, std::uint32_t size,
                   std::uint64_t at = first_page) {
@@ -398,6 +418,7 @@ class PassControls : public testing::Test {
   std::function<Result<>(unsigned long, v4l2_ext_controls&)> act = [](unsigned long, v4l2_ext_controls&) {
     return Result<>{};
   };
+  std::shared_ptr<memory::Budget> bytes = nullptr;
   int calls = 0;
 };
 
@@ -501,6 +522,23 @@ TEST_F(PassControls, RefusalsComeBeforeTheKernel) {
   of_request.head.request_fd = 0;
   EXPECT_EQ(pass(VIDIOC_G_EXT_CTRLS, of_request), fail(EINVAL));
   EXPECT_EQ(calls, 0);
+}
+
+TEST_F(PassControls, ValuesUnderWayAreCounted) {
+  bytes = std::make_shared<memory::Budget>(51);
+  v4l2::ExtControls request{};
+  add(request, text, 32);
+  add(request, array, 20);
+  EXPECT_EQ(pass(VIDIOC_G_EXT_CTRLS, request), fail(ENOMEM));
+  EXPECT_EQ(calls, 0);
+  bytes = std::make_shared<memory::Budget>(52);
+  act = [this](unsigned long, v4l2_ext_controls&) {
+    EXPECT_EQ(bytes->used(), 52u);
+    return Result<>{};
+  };
+  EXPECT_TRUE(pass(VIDIOC_G_EXT_CTRLS, request));
+  EXPECT_EQ(calls, 1);
+  EXPECT_EQ(bytes->used(), 0u);
 }
 
 // -- Closings

@@ -362,6 +362,32 @@ TEST_P(UserBuffersOfAGuest, ListsThatLieAreRefused) {
   guest.close(id);
 }
 
+// The camera's largest picture with its longest lines is what a plane may have room for.
+TEST_P(UserBuffersOfAGuest, AreNoLongerThanThePicturesOfTheCamera) {
+  const std::uint32_t id = open(2);
+  const std::uint32_t most = 16384 * 1080 * 3 / 2;  // of NV12
+  const auto repeated = [this](std::uint32_t length) {
+    RangeList list;
+    for (std::uint32_t left = length; left > 0;) {
+      const auto part = std::min<std::uint32_t>(left, user_pages * page_size);
+      list.push_back({user_at, part});
+      left -= part;
+    }
+    return list;
+  };
+  auto lists = place(Layout::direct);
+  sizes.back() = most + 1;
+  lists.back() = repeated(most + 1);
+  EXPECT_EQ(qbuf(id, 0, lists), EINVAL);
+  EXPECT_EQ(hand_over<tag::PREPARE_BUF>(id, 1, lists).status(), EINVAL);
+  EXPECT_EQ(guest.device->arenas().budget()->used(), 0U);
+  sizes.back() = most;
+  lists.back() = repeated(most);
+  EXPECT_EQ(qbuf(id, 0, lists), 0);
+  EXPECT_EQ(hand_over<tag::PREPARE_BUF>(id, 1, lists).status(), 0);
+  guest.close(id);
+}
+
 // However a stream ends, nothing of the guest's memory stays mapped, and nothing of ours in use.
 TEST_P(UserBuffersOfAGuest, LeaveNothingBehind) {
   const std::string file = "guest-ram";

@@ -56,6 +56,39 @@ TEST(Arenas, BlocksShareOneSealedFile) {
   EXPECT_EQ(seals & (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL), F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
 }
 
+TEST(Arenas, WhatElseIsHeldIsOfTheSameAccount) {
+  Arenas arenas({.arena_size = 4 * page_size, .total_bytes = 4 * page_size});
+  auto block = must(arenas.allocate(page_size));
+  EXPECT_EQ(arenas.budget()->used(), page_size);
+  auto share = Share::take(arenas.budget(), 2 * page_size + 1);
+  ASSERT_TRUE(share);
+  EXPECT_EQ(arenas.allocate(page_size).error().value, ENOMEM) << "there is room in the arena, but not for it";
+  EXPECT_EQ(Share::take(arenas.budget(), page_size).error().value, ENOMEM);
+  *share = {};
+  const auto other = must(arenas.allocate(2 * page_size));
+  EXPECT_EQ(Share::take(arenas.budget(), page_size + 1).error().value, ENOMEM);
+  block.reset();
+  EXPECT_EQ(arenas.budget()->used(), 2 * page_size);
+}
+
+TEST(Arenas, APartOfTheUsersHasAnAccountOfItsOwn) {
+  Arenas arenas({.arena_size = 4 * page_size, .total_bytes = 4 * page_size});
+  const auto budget = std::make_shared<Budget>(2 * page_size, arenas.budget());
+  std::shared_ptr<Block> block;
+  {
+    Arenas part = arenas.within(budget);
+    block = must(part.allocate(2 * page_size));
+    EXPECT_EQ(part.allocate(1).error().value, ENOMEM);
+    EXPECT_EQ(part.arena_count(), 1u);
+  }
+  EXPECT_EQ(budget->used(), 2 * page_size);
+  const auto others = must(arenas.allocate(2 * page_size));
+  EXPECT_EQ(others->arena(), block->arena());
+  block.reset();
+  EXPECT_EQ(budget->used(), 0u);
+  EXPECT_EQ(arenas.budget()->used(), 2 * page_size);
+}
+
 TEST(Arenas, WhatIsWrittenIsInTheFile) {
   Arenas arenas;
   const auto before = must(arenas.allocate(page_size));

@@ -155,6 +155,22 @@ TEST_F(UserPlanes, ALongListOfOnePageGetsNoMoreOfOurMemoryThanMmapBuffersDo) {
   EXPECT_EQ(arenas.used_bytes(), 0U);
 }
 
+TEST_F(UserPlanes, ListsAreCountedWithTheBytesOfBuffers) {
+  const auto used = [this] { return arenas.budget()->used(); };
+  const Ranges ranges{page(1), page(7), page(3)};
+  {
+    const auto plane = map(ranges);
+    ASSERT_TRUE(plane);
+    EXPECT_EQ(used(), 3 * sizeof(GuestRange));
+    EXPECT_EQ(map({page(2)})->way(), Way::direct);
+    EXPECT_EQ(used(), 3 * sizeof(GuestRange));
+    auto rest = memory::Share::take(arenas.budget(), arenas.budget()->left() - 15);
+    ASSERT_TRUE(rest);
+    EXPECT_EQ(refusal({page(2)}), ENOMEM);
+  }
+  EXPECT_EQ(used(), 0U);
+}
+
 TEST_F(UserPlanes, TwoRegionsThatAreNeighboursByChanceAreNotOnePiece) {
   const RamFile next(first_page + page_count * page_size, 4 * page_size);
   std::memset(next.data(), 0xee, 4 * page_size);
@@ -297,8 +313,8 @@ class UserBuffers : public UserPlanes {
   static constexpr std::uint32_t size = 3 * page_size;
 
   void make_queue(std::uint32_t type, std::uint32_t count = 2) {
-    queue = std::make_unique<BufferQueue>(
-        BufferQueueOptions{.type = type, .max_buffers = 64, .userptr = true, .mappings = budget});
+    queue = std::make_unique<BufferQueue>(BufferQueueOptions{
+        .type = type, .max_buffers = 64, .max_length = most, .userptr = true, .mappings = budget});
     v4l2_requestbuffers request{};
     request.count = count;
     request.type = type;
@@ -337,7 +353,38 @@ class UserBuffers : public UserPlanes {
   }
 
   std::unique_ptr<BufferQueue> queue;
+  std::uint32_t most = UINT32_MAX;
 };
+
+TEST_F(UserBuffers, AreNoLongerThanAFormatCanBe) {
+  most = size + page_size;
+  for (const std::uint32_t type : {V4L2_BUF_TYPE_VIDEO_CAPTURE_MPLANE, V4L2_BUF_TYPE_VIDEO_OUTPUT_MPLANE}) {
+    make_queue(type);
+    // One page named again and again is as long as it is named often.
+    const Ranges good{page(1, 3)}, longest(4, page(1)), one_more{page(1, 4), {{first_page}, 1}};
+    EXPECT_EQ(qbuf(0, {good, one_more}), EINVAL);
+    EXPECT_EQ(qbuf(0, {one_more, good}), EINVAL);
+    BufferPayload sent = payload(0, {one_more, good});
+    EXPECT_EQ(queue->prepare_buf(sent, {table, arenas}).error().value, EINVAL);
+    EXPECT_TRUE(plane(0).bytes().empty());
+    EXPECT_EQ(budget->used(), 0U);
+    EXPECT_EQ(qbuf(0, {good, longest}), 0);
+    queue->release();
+    v4l2_create_buffers create{};
+    create.count = 1;
+    create.memory = V4L2_MEMORY_USERPTR;
+    create.format.type = type;
+    create.format.fmt.pix_mp.num_planes = 1;
+    create.format.fmt.pix_mp.plane_fmt[0].sizeimage = most + 1;
+    const std::uint32_t minimum[] = {size};
+    for (const std::uint32_t memory : {V4L2_MEMORY_USERPTR, V4L2_MEMORY_MMAP}) {
+      create.memory = memory;
+      EXPECT_EQ(queue->create_bufs(create, minimum, arenas).error().value, EINVAL);
+    }
+    create.format.fmt.pix_mp.plane_fmt[0].sizeimage = most;
+    EXPECT_TRUE(queue->create_bufs(create, minimum, arenas));
+  }
+}
 
 TEST_F(UserBuffers, CaptureIsWrittenInTheGuestsOwnPages) {
   make_queue(V4L2_BUF_TYPE_VIDEO_CAPTURE, 3);

@@ -11,6 +11,7 @@
 
 #include <vumedia/core/result.hpp>
 #include <vumedia/io/inbox.hpp>
+#include <vumedia/memory/budget.hpp>
 #include <vumedia/v4l2/payload.hpp>
 
 namespace vumedia::media {
@@ -32,6 +33,7 @@ struct Deferred {
   std::uint32_t slot = 0;
   Result<> result;
   v4l2::PayloadStorage storage;
+  memory::Share list_bytes;  // of the lists of guest ranges in it
 };
 
 }  // namespace detail

@@ -66,6 +66,13 @@ struct Device<B, H>::IoctlEntry {
       return device.write_status(chain, EINVAL);
     if (device.pending_.full()) [[unlikely]]
       return device.write_status(chain, EBUSY);
+    if constexpr (requires { (*payload)->ranges; }) {
+      auto bytes = memory::Share::take(device.arenas_.budget(),
+                                       (*payload)->ranges.range_count() * sizeof(v4l2::GuestRange));
+      if (!bytes) [[unlikely]]
+        return device.write_status(chain, bytes.error().value);
+      command->list_bytes = std::move(*bytes);
+    }
     const std::size_t room = sizeof(wire::virtio_media_resp_ioctl) + v4l2::payload_size<Tag>(**payload);
     Pending& pending = device.defer(chain, room, record.id);
     command->slot = device.pending_.slot(pending);

@@ -27,6 +27,7 @@
 #include <vumedia/core/fd.hpp>
 #include <vumedia/core/mapping.hpp>
 #include <vumedia/core/result.hpp>
+#include <vumedia/memory/budget.hpp>
 #include <vumedia/memory/shm_allocator.hpp>
 
 namespace vumedia::memory {
@@ -40,7 +41,8 @@ class Arenas {
  public:
   struct Limits {
     std::uint64_t arena_size = std::uint64_t{64} << 20;  // of an ordinary arena
-    std::uint64_t total_bytes = std::uint64_t{1} << 30;  // of all arenas alive, whether filled or not
+    // Of all arenas alive, whether filled or not; and of all blocks, and what else budget() has given.
+    std::uint64_t total_bytes = std::uint64_t{1} << 30;
   };
 
   Arenas() : Arenas(Limits{}) {}
@@ -52,6 +54,16 @@ class Arenas {
   // allows no more. EINVAL: size 0. ENOMEM: the total does not allow it. Otherwise what the system answered,
   // such as EMFILE.
   [[nodiscard]] Result<std::shared_ptr<Block>> allocate(std::uint64_t size);
+
+  // What blocks are counted in, and what a peer makes us hold besides: of Limits::total_bytes.
+  [[nodiscard]] const std::shared_ptr<Budget>& budget() const noexcept { return budget_; }
+  // The same arenas for a part of the users, whose blocks are counted in `budget`, too: one behind which
+  // budget() stands.
+  [[nodiscard]] Arenas within(std::shared_ptr<Budget> budget) const {
+    Arenas part(*this);
+    part.budget_ = std::move(budget);
+    return part;
+  }
 
   // Bytes of all arenas alive.
   [[nodiscard]] std::uint64_t total_bytes() const;
@@ -76,6 +88,7 @@ class Arenas {
                                                                  std::uint64_t size);
 
   std::shared_ptr<Pool> pool_;
+  std::shared_ptr<Budget> budget_;
 };
 
 // One memory file, mapped here for reading and writing throughout its life.
@@ -114,8 +127,8 @@ class Block {
   friend class Arenas;
 
  public:
-  Block(Key, std::shared_ptr<Arena> arena, ShmOffset place, std::uint64_t size) noexcept
-      : arena_(std::move(arena)), place_(place), size_(size) {}
+  Block(Key, std::shared_ptr<Arena> arena, ShmOffset place, Share size) noexcept
+      : arena_(std::move(arena)), place_(place), size_(std::move(size)) {}
   ~Block();
   Block(const Block&) = delete;
   Block& operator=(const Block&) = delete;
@@ -126,25 +139,28 @@ class Block {
   // Where the block begins in the arena and its file, page-aligned.
   [[nodiscard]] std::uint64_t fd_offset() const noexcept { return place_.value; }
   // A page multiple.
-  [[nodiscard]] std::uint64_t size() const noexcept { return size_; }
+  [[nodiscard]] std::uint64_t size() const noexcept { return size_.count(); }
   [[nodiscard]] std::byte* data() const noexcept { return arena_->data() + place_.value; }
-  [[nodiscard]] std::span<std::byte> bytes() const noexcept { return {data(), size_}; }
+  [[nodiscard]] std::span<std::byte> bytes() const noexcept { return {data(), size()}; }
 
  private:
   std::shared_ptr<Arena> arena_;
   ShmOffset place_;
-  std::uint64_t size_;
+  Share size_;  // of bytes
 };
 
 inline Arenas::Arenas(Limits limits) : pool_(std::make_shared<Pool>()) {
   pool_->limits.arena_size = limits.arena_size & ~(page_size - 1);
   pool_->limits.total_bytes = limits.total_bytes & ~(page_size - 1);
+  budget_ = std::make_shared<Budget>(pool_->limits.total_bytes);
 }
 
 inline Result<std::shared_ptr<Block>> Arenas::allocate(std::uint64_t size) {
   if (size == 0) return fail(EINVAL);
   const auto rounded = align_up(size, page_size);
   if (!rounded) return fail(ENOMEM);
+  auto share = Share::take(budget_, *rounded);
+  if (!share) return std::unexpected(share.error());
 
   // Declared before the lock: an arena that ends here locks the pool itself.
   std::shared_ptr<Arena> arena;
@@ -174,7 +190,7 @@ inline Result<std::shared_ptr<Block>> Arenas::allocate(std::uint64_t size) {
     }
     pool_->used += *rounded;
   }
-  return std::make_shared<Block>(Block::Key{}, std::move(arena), place, *rounded);
+  return std::make_shared<Block>(Block::Key{}, std::move(arena), place, std::move(*share));
 }
 
 // With the pool's lock held.
@@ -223,9 +239,9 @@ inline bool Arena::clear(std::uint64_t offset, std::uint64_t size) noexcept {
 inline Block::~Block() {
   // A place that could not be cleared is not given out again before its arena ends: nobody may see old
   // content.
-  const bool cleared = arena_->clear(place_.value, size_);
+  const bool cleared = arena_->clear(place_.value, size());
   const std::lock_guard lock(arena_->pool_->mutex);
-  arena_->pool_->used -= size_;
+  arena_->pool_->used -= size();
   if (cleared) arena_->places_.release(place_);
 }
 

@@ -7,7 +7,6 @@
 #pragma once
 
 #include <algorithm>
-#include <atomic>
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
@@ -22,47 +21,10 @@
 #include <vumedia/core/mapping.hpp>
 #include <vumedia/core/result.hpp>
 #include <vumedia/memory/address.hpp>
+#include <vumedia/memory/budget.hpp>
 #include <vumedia/memory/guest_memory.hpp>
 
 namespace vumedia::memory {
-
-// How many of something may be had, such as mappings: of a session, and of all of them together. Any thread.
-class Budget {
- public:
-  // What is taken here is taken from `shared` too, if there is one.
-  explicit Budget(std::size_t limit, std::shared_ptr<Budget> shared = nullptr) noexcept
-      : limit_(limit), shared_(std::move(shared)) {}
-
-  [[nodiscard]] bool take(std::size_t count) noexcept {
-    // Relaxed: a count, which orders nothing. No overflow: `count` is of what exists in memory.
-    if (used_.fetch_add(count, std::memory_order_relaxed) + count <= limit_ &&
-        (shared_ == nullptr || shared_->take(count)))
-      return true;
-    used_.fetch_sub(count, std::memory_order_relaxed);
-    return false;
-  }
-  // Of what is there already: beyond the limit, if need be.
-  void take_anyway(std::size_t count) noexcept {
-    used_.fetch_add(count, std::memory_order_relaxed);
-    if (shared_ != nullptr) shared_->take_anyway(count);
-  }
-  void give_back(std::size_t count) noexcept {
-    used_.fetch_sub(count, std::memory_order_relaxed);
-    if (shared_ != nullptr) shared_->give_back(count);
-  }
-  [[nodiscard]] std::size_t used() const noexcept { return used_.load(std::memory_order_relaxed); }
-  // What could be taken, if nobody else takes it meanwhile.
-  [[nodiscard]] std::size_t left() const noexcept {
-    const std::size_t used = this->used();
-    const std::size_t own = used < limit_ ? limit_ - used : 0;
-    return shared_ == nullptr ? own : std::min(own, shared_->left());
-  }
-
- private:
-  const std::size_t limit_;
-  std::atomic<std::size_t> used_{0};
-  std::shared_ptr<Budget> shared_;
-};
 
 // The bytes of a list of guest ranges, in their order. Holds on to the files behind it by itself: a table
 // that is replaced, or a frontend that leaves, takes nothing from under it.
@@ -91,8 +53,7 @@ class ContiguousRange {
         mapped_(std::exchange(other.mapped_, 0)),
         before_(other.before_),
         size_(std::exchange(other.size_, 0)),
-        pieces_(std::exchange(other.pieces_, 0)),
-        budget_(std::move(other.budget_)) {}
+        pieces_(std::move(other.pieces_)) {}
   ContiguousRange& operator=(ContiguousRange&& other) noexcept {
     if (this != &other) {
       reset();
@@ -100,8 +61,7 @@ class ContiguousRange {
       mapped_ = std::exchange(other.mapped_, 0);
       before_ = other.before_;
       size_ = std::exchange(other.size_, 0);
-      pieces_ = std::exchange(other.pieces_, 0);
-      budget_ = std::move(other.budget_);
+      pieces_ = std::move(other.pieces_);
     }
     return *this;
   }
@@ -112,7 +72,7 @@ class ContiguousRange {
   [[nodiscard]] std::byte* data() const noexcept { return base_ == nullptr ? nullptr : base_ + before_; }
   [[nodiscard]] std::size_t size() const noexcept { return size_; }
   // Mappings that it costs.
-  [[nodiscard]] std::size_t mappings() const noexcept { return pieces_; }
+  [[nodiscard]] std::size_t mappings() const noexcept { return pieces_.count(); }
 
  private:
   struct Piece {
@@ -163,9 +123,9 @@ class ContiguousRange {
     for (const Piece& piece : pieces) range.size_ += piece.size;
     range.mapped_ = *align_up(range.before_ + range.size_, page_size);
 
-    if (!budget->take(pieces.size())) return fail(ENOMEM);
-    range.budget_ = std::move(budget);
-    range.pieces_ = pieces.size();
+    auto share = Share::take(std::move(budget), pieces.size());
+    if (!share) return std::unexpected(share.error());
+    range.pieces_ = std::move(*share);
     void* const base =
         ::mmap(nullptr, range.mapped_, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (base == MAP_FAILED) return fail(ENOMEM);
@@ -185,18 +145,16 @@ class ContiguousRange {
 
   void reset() noexcept {
     if (base_ != nullptr) ::munmap(base_, mapped_);
-    if (budget_ != nullptr) budget_->give_back(pieces_);
     base_ = nullptr;
-    mapped_ = size_ = pieces_ = 0;
-    budget_.reset();
+    mapped_ = size_ = 0;
+    pieces_ = {};
   }
 
   std::byte* base_ = nullptr;
   std::size_t mapped_ = 0;  // bytes from base_ on
   std::size_t before_ = 0;  // of the first page, which the first range does not name
   std::size_t size_ = 0;
-  std::size_t pieces_ = 0;
-  std::shared_ptr<Budget> budget_;
+  Share pieces_;  // of mappings
 };
 
 }  // namespace vumedia::memory

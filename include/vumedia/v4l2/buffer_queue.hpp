@@ -51,6 +51,9 @@ struct BufferQueueOptions {
   std::uint32_t max_buffers = BufferIndexFifo::capacity;
   // mem_offsets are [base, base + BufferQueue::mem_offset_span). Queues of a session must not overlap.
   std::uint32_t mem_offset_base = 0;
+  // Bytes of a plane that the guest sizes itself (USERPTR, CREATE_BUFS): no more than format negotiation could
+  // give as sizeimage.
+  std::uint32_t max_length = UINT32_MAX;
   bool userptr = false;
   // USERPTR: of guest pages that are mapped side by side; null for none, so that scattered pages are copied.
   // One of a session's, shared with its other queue, and with a second one behind it for the device.
@@ -132,7 +135,8 @@ class BufferQueue {
   [[nodiscard]] Result<> reqbufs(v4l2_requestbuffers& request, std::span<const std::uint32_t> sizes,
                                  memory::Arenas& arenas);
 
-  // `minimum`: bytes that each plane of the format in force needs; the guest may ask for more, not for less.
+  // `minimum`: bytes that each plane of the format in force needs; the guest may ask for more, up to
+  // `max_length`, not for less.
   // EINVAL: as above, or a size or plane count that does not fit. ENOBUFS: no index is free.
   [[nodiscard]] Result<> create_bufs(v4l2_create_buffers& request, std::span<const std::uint32_t> minimum,
                                      memory::Arenas& arenas);
@@ -141,8 +145,8 @@ class BufferQueue {
   [[nodiscard]] Result<> remove_bufs(const RemoveBuffers& request);
 
   [[nodiscard]] Result<> querybuf(BufferPayload& payload) const;
-  // EINVAL, EIO (after set_error), EBADR (QBUF: the guest asks for a request). USERPTR: EFAULT, ENOMEM as
-  // UserPlane::map says, EFAULT for a null pointer, and ENOMEM for more ranges than a queue may have.
+  // EINVAL, EIO (after set_error), EBADR (QBUF: the guest asks for a request). USERPTR: EINVAL for a plane
+  // that is shorter than the format's or longer than `max_length`, EFAULT, ENOMEM as UserPlane::map says, EFAULT for a null pointer, and ENOMEM for more ranges than a queue may have.
   [[nodiscard]] Result<> qbuf(BufferPayload& payload, const UserMemory& user) {
     return enqueue(payload, &user);
   }

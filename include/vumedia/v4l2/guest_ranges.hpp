@@ -38,6 +38,8 @@ class GuestRangeLists {
 
   [[nodiscard]] std::size_t size() const noexcept { return ends_.size(); }
   [[nodiscard]] bool empty() const noexcept { return ends_.empty(); }
+  // Of all lists together.
+  [[nodiscard]] std::size_t range_count() const noexcept { return ranges_.size(); }
 
   // The ranges of list `index`; empty if there is no such list.
   [[nodiscard]] std::span<const GuestRange> operator[](std::size_t index) const noexcept {

@@ -26,6 +26,7 @@
 
 #include <vumedia/core/result.hpp>
 #include <vumedia/memory/arena.hpp>
+#include <vumedia/memory/budget.hpp>
 #include <vumedia/memory/contiguous.hpp>
 #include <vumedia/memory/guest_memory.hpp>
 #include <vumedia/v4l2/guest_ranges.hpp>
@@ -55,7 +56,7 @@ class UserPlane {
   // All bytes of `ranges`, which are `length` (> 0) together. `mappings` may be null: no page is mapped a
   // second time. Errors:
   //   EFAULT  not guest memory, memory whose file is gone, or other than `length` bytes;
-  //   ENOMEM  neither mappings nor arenas have room.
+  //   ENOMEM  neither mappings nor arenas have room, or the arenas' budget none for the list.
   // else what the system answered, such as EMFILE.
   [[nodiscard]] static Result<UserPlane> map(const UserMemory& user, std::span<const GuestRange> ranges,
                                              std::uint64_t length,
@@ -95,6 +96,7 @@ class UserPlane {
 
   std::shared_ptr<const memory::GuestMemory> table_;
   std::vector<GuestRange> ranges_;
+  memory::Share list_bytes_;  // of ranges_
   std::span<std::byte> bytes_;
   std::shared_ptr<const void> owner_;
   std::uint64_t generation_ = 0;  // of the last table that maps() agreed to
@@ -138,6 +140,9 @@ inline Result<UserPlane> UserPlane::map(const UserMemory& user, std::span<const 
   if (length == 0 || extent->length != length) return fail(EFAULT);
 
   UserPlane plane;
+  auto list_bytes = memory::Share::take(user.arenas.budget(), ranges.size_bytes());
+  if (!list_bytes) return std::unexpected(list_bytes.error());
+  plane.list_bytes_ = std::move(*list_bytes);
   if (extent->one_piece != nullptr) {
     plane.way_ = Way::direct;
     plane.bytes_ = {extent->one_piece, length};

@@ -7,12 +7,14 @@
 #include <cstdint>
 #include <cstring>
 #include <memory>
+#include <new>
 #include <span>
 #include <utility>
 
 #include <vumedia/backends/ffmpeg/formats.hpp>
 #include <vumedia/core/log.hpp>
 #include <vumedia/core/result.hpp>
+#include <vumedia/memory/budget.hpp>
 
 namespace vumedia::backends::ffmpeg {
 
@@ -78,13 +80,15 @@ class Codec {
   [[nodiscard]] AVCodecContext& context() const noexcept { return *context_; }
 
   // A private copy of `bytes` (not empty): the guest may change its buffer at any time, and parsers read past
-  // the end. The one copy of the bitstream on its way. None without memory.
-  [[nodiscard]] Packet copy(std::span<const std::byte> bytes) noexcept {
+  // the end. The one copy of the bitstream on its way. It is counted in `budget` (null: in none) for as long
+  // as libavcodec or History has it. None without memory.
+  [[nodiscard]] Packet copy(std::span<const std::byte> bytes,
+                            const std::shared_ptr<memory::Budget>& budget) noexcept {
     Packet packet(av_packet_alloc());
     if (!packet) return nullptr;
     if (bytes.size() > INT32_MAX - AV_INPUT_BUFFER_PADDING_SIZE) return nullptr;
     // As large as it must be, for History may keep it.
-    AVBufferRef* const memory = av_buffer_alloc(bytes.size() + AV_INPUT_BUFFER_PADDING_SIZE);
+    AVBufferRef* const memory = allocate(bytes.size() + AV_INPUT_BUFFER_PADDING_SIZE, budget);
     if (memory == nullptr) return nullptr;
     std::memcpy(memory->data, bytes.data(), bytes.size());
     std::memset(memory->data + bytes.size(), 0, AV_INPUT_BUFFER_PADDING_SIZE);
@@ -112,6 +116,28 @@ class Codec {
   struct ContextDeleter {
     void operator()(AVCodecContext* context) const noexcept { avcodec_free_context(&context); }
   };
+  // Memory that gives its share of `budget` back when its last reference goes, on any thread.
+  [[nodiscard]] static AVBufferRef* allocate(std::size_t size,
+                                             const std::shared_ptr<memory::Budget>& budget) noexcept {
+    auto taken = memory::Share::take(budget, size);
+    if (!taken) return nullptr;
+    std::unique_ptr<memory::Share> share(new (std::nothrow) memory::Share(std::move(*taken)));
+    auto* const data = static_cast<std::uint8_t*>(av_malloc(size));
+    const auto release = [](void* opaque, std::uint8_t* memory) {
+      av_free(memory);
+      delete static_cast<memory::Share*>(opaque);
+    };
+    AVBufferRef* const buffer = share == nullptr || data == nullptr
+                                    ? nullptr
+                                    : av_buffer_create(data, size, release, share.get(), 0);
+    if (buffer == nullptr) {
+      av_free(data);
+      return nullptr;
+    }
+    static_cast<void>(share.release());  // it belongs to the buffer
+    return buffer;
+  }
+
   std::unique_ptr<AVCodecContext, ContextDeleter> context_;
 };
 

@@ -25,6 +25,7 @@
 #include <vumedia/backends/ffmpeg/workers.hpp>
 #include <vumedia/core/log.hpp>
 #include <vumedia/core/result.hpp>
+#include <vumedia/memory/budget.hpp>
 
 namespace vumedia::backends::ffmpeg {
 
@@ -35,6 +36,9 @@ struct EngineOptions {
   bool direct = true;
   // Of bitstream kept for decoding to go on behind a drain.
   std::size_t history_bytes = History::max_bytes;
+  // What that is counted in, and the packets that libavcodec has. Null: in none. A coded buffer for which
+  // there is nothing left is given back as damaged.
+  std::shared_ptr<memory::Budget> bytes = nullptr;
 };
 
 // One session's decoder. The public functions belong to the thread of the session's loop; none waits for
@@ -298,6 +302,7 @@ class Engine : public std::enable_shared_from_this<Engine> {
   void begin_stream(Lock& lock);
   void send_next(Lock& lock);
   [[nodiscard]] bool send_buffer(const CodedFormat& format, const CodedBuffer& buffer);
+  [[nodiscard]] Packet copy_packet(std::span<const std::byte> bytes);
   void receive_next(Lock& lock);
   [[nodiscard]] bool receive(AVFrame& frame, bool& refused);
   [[nodiscard]] Step deliver(Lock& lock);

@@ -105,7 +105,7 @@ inline bool Engine::send_buffer(const CodedFormat& format, const CodedBuffer& bu
   }
   // An empty packet would begin a drain.
   if (buffer.bytes.empty()) return true;
-  const Packet packet = codec_.copy(buffer.bytes);
+  const Packet packet = copy_packet(buffer.bytes);
   if (!packet) {
     report("no memory for a packet", AVERROR(ENOMEM));
     return false;
@@ -131,6 +131,14 @@ inline bool Engine::send_buffer(const CodedFormat& format, const CodedBuffer& bu
   bool refused = false;
   has_frame_ = receive(*frame_, refused);
   return !failed && !refused;
+}
+
+// What is to be decoded goes before what might be once more.
+inline Packet Engine::copy_packet(std::span<const std::byte> bytes) {
+  Packet packet = codec_.copy(bytes, options_.bytes);
+  if (packet || history_.packets().empty()) return packet;
+  history_.clear();
+  return codec_.copy(bytes, options_.bytes);
 }
 
 // Before libavcodec sees the packet, for it may ask for a frame's memory, and the picture be announced, at

@@ -126,6 +126,29 @@ struct SizeLimits {
   std::uint32_t max_coded_bytes = 0;
 };
 
+// The least that OUTPUT buffers have.
+inline constexpr std::uint32_t least_coded_bytes = 4096;
+
+// Bytes that an OUTPUT buffer may have: what S_FMT grants at most.
+[[nodiscard]] constexpr std::uint32_t most_coded_bytes(const SizeLimits& limits) noexcept {
+  return std::max(limits.max_coded_bytes, least_coded_bytes);
+}
+
+// Bytes that a CAPTURE buffer may have: those of the largest picture of whatever shape.
+[[nodiscard]] constexpr std::uint32_t most_raw_bytes(const SizeLimits& limits) noexcept {
+  std::size_t most = 0;
+  // Of the widths that lie alike, the least leaves most lines.
+  constexpr std::uint32_t step = Layout::width_step;
+  for (std::uint32_t width = SizeLimits::min_dimension; width <= SizeLimits::max_dimension;
+       width = (width + step - 1) / step * step + 1) {
+    const auto height = static_cast<std::uint32_t>(std::clamp<std::uint64_t>(
+        limits.max_pixels / width, SizeLimits::min_dimension, SizeLimits::max_dimension));
+    for (const std::uint32_t sample_bytes : {1u, 2u})
+      most = std::max(most, Layout::of(width, height, sample_bytes)->size_image());
+  }
+  return static_cast<std::uint32_t>(most);
+}
+
 // VIDIOC_TRY_FMT on OUTPUT: the nearest that can be had. `known` are the formats that can be decoded, at
 // least one.
 [[nodiscard]] inline FormatDescription adjust_coded(FormatDescription wanted,
@@ -141,13 +164,12 @@ struct SizeLimits {
       std::clamp(wanted.height, SizeLimits::min_dimension, std::max(highest, SizeLimits::min_dimension));
   wanted.stride = 0;
   // Half a raw picture holds any sensible frame; a client that knows better says so.
-  constexpr std::uint32_t least = 4096;
   if (wanted.size_image == 0) {
     const std::uint64_t pixels = std::uint64_t{wanted.width} * wanted.height;
     wanted.size_image =
         static_cast<std::uint32_t>(std::clamp<std::uint64_t>(pixels * 3 / 4, 512u << 10, 8u << 20));
   }
-  wanted.size_image = std::clamp(wanted.size_image, least, std::max(limits.max_coded_bytes, least));
+  wanted.size_image = std::clamp(wanted.size_image, least_coded_bytes, most_coded_bytes(limits));
   wanted.colours = adjust_colours(wanted.colours);
   return wanted;
 }

@@ -19,7 +19,8 @@
 #include <vumedia/backends/ffmpeg/stream_controls.hpp>
 #include <vumedia/core/result.hpp>
 #include <vumedia/media/backend.hpp>
-#include <vumedia/memory/contiguous.hpp>
+#include <vumedia/memory/arena.hpp>
+#include <vumedia/memory/budget.hpp>
 #include <vumedia/v4l2/buffer_queue.hpp>
 #include <vumedia/v4l2/controls.hpp>
 #include <vumedia/v4l2/subscriptions.hpp>
@@ -31,8 +32,9 @@ struct SessionOptions {
   EngineOptions engine;
   bool multiplanar = true;
   std::uint32_t max_coded_bytes = 16u << 20;  // of one OUTPUT buffer
-  // Of all MMAP buffers of a session, copies of USERPTR buffers, and the bitstream that is kept for decoding
-  // to go on behind a drain (History: a sixteenth at most). What libavcodec has for itself comes on top.
+  // Of all MMAP buffers of a session, copies of USERPTR buffers and their lists of pages, the packet that is
+  // decoded, and the bitstream that is kept for decoding to go on behind a drain (History: a sixteenth at
+  // most). What libavcodec has for itself comes on top.
   std::uint64_t max_buffer_bytes = std::uint64_t{256} << 20;
 };
 
@@ -48,17 +50,22 @@ class DecoderSession {
         known_(known),
         workers_(workers),
         context_(context),
-        engine_(Engine::create(engine_options(options), std::move(notify), context.log())),
+        bytes_(std::make_shared<memory::Budget>(options.max_buffer_bytes, context.arenas().budget())),
+        engine_bytes_(std::make_shared<memory::Budget>(options.max_buffer_bytes, bytes_)),
+        arenas_(context.arenas().within(bytes_)),
+        engine_(Engine::create(engine_options(), std::move(notify), context.log())),
         controls_(decoder_controls, false),
         mappings_(std::make_shared<memory::Budget>(v4l2::max_session_mappings, mappings)),
         output_({.type = types_.output,
                  .copies_timestamps = true,
+                 .max_length = most_coded_bytes(limits()),
                  .userptr = true,
                  .mappings = mappings_,
                  .allows_zero_bytesused = true}),
         capture_({.type = types_.capture,
                   .copies_timestamps = true,
                   .mem_offset_base = v4l2::BufferQueue::mem_offset_span,
+                  .max_length = most_raw_bytes(limits()),
                   .userptr = true,
                   .mappings = mappings_}) {
     for (const LevelLimits& level : level_limits) {
@@ -137,9 +144,10 @@ class DecoderSession {
  private:
   using Queue = v4l2::BufferQueue;
 
-  [[nodiscard]] static EngineOptions engine_options(const SessionOptions& options) noexcept {
-    EngineOptions engine = options.engine;
-    engine.history_bytes = std::min<std::uint64_t>(engine.history_bytes, options.max_buffer_bytes / 16);
+  [[nodiscard]] EngineOptions engine_options() const noexcept {
+    EngineOptions engine = options_.engine;
+    engine.history_bytes = std::min<std::uint64_t>(engine.history_bytes, options_.max_buffer_bytes / 16);
+    engine.bytes = engine_bytes_;
     return engine;
   }
   [[nodiscard]] SizeLimits limits() const noexcept {
@@ -174,9 +182,7 @@ class DecoderSession {
     return coded != nullptr ? coded->sample_bytes : 1;
   }
 
-  [[nodiscard]] v4l2::UserMemory user_memory() const noexcept {
-    return {context_.memory(), context_.arenas()};
-  }
+  [[nodiscard]] v4l2::UserMemory user_memory() noexcept { return {context_.memory(), arenas_}; }
   // Of ours; memory of the guest's costs nothing.
   [[nodiscard]] std::uint64_t buffer_bytes(const Queue& queue) const noexcept;
   // How many more buffers of `size` bytes the session may have, when those of `freed` go first.
@@ -208,6 +214,9 @@ class DecoderSession {
   const std::span<const CodedFormat* const> known_;
   Workers& workers_;
   const media::AnyContext context_;
+  const std::shared_ptr<memory::Budget> bytes_;         // all that the session makes us hold
+  const std::shared_ptr<memory::Budget> engine_bytes_;  // of that, the engine's part
+  memory::Arenas arenas_;
   const std::shared_ptr<Engine> engine_;
   std::vector<Event> events_;  // scratch
 

@@ -74,21 +74,20 @@ inline std::uint64_t DecoderSession::buffer_bytes(const Queue& queue) const noex
   std::uint64_t bytes = 0;
   for (std::uint32_t i = 0; i < queue.options().max_buffers; ++i) {
     const auto* const slot = queue.slot(i);
-    if (slot == nullptr) continue;
-    const auto& plane = slot->planes[0];
-    if (plane.block != nullptr || plane.user.way() == v4l2::UserPlane::Way::copied) bytes += plane.length;
+    if (slot != nullptr && slot->planes[0].block != nullptr) bytes += slot->planes[0].block->size();
   }
   return bytes;
 }
 
 inline std::uint32_t DecoderSession::affordable(std::uint64_t size, const Queue* freed) const noexcept {
-  std::uint64_t used = engine_options(options_).history_bytes;
-  for (const Queue* const queue : {&output_, &capture_}) {
-    if (queue != freed) used += buffer_bytes(*queue);
-  }
-  if (used >= options_.max_buffer_bytes || size == 0) return 0;
+  // What the engine will have: the bitstream that it keeps, or the largest packet if that is larger.
+  const std::uint64_t needed = std::max<std::uint64_t>(engine_options().history_bytes, coded_.size_image);
+  const std::uint64_t reserved = needed - std::min<std::uint64_t>(needed, engine_bytes_->used());
+  const std::uint64_t left = bytes_->left() + (freed != nullptr ? buffer_bytes(*freed) : 0);
+  const auto rounded = align_up(size, page_size);
+  if (left <= reserved || !rounded || *rounded == 0) return 0;
   return static_cast<std::uint32_t>(
-      std::min<std::uint64_t>((options_.max_buffer_bytes - used) / size, output_.options().max_buffers));
+      std::min<std::uint64_t>((left - reserved) / *rounded, output_.options().max_buffers));
 }
 
 inline Result<> DecoderSession::ioctl(v4l2::tag::REQBUFS, v4l2_requestbuffers& request) {
@@ -101,7 +100,7 @@ inline Result<> DecoderSession::ioctl(v4l2::tag::REQBUFS, v4l2_requestbuffers& r
     request.count = std::min(request.count, most);
   }
   const std::uint64_t before = queue->generation();
-  const auto done = queue->reqbufs(request, size, context_.arenas());
+  const auto done = queue->reqbufs(request, size, arenas_);
   if (queue->generation() == before) return done;
   // The old buffers are gone, and with them what was queued.
   if (queue == &output_) {
@@ -118,9 +117,7 @@ inline Result<> DecoderSession::ioctl(v4l2::tag::CREATE_BUFS, v4l2_create_buffer
   if (queue == nullptr) return fail(EINVAL);
   if (request.count != 0) {
     const std::uint32_t wanted = read_format(request.format).size_image;
-    // Each worker copies what it decodes, and keeps room for the largest.
-    if (queue == &output_ && wanted > std::max(options_.max_coded_bytes, coded_.size_image))
-      return fail(EINVAL);
+    if (wanted > queue->options().max_length) return fail(EINVAL);
     if (request.memory == V4L2_MEMORY_MMAP) {
       const std::uint32_t most = affordable(std::max(wanted, 1u), nullptr);
       if (most == 0) return fail(ENOMEM);
@@ -128,7 +125,7 @@ inline Result<> DecoderSession::ioctl(v4l2::tag::CREATE_BUFS, v4l2_create_buffer
     }
   }
   const std::array size{size_image(*queue)};
-  return queue->create_bufs(request, size, context_.arenas());
+  return queue->create_bufs(request, size, arenas_);
 }
 
 inline Result<> DecoderSession::ioctl(v4l2::tag::REMOVE_BUFS, v4l2::RemoveBuffers& request) {

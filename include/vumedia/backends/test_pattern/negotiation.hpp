@@ -54,6 +54,20 @@ inline constexpr std::uint32_t max_stride = 16384;
   return mode;
 }
 
+// Bytes that a plane of a buffer may have: those of the largest picture with the longest lines.
+[[nodiscard]] constexpr std::uint32_t most_plane_bytes() noexcept {
+  std::uint32_t most = 0;
+  for (const FrameSize& size : frame_sizes) {
+    most = std::max(most, compressed_size(size));
+    for (const std::uint32_t code : raw_formats) {
+      const Mode mode = make_mode(*v4l2::find_pixel_format(code), size, max_stride);
+      for (std::size_t p = 0; p < mode.layout.plane_count; ++p)
+        most = std::max(most, mode.layout.planes[p].sizeimage);
+    }
+  }
+  return most;
+}
+
 class Negotiation {
  public:
   // `compressed`: a format that is offered behind the raw ones; 0: none. `first`: the one to start in.

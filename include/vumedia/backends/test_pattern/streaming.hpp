@@ -21,6 +21,7 @@ BasicTestPattern<E>::BasicTestPattern(const TestPatternOptions& options, E encod
                 false),
       // One session has buffers at a time.
       queue_({.type = formats_.type(),
+              .max_length = test_pattern::most_plane_bytes(),
               .userptr = true,
               .mappings = std::make_shared<memory::Budget>(v4l2::max_session_mappings)}),
       encoder_(std::move(encoder)) {

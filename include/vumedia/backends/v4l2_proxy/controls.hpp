@@ -10,13 +10,16 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <memory>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include <linux/videodev2.h>
 
 #include <vumedia/core/checked.hpp>
 #include <vumedia/core/result.hpp>
+#include <vumedia/memory/budget.hpp>
 #include <vumedia/memory/guest_memory.hpp>
 #include <vumedia/v4l2/guest_ranges.hpp>
 #include <vumedia/v4l2/payload.hpp>
@@ -57,10 +60,11 @@ template <class Kernel>
 // Carries out `code` for the controls in `request`, with `kernel(code, argument)` as ioctl(2) on the node. As
 // the kernel does, it leaves error_idx, and sizes that were too small, in the request when it fails. EINVAL:
 // a media request's controls, which belong to a file that the guest has not. ENOMEM: more than
-// max_control_bytes. EFAULT: not guest memory.
+// max_control_bytes, or than `bytes_left` has (null: any). EFAULT: not guest memory.
 template <class Kernel>
 [[nodiscard]] Result<> pass_controls(Kernel& kernel, unsigned long code, v4l2::ExtControls& request,
-                                     const memory::GuestMemory& memory) {
+                                     const memory::GuestMemory& memory,
+                                     std::shared_ptr<memory::Budget> bytes_left = nullptr) {
   const auto refuse = [&request](int error) {
     // As from a driver that has touched nothing.
     request.head.error_idx = request.head.count;
@@ -83,6 +87,8 @@ template <class Kernel>
     total += payload.size;
     if (total > max_control_bytes) return refuse(ENOMEM);
   }
+  const auto counted = memory::Share::take(std::move(bytes_left), total);
+  if (!counted) return refuse(ENOMEM);
   // Zeroed, so that a driver that fills less than it says shows the guest nothing of ours.
   std::vector<std::byte> storage(total);
   for (std::size_t i = 0; i < controls.size(); ++i) {

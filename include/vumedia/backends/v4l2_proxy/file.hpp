@@ -70,7 +70,7 @@ class File {
     std::shared_ptr<const NodeInfo> node;
     std::shared_ptr<Shared> shared;
     std::shared_ptr<memory::Budget> mappings;  // of guest pages
-    std::shared_ptr<memory::Budget> bytes;     // of the driver's buffers
+    std::shared_ptr<memory::Budget> bytes;     // of all buffers, and of control values under way
     bool exports = false;  // buffers are mapped as dmabufs, whether the node can be or not
   };
 
@@ -107,7 +107,7 @@ class File {
         exports_(parts.exports),
         poster_(std::move(poster)),
         inbox_(std::move(inbox)),
-        queues_(std::move(parts.mappings)) {}
+        queues_(std::move(parts.mappings), bytes_) {}
   File(const File&) = delete;
   File& operator=(const File&) = delete;
 
@@ -151,7 +151,7 @@ class File {
     const auto kernel = [this](unsigned long inner, void* argument) {
       return call(fd_.get(), inner, argument);
     };
-    return pass_controls(kernel, code, payload, memory);
+    return pass_controls(kernel, code, payload, memory, bytes_);
   }
 
  private:

@@ -24,6 +24,7 @@
 
 #include <vumedia/core/checked.hpp>
 #include <vumedia/core/result.hpp>
+#include <vumedia/memory/budget.hpp>
 #include <vumedia/memory/contiguous.hpp>
 #include <vumedia/memory/guest_memory.hpp>
 #include <vumedia/v4l2/guest_ranges.hpp>
@@ -81,6 +82,7 @@ struct UserPlane {
   std::uint64_t generation = 0;
   std::vector<v4l2::GuestRange> ranges;
   memory::ContiguousRange range;
+  memory::Share bytes;  // of the plane, however often it has a page
 };
 
 using UserPlanes = std::array<UserPlane, VIDEO_MAX_PLANES>;
@@ -90,7 +92,7 @@ using UserPlanes = std::array<UserPlane, VIDEO_MAX_PLANES>;
 // mapping is kept until the kernel has taken its successor, and the ones of a QBUF that failed as well.
 struct UserBuffer {
   UserPlanes planes;
-  std::vector<memory::ContiguousRange> failed;
+  std::vector<UserPlane> failed;
 };
 
 struct Queue {
@@ -109,7 +111,11 @@ struct Queue {
 
 class Queues {
  public:
-  explicit Queues(std::shared_ptr<memory::Budget> budget) noexcept : budget_(std::move(budget)) {}
+  // `mappings`: of guest pages. `bytes`: of USERPTR planes, for which the kernel keeps lists of pages, and
+  // which no format bounds; null: not counted.
+  explicit Queues(std::shared_ptr<memory::Budget> mappings,
+                  std::shared_ptr<memory::Budget> bytes = nullptr) noexcept
+      : mappings_(std::move(mappings)), bytes_(std::move(bytes)) {}
 
   // Null for what is no type of queue.
   [[nodiscard]] Queue* find(std::uint32_t type) noexcept {
@@ -201,7 +207,7 @@ class Queues {
   }
 
   // The pages of a buffer on its way to the kernel: those it has there already, or new ones, in `fresh`.
-  // EINVAL: no such buffer; and what ContiguousRange says.
+  // EINVAL: no such buffer; ENOMEM: more bytes than all buffers may have; and what ContiguousRange says.
   [[nodiscard]] Result<> take_pages(const v4l2::BufferPayload& payload, const memory::GuestMemory& memory,
                                     KernelBuffer& kernel, UserPlanes& fresh) {
     const v4l2_buffer& head = payload.buffer.head;
@@ -214,8 +220,11 @@ class Queues {
       const UserPlane* use = known != nullptr ? &known->planes[p] : nullptr;
       if (use == nullptr || !use->range || use->generation != memory.generation() ||
           !std::equal(ranges.begin(), ranges.end(), use->ranges.begin(), use->ranges.end())) {
-        auto range = memory::ContiguousRange::create(memory, ranges, budget_);
+        auto bytes = memory::Share::take(bytes_, multiplanar ? payload.buffer.planes[p].length : head.length);
+        if (!bytes) return std::unexpected(bytes.error());
+        auto range = memory::ContiguousRange::create(memory, ranges, mappings_);
         if (!range) return std::unexpected(range.error());
+        fresh[p].bytes = std::move(*bytes);
         fresh[p].ranges.assign(ranges.begin(), ranges.end());
         fresh[p].generation = memory.generation();
         fresh[p].range = std::move(*range);
@@ -235,7 +244,7 @@ class Queues {
     if (place == nullptr) place = std::make_unique<UserBuffer>();
     if (!accepted) {
       for (UserPlane& plane : fresh) {
-        if (plane.range) place->failed.push_back(std::move(plane.range));
+        if (plane.range) place->failed.push_back(std::move(plane));
       }
       return;
     }
@@ -259,7 +268,8 @@ class Queues {
   }
 
   std::array<Queue, queue_types> queues_;
-  std::shared_ptr<memory::Budget> budget_;
+  std::shared_ptr<memory::Budget> mappings_;
+  std::shared_ptr<memory::Budget> bytes_;
 };
 
 }  // namespace vumedia::backends::v4l2_proxy

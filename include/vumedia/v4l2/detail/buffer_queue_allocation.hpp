@@ -151,7 +151,7 @@ inline Result<> BufferQueue::create_bufs(v4l2_create_buffers& request, std::span
   if (count_ != 0 && memory_ != request.memory) return fail(EINVAL);
   if (sizes->count != minimum.size()) return fail(EINVAL);
   for (std::uint32_t p = 0; p < sizes->count; ++p) {
-    if (sizes->sizes[p] < minimum[p]) return fail(EINVAL);
+    if (sizes->sizes[p] < minimum[p] || sizes->sizes[p] > options_.max_length) return fail(EINVAL);
   }
 
   std::uint32_t wanted = std::min(request.count, options_.max_buffers - count_);

@@ -137,7 +137,7 @@ inline Result<> BufferQueue::prepare(Slot& slot, const BufferPayload& payload, c
   if (memory_ == V4L2_MEMORY_USERPTR) {
     for (std::uint32_t p = 0; p < slot.plane_count; ++p) {
       const Said plane = said(slot.planes[p], payload, p);
-      if (plane.length < slot.planes[p].min_length) return fail(EINVAL);
+      if (plane.length < slot.planes[p].min_length || plane.length > options_.max_length) return fail(EINVAL);
       if (plane.userptr == 0) return fail(EFAULT);
     }
     if (user == nullptr) return fail(EFAULT);
