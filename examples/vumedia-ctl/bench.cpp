@@ -12,6 +12,7 @@
 #include "progress.hpp"
 #ifdef VUMEDIA_FFMPEG
 #include "bitstream.hpp"
+#include "damage.hpp"
 #include "decoder.hpp"
 #endif
 
@@ -136,7 +137,7 @@ Outcome<> bench_capture(Device& device, std::uint64_t count, const std::optional
 }
 
 #ifdef VUMEDIA_FFMPEG
-Outcome<> bench_decode(Device& device, const std::string& file, const std::optional<Peer>& peer) {
+Outcome<Status> bench_decode(Device& device, const std::string& file, const std::optional<Peer>& peer) {
   auto bitstream = Bitstream::open(file);
   if (!bitstream) return std::unexpected(bitstream.error());
   Decoder decoder(device, *bitstream, 0);
@@ -145,7 +146,7 @@ Outcome<> bench_decode(Device& device, const std::string& file, const std::optio
   std::uint32_t height = 0;
   Progress progress("decoded");
   Meter meter(peer);
-  auto done = decoder.run([&](const Picture& picture) -> Outcome<> {
+  auto done = decoder.run([&](const Picture& picture, const FrameNote&) -> Outcome<> {
     width = picture.width;
     height = picture.height;
     progress.update(++frames);
@@ -153,22 +154,23 @@ Outcome<> bench_decode(Device& device, const std::string& file, const std::optio
   });
   meter.stop();
   progress.clear();
-  if (!done) return done;
+  if (!done) return std::unexpected(done.error());
+  if (frames == 0) return nothing_decoded(decoder, *bitstream);
   std::printf("decode of %s, %ux%u from %s, %llu frames: %.1f a second\n", file.c_str(), width, height,
               bitstream->codec_name(), static_cast<unsigned long long>(frames),
               static_cast<double>(frames) / meter.seconds());
   meter.print(frames, "frame");
-  return {};
+  return tell_damage(decoder);
 }
 #else
-Outcome<> bench_decode(Device&, const std::string&, const std::optional<Peer>&) {
+Outcome<Status> bench_decode(Device&, const std::string&, const std::optional<Peer>&) {
   return failure("cannot decode: this vumedia-ctl was built without FFmpeg");
 }
 #endif
 
 }  // namespace
 
-Outcome<> bench(Device& device, const BenchOptions& options) {
+Outcome<Status> bench(Device& device, const BenchOptions& options) {
   std::optional<Peer> peer;
   if (auto found = Peer::of_socket(device.socket())) {
     peer.emplace(std::move(*found));
@@ -180,15 +182,18 @@ Outcome<> bench(Device& device, const BenchOptions& options) {
     std::printf("%s: only what is seen from here is measured\n", found.error().message.c_str());
   }
   if (options.commands != 0) {
-    if (auto done = bench_commands(device, options.commands, peer); !done) return done;
+    if (auto done = bench_commands(device, options.commands, peer); !done)
+      return std::unexpected(done.error());
   }
+  Outcome<Status> status = Status::ok;
   if (!options.file.empty()) {
-    if (auto done = bench_decode(device, options.file, peer); !done) return done;
+    status = bench_decode(device, options.file, peer);
+    if (!status) return status;
   } else if (device.is_camera() && options.frames != 0) {
-    if (auto done = bench_capture(device, options.frames, peer); !done) return done;
+    if (auto done = bench_capture(device, options.frames, peer); !done) return std::unexpected(done.error());
   }
   print_threads(peer);
-  return {};
+  return status;
 }
 
 }  // namespace ctl

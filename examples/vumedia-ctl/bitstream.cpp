@@ -41,23 +41,28 @@ Plane plane_of(const AVFrame& frame, std::size_t index, std::size_t sample_bytes
 Outcome<Picture> picture_of(const AVFrame& frame) {
   const auto format = static_cast<AVPixelFormat>(frame.format);
   const AVPixFmtDescriptor* const description = av_pix_fmt_desc_get(format);
-  const bool planar = description != nullptr && (description->flags & AV_PIX_FMT_FLAG_PLANAR) != 0 &&
-                      (description->flags & AV_PIX_FMT_FLAG_RGB) == 0 && description->nb_components == 3 &&
-                      (description->flags & AV_PIX_FMT_FLAG_BE) == 0 && description->comp[0].depth >= 8 &&
-                      description->comp[0].depth <= 16 && description->comp[0].shift == 0 &&
-                      description->comp[1].plane == 1 && description->comp[2].plane == 2;
-  if (!planar) {
+  const bool samples =
+      description != nullptr &&
+      (description->flags &
+       (AV_PIX_FMT_FLAG_RGB | AV_PIX_FMT_FLAG_BE | AV_PIX_FMT_FLAG_PAL | AV_PIX_FMT_FLAG_BITSTREAM)) == 0 &&
+      description->comp[0].depth >= 8 && description->comp[0].depth <= 16 && description->comp[0].shift == 0;
+  const bool planar = samples && (description->flags & AV_PIX_FMT_FLAG_PLANAR) != 0 &&
+                      description->nb_components == 3 && description->comp[1].plane == 1 &&
+                      description->comp[2].plane == 2;
+  const bool grey = samples && description->nb_components == 1;
+  if (!planar && !grey) {
     return failure("frames of %s cannot be read here",
                    description != nullptr ? description->name : "an unknown pixel format");
   }
   Picture picture;
+  picture.model = grey ? Model::grey : Model::yuv;
   picture.width = static_cast<std::uint32_t>(frame.width);
   picture.height = static_cast<std::uint32_t>(frame.height);
   picture.shift_x = description->log2_chroma_w;
   picture.shift_y = description->log2_chroma_h;
   picture.bits = static_cast<std::uint32_t>(description->comp[0].depth);
   picture.full_range = frame.color_range == AVCOL_RANGE_JPEG;
-  for (std::size_t plane = 0; plane < 3; ++plane)
+  for (std::size_t plane = 0; plane < picture.plane_count(); ++plane)
     picture.planes[plane] = plane_of(frame, plane, picture.sample_bytes());
   return picture;
 }
@@ -112,6 +117,18 @@ const AVCodecParameters& Bitstream::parameters() const noexcept {
   return *filter_->par_out;
 }
 
+std::string Bitstream::description() const {
+  const AVCodecParameters& stream = parameters();
+  std::string text = codec_name();
+  if (const char* const profile = avcodec_profile_name(stream.codec_id, stream.profile))
+    text += std::string(", ") + profile;
+  if (const char* const pixels = av_get_pix_fmt_name(static_cast<AVPixelFormat>(stream.format)))
+    text += std::string(", ") + pixels;
+  if (stream.width > 0 && stream.height > 0)
+    text += vumedia::format_text(", %dx%d", stream.width, stream.height);
+  return text;
+}
+
 Fraction Bitstream::rate() const noexcept {
   const AVRational rate = container_->streams[stream_]->avg_frame_rate;
   if (rate.num <= 0 || rate.den <= 0) return {0, 1};
@@ -124,6 +141,7 @@ Outcome<const AVPacket*> Bitstream::next() {
     int status = av_bsf_receive_packet(filter_.get(), packet_.get());
     if (status >= 0) {
       if (packet_->size == 0) continue;  // side data alone means nothing to a V4L2 decoder
+      ++next_number_;
       return packet_.get();
     }
     if (status == AVERROR_EOF) return nullptr;
@@ -152,6 +170,9 @@ Outcome<> Bitstream::seek(double seconds) {
   av_packet_unref(packet_.get());
   av_bsf_flush(filter_.get());
   flushing_ = false;
+  // No seek follows so many packets, and as a time stamp in microseconds it still fits.
+  constexpr std::uint64_t numbers_between_seeks = std::uint64_t{1} << 32;
+  next_number_ = (next_number_ / numbers_between_seeks + 1) * numbers_between_seeks;
   return {};
 }
 
@@ -163,11 +184,12 @@ Outcome<ReferenceDecoder> ReferenceDecoder::open(const std::string& path) {
   if (codec == nullptr) return failure("this libavcodec cannot decode %s", made.bitstream_.codec_name());
   made.decoder_.reset(avcodec_alloc_context3(codec));
   made.frame_.reset(av_frame_alloc());
-  if (!made.decoder_ || !made.frame_) return failure("out of memory for a decoder");
+  made.packet_.reset(av_packet_alloc());
+  if (!made.decoder_ || !made.frame_ || !made.packet_) return failure("out of memory for a decoder");
   AVCodecContext& context = *made.decoder_;
   int status = avcodec_parameters_to_context(&context, &made.bitstream_.parameters());
   context.flags |= AV_CODEC_FLAG_UNALIGNED;  // crop exactly, not just to what alignment allows
-  context.thread_count = 0;
+  context.thread_count = 1;
   if (status >= 0) status = avcodec_open2(&context, codec, nullptr);
   if (status < 0) return ffmpeg::error(status, "cannot decode %s", path.c_str());
   return made;
@@ -180,22 +202,31 @@ Outcome<> ReferenceDecoder::seek(double seconds) {
 }
 
 Outcome<std::optional<Picture>> ReferenceDecoder::next() {
-  for (;;) {
+  // What is damaged is skipped, as a device skips it; but not for ever.
+  for (unsigned errors = 0; errors < 32;) {
     int status = avcodec_receive_frame(decoder_.get(), frame_.get());
     if (status == AVERROR_EOF) return std::nullopt;
-    if (status >= 0) break;
-    if (status != AVERROR(EAGAIN)) return ffmpeg::error(status, "libavcodec cannot decode the stream");
-    if (draining_) return failure("libavcodec stopped without an end");
+    if (status >= 0) return picture_of(*frame_);
+    if (status == AVERROR(ENOMEM)) return ffmpeg::error(status, "libavcodec cannot decode the stream");
+    if (status != AVERROR(EAGAIN)) {
+      ++errors;
+      continue;
+    }
+    if (draining_) break;
     auto packet = bitstream_.next();
     if (!packet) return std::unexpected(packet.error());
     draining_ = *packet == nullptr;
-    status = avcodec_send_packet(decoder_.get(), *packet);
-    // A damaged packet is skipped, as a device skips it.
-    if (status < 0 && status != AVERROR_INVALIDDATA) {
-      return ffmpeg::error(status, "libavcodec cannot decode the stream");
+    av_packet_unref(packet_.get());
+    if (!draining_) {
+      status = av_packet_ref(packet_.get(), *packet);
+      if (status < 0) return ffmpeg::error(status, "libavcodec cannot decode the stream");
+      packet_->pts = static_cast<std::int64_t>(bitstream_.number());
     }
+    status = avcodec_send_packet(decoder_.get(), draining_ ? nullptr : packet_.get());
+    if (status == AVERROR(ENOMEM)) return ffmpeg::error(status, "libavcodec cannot decode the stream");
+    errors = 0;
   }
-  return picture_of(*frame_);
+  return failure("libavcodec stopped without an end");
 }
 
 }  // namespace ctl

@@ -12,6 +12,14 @@
 
 namespace ctl {
 
+// With which the program ends. `failed` and `usage` come with the reason as an error.
+enum class Status : int {
+  ok = 0,
+  failed = 1,   // the device cannot be reached, refuses, or gives what it must not
+  usage = 2,    // a mistake on the command line
+  damaged = 3,  // decoded, but for what is damaged in the stream or in what the device made of it
+};
+
 [[nodiscard]] vumedia::Outcome<> print_info(Device& device);
 [[nodiscard]] vumedia::Outcome<> list_formats(Device& device);
 [[nodiscard]] vumedia::Outcome<> list_controls(Device& device);
@@ -39,13 +47,14 @@ struct DecodeOptions {
   bool compare = false;
   std::optional<Seek> seek;
 };
-[[nodiscard]] vumedia::Outcome<> decode(Device& device, const DecodeOptions& options);
+// Says itself, in one line on standard error, what was damaged.
+[[nodiscard]] vumedia::Outcome<Status> decode(Device& device, const DecodeOptions& options);
 
 struct BenchOptions {
   std::uint64_t commands = 10000;
   std::uint64_t frames = 120;
   std::string file;  // to decode; empty: none
 };
-[[nodiscard]] vumedia::Outcome<> bench(Device& device, const BenchOptions& options);
+[[nodiscard]] vumedia::Outcome<Status> bench(Device& device, const BenchOptions& options);
 
 }  // namespace ctl

@@ -18,6 +18,9 @@ constexpr std::chrono::seconds patience{30};
 constexpr std::uint32_t bitstream_buffers = 4;
 // Beyond what the decoder needs for itself: so many can be on their way to us and back.
 constexpr std::uint32_t spare_frames = 3;
+// So many packets refused from the first one on, and no picture announced: the device does not take this
+// stream. A recording may begin in the midst of the longest group of pictures, and still be decoded.
+constexpr std::uint64_t hopeless_packets = 1000;
 
 }  // namespace
 
@@ -36,13 +39,14 @@ Outcome<> Decoder::run(const Consume& consume) {
       if (auto done = jump(); !done) return done;
     }
     if (auto done = feed(); !done) return done;
+    if (is_hopeless()) break;
     auto event = device_.wait(patience);
     if (!event) return std::unexpected(event.error());
     if (!*event)
       return failure("the decoder said nothing for %lld s", static_cast<long long>(patience.count()));
     if (auto done = handle(**event, consume); !done) return done;
   }
-  if (seek_) {
+  if (seek_ && frames_ != 0) {
     return failure("the stream has only %llu frames, too few to seek after %llu",
                    static_cast<unsigned long long>(frames_), static_cast<unsigned long long>(seek_->after));
   }
@@ -52,6 +56,11 @@ Outcome<> Decoder::run(const Consume& consume) {
     if (auto done = capture_.stop(); !done) return done;
   }
   return capture_.release();
+}
+
+bool Decoder::is_hopeless() const noexcept {
+  const std::uint64_t returned = packets_ - (output_.size() - free_output_.size());
+  return !picture_known_ && returned >= hopeless_packets && refused_packets_.count() == returned;
 }
 
 Outcome<> Decoder::start_output() {
@@ -86,6 +95,7 @@ Outcome<> Decoder::start_output() {
     if (!done && type == V4L2_EVENT_SOURCE_CHANGE) return done;
   }
   if (auto done = output_.allocate(bitstream_buffers); !done) return done;
+  queued_.resize(output_.size());
   for (std::uint32_t index = 0; index < output_.size(); ++index) free_output_.push_back(index);
   return output_.start();
 }
@@ -107,20 +117,32 @@ Outcome<> Decoder::feed() {
                      memory.size());
     }
     std::memcpy(memory.data(), packet_->data, size);
-    if (auto done = output_.queue(index, static_cast<std::uint32_t>(size), packets_); !done) return done;
+    queued_[index] = {packets_, bitstream_.number()};
+    if (auto done = output_.queue(index, static_cast<std::uint32_t>(size), bitstream_.number()); !done)
+      return done;
     free_output_.pop_back();
     packet_ = nullptr;
     ++packets_;
   }
-  // A drain is defined between two queues that stream, so it waits for the first source change.
-  if (input_ended_ && !draining_ && capture_.streaming()) return drain();
-  return {};
+  // A drain is defined between two queues that stream, so it waits for the first source change. Where none
+  // came with all that there is, the client sets up CAPTURE by itself: pictures that the decoder still holds
+  // announce themselves then, and LAST tells that there are none.
+  if (!input_ended_ || draining_) return {};
+  if (!capture_.streaming()) {
+    if (!all_returned()) return {};
+    if (const auto done = restart_capture(); !done) {
+      finished_ = device_.alive().has_value();
+      return finished_ ? Outcome<>() : done;
+    }
+  }
+  return drain();
 }
 
 Outcome<> Decoder::drain() {
   v4l2_decoder_cmd command{};
   command.cmd = V4L2_DEC_CMD_STOP;
   draining_ = true;
+  end_told_ = last_was_latest_ = false;
   return device_.call<tag::DECODER_CMD>(command);
 }
 
@@ -128,7 +150,6 @@ Outcome<> Decoder::jump() {
   const double seconds = seek_->to;
   seek_is_due_ = false;
   seek_.reset();
-  first_packet_ = packets_;
   // CAPTURE may go on as it is, unless its last buffer may be on its way: of a drain that stopping OUTPUT
   // cancels, or of a resolution that may not come any more.
   const bool anew = capture_.streaming() && (draining_ || change_pending_ || last_seen_);
@@ -139,15 +160,16 @@ Outcome<> Decoder::jump() {
   if (auto done = settle(anew); !done) return done;
   free_output_.clear();
   for (std::uint32_t index = 0; index < output_.size(); ++index) free_output_.push_back(index);
-  input_ended_ = draining_ = finished_ = false;
+  input_ended_ = draining_ = finished_ = end_told_ = false;
   packet_ = nullptr;
   if (auto done = bitstream_.seek(seconds); !done) return done;
+  first_number_ = bitstream_.next_number();
   if (auto done = output_.start(); !done) return done;
   return anew ? restart_capture() : Outcome<>();
 }
 
 Outcome<> Decoder::settle(bool capture_stopped) {
-  const Consume drop = [](const Picture&) { return Outcome<>(); };
+  const Consume drop = [](const Picture&, const FrameNote&) { return Outcome<>(); };
   for (;;) {
     // What is of a queue that has stopped came before the answer that said so.
     const auto event = device_.wait(std::chrono::milliseconds(0));
@@ -165,16 +187,21 @@ Outcome<> Decoder::handle(const Event& event, const Consume& consume) {
   switch (event.kind) {
     case Event::Kind::buffer:
       if (event.buffer.head.type == capture_.type()) return take_frame(event.buffer, consume);
-      if (event.buffer.head.type == output_.type() && event.buffer.head.index < output_.size()) {
-        if ((event.buffer.head.flags & V4L2_BUF_FLAG_ERROR) != 0) ++damaged_packets_;
-        free_output_.push_back(event.buffer.head.index);
-      }
+      if (event.buffer.head.type == output_.type()) take_packet(event.buffer);
       return {};
     case Event::Kind::v4l2:
+      if (event.v4l2.type == V4L2_EVENT_EOS && draining_) {
+        end_told_ = true;
+        // Mostly it comes with the last buffer, before or after it. Where a picture was announced that never
+        // came, the last buffer has been taken for that of a change.
+        if (!capture_.streaming() || last_was_latest_) finished_ = true;
+        return {};
+      }
       if (event.v4l2.type != V4L2_EVENT_SOURCE_CHANGE ||
           (event.v4l2.u.src_change.changes & V4L2_EVENT_SRC_CH_RESOLUTION) == 0) {
         return {};
       }
+      picture_known_ = true;
       if (!capture_.streaming() || last_seen_) return restart_capture();
       change_pending_ = true;
       return {};
@@ -184,26 +211,42 @@ Outcome<> Decoder::handle(const Event& event, const Consume& consume) {
   return vumedia::system_failure(event.error, "the device ended the session");
 }
 
+void Decoder::take_packet(const vumedia::v4l2::Buffer& buffer) {
+  const std::uint32_t index = buffer.head.index;
+  if (index >= output_.size() || std::ranges::find(free_output_, index) != free_output_.end()) return;
+  if ((buffer.head.flags & V4L2_BUF_FLAG_ERROR) != 0) {
+    refused_packets_.add(queued_[index].place);
+    refused_numbers_.add(queued_[index].number);
+  }
+  free_output_.push_back(index);
+}
+
 Outcome<> Decoder::take_frame(const vumedia::v4l2::Buffer& buffer, const Consume& consume) {
   const auto filled = capture_.filled(buffer);
   if (!filled) return std::unexpected(filled.error());
-  if ((buffer.head.flags & V4L2_BUF_FLAG_ERROR) != 0) ++damaged_frames_;
   const auto& time = buffer.head.timestamp;
+  FrameNote note;
+  note.packet =
+      static_cast<std::uint64_t>(time.tv_sec) * 1'000'000 + static_cast<std::uint64_t>(time.tv_usec);
+  note.damaged = (buffer.head.flags & V4L2_BUF_FLAG_ERROR) != 0;
+  const bool last = (buffer.head.flags & V4L2_BUF_FLAG_LAST) != 0;
   // Those of before a seek are ours to drop: the device need not take back what it has sent.
-  const bool stale =
-      static_cast<std::uint64_t>(time.tv_sec) * 1'000'000 + static_cast<std::uint64_t>(time.tv_usec) <
-      first_packet_;
+  const bool stale = note.packet < first_number_;
+  // A frame of which nothing is left is damaged, too.
+  if (note.damaged && !stale && (!last || !filled->empty())) damaged_frames_.add(frames_);
   if (stale) {
     if (!filled->empty()) ++stale_frames_;
   } else if (!filled->empty()) {
     const auto picture = make_picture(layout_, visible_, filled->memory());
     if (!picture) return std::unexpected(picture.error());
-    if (auto done = consume(*picture); !done) return done;
+    if (auto done = consume(*picture, note); !done) return done;
     ++frames_;
+    picture_known_ = true;
     seek_is_due_ = seek_ && frames_ == seek_->after;
   }
-  if ((buffer.head.flags & V4L2_BUF_FLAG_LAST) == 0) return capture_.queue(buffer.head.index);
-  if (change_pending_) return restart_capture();
+  last_was_latest_ = last;
+  if (!last) return capture_.queue(buffer.head.index);
+  if (change_pending_ && !end_told_) return restart_capture();
   last_seen_ = true;
   finished_ = draining_;
   return {};
@@ -225,7 +268,7 @@ Outcome<> Decoder::restart_capture() {
   const Rectangle visible_before = std::exchange(visible_, visible_rectangle());
   const bool same =
       before.width == layout_.width && before.height == layout_.height && visible_before == visible_;
-  if (before.fourcc != 0 && !same) ++changes_;
+  if (frames_ != 0 && !same) ++changes_;
   if (auto done = capture_.allocate(needed_buffers() + spare_frames); !done) return done;
   for (std::uint32_t index = 0; index < capture_.size(); ++index) {
     if (auto done = capture_.queue(index); !done) return done;

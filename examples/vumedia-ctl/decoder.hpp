@@ -3,6 +3,7 @@
 // end.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <optional>
@@ -14,13 +15,20 @@
 #include "commands.hpp"
 #include "device.hpp"
 #include "picture.hpp"
+#include "positions.hpp"
 #include "queue.hpp"
 
 namespace ctl {
 
+// What is known of a frame beside its samples.
+struct FrameNote {
+  std::uint64_t packet = 0;  // the number of the packet that it came from (Bitstream::number())
+  bool damaged = false;      // by the device's word
+};
+
 class Decoder {
  public:
-  using Consume = std::function<vumedia::Outcome<>(const Picture&)>;
+  using Consume = std::function<vumedia::Outcome<>(const Picture&, const FrameNote&)>;
 
   // `fourcc`: of the frames; 0 for the first that the device offers and we can read.
   Decoder(Device& device, Bitstream& bitstream, std::uint32_t fourcc);
@@ -28,13 +36,22 @@ class Decoder {
   // One jump on the way. run() fails if the stream ends before it.
   void seek(const Seek& seek) noexcept { seek_ = seek; }
 
-  // Decodes everything. `consume` gets each frame in display order, cropped, valid during the call.
+  // Decodes everything. `consume` gets each frame in display order, cropped, valid during the call. Ends
+  // without a frame where the device refuses all packets or finds no picture in them.
   [[nodiscard]] vumedia::Outcome<> run(const Consume& consume);
 
   // After run().
   [[nodiscard]] std::uint32_t frame_format() const noexcept { return layout_.fourcc; }
-  [[nodiscard]] std::uint64_t damaged_frames() const noexcept { return damaged_frames_; }
-  [[nodiscard]] std::uint64_t damaged_packets() const noexcept { return damaged_packets_; }
+  [[nodiscard]] std::uint64_t packets() const noexcept { return packets_; }
+  // Frames that the device marked as damaged, by their place among those that came; packets that it refused,
+  // by their place in the order of decoding. All from 0.
+  [[nodiscard]] const Positions& damaged_frames() const noexcept { return damaged_frames_; }
+  [[nodiscard]] const Positions& refused_packets() const noexcept { return refused_packets_; }
+  // Whether the device refused the packet with this number (Bitstream::number()). It may be asked in run(),
+  // too.
+  [[nodiscard]] bool refused(std::uint64_t packet) const noexcept {
+    return refused_numbers_.contains(packet);
+  }
   [[nodiscard]] std::uint64_t resolution_changes() const noexcept { return changes_; }
   // Frames of before a seek that came behind it, and were dropped.
   [[nodiscard]] std::uint64_t stale_frames() const noexcept { return stale_frames_; }
@@ -44,6 +61,10 @@ class Decoder {
   // Queues packets as long as there are buffers for them; asks to drain behind the last.
   [[nodiscard]] vumedia::Outcome<> feed();
   [[nodiscard]] vumedia::Outcome<> drain();
+  // Whether nothing is left to wait for except a drain.
+  [[nodiscard]] bool all_returned() const noexcept {
+    return input_ended_ && packet_ == nullptr && free_output_.size() == output_.size();
+  }
   // To what seek_ says: OUTPUT stops and starts, and the next packet is a key frame.
   [[nodiscard]] vumedia::Outcome<> jump();
   // Events that came before both queues, or OUTPUT alone, were stopped.
@@ -54,6 +75,8 @@ class Decoder {
   [[nodiscard]] Rectangle visible_rectangle();
   [[nodiscard]] std::uint32_t needed_buffers();
   [[nodiscard]] vumedia::Outcome<> handle(const Event& event, const Consume& consume);
+  [[nodiscard]] bool is_hopeless() const noexcept;
+  void take_packet(const vumedia::v4l2::Buffer& buffer);
   [[nodiscard]] vumedia::Outcome<> take_frame(const vumedia::v4l2::Buffer& buffer, const Consume& consume);
 
   Device& device_;
@@ -63,20 +86,30 @@ class Decoder {
   Queue capture_;
   std::vector<std::uint32_t> free_output_;
   const AVPacket* packet_ = nullptr;  // read, but not queued yet
-  std::uint64_t packets_ = 0;         // also the time stamp of the next, in microseconds
-  std::uint64_t first_packet_ = 0;    // since the seek
+  std::uint64_t packets_ = 0;         // queued
+  std::uint64_t first_number_ = 0;    // of packets since the seek
   std::uint64_t frames_ = 0;
+  // What the buffers of OUTPUT hold: the packet's place and its number, which is also its time stamp.
+  struct Queued {
+    std::uint64_t place = 0;
+    std::uint64_t number = 0;
+  };
+  std::vector<Queued> queued_;
   std::optional<Seek> seek_;
   bool seek_is_due_ = false;
   bool input_ended_ = false;
   bool draining_ = false;
   bool finished_ = false;
-  bool change_pending_ = false;  // a source change was told, the last buffer before it has not come
-  bool last_seen_ = false;       // the last buffer came, what it was the last of is not known
+  bool change_pending_ = false;   // a source change was told, the last buffer before it has not come
+  bool last_seen_ = false;        // the last buffer came, what it was the last of is not known
+  bool last_was_latest_ = false;  // no frame has come since
+  bool end_told_ = false;         // by V4L2_EVENT_EOS, since the drain began
+  bool picture_known_ = false;    // a source change has been told, or a frame has come
   Layout layout_;
   Rectangle visible_;
-  std::uint64_t damaged_frames_ = 0;
-  std::uint64_t damaged_packets_ = 0;
+  Positions damaged_frames_;
+  Positions refused_packets_;
+  Positions refused_numbers_;
   std::uint64_t stale_frames_ = 0;
   std::uint64_t changes_ = 0;
 };

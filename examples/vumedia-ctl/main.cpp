@@ -22,14 +22,23 @@ extern "C" {
 
 namespace {
 
-using Command = std::function<vumedia::Outcome<>(ctl::Device&)>;
+using Command = std::function<vumedia::Outcome<ctl::Status>(ctl::Device&)>;
+
+// Of a command that either goes well or fails.
+template <class Function>
+Command plain(Function function) {
+  return [function](ctl::Device& device) -> vumedia::Outcome<ctl::Status> {
+    if (auto done = function(device); !done) return std::unexpected(done.error());
+    return ctl::Status::ok;
+  };
+}
 
 int run(const std::string& socket_path, const Command& command) {
   auto device = ctl::Device::open(socket_path);
   auto done = device ? command(**device) : std::unexpected(device.error());
   if (done && std::fflush(stdout) != 0)
     done = vumedia::system_failure(errno, "cannot write to standard output");
-  if (done) return 0;
+  if (done) return static_cast<int>(*done);
   std::fflush(stdout);
   std::fprintf(stderr, "vumedia-ctl: %s\n", done.error().message.c_str());
   return 1;
@@ -41,6 +50,12 @@ int main(int argc, char** argv) {
   CLI::App app("Talks to a vhost-user media device as a guest would.", "vumedia-ctl");
   app.set_version_flag("-V,--version", std::string("vumedia-ctl ") + vumedia::version_string);
   vumedia::programs::add_man_page_flag(app);
+  app.footer(
+      "Exit status:\n"
+      "  0  all went well\n"
+      "  1  the device cannot be reached, refuses, or its frames differ\n"
+      "  2  a mistake on the command line\n"
+      "  3  decoded, but with frames marked as damaged or packets refused");
   app.require_subcommand(1);
   app.fallthrough();
 
@@ -54,13 +69,14 @@ int main(int argc, char** argv) {
     return sub;
   };
 
-  add("info", "What the device is", ctl::print_info);
-  add("list-formats", "Its pixel formats, sizes and frame rates", ctl::list_formats);
-  add("list-ctrls", "Its controls and their menus", ctl::list_controls);
+  add("info", "What the device is", plain(ctl::print_info));
+  add("list-formats", "Its pixel formats, sizes and frame rates", plain(ctl::list_formats));
+  add("list-ctrls", "Its controls and their menus", plain(ctl::list_controls));
 
   ctl::CaptureOptions capture;
-  CLI::App* const capture_command = add("capture", "Capture frames to a file",
-                                        [&](ctl::Device& device) { return ctl::capture(device, capture); });
+  CLI::App* const capture_command =
+      add("capture", "Capture frames to a file",
+          plain([&](ctl::Device& device) { return ctl::capture(device, capture); }));
   capture_command
       ->add_option(
           "-o,--output", capture.output,

@@ -173,7 +173,8 @@ TEST_F(Ctl, HelpAndVersionNeedNoDevice) {
   const std::string program = VUMEDIA_BIN_DIR "/vumedia-ctl";
   const auto help = run_command({program, "--help"});
   EXPECT_EQ(help.status, 0);
-  for (const char* const text : {"info", "list-formats", "list-ctrls", "capture", "bench", "--socket-path"}) {
+  for (const char* const text : {"info", "list-formats", "list-ctrls", "capture", "bench", "--socket-path",
+                                 "Exit status:", "  3  decoded, but with frames marked as damaged"}) {
     EXPECT_TRUE(help.says(text)) << text;
   }
   EXPECT_EQ(run_command({program, "capture", "--help"}).status, 0);

@@ -1,0 +1,111 @@
+#include "comparison.hpp"
+
+#include <cstring>
+#include <limits>
+#include <optional>
+
+namespace ctl {
+namespace {
+
+using vumedia::format_text;
+using vumedia::Outcome;
+
+// The first sample of a component that differs, in words.
+std::optional<std::string> difference(const Picture& device, const Picture& reference, std::uint32_t plane) {
+  const std::size_t width = device.plane_width(plane);
+  const Plane& a = device.planes[plane];
+  const Plane& b = reference.planes[plane];
+  for (std::size_t y = 0; y < device.plane_height(plane); ++y) {
+    if (device.bits == 8 && a.step == 1 && b.step == 1 && std::memcmp(a.at(0, y), b.at(0, y), width) == 0)
+      continue;
+    for (std::size_t x = 0; x < width; ++x) {
+      const std::uint32_t ours = device.sample(plane, x, y);
+      const std::uint32_t theirs = reference.sample(plane, x, y);
+      if (ours == theirs) continue;
+      constexpr const char* names[] = {"Y", "Cb", "Cr"};
+      return format_text("%s at %zu,%zu is %u, libavcodec's %u", names[plane], x, y, ours, theirs);
+    }
+  }
+  return std::nullopt;
+}
+
+// A grey picture in a format with chroma has to be grey.
+std::optional<std::string> colour(const Picture& device) {
+  const std::uint32_t neutral = 1u << (device.bits - 1);
+  for (std::uint32_t plane = 1; plane < device.plane_count(); ++plane) {
+    for (std::size_t y = 0; y < device.plane_height(plane); ++y) {
+      for (std::size_t x = 0; x < device.plane_width(plane); ++x) {
+        if (device.sample(plane, x, y) != neutral)
+          return format_text("it has colour at %zu,%zu, libavcodec's is grey", x, y);
+      }
+    }
+  }
+  return std::nullopt;
+}
+
+// Where two pictures differ first, in words; nothing if they do not.
+std::optional<std::string> difference(const Picture& device, const Picture& reference) {
+  if (device.width != reference.width || device.height != reference.height) {
+    return format_text("the device's is %ux%u, libavcodec's %ux%u", device.width, device.height,
+                       reference.width, reference.height);
+  }
+  if (device.bits != reference.bits) {
+    return format_text("the device's has %u bits a sample, libavcodec's %u", device.bits, reference.bits);
+  }
+  if (reference.model == Model::grey && device.model == Model::yuv) {
+    const auto luma = difference(device, reference, 0);
+    return luma ? luma : colour(device);
+  }
+  if (device.plane_count() != reference.plane_count() || device.shift_x != reference.shift_x ||
+      device.shift_y != reference.shift_y) {
+    return std::string("their chroma is sampled differently");
+  }
+  for (std::uint32_t plane = 0; plane < device.plane_count(); ++plane) {
+    if (auto found = difference(device, reference, plane)) return found;
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+Outcome<std::optional<Picture>> Comparison::next(std::uint64_t packet) {
+  for (;;) {
+    auto reference = reference_.next();
+    if (!reference || !*reference) return reference;
+    const std::uint64_t theirs = reference_.packet();
+    if (theirs == packet || !refused_(theirs)) return reference;
+    ++refused_frames_;
+  }
+}
+
+Outcome<> Comparison::add(const Picture& picture, const FrameNote& note) {
+  const std::uint64_t index = count_++;
+  if (!first_difference_.empty()) return {};
+  auto reference = next(note.packet);
+  if (!reference) return std::unexpected(reference.error());
+  if (!*reference) {
+    first_difference_ = format_text("libavcodec ends after %llu frames, the device goes on",
+                                    static_cast<unsigned long long>(index));
+  } else if (const auto found = difference(picture, **reference)) {
+    if (note.damaged) {
+      ++damaged_that_differ_;
+    } else {
+      first_difference_ =
+          format_text("frame %llu: %s", static_cast<unsigned long long>(index), found->c_str());
+    }
+  }
+  return {};
+}
+
+Outcome<> Comparison::finish() {
+  if (!first_difference_.empty()) return {};
+  auto more = next(std::numeric_limits<std::uint64_t>::max());
+  if (!more) return std::unexpected(more.error());
+  if (*more) {
+    first_difference_ = format_text("the device ends after %llu frames, libavcodec goes on",
+                                    static_cast<unsigned long long>(count_));
+  }
+  return {};
+}
+
+}  // namespace ctl
