@@ -1,14 +1,17 @@
 #include "capture.hpp"
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 #include <cstdio>
 #include <functional>
 #include <optional>
 #include <string>
+#include <system_error>
 
 #include "commands.hpp"
 #include "jpeg.hpp"
+#include "outputs.hpp"
 #include "progress.hpp"
 #include "writers.hpp"
 
@@ -22,12 +25,6 @@ namespace tag = vumedia::v4l2::tag;
 
 constexpr std::chrono::seconds patience{10};
 
-bool ends_with(const std::string& text, const char* ending) {
-  const std::string_view suffix(ending);
-  return text.size() >= suffix.size() &&
-         text.compare(text.size() - suffix.size(), suffix.size(), suffix) == 0;
-}
-
 // The first of the device's formats whose pixels we can read, else one that can be decoded; 0 if there is
 // neither.
 std::uint32_t first_known_format(Device& device, std::uint32_t type) {
@@ -40,25 +37,6 @@ std::uint32_t first_known_format(Device& device, std::uint32_t type) {
     if (jpeg == 0 && is_jpeg(description.pixelformat)) jpeg = description.pixelformat;
   }
   return jpeg;
-}
-
-// Whether a file of this name holds Motion-JPEG as it comes.
-bool is_jpeg_file(const std::string& name) {
-  return ends_with(name, ".mjpeg") || ends_with(name, ".mjpg");
-}
-
-struct Size {
-  std::uint32_t width = 0;
-  std::uint32_t height = 0;
-};
-
-std::optional<Size> parse_size(const std::string& text) {
-  Size size;
-  int end = 0;
-  if (std::sscanf(text.c_str(), "%5ux%5u%n", &size.width, &size.height, &end) != 2) return std::nullopt;
-  if (static_cast<std::size_t>(end) != text.size() || size.width == 0 || size.height == 0)
-    return std::nullopt;
-  return size;
 }
 
 void set_pixels(v4l2_format& format, std::uint32_t fourcc, std::optional<Size> size) {
@@ -82,11 +60,7 @@ Outcome<> choose_format(Device& device, std::uint32_t type, const CaptureOptions
   std::uint32_t fourcc = 0;
   if (!options.format.empty()) {
     fourcc = parse_fourcc(options.format);
-    if (fourcc == 0)
-      return failure("%s is no pixel format: four characters such as NV12", options.format.c_str());
-    if (is_jpeg_file(options.output) && !is_jpeg(fourcc))
-      return failure("%s is for MJPG, not for %s", options.output.c_str(), fourcc_text(fourcc).c_str());
-  } else if (is_jpeg_file(options.output)) {
+  } else if (output_kind(options.output) == OutputKind::mjpeg) {
     if (!is_jpeg(layout_of(*format).fourcc)) fourcc = V4L2_PIX_FMT_MJPEG;
   } else if (const std::uint32_t now = layout_of(*format).fourcc;
              needs_pixels && !is_known(now) && !is_jpeg(now)) {
@@ -95,10 +69,7 @@ Outcome<> choose_format(Device& device, std::uint32_t type, const CaptureOptions
       return failure("the device has no pixel format that can be read here; capture raw frames instead");
   }
   std::optional<Size> size;
-  if (!options.size.empty()) {
-    size = parse_size(options.size);
-    if (!size) return failure("%s is no size: width x height such as 640x480", options.size.c_str());
-  }
+  if (!options.size.empty()) size = parse_size(options.size);
   if (fourcc != 0 || size) {
     set_pixels(*format, fourcc, size);
     if (auto done = device.call<tag::S_FMT>(*format); !done) return done;
@@ -126,13 +97,37 @@ Outcome<> choose_format(Device& device, std::uint32_t type, const CaptureOptions
   return {};
 }
 
-// photo.png as it is for one image; photo-000.png, photo-001.png, ... for several.
+// photo.png as it is for one image; photo-000.png, photo-001.png, ... for several, unless the name says where
+// the number stands.
 std::string image_path(const std::string& path, std::uint64_t index, std::uint64_t count) {
+  if (const auto names = ImageNames::of(path)) return names->name(index);
   if (count == 1) return path;
-  return path.substr(0, path.size() - 4) + format_text("-%03llu.png", static_cast<unsigned long long>(index));
+  const std::size_t dot = path.find_last_of('.');
+  return path.substr(0, dot) + format_text("-%03llu", static_cast<unsigned long long>(index)) +
+         path.substr(dot);
 }
 
 }  // namespace
+
+std::optional<Size> parse_size(const std::string& text) {
+  Size size;
+  const char* const end = text.data() + text.size();
+  const auto width = std::from_chars(text.data(), end, size.width);
+  if (width.ec != std::errc{} || width.ptr == end || *width.ptr != 'x') return std::nullopt;
+  const auto height = std::from_chars(width.ptr + 1, end, size.height);
+  if (height.ec != std::errc{} || height.ptr != end) return std::nullopt;
+  constexpr std::uint32_t most = 65535;
+  if (size.width == 0 || size.width > most || size.height == 0 || size.height > most) return std::nullopt;
+  return size;
+}
+
+Outcome<> check_format(const CaptureOptions& options) {
+  if (options.format.empty()) return {};
+  const std::uint32_t fourcc = parse_fourcc(options.format);
+  if (output_kind(options.output) == OutputKind::mjpeg && !is_jpeg(fourcc))
+    return failure("%s is for MJPG, not for %s", options.output.c_str(), fourcc_text(fourcc).c_str());
+  return {};
+}
 
 Outcome<v4l2_format> get_format(Device& device, std::uint32_t type) {
   v4l2_format format{};
@@ -185,10 +180,12 @@ Outcome<> stream_frames(Device& device, std::uint64_t count,
 Outcome<> capture(Device& device, const CaptureOptions& options) {
   const auto type = device.capture_type();
   if (type == 0) return failure("%s is no capture device", device.card().c_str());
-  const bool image = ends_with(options.output, ".png");
-  const bool y4m = ends_with(options.output, ".y4m");
+  const OutputKind kind = output_kind(options.output);
+  const bool image = kind == OutputKind::png;
+  const bool y4m = kind == OutputKind::y4m;
   if (auto done = choose_format(device, type, options, image || y4m); !done) return done;
-  const std::uint64_t count = options.count != 0 ? options.count : image ? 1 : 100;
+  const bool one_image = image && !ImageNames::of(options.output);
+  const std::uint64_t count = options.count != 0 ? options.count : one_image ? 1 : 100;
 
   std::optional<Y4mWriter> video;
   std::optional<OutputFile> raw;
@@ -238,8 +235,7 @@ Outcome<> capture(Device& device, const CaptureOptions& options) {
   if (done && raw) done = raw->close();
   if (!done) return done;
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
-  // Standard output may carry the frames.
-  std::fprintf(options.output == "-" ? stderr : stdout, "%llu frames of %ux%u %s in %.2f s\n",
+  std::fprintf(report_beside(options.output), "%llu frames of %ux%u %s in %.2f s\n",
                static_cast<unsigned long long>(frames), seen.width, seen.height,
                fourcc_text(seen.fourcc).c_str(), seconds);
   return {};

@@ -1,10 +1,14 @@
 // Frames from a capture device, one after the other.
 #pragma once
 
+#include <cstdint>
 #include <functional>
+#include <optional>
+#include <string>
 
 #include <vumedia/core/result.hpp>
 
+#include "commands.hpp"
 #include "device.hpp"
 #include "picture.hpp"
 #include "queue.hpp"
@@ -22,5 +26,15 @@ namespace ctl {
 
 // The rate in force in frames a second, 0/1 if the device does not say.
 [[nodiscard]] Fraction get_rate(Device& device, std::uint32_t type);
+
+struct Size {
+  std::uint32_t width = 0;
+  std::uint32_t height = 0;
+};
+// As in 640x480, each from 1 to 65535.
+[[nodiscard]] std::optional<Size> parse_size(const std::string& text);
+
+// Whether the file can hold the pixel format that is asked for.
+[[nodiscard]] vumedia::Outcome<> check_format(const CaptureOptions& options);
 
 }  // namespace ctl

@@ -25,7 +25,7 @@ enum class Status : int {
 [[nodiscard]] vumedia::Outcome<> list_controls(Device& device);
 
 struct CaptureOptions {
-  std::string output;       // .y4m, .png, or anything else for the bytes as they are; "-" is standard output
+  std::string output;       // a name that output_complaint() accepts; "-" is standard output
   std::string format;       // fourcc; empty: the device's own
   std::string size;         // WxH; empty: the device's own
   double rate = 0;          // frames a second; 0: the device's own
@@ -41,7 +41,7 @@ struct Seek {
 
 struct DecodeOptions {
   std::string input;
-  std::string output;  // .y4m, .png for a contact sheet, or anything else for planar frames; empty: none
+  std::string output;  // a name that output_complaint() accepts; empty: none
   std::string format;  // fourcc; empty: the first that the device offers and we can read
   bool md5 = false;
   bool compare = false;
@@ -53,7 +53,8 @@ struct DecodeOptions {
 struct BenchOptions {
   std::uint64_t commands = 10000;
   std::uint64_t frames = 120;
-  std::string file;  // to decode; empty: none
+  bool frames_wanted = false;  // the number was given
+  std::string file;            // to decode; empty: none
 };
 [[nodiscard]] vumedia::Outcome<Status> bench(Device& device, const BenchOptions& options);
 

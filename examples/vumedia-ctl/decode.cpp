@@ -8,6 +8,7 @@
 #include "comparison.hpp"
 #include "damage.hpp"
 #include "decoder.hpp"
+#include "outputs.hpp"
 #include "progress.hpp"
 #include "writers.hpp"
 
@@ -23,15 +24,17 @@ class Frames {
  public:
   // `refused`: for what is compared.
   [[nodiscard]] Outcome<> prepare(const DecodeOptions& options, Fraction rate, Comparison::Refused refused) {
-    const std::string_view output = options.output;
+    const OutputKind kind = output_kind(options.output);
+    input_ = options.input;
     output_ = options.output;
     seek_ = options.seek;
-    if (output.ends_with(".png")) {
-      sheet_.emplace();
-    } else if (!output.empty()) {
+    if (kind == OutputKind::png) {
+      images_ = ImageNames::of(output_);
+      if (!images_) sheet_.emplace();
+    } else if (kind != OutputKind::none) {
       auto file = OutputFile::create(options.output);
       if (!file) return std::unexpected(file.error());
-      if (output.ends_with(".y4m")) {
+      if (kind == OutputKind::y4m) {
         video_.emplace(std::move(*file), rate);
       } else {
         raw_.emplace(std::move(*file));
@@ -58,6 +61,11 @@ class Frames {
     }
     if (checksum_) checksum_->add(picture);
     if (sheet_) sheet_->add(picture);
+    if (images_) {
+      const std::string name = images_->name(count);
+      if (auto kept = keep_input(input_, name); !kept) return kept;
+      if (auto done = write_png(name, picture); !done) return done;
+    }
     if (video_) {
       if (auto done = video_->add(picture); !done) return done;
     }
@@ -95,7 +103,9 @@ class Frames {
   std::optional<Comparison> comparison;
 
  private:
+  std::string input_;
   std::string output_;
+  std::optional<ImageNames> images_;
   std::optional<Seek> seek_;
   std::optional<Y4mWriter> video_;
   std::optional<OutputFile> raw_;
@@ -117,9 +127,6 @@ void note(std::FILE* report, const Positions& positions, const char* what) {
 
 Outcome<Status> decode(Device& device, const DecodeOptions& options) {
   const std::uint32_t fourcc = parse_fourcc(options.format);
-  if (!options.format.empty() && !is_known(fourcc)) {
-    return failure("frames of format %s cannot be read here", options.format.c_str());
-  }
   auto bitstream = Bitstream::open(options.input);
   if (!bitstream) return std::unexpected(bitstream.error());
   Decoder decoder(device, *bitstream, fourcc);
@@ -142,7 +149,7 @@ Outcome<Status> decode(Device& device, const DecodeOptions& options) {
   done = frames.finish();
   if (!done) return std::unexpected(done.error());
 
-  std::FILE* const report = options.output == "-" ? stderr : stdout;
+  std::FILE* const report = report_beside(options.output);
   std::fprintf(report, "%s: %llu frames of %ux%u %s from %s in %.2f s, %.1f frames a second\n",
                options.input.c_str(), static_cast<unsigned long long>(frames.count), frames.width,
                frames.height, fourcc_text(decoder.frame_format()).c_str(), bitstream->codec_name(), seconds,

@@ -5,6 +5,8 @@
 
 #include <unistd.h>
 
+#include "outputs.hpp"
+
 namespace ctl {
 
 using vumedia::failure;
@@ -13,7 +15,7 @@ using vumedia::Outcome;
 using vumedia::system_failure;
 
 Outcome<OutputFile> OutputFile::create(const std::string& path) {
-  if (path == "-") {
+  if (is_standard_output(path)) {
     if (::isatty(STDOUT_FILENO) != 0) return failure("frames are not written to a terminal: name a file");
     return OutputFile("standard output", stdout);
   }

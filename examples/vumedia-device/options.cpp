@@ -12,11 +12,15 @@
 #include <vumedia/core/checked.hpp>
 
 #include "../support/man_page.hpp"
+#include "../support/option_checks.hpp"
 #include "version.hpp"
 
 namespace vumedia::device {
 
 namespace {
+
+using programs::check;
+using programs::in_range;
 
 constexpr std::array<std::pair<std::string_view, LogLevel>, 6> log_levels = {{
     {"trace", LogLevel::trace},
@@ -68,23 +72,6 @@ std::optional<std::vector<std::string>> read_codecs(std::string_view text) {
     if (end == text.size()) return names;
     text.remove_prefix(end + 1);
   }
-}
-
-// A check for CLI11 that adds nothing to the help text.
-template <class Accepts>
-CLI::Validator check(Accepts accepts, std::string complaint) {
-  return CLI::Validator(
-      [accepts, complaint = std::move(complaint)](std::string& text) {
-        return accepts(text) ? std::string{} : "'" + text + "' is not " + complaint;
-      },
-      "");
-}
-
-template <std::uint64_t Lowest, std::uint64_t Highest>
-bool in_range(std::string_view text) {
-  std::uint64_t number = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  return error == std::errc{} && end == text.data() + text.size() && number >= Lowest && number <= Highest;
 }
 
 // CLI11's complaint in one line with the program's name in front.
@@ -177,7 +164,8 @@ void add_device_options(CLI::App& app, Options& options) {
   app.add_option_function<std::string>(
          "--codecs",
          [&options](const std::string& text) { options.codecs = read_codecs(text).value_or(options.codecs); },
-         "Formats that the decoder offers, in this order: of h264, hevc, vp8, vp9, av1, mpeg2, mjpeg with + or "
+         "Formats that the decoder offers, in this order: of h264, hevc, vp8, vp9, av1, mpeg2, mjpeg with + "
+         "or "
          "a comma between (default: all)")
       ->type_name("NAMES")
       ->check(check([](const std::string& text) { return read_codecs(text).has_value(); },

@@ -362,6 +362,13 @@ TEST_F(CtlDecode, WritesVideoSheetsAndPlanes) {
   const auto last = std::span(video).last(frame_size);
   EXPECT_EQ(std::memcmp(last.data(), planes.data() + 69 * frame_size, frame_size), 0);
 
+  EXPECT_EQ(run({"decode", path("clip.ts"), "-o", path("f-%02d.png")}).status, 0);
+  const auto first = read_image(read("f-00.png"));
+  EXPECT_EQ(first.width, 320u);
+  EXPECT_EQ(first.height, 180u);
+  EXPECT_EQ(read_image(read("f-69.png")).width, 320u);
+  EXPECT_TRUE(read("f-70.png").empty());
+
   EXPECT_EQ(run({"decode", path("clip.ts"), "-o", path("sheet.png")}).status, 0);
   const auto sheet = read_image(read("sheet.png"));
   // 70 frames: one in four, 18 of them, six a row.
@@ -423,11 +430,20 @@ TEST_F(Ctl, CapturesImages) {
     EXPECT_NEAR(std::to_integer<int>(image.rgb[yellow + 1]), 191, 3) << format;
     EXPECT_NEAR(std::to_integer<int>(image.rgb[yellow + 2]), 0, 3) << format;
   }
-  const auto several = run({"capture", "-o", path("many.png"), "-n", "3", "-f", "NV12", "--size", "320x240"});
-  EXPECT_EQ(several.status, 0) << several.errors;
-  for (std::uint32_t number = 0; number < 3; ++number) {
-    const auto image = read_image(read("many-00" + std::to_string(number) + ".png"));
-    EXPECT_EQ(backends::test_pattern::read_frame_number(rgb_format(image), image.rgb), number);
+  struct Names {
+    const char* output;
+    const char* before;
+    const char* after;
+  };
+  for (const auto& names : {Names{"many.png", "many-00", ".png"}, Names{"f-%03d.png", "f-00", ".png"},
+                            Names{"g%d.PNG", "g", ".PNG"}}) {
+    const auto several =
+        run({"capture", "-o", path(names.output), "-n", "3", "-f", "NV12", "--size", "320x240"});
+    EXPECT_EQ(several.status, 0) << several.errors;
+    for (std::uint32_t number = 0; number < 3; ++number) {
+      const auto image = read_image(read(names.before + std::to_string(number) + names.after));
+      EXPECT_EQ(backends::test_pattern::read_frame_number(rgb_format(image), image.rgb), number);
+    }
   }
 }
 

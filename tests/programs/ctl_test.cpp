@@ -142,14 +142,14 @@ TEST_F(Ctl, MeasuresCommandsAndFrames) {
 TEST_F(Ctl, SaysInOneLineWhatIsWrong) {
   start("test-pattern");
   expect_failure(run({"capture", "-o", path("a.y4m"), "-f", "XYZ1"}), "no format XYZ1");
-  expect_failure(run({"capture", "-o", path("a.y4m"), "-f", "toolong"}), "no pixel format");
+  expect_failure(run({"capture", "-o", path("a.y4m"), "-f", "toolong"}), "not a pixel format");
   expect_failure(run({"capture", "-o", path("a.y4m"), "--size", "641x480"}), "nearest is 640x480");
-  expect_failure(run({"capture", "-o", path("a.y4m"), "--size", "wide"}), "is no size");
+  expect_failure(run({"capture", "-o", path("a.y4m"), "--size", "wide"}), "not a size");
   expect_failure(run({"capture", "-o", path("a.y4m"), "--fps", "17"}), "nearest is 15");
   expect_failure(run({"capture", "-o", path("none/a.y4m")}), "No such file or directory");
   expect_failure(run({"capture", "-o", "/dev/full", "-n", "2"}), "No space left on device");
   expect_failure(run({"capture"}), "output");
-  expect_failure(run({"fly"}), "");
+  expect_failure(run({"fly"}), "there is no subcommand 'fly'");
   expect_failure(run({}), "subcommand");
   EXPECT_EQ(run({"info"}).status, 0) << "the device is none the worse";
 

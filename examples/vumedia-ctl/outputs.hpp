@@ -1,0 +1,63 @@
+// What the name of an output file asks for, and which files must not be written to.
+#pragma once
+
+#include <cstdint>
+#include <cstdio>
+#include <optional>
+#include <string>
+
+#include <sys/types.h>
+
+#include <vumedia/core/result.hpp>
+
+namespace ctl {
+
+// A file by what it is rather than by its name: links and /dev/stdin are the same file.
+class FileIdentity {
+ public:
+  // Nothing where there is no such file, and for terminals, /dev/null and other character devices, which keep
+  // nothing.
+  [[nodiscard]] static std::optional<FileIdentity> of(const std::string& path);
+  [[nodiscard]] static std::optional<FileIdentity> of(int fd);
+  friend bool operator==(const FileIdentity&, const FileIdentity&) = default;
+
+ private:
+  dev_t device_ = 0;
+  ino_t inode_ = 0;
+};
+
+// The file that a command reads; "-" is standard input. Nothing if it is none of the file system (a URL).
+[[nodiscard]] std::optional<FileIdentity> identity_of_input(const std::string& path);
+
+// Fails if `output` ("-" is standard output) or standard output itself, where results are printed, is the
+// file `input`.
+[[nodiscard]] vumedia::Outcome<> keep_input(const std::string& input, const std::string& output);
+[[nodiscard]] vumedia::Outcome<> keep_input(const std::string& input);
+
+// Whether what is written to `output` goes where standard output goes.
+[[nodiscard]] bool is_standard_output(const std::string& output);
+// Where a summary is printed: not among the data.
+[[nodiscard]] std::FILE* report_beside(const std::string& output);
+
+enum class OutputKind : std::uint8_t { none, bytes, y4m, png, mjpeg };
+// By the end of the name, in capitals or not.
+[[nodiscard]] OutputKind output_kind(const std::string& output);
+
+// f-%03d.png as a name for each image.
+class ImageNames {
+ public:
+  // Nothing if `path` has no %d or %03d in it; of several, the first counts.
+  [[nodiscard]] static std::optional<ImageNames> of(const std::string& path);
+  [[nodiscard]] std::string name(std::uint64_t number) const;
+
+ private:
+  std::string before_;
+  std::string after_;
+  int digits_ = 0;
+};
+
+// Why nothing can be written under this name: it promises what is not written here, or has a number and is no
+// image. Empty: it can.
+[[nodiscard]] std::string output_complaint(const std::string& output, bool motion_jpeg);
+
+}  // namespace ctl
