@@ -176,7 +176,7 @@ TEST_F(Contiguous, HugePagesDoNotComeInPieces) {
   constexpr std::uint64_t huge = std::uint64_t{2} << 20;
   OwnedFd fd(::memfd_create("huge", MFD_CLOEXEC | MFD_HUGETLB));
   if (!fd || ::ftruncate(fd.get(), static_cast<off_t>(2 * huge)) != 0 || !Mapping::map(fd.get(), 0, 2 * huge))
-    GTEST_SKIP() << "no huge pages are free on this machine";
+    GTEST_SKIP() << "no two huge pages are free: sysctl vm.nr_hugepages=2 makes them";
   std::vector<RegionSpec> specs;
   specs.push_back({{first_page}, {0x7000'0000'0000}, 2 * huge, 0, std::move(fd)});
   const auto of_huge = GuestMemory::create(std::move(specs));

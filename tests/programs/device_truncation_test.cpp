@@ -59,9 +59,10 @@ TEST(TruncationGuard, CoversHugePages) {
   constexpr std::size_t huge = std::size_t{2} << 20;
   constexpr unsigned two_megabytes = 21U << 26;  // of linux/memfd.h
   const OwnedFd file(::memfd_create("frontend", MFD_CLOEXEC | MFD_HUGETLB | two_megabytes));
-  if (!file || ::ftruncate(file.get(), 2 * huge) != 0) GTEST_SKIP() << "no hugetlbfs here";
+  if (!file || ::ftruncate(file.get(), 2 * huge) != 0)
+    GTEST_SKIP() << "the kernel has no huge pages (CONFIG_HUGETLBFS)";
   auto mapping = Mapping::map(file.get(), 0, 2 * huge);
-  if (!mapping) GTEST_SKIP() << "no free huge pages";
+  if (!mapping) GTEST_SKIP() << "no two huge pages are free: sysctl vm.nr_hugepages=2 makes them";
   utsname system{};
   ASSERT_EQ(::uname(&system), 0);
   unsigned major = 0, minor = 0;
