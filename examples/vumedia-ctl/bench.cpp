@@ -138,7 +138,9 @@ Outcome<> bench_capture(Device& device, std::uint64_t count, const std::optional
 
 #ifdef VUMEDIA_FFMPEG
 Outcome<Status> bench_decode(Device& device, const std::string& file, const std::optional<Peer>& peer) {
-  auto bitstream = Bitstream::open(file);
+  const auto input = Input::open(file, false);
+  if (!input) return std::unexpected(input.error());
+  auto bitstream = Bitstream::open(*input);
   if (!bitstream) return std::unexpected(bitstream.error());
   Decoder decoder(device, *bitstream, 0);
   std::uint64_t frames = 0;
@@ -160,7 +162,7 @@ Outcome<Status> bench_decode(Device& device, const std::string& file, const std:
               bitstream->codec_name(), static_cast<unsigned long long>(frames),
               static_cast<double>(frames) / meter.seconds());
   meter.print(frames, "frame");
-  return tell_damage(decoder);
+  return tell_damage(decoder, *bitstream);
 }
 #else
 Outcome<Status> bench_decode(Device&, const std::string&, const std::optional<Peer>&) {

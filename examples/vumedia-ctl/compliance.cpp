@@ -27,7 +27,9 @@ using vumedia::Outcome;
 constexpr std::size_t max_stream_bytes = std::size_t{64} << 20;
 
 Outcome<compliance::CodedStream> read_stream(const std::string& path) {
-  auto bitstream = Bitstream::open(path);
+  const auto input = Input::open(path, false);
+  if (!input) return std::unexpected(input.error());
+  auto bitstream = Bitstream::open(*input);
   if (!bitstream) return std::unexpected(bitstream.error());
   compliance::CodedStream stream;
   stream.fourcc = bitstream->fourcc();

@@ -29,7 +29,7 @@ std::unexpected<vumedia::Error> nothing_decoded(const Decoder& decoder, const Bi
                  stream.c_str());
 }
 
-Status tell_damage(const Decoder& decoder) {
+Status tell_damage(const Decoder& decoder, const Bitstream& bitstream) {
   std::string text;
   const auto add = [&text](const Positions& positions, const char* verb, const char* what) {
     if (positions.count() == 0) return;
@@ -40,6 +40,12 @@ Status tell_damage(const Decoder& decoder) {
   };
   add(decoder.damaged_frames(), "marked as damaged", "frame");
   add(decoder.refused_packets(), "refused", "packet");
+  if (const std::uint64_t unreadable = bitstream.unreadable_packets(); unreadable != 0) {
+    text += vumedia::format_text("%s%llu packet%s could not be read", text.empty() ? "" : "; ",
+                                 static_cast<unsigned long long>(unreadable), plural(unreadable));
+  }
+  if (!bitstream.cut_short().empty())
+    text += (text.empty() ? "" : "; ") + ("the file ends early: " + bitstream.cut_short());
   if (text.empty()) return Status::ok;
   std::fflush(stdout);
   std::fprintf(stderr, "vumedia-ctl: %s\n", text.c_str());

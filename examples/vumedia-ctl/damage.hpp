@@ -13,8 +13,8 @@ namespace ctl {
 [[nodiscard]] std::unexpected<vumedia::Error> nothing_decoded(const Decoder& decoder,
                                                               const Bitstream& bitstream);
 
-// Says in one line on standard error what the device marked as damaged and what it refused, and which of
-// them.
-[[nodiscard]] Status tell_damage(const Decoder& decoder);
+// Says in one line on standard error what the device marked as damaged and what it refused, which of them,
+// and what of the file could not be read.
+[[nodiscard]] Status tell_damage(const Decoder& decoder, const Bitstream& bitstream);
 
 }  // namespace ctl

@@ -23,7 +23,8 @@ using vumedia::Outcome;
 class Frames {
  public:
   // `refused`: for what is compared.
-  [[nodiscard]] Outcome<> prepare(const DecodeOptions& options, Fraction rate, Comparison::Refused refused) {
+  [[nodiscard]] Outcome<> prepare(const DecodeOptions& options, const Input& input, Fraction rate,
+                                  Comparison::Refused refused) {
     const OutputKind kind = output_kind(options.output);
     input_ = options.input;
     output_ = options.output;
@@ -46,7 +47,7 @@ class Frames {
       checksum_.emplace(std::move(*checksum));
     }
     if (options.compare) {
-      auto reference = ReferenceDecoder::open(options.input);
+      auto reference = ReferenceDecoder::open(input);
       if (!reference) return std::unexpected(reference.error());
       comparison.emplace(std::move(*reference), std::move(refused));
     }
@@ -127,12 +128,14 @@ void note(std::FILE* report, const Positions& positions, const char* what) {
 
 Outcome<Status> decode(Device& device, const DecodeOptions& options) {
   const std::uint32_t fourcc = parse_fourcc(options.format);
-  auto bitstream = Bitstream::open(options.input);
+  const auto input = Input::open(options.input, options.compare || options.seek.has_value());
+  if (!input) return std::unexpected(input.error());
+  auto bitstream = Bitstream::open(*input);
   if (!bitstream) return std::unexpected(bitstream.error());
   Decoder decoder(device, *bitstream, fourcc);
   Frames frames;
   const auto refused = [&decoder](std::uint64_t packet) { return decoder.refused(packet); };
-  if (auto done = frames.prepare(options, bitstream->rate(), refused); !done)
+  if (auto done = frames.prepare(options, *input, bitstream->rate(), refused); !done)
     return std::unexpected(done.error());
   if (options.seek) decoder.seek(*options.seek);
   Progress progress("decoded");
@@ -151,13 +154,22 @@ Outcome<Status> decode(Device& device, const DecodeOptions& options) {
 
   std::FILE* const report = report_beside(options.output);
   std::fprintf(report, "%s: %llu frames of %ux%u %s from %s in %.2f s, %.1f frames a second\n",
-               options.input.c_str(), static_cast<unsigned long long>(frames.count), frames.width,
+               input->name().c_str(), static_cast<unsigned long long>(frames.count), frames.width,
                frames.height, fourcc_text(decoder.frame_format()).c_str(), bitstream->codec_name(), seconds,
                seconds > 0 ? static_cast<double>(frames.count) / seconds : 0);
   note(report, decoder.resolution_changes(), "resolution changes");
   note(report, decoder.stale_frames(), "frames dropped at the seek");
+  note(report, decoder.hidden_frames(), "frames decoded and not to be shown");
   note(report, decoder.damaged_frames(), "frames marked as damaged");
   note(report, decoder.refused_packets(), "packets refused");
+  note(report, bitstream->unreadable_packets(), "packets passed over, as they cannot be read");
+  if (!bitstream->cut_short().empty())
+    std::fprintf(report, "the file ends early: %s\n", bitstream->cut_short().c_str());
+  if (decoder.resolution_changes() == 0 && bitstream->width() != 0 &&
+      (bitstream->width() != frames.width || bitstream->height() != frames.height)) {
+    std::fprintf(report, "the container says %ux%u: what it crops is not cropped here\n", bitstream->width(),
+                 bitstream->height());
+  }
   if (options.md5) std::fprintf(report, "md5: %s\n", frames.md5.c_str());
   if (frames.comparison) {
     const Comparison& comparison = *frames.comparison;
@@ -168,7 +180,7 @@ Outcome<Status> decode(Device& device, const DecodeOptions& options) {
     std::fprintf(
         report, comparison.damaged_that_differ() == 0 ? "bit-exact\n" : "bit-exact but for damaged frames\n");
   }
-  return tell_damage(decoder);
+  return tell_damage(decoder, *bitstream);
 }
 
 }  // namespace ctl

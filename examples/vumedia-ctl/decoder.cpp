@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
+#include <limits>
 #include <utility>
 
 #include "capture.hpp"
@@ -66,9 +67,12 @@ bool Decoder::is_hopeless() const noexcept {
 Outcome<> Decoder::start_output() {
   v4l2_format format{};
   format.type = output_.type();
-  // The device has the last word on the size of the buffers; a packet seldom exceeds a raw frame.
+  // The device has the last word on the size of the buffers. A packet seldom exceeds a raw frame; where the
+  // container tells that one does, the headers that a filter may put before it need room, too.
   const std::uint64_t pixels = std::uint64_t{bitstream_.width()} * bitstream_.height();
-  const auto size = static_cast<std::uint32_t>(std::clamp<std::uint64_t>(pixels * 3 / 2, 1 << 20, 1 << 25));
+  const std::uint64_t largest = std::min<std::uint64_t>(bitstream_.largest_packet() + (1 << 16), 1 << 28);
+  const auto size = static_cast<std::uint32_t>(
+      std::max(std::clamp<std::uint64_t>(pixels * 3 / 2, 1 << 20, 1 << 25), largest));
   if (vumedia::v4l2::is_multiplanar(format.type)) {
     format.fmt.pix_mp.pixelformat = bitstream_.fourcc();
     format.fmt.pix_mp.width = bitstream_.width();
@@ -109,18 +113,17 @@ Outcome<> Decoder::feed() {
       input_ended_ = packet_ == nullptr;
       if (input_ended_) break;
     }
-    const std::uint32_t index = free_output_.back();
-    const auto memory = output_.memory(index)[0];
     const auto size = static_cast<std::size_t>(packet_->size);
-    if (size > memory.size()) {
-      return failure("a packet of %zu bytes exceeds the device's bitstream buffers of %zu", size,
-                     memory.size());
-    }
-    std::memcpy(memory.data(), packet_->data, size);
+    const auto room = find_room(size);
+    if (!room) return std::unexpected(room.error());
+    if (!*room) return {};
+    const std::uint32_t index = **room;
+    std::memcpy(output_.memory(index)[0].data(), packet_->data, size);
+    if ((packet_->flags & AV_PKT_FLAG_DISCARD) != 0) hidden_numbers_.add(bitstream_.number());
     queued_[index] = {packets_, bitstream_.number()};
     if (auto done = output_.queue(index, static_cast<std::uint32_t>(size), bitstream_.number()); !done)
       return done;
-    free_output_.pop_back();
+    std::erase(free_output_, index);
     packet_ = nullptr;
     ++packets_;
   }
@@ -136,6 +139,32 @@ Outcome<> Decoder::feed() {
     }
   }
   return drain();
+}
+
+Outcome<std::optional<std::uint32_t>> Decoder::find_room(std::size_t size) {
+  const auto holds = [&](std::uint32_t index) { return output_.memory(index)[0].size() >= size; };
+  for (const std::uint32_t index : free_output_) {
+    if (holds(index)) return index;
+  }
+  for (std::uint32_t index = 0; index < output_.size(); ++index) {
+    if (holds(index)) return std::nullopt;
+  }
+  const std::size_t largest = output_.memory(0)[0].size();
+  const auto refused = [&](const char* why) {
+    return failure(
+        "packet %llu has %zu bytes, more than the device's bitstream buffers of %zu, and it gives no larger "
+        "one (%s)",
+        static_cast<unsigned long long>(packets_), size, largest, why);
+  };
+  if (size > std::numeric_limits<std::uint32_t>::max()) return refused("V4L2 has none");
+  const auto added = output_.add(static_cast<std::uint32_t>(size));
+  if (!added) {
+    if (auto connection = device_.alive(); !connection) return std::unexpected(connection.error());
+    return refused(added.error().message.c_str());
+  }
+  queued_.resize(output_.size());
+  free_output_.push_back(*added);
+  return *added;
 }
 
 Outcome<> Decoder::drain() {
@@ -233,9 +262,10 @@ Outcome<> Decoder::take_frame(const vumedia::v4l2::Buffer& buffer, const Consume
   // Those of before a seek are ours to drop: the device need not take back what it has sent.
   const bool stale = note.packet < first_number_;
   // A frame of which nothing is left is damaged, too.
-  if (note.damaged && !stale && (!last || !filled->empty())) damaged_frames_.add(frames_);
-  if (stale) {
-    if (!filled->empty()) ++stale_frames_;
+  const bool hidden = hidden_numbers_.contains(note.packet);
+  if (note.damaged && !stale && !hidden && (!last || !filled->empty())) damaged_frames_.add(frames_);
+  if (stale || hidden) {
+    if (!filled->empty()) ++(stale ? stale_frames_ : hidden_frames_);
   } else if (!filled->empty()) {
     const auto picture = make_picture(layout_, visible_, filled->memory());
     if (!picture) return std::unexpected(picture.error());

@@ -53,13 +53,18 @@ class Decoder {
     return refused_numbers_.contains(packet);
   }
   [[nodiscard]] std::uint64_t resolution_changes() const noexcept { return changes_; }
-  // Frames of before a seek that came behind it, and were dropped.
+  // Frames of before a seek that came after it, and were dropped.
   [[nodiscard]] std::uint64_t stale_frames() const noexcept { return stale_frames_; }
+  // Frames that the container has decoded and not shown, as what comes before the start of an edit.
+  [[nodiscard]] std::uint64_t hidden_frames() const noexcept { return hidden_frames_; }
 
  private:
   [[nodiscard]] vumedia::Outcome<> start_output();
   // Queues packets as long as there are buffers for them; asks to drain behind the last.
   [[nodiscard]] vumedia::Outcome<> feed();
+  // A free buffer of OUTPUT for so many bytes, a new and larger one if there is none; nothing while it has to
+  // be waited for.
+  [[nodiscard]] vumedia::Outcome<std::optional<std::uint32_t>> find_room(std::size_t size);
   [[nodiscard]] vumedia::Outcome<> drain();
   // Whether nothing is left to wait for except a drain.
   [[nodiscard]] bool all_returned() const noexcept {
@@ -110,7 +115,9 @@ class Decoder {
   Positions damaged_frames_;
   Positions refused_packets_;
   Positions refused_numbers_;
+  Positions hidden_numbers_;  // packets whose frames are not to be shown
   std::uint64_t stale_frames_ = 0;
+  std::uint64_t hidden_frames_ = 0;
   std::uint64_t changes_ = 0;
 };
 

@@ -97,6 +97,7 @@ template Result<> Device::try_call<tag::QUERYMENU>(v4l2_querymenu&);
 template Result<> Device::try_call<tag::SUBSCRIBE_EVENT>(v4l2_event_subscription&);
 template Result<> Device::try_call<tag::DECODER_CMD>(v4l2_decoder_cmd&);
 template Result<> Device::try_call<tag::REQBUFS>(v4l2_requestbuffers&);
+template Result<> Device::try_call<tag::CREATE_BUFS>(v4l2_create_buffers&);
 template Result<> Device::try_call<tag::STREAMON>(std::uint32_t&);
 template Result<> Device::try_call<tag::STREAMOFF>(std::uint32_t&);
 

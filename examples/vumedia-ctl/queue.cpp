@@ -32,23 +32,48 @@ Outcome<> Queue::allocate(std::uint32_t count) {
     return failure("VIDIOC_REQBUFS gave %u buffers", request.count);
   }
   for (std::uint32_t index = 0; index < request.count; ++index) {
-    auto buffer = make_buffer(index);
-    if (auto done = device_->query_buffer(buffer); !done) return done;
-    Mapped mapped;
-    mapped.count = multiplanar() ? std::min<std::size_t>(buffer.head.length, VIDEO_MAX_PLANES) : 1;
-    if (mapped.count == 0) return failure("VIDIOC_QUERYBUF gave a buffer without planes");
-    for (std::size_t plane = 0; plane < mapped.count; ++plane) {
-      const std::uint32_t offset = multiplanar() ? buffer.planes[plane].m.mem_offset : buffer.head.m.offset;
-      const std::uint32_t length = multiplanar() ? buffer.planes[plane].length : buffer.head.length;
-      auto memory = device_->map(offset);
-      if (!memory) return std::unexpected(memory.error());
-      if (memory->size() < length) {
-        return failure("buffer %u has %u bytes, its mapping only %zu", index, length, memory->size());
-      }
-      mapped.planes[plane] = memory->first(length);
-    }
-    buffers_.push_back(mapped);
+    if (auto done = map(index); !done) return done;
   }
+  return {};
+}
+
+Outcome<std::uint32_t> Queue::add(std::uint32_t bytes) {
+  v4l2_create_buffers request{};
+  request.count = 1;
+  request.memory = V4L2_MEMORY_MMAP;
+  request.format.type = type_;
+  if (auto done = device_->call<tag::G_FMT>(request.format); !done) return std::unexpected(done.error());
+  if (multiplanar()) {
+    request.format.fmt.pix_mp.plane_fmt[0].sizeimage = bytes;
+  } else {
+    request.format.fmt.pix.sizeimage = bytes;
+  }
+  if (auto done = device_->call<tag::CREATE_BUFS>(request); !done) return std::unexpected(done.error());
+  if (request.count != 1 || request.index != buffers_.size())
+    return failure("VIDIOC_CREATE_BUFS gave %u buffers from %u on", request.count, request.index);
+  if (auto done = map(request.index); !done) return std::unexpected(done.error());
+  if (const std::size_t size = memory(request.index)[0].size(); size < bytes)
+    return failure("VIDIOC_CREATE_BUFS gave a buffer of %zu bytes for %u", size, bytes);
+  return request.index;
+}
+
+Outcome<> Queue::map(std::uint32_t index) {
+  auto buffer = make_buffer(index);
+  if (auto done = device_->query_buffer(buffer); !done) return done;
+  Mapped mapped;
+  mapped.count = multiplanar() ? std::min<std::size_t>(buffer.head.length, VIDEO_MAX_PLANES) : 1;
+  if (mapped.count == 0) return failure("VIDIOC_QUERYBUF gave a buffer without planes");
+  for (std::size_t plane = 0; plane < mapped.count; ++plane) {
+    const std::uint32_t offset = multiplanar() ? buffer.planes[plane].m.mem_offset : buffer.head.m.offset;
+    const std::uint32_t length = multiplanar() ? buffer.planes[plane].length : buffer.head.length;
+    auto memory = device_->map(offset);
+    if (!memory) return std::unexpected(memory.error());
+    if (memory->size() < length) {
+      return failure("buffer %u has %u bytes, its mapping only %zu", index, length, memory->size());
+    }
+    mapped.planes[plane] = memory->first(length);
+  }
+  buffers_.push_back(mapped);
   return {};
 }
 

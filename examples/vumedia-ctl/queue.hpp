@@ -24,6 +24,9 @@ class Queue {
 
   // Gets and maps about `count` buffers; the device decides.
   [[nodiscard]] vumedia::Outcome<> allocate(std::uint32_t count);
+  // One more buffer, with `bytes` or more in its first plane. Returns its index. Not every device can do
+  // that.
+  [[nodiscard]] vumedia::Outcome<std::uint32_t> add(std::uint32_t bytes);
   [[nodiscard]] vumedia::Outcome<> start();
   [[nodiscard]] vumedia::Outcome<> stop();
   // Unmaps the buffers and gives them back.
@@ -57,6 +60,7 @@ class Queue {
     std::size_t count = 0;
   };
   [[nodiscard]] bool multiplanar() const noexcept { return vumedia::v4l2::is_multiplanar(type_); }
+  [[nodiscard]] vumedia::Outcome<> map(std::uint32_t index);
   [[nodiscard]] vumedia::v4l2::Buffer make_buffer(std::uint32_t index) const;
 
   Device* device_;
