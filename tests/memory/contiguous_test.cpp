@@ -44,7 +44,7 @@ class Contiguous : public testing::Test {
     return range ? 0 : range.error().value;
   }
 
-  RamFile ram{first_page, pages * page_size};
+  RamFile ram{first_page, pages* page_size};
   std::shared_ptr<const GuestMemory> table = make_table({&ram});
   std::shared_ptr<Budget> budget = std::make_shared<Budget>(16);
 };
@@ -148,6 +148,32 @@ TEST_F(Contiguous, OutlivesTheTable) {
 }
 
 // Two files may lie side by side in this process by chance; a piece never runs from one into the other.
+// Whoever is told of an address at which a file was cut off learns whose it was.
+TEST_F(Contiguous, IsKnownToAllTablesOfItsFrontendAndToNoOther) {
+  const auto address = [](const void* data) { return reinterpret_cast<std::uintptr_t>(data); };
+  std::vector<RegionSpec> specs;
+  specs.push_back(ram.spec());
+  const auto next = *table->successor(std::move(specs));
+  const auto other = make_table({&ram});
+  const std::uintptr_t region = address(table->contiguous({first_page}, 1));
+  auto range = create({page(9), page(3)});
+  ASSERT_TRUE(range);
+  ContiguousRange moved = std::move(*range);
+  const std::uintptr_t first = address(moved.data()), end = first + 2 * page_size;
+  for (const auto& each : {table, next}) {
+    EXPECT_TRUE(each->holds(region));
+    EXPECT_TRUE(each->holds(first) && each->holds(first + page_size) && each->holds(end - 1));
+    EXPECT_FALSE(each->holds(address(&region)));
+  }
+  EXPECT_FALSE(other->holds(region) || other->holds(first));
+  // One that was replaced, and is used no more.
+  table.reset();
+  EXPECT_FALSE(next->holds(region));
+  EXPECT_TRUE(next->holds(first));
+  moved = ContiguousRange();
+  EXPECT_FALSE(next->holds(first) || next->holds(end - 1));
+}
+
 TEST_F(Contiguous, RunsOnFromRegionToRegion) {
   const RamFile next(first_page + pages * page_size, 4 * page_size);
   std::memset(next.data(), 0xee, 4 * page_size);

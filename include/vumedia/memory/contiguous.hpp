@@ -45,7 +45,9 @@ class ContiguousRange {
                                                       std::shared_ptr<Budget> budget) {
     auto pieces = collect(memory, ranges);
     if (!pieces) return std::unexpected(pieces.error());
-    return join(*pieces, std::move(budget));
+    auto range = join(*pieces, std::move(budget));
+    if (range) range->entry_ = {memory.mapped(), {range->base_, range->mapped_}};
+    return range;
   }
 
   ContiguousRange(ContiguousRange&& other) noexcept
@@ -53,7 +55,8 @@ class ContiguousRange {
         mapped_(std::exchange(other.mapped_, 0)),
         before_(other.before_),
         size_(std::exchange(other.size_, 0)),
-        pieces_(std::move(other.pieces_)) {}
+        pieces_(std::move(other.pieces_)),
+        entry_(std::move(other.entry_)) {}
   ContiguousRange& operator=(ContiguousRange&& other) noexcept {
     if (this != &other) {
       reset();
@@ -62,6 +65,7 @@ class ContiguousRange {
       before_ = other.before_;
       size_ = std::exchange(other.size_, 0);
       pieces_ = std::move(other.pieces_);
+      entry_ = std::move(other.entry_);
     }
     return *this;
   }
@@ -144,6 +148,7 @@ class ContiguousRange {
   }
 
   void reset() noexcept {
+    entry_.reset();
     if (base_ != nullptr) ::munmap(base_, mapped_);
     base_ = nullptr;
     mapped_ = size_ = 0;
@@ -155,6 +160,7 @@ class ContiguousRange {
   std::size_t before_ = 0;  // of the first page, which the first range does not name
   std::size_t size_ = 0;
   Share pieces_;  // of mappings
+  MappedRanges::Entry entry_;
 };
 
 }  // namespace vumedia::memory

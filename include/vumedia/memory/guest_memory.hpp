@@ -31,6 +31,7 @@
 #include <vumedia/core/mapping.hpp>
 #include <vumedia/core/result.hpp>
 #include <vumedia/memory/address.hpp>
+#include <vumedia/memory/mapped_ranges.hpp>
 
 namespace vumedia::memory {
 
@@ -49,14 +50,17 @@ class Region {
 
  public:
   // Errors name the region by `index`: size 0, a range that leaves 64 bits, no file or one that is too short.
-  [[nodiscard]] static Outcome<std::shared_ptr<const Region>> create(RegionSpec spec, std::size_t index);
+  // Its mapping will be listed in `mapped`.
+  [[nodiscard]] static Outcome<std::shared_ptr<const Region>> create(RegionSpec spec, std::size_t index,
+                                                                     std::shared_ptr<MappedRanges> mapped);
   // Which file it is a piece of: numbers that no two files alive share.
   struct File {
     std::uint64_t device = 0;
     std::uint64_t number = 0;
     friend constexpr bool operator==(const File&, const File&) = default;
   };
-  Region(Key, RegionSpec spec, std::uint64_t alignment, File file) noexcept;
+  Region(Key, RegionSpec spec, std::uint64_t alignment, File file,
+         std::shared_ptr<MappedRanges> mapped) noexcept;
 
   [[nodiscard]] File file() const noexcept { return file_; }
   [[nodiscard]] std::uint64_t file_offset() const noexcept { return file_offset_; }
@@ -72,12 +76,6 @@ class Region {
     return data != nullptr ? data : map();
   }
 
-  // Whether `address` is of this process's mapping of the region; not if there is none yet.
-  [[nodiscard]] bool holds(std::uintptr_t address) const noexcept {
-    const auto data = reinterpret_cast<std::uintptr_t>(data_.load(std::memory_order_acquire));
-    return data != 0 && address - data < size_;
-  }
-
  private:
   std::byte* map() const noexcept;
 
@@ -87,11 +85,13 @@ class Region {
   std::uint64_t file_offset_;
   std::uint64_t alignment_;  // of offsets and lengths for mmap(): a page, or a huge page of hugetlbfs
   File file_;
+  std::shared_ptr<MappedRanges> mapped_;
 
   mutable std::atomic<std::byte*> data_{nullptr};
   mutable std::mutex mutex_;  // guards what follows; taken until the first attempt to map only
   mutable OwnedFd fd_;        // closed after that attempt
   mutable Mapping mapping_;
+  mutable MappedRanges::Entry entry_;
 };
 
 class GuestMemory {
@@ -123,12 +123,18 @@ class GuestMemory {
   // A table of `regions` in any order. Fails, naming index and numbers, on what Region::create refuses, on
   // more than max_regions and on ranges that overlap for the guest. In the frontend they may: a VMM can show
   // the guest one piece of its memory at two places.
-  [[nodiscard]] static Outcome<std::shared_ptr<const GuestMemory>> create(std::vector<RegionSpec> regions);
+  [[nodiscard]] static Outcome<std::shared_ptr<const GuestMemory>> create(std::vector<RegionSpec> regions) {
+    return create(std::move(regions), std::make_shared<MappedRanges>());
+  }
   // A table without regions: every address is outside.
   [[nodiscard]] static std::shared_ptr<const GuestMemory> empty() {
-    return std::make_shared<const GuestMemory>(Key{}, std::vector<Entry>{});
+    return std::make_shared<const GuestMemory>(Key{}, std::vector<Entry>{}, std::make_shared<MappedRanges>());
   }
 
+  // As create(): a table that takes the place of this one, of the same frontend (SET_MEM_TABLE).
+  [[nodiscard]] Outcome<std::shared_ptr<const GuestMemory>> successor(std::vector<RegionSpec> regions) const {
+    return create(std::move(regions), mapped_);
+  }
   // This table and one region more (ADD_MEM_REG).
   [[nodiscard]] Outcome<std::shared_ptr<const GuestMemory>> with(RegionSpec region) const;
   // This table less the region that has exactly these numbers (REM_MEM_REG).
@@ -166,10 +172,10 @@ class GuestMemory {
   [[nodiscard]] bool same_bytes(const GuestMemory& other, GuestAddress address,
                                 std::uint64_t length) const noexcept;
 
-  // Whether `address` is where a region is mapped in this process.
-  [[nodiscard]] bool holds(std::uintptr_t address) const noexcept {
-    return std::ranges::any_of(entries_, [=](const Entry& entry) { return entry.region->holds(address); });
-  }
+  // Whether memory of this table's frontend is mapped at `address` of this process: a region of this table,
+  // or of one before or after it that somebody still uses, or a view that is listed in mapped().
+  [[nodiscard]] bool holds(std::uintptr_t address) const noexcept { return mapped_->holds(address); }
+  [[nodiscard]] const std::shared_ptr<MappedRanges>& mapped() const noexcept { return mapped_; }
 
   // Where the guest sees what the frontend has at `address`; the lowest place of several.
   [[nodiscard]] std::optional<GuestAddress> guest_address(FrontendAddress address) const noexcept {
@@ -188,14 +194,16 @@ class GuestMemory {
   };
 
  public:
-  GuestMemory(Key, std::vector<Entry> sorted) noexcept
-      : generation_(next_generation()), entries_(std::move(sorted)) {}
+  GuestMemory(Key, std::vector<Entry> sorted, std::shared_ptr<MappedRanges> mapped) noexcept
+      : generation_(next_generation()), entries_(std::move(sorted)), mapped_(std::move(mapped)) {}
   GuestMemory(const GuestMemory&) = delete;
   GuestMemory& operator=(const GuestMemory&) = delete;
 
  private:
+  [[nodiscard]] static Outcome<std::shared_ptr<const GuestMemory>> create(
+      std::vector<RegionSpec> regions, std::shared_ptr<MappedRanges> mapped);
   [[nodiscard]] static Outcome<std::shared_ptr<const GuestMemory>> assemble(
-      std::vector<std::shared_ptr<const Region>> regions);
+      std::vector<std::shared_ptr<const Region>> regions, std::shared_ptr<MappedRanges> mapped);
 
   // The entry that holds `address`. A halving search without unpredictable branches: none of its steps runs
   // for one region, three for eight.
@@ -219,9 +227,11 @@ class GuestMemory {
 
   std::uint64_t generation_;
   std::vector<Entry> entries_;  // by start
+  std::shared_ptr<MappedRanges> mapped_;
 };
 
-inline Outcome<std::shared_ptr<const Region>> Region::create(RegionSpec spec, std::size_t index) {
+inline Outcome<std::shared_ptr<const Region>> Region::create(RegionSpec spec, std::size_t index,
+                                                             std::shared_ptr<MappedRanges> mapped) {
   const unsigned long long guest = spec.guest.value, frontend = spec.frontend.value, size = spec.size,
                            offset = spec.file_offset;
   if (size == 0) return failure("region %zu at guest address 0x%llx is empty", index, guest);
@@ -235,7 +245,7 @@ inline Outcome<std::shared_ptr<const Region>> Region::create(RegionSpec spec, st
     return failure("region %zu: file offset 0x%llx plus size 0x%llx is no file range", index, offset, size);
   if (!spec.fd) return failure("region %zu at guest address 0x%llx has no file", index, guest);
 
-  struct stat status{};
+  struct stat status {};
   if (::fstat(spec.fd.get(), &status) != 0)
     return system_failure(errno, "region %zu: no status of its file", index);
   // Files that cannot be memory are refused here, where the reason is known. Dma-bufs have no type, and
@@ -249,7 +259,7 @@ inline Outcome<std::shared_ptr<const Region>> Region::create(RegionSpec spec, st
                    offset, size, static_cast<unsigned long long>(status.st_size));
 
   std::uint64_t alignment = page_size;
-  struct statfs file_system{};
+  struct statfs file_system {};
   if (::fstatfs(spec.fd.get(), &file_system) == 0 && file_system.f_type == HUGETLBFS_MAGIC &&
       is_power_of_two(static_cast<std::uint64_t>(file_system.f_bsize)))
     alignment = std::max(alignment, static_cast<std::uint64_t>(file_system.f_bsize));
@@ -260,16 +270,18 @@ inline Outcome<std::shared_ptr<const Region>> Region::create(RegionSpec spec, st
     static std::atomic<std::uint64_t> last{0};
     file = {0, last.fetch_add(1, std::memory_order_relaxed)};
   }
-  return std::make_shared<const Region>(Key{}, std::move(spec), alignment, file);
+  return std::make_shared<const Region>(Key{}, std::move(spec), alignment, file, std::move(mapped));
 }
 
-inline Region::Region(Key, RegionSpec spec, std::uint64_t alignment, File file) noexcept
+inline Region::Region(Key, RegionSpec spec, std::uint64_t alignment, File file,
+                      std::shared_ptr<MappedRanges> mapped) noexcept
     : guest_(spec.guest.value),
       frontend_(spec.frontend.value),
       size_(spec.size),
       file_offset_(spec.file_offset),
       alignment_(alignment),
       file_(file),
+      mapped_(std::move(mapped)),
       fd_(std::move(spec.fd)) {}
 
 inline std::byte* Region::map() const noexcept {
@@ -287,33 +299,35 @@ inline std::byte* Region::map() const noexcept {
   // A worker process that dies should not write the guest's memory into its core.
   ::madvise(mapping->data(), mapping->size(), MADV_DONTDUMP);
   mapping_ = std::move(*mapping);
+  entry_ = {mapped_, mapping_.bytes()};
   std::byte* const data = mapping_.data() + before;
   data_.store(data, std::memory_order_release);
   return data;
 }
 
-inline Outcome<std::shared_ptr<const GuestMemory>> GuestMemory::create(std::vector<RegionSpec> regions) {
+inline Outcome<std::shared_ptr<const GuestMemory>> GuestMemory::create(std::vector<RegionSpec> regions,
+                                                                       std::shared_ptr<MappedRanges> mapped) {
   // Before any work is done for them.
   if (regions.size() > max_regions)
     return failure("%zu memory regions, at most %zu are served", regions.size(), max_regions);
   std::vector<std::shared_ptr<const Region>> checked;
   checked.reserve(regions.size());
   for (auto& spec : regions) {
-    auto region = Region::create(std::move(spec), checked.size());
+    auto region = Region::create(std::move(spec), checked.size(), mapped);
     if (!region) return std::unexpected(std::move(region.error()));
     checked.push_back(std::move(*region));
   }
-  return assemble(std::move(checked));
+  return assemble(std::move(checked), std::move(mapped));
 }
 
 inline Outcome<std::shared_ptr<const GuestMemory>> GuestMemory::with(RegionSpec region) const {
-  auto added = Region::create(std::move(region), entries_.size());
+  auto added = Region::create(std::move(region), entries_.size(), mapped_);
   if (!added) return std::unexpected(std::move(added.error()));
   std::vector<std::shared_ptr<const Region>> regions;
   regions.reserve(entries_.size() + 1);
   for (const Entry& entry : entries_) regions.push_back(entry.region);
   regions.push_back(std::move(*added));
-  return assemble(std::move(regions));
+  return assemble(std::move(regions), mapped_);
 }
 
 inline Outcome<std::shared_ptr<const GuestMemory>> GuestMemory::without(GuestAddress guest,
@@ -327,11 +341,11 @@ inline Outcome<std::shared_ptr<const GuestMemory>> GuestMemory::without(GuestAdd
     return failure("no region at guest address 0x%llx, frontend address 0x%llx with size 0x%llx",
                    static_cast<unsigned long long>(guest.value),
                    static_cast<unsigned long long>(frontend.value), static_cast<unsigned long long>(size));
-  return std::make_shared<const GuestMemory>(Key{}, std::move(entries));
+  return std::make_shared<const GuestMemory>(Key{}, std::move(entries), mapped_);
 }
 
 inline Outcome<std::shared_ptr<const GuestMemory>> GuestMemory::assemble(
-    std::vector<std::shared_ptr<const Region>> regions) {
+    std::vector<std::shared_ptr<const Region>> regions, std::shared_ptr<MappedRanges> mapped) {
   if (regions.size() > max_regions)
     return failure("%zu memory regions, at most %zu are served", regions.size(), max_regions);
   std::vector<std::size_t> order(regions.size());
@@ -355,7 +369,7 @@ inline Outcome<std::shared_ptr<const GuestMemory>> GuestMemory::assemble(
     const std::uint64_t start = regions[i]->guest(), size = regions[i]->size();
     entries.push_back({start, size, std::move(regions[i])});
   }
-  return std::make_shared<const GuestMemory>(Key{}, std::move(entries));
+  return std::make_shared<const GuestMemory>(Key{}, std::move(entries), std::move(mapped));
 }
 
 inline bool GuestMemory::same_bytes(const GuestMemory& other, GuestAddress address,

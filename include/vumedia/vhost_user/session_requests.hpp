@@ -103,7 +103,7 @@ VUMEDIA_HANDLER(SetMemTable, MemoryTableHeader& head) {
     std::memcpy(&region, incoming.body.data() + sizeof head + i * sizeof region, sizeof region);
     regions.push_back(detail::region_spec(region, incoming.fds.take(i)));
   }
-  auto table = memory::GuestMemory::create(std::move(regions));
+  auto table = host_.memory_->successor(std::move(regions));
   if (!table) return refused(EINVAL, "%s", table.error().message.c_str());
   replace_memory(std::move(*table));
   return {};
