@@ -272,6 +272,79 @@ TEST_F(SlowFrontendTest, OtherCommandsGoOnAndOneMapServesAll) {
   EXPECT_EQ(guest.device->in_flight(0), 0u);
 }
 
+// The host has no room for a request, or lost its connection to the frontend: that has never heard of it.
+TEST_F(SlowFrontendTest, AnUnmapThatWasNotSentDoesNotFreeItsPlace) {
+  for (const int reason : {EBUSY, ECANCELED, ENXIO}) {
+    SCOPED_TRACE(reason);
+    session().buffers.insert_or_assign(0, Mappable(foreign(4096)));
+    start(0);
+    guest.host.answer_shm();
+    const auto mapped = guest.take_reply();
+    ASSERT_TRUE(mapped);
+    const auto address = mapped->second.as<wire::virtio_media_resp_mmap>().driver_addr;
+    guest.host.refuse_shm = reason;
+    EXPECT_EQ(guest.munmap(address), 0);
+    EXPECT_TRUE(guest.host.held.empty());
+    EXPECT_EQ(guest.host.frontend.ranges.size(), 1u) << "the frontend has it still";
+    // Other memory is not shown there: this frontend refuses a map of what is mapped.
+    session().buffers.insert_or_assign(4096, Mappable(foreign(4096)));
+    start(4096);
+    EXPECT_EQ(status(), EIO);
+    guest.host.refuse_shm = 0;
+    start(4096);
+    while (!guest.host.held.empty()) guest.host.answer_shm();
+    const auto reply = guest.take_reply();
+    ASSERT_TRUE(reply);
+    EXPECT_EQ(reply->second.status(), 0);
+    const auto other = reply->second.as<wire::virtio_media_resp_mmap>().driver_addr;
+    EXPECT_EQ(guest.host.frontend.ranges.size(), 1u) << "the other one was unmapped first";
+    EXPECT_EQ(guest.munmap(other), 0);
+    while (!guest.host.held.empty()) guest.host.answer_shm();
+    EXPECT_TRUE(guest.host.frontend.ranges.empty());
+  }
+}
+
+// Nobody would tell when there is a place: a map that has to wait is one that something is under way for.
+TEST_F(SlowFrontendTest, AFullRegionWhoseUnmapsAreNotSentIsRefused) {
+  session().buffers.insert_or_assign(0, Mappable(foreign(region)));
+  start(0);
+  guest.host.answer_shm();
+  const auto mapped = guest.take_reply();
+  ASSERT_TRUE(mapped);
+  guest.host.refuse_shm = EBUSY;
+  EXPECT_EQ(guest.munmap(mapped->second.as<wire::virtio_media_resp_mmap>().driver_addr), 0);
+  session().buffers.insert_or_assign(4096, Mappable(foreign(region)));
+  start(4096);
+  EXPECT_EQ(status(), ENOMEM);
+  guest.host.refuse_shm = 0;
+  start(4096);
+  while (!guest.host.held.empty()) guest.host.answer_shm();
+  EXPECT_EQ(status(), 0);
+}
+
+// A device that waits for no map of its own learns of room by an answer to another request.
+TEST_F(SlowFrontendTest, AnUnmapThatWasNotSentIsSentAfterTheNextAnswer) {
+  session().buffers.insert_or_assign(0, Mappable(foreign(4096)));
+  session().buffers.insert_or_assign(4096, Mappable(foreign(4096)));
+  std::vector<std::uint64_t> addresses;
+  for (const std::uint32_t offset : {0u, 4096u}) {
+    start(offset);
+    guest.host.answer_shm();
+    const auto reply = guest.take_reply();
+    ASSERT_TRUE(reply);
+    addresses.push_back(reply->second.as<wire::virtio_media_resp_mmap>().driver_addr);
+  }
+  EXPECT_EQ(guest.munmap(addresses[0]), 0);
+  ASSERT_EQ(guest.host.held.size(), 1u);
+  guest.host.refuse_shm = EBUSY;
+  EXPECT_EQ(guest.munmap(addresses[1]), 0);
+  guest.host.refuse_shm = 0;
+  guest.host.answer_shm();
+  ASSERT_EQ(guest.host.held.size(), 1u);
+  guest.host.answer_shm();
+  EXPECT_TRUE(guest.host.frontend.ranges.empty());
+}
+
 TEST_F(SlowFrontendTest, StoppingFailsThemAndNothingIsAwaited) {
   add_block(0, 4096);
   start(0);

@@ -50,7 +50,7 @@ class Frontend {
         mapping.length == 0)
       return fail(EINVAL);
     // A device's buffers have no size to be found, and are mapped or not.
-    struct stat status{};
+    struct stat status {};
     if (::fstat(mapping.fd, &status) != 0) return fail(errno);
     if (S_ISREG(status.st_mode) &&
         !range_fits(mapping.fd_offset, mapping.length, static_cast<std::uint64_t>(status.st_size)))
@@ -141,9 +141,11 @@ class EmbeddedHost {
   }
   bool has_shm() const { return options.shm; }
   void shm_map(virtio::ShmOperation& operation, const virtio::ShmMapping& mapping) {
+    if (refuse_shm != 0) return operation.complete(fail(refuse_shm));
     started(operation, frontend.map(mapping));
   }
   void shm_unmap(virtio::ShmOperation& operation, const virtio::ShmMapping& mapping) {
+    if (refuse_shm != 0) return operation.complete(fail(refuse_shm));
     started(operation, frontend.unmap(mapping));
   }
   void shm_abandon(virtio::ShmOperation& operation) {
@@ -239,6 +241,7 @@ class EmbeddedHost {
   EmbeddedOptions options;
   Frontend frontend;
   std::vector<std::pair<virtio::ShmOperation*, Result<>>> held;
+  int refuse_shm = 0;  // maps and unmaps do not reach the frontend, for this reason
   std::vector<std::string> errors;
   // Beside its own memory, from the next replace_memory() on. Borrowed.
   std::vector<const RamFile*> more_memory;

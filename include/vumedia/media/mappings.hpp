@@ -224,14 +224,15 @@ class Mappings {
     }
   }
 
-  // Lets go of windows that no buffer needs; false if there is none.
+  // Lets go of windows that no buffer needs; false if no place is or becomes free by it.
   bool evict() noexcept {
     bool any = false;
     for (Window& window : windows_) {
       if (window.state == State::releasing) any = true;
       if (window.buffers != 0 || window.claimed || window.busy() || window.state == State::gone) continue;
-      any = true;
       release(window);
+      // Else it could not be sent, and nobody would tell that there is a place.
+      if (window.state != State::stale) any = true;
     }
     return any;
   }
@@ -312,6 +313,8 @@ class Mappings {
 
   void done(Window& window, Result<> result) noexcept {
     const bool cut_off = !result && result.error().value == ECANCELED;
+    // Then the frontend may have what it was to unmap.
+    const bool unanswered = !result && virtio::ShmOperation::is_unanswered(result.error().value);
     switch (window.state) {
       case State::mapping:
         window.state = result ? State::mapped : cut_off ? State::stale : State::unmapped;
@@ -323,17 +326,21 @@ class Mappings {
         }
         break;
       case State::clearing:
-        window.state = cut_off ? State::stale : State::unmapped;
-        if (cut_off) window.error = EIO;
+        window.state = unanswered ? State::stale : State::unmapped;
+        if (unanswered) window.error = EIO;
         break;
       case State::releasing:
-        window.state = cut_off ? State::stale : State::gone;
+        window.state = unanswered ? State::stale : State::gone;
         break;
       default:
         break;
     }
     if (inside_) return;
-    remove_gone();
+    {
+      // There is room for what could not be sent before.
+      const Inside inside(*this);
+      sweep();
+    }
     owner_.on_mappings_changed();
   }
 

@@ -129,9 +129,10 @@ class BackendChannel {
   [[nodiscard]] static Result<> result_of(std::uint64_t value) noexcept {
     if (value == 0) return {};
     const auto code = static_cast<std::int64_t>(value);
-    if (code > 1 && code < 4096) return fail(static_cast<int>(code));
-    if (code < 0 && code > -4096) return fail(static_cast<int>(-code));
-    return fail(EIO);
+    if (code <= -4096 || code >= 4096) return fail(EIO);
+    const int error = static_cast<int>(code < 0 ? -code : code);
+    // Not what would mean that it has not answered.
+    return fail(code == 1 || virtio::ShmOperation::is_unanswered(error) ? EIO : error);
   }
 
   void take_first(Result<> result) noexcept {

@@ -8,6 +8,7 @@
 // calls the other's functions from a destructor, but that a Device cancels its operations and drops its mappings.
 #pragma once
 
+#include <cerrno>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
@@ -37,13 +38,19 @@ struct ShmMapping {
 // loop's thread, possibly before the call that started it returns, unless the operation is abandoned first.
 class ShmOperation {
  public:
-  // Success, or the errno with which the other side refused: ENXIO if there is no shared memory, ECANCELED if the
-  // queues were stopped or the peer went before it answered.
+  // Success, or the errno with which the other side refused. If it has not answered, an errno that is none of its
+  // answers: ENXIO: there is no shared memory; EBUSY: too many are under way; neither was sent. ECANCELED: the
+  // queues were stopped or the peer went, before it was sent or after.
   using Handler = void (*)(ShmOperation& operation, Result<> result) noexcept;
   explicit ShmOperation(Handler handler) noexcept : handler_(handler) {}
   ShmOperation(const ShmOperation&) = delete;
   ShmOperation& operator=(const ShmOperation&) = delete;
   void complete(Result<> result) noexcept { handler_(*this, result); }
+
+  // Whether `error` says that the other side has not answered.
+  [[nodiscard]] static constexpr bool is_unanswered(int error) noexcept {
+    return error == ENXIO || error == EBUSY || error == ECANCELED;
+  }
 
  protected:
   ~ShmOperation() = default;
