@@ -23,6 +23,9 @@ TEST(Formats, AreListedOnceWithTheKernelsCodes) {
 #ifdef V4L2_PIX_FMT_AV1
   EXPECT_EQ(pix_fmt_av1, V4L2_PIX_FMT_AV1);
 #endif
+#ifdef V4L2_PIX_FMT_Y210
+  EXPECT_EQ(pix_fmt_y210, V4L2_PIX_FMT_Y210);
+#endif
 }
 
 TEST(Formats, KnownLayouts) {
@@ -45,6 +48,23 @@ TEST(Formats, KnownLayouts) {
       {V4L2_PIX_FMT_YUV420M, 640, 480, 640, {307200, 76800, 76800}, {0, 0, 0}, {640, 320, 320}},
       {V4L2_PIX_FMT_NV12M, 640, 480, 640, {307200, 153600}, {0, 0}, {640, 640}},
       {V4L2_PIX_FMT_P010, 641, 481, 1284, {1284 * 481 + 1284 * 241}, {0, 1284 * 481}, {1284, 1284}},
+      {V4L2_PIX_FMT_YUV422P,
+       641,
+       3,
+       642,
+       {642 * 3 + 2 * 321 * 3},
+       {0, 642 * 3, 642 * 3 + 321 * 3},
+       {642, 321, 321}},
+      {V4L2_PIX_FMT_NV16, 641, 3, 642, {2 * 642 * 3}, {0, 642 * 3}, {642, 642}},
+      {V4L2_PIX_FMT_NV24, 641, 3, 641, {3 * 641 * 3}, {0, 641 * 3}, {641, 1282}},
+      {V4L2_PIX_FMT_YUV411P,
+       641,
+       3,
+       644,
+       {644 * 3 + 2 * 161 * 3},
+       {0, 644 * 3, 644 * 3 + 161 * 3},
+       {644, 161, 161}},
+      {pix_fmt_y210, 641, 2, 2568, {2568 * 2}, {0}, {2568}},
       {V4L2_PIX_FMT_YUV420, 1, 1, 2, {4}, {0, 2, 3}, {2, 1, 1}}};
   for (const Case& test : cases) {
     const PixelFormat& format = *find_pixel_format(test.code);

@@ -26,6 +26,8 @@ namespace vumedia::v4l2 {
 
 // A stateful decoder's AV1 (temporal units of OBUs), which older headers lack.
 inline constexpr std::uint32_t pix_fmt_av1 = fourcc('A', 'V', '0', '1');
+// YUYV with 10 bits a sample, in the upper bits of little-endian words, which they lack as well.
+inline constexpr std::uint32_t pix_fmt_y210 = fourcc('Y', '2', '1', '0');
 
 // A fourcc for people: four characters, what cannot be printed as '.', and "-BE" if bit 31 is set.
 struct FourccText {
@@ -72,6 +74,11 @@ inline constexpr auto pixel_formats = std::to_array<PixelFormat>({
     {V4L2_PIX_FMT_YUV420, "Planar YUV 4:2:0", false, 1, 3, {{{1, 1, 1}, {1, 2, 2}, {1, 2, 2}}}, 8},
     {V4L2_PIX_FMT_YUV420M, "Planar YUV 4:2:0 (N-C)", false, 3, 3, {{{1, 1, 1}, {1, 2, 2}, {1, 2, 2}}}, 8},
     {V4L2_PIX_FMT_P010, "10-bit Y/UV 4:2:0", false, 1, 2, {{{2, 1, 1}, {4, 2, 2}}}, 10},
+    {V4L2_PIX_FMT_YUV422P, "Planar YUV 4:2:2", false, 1, 3, {{{1, 1, 1}, {1, 2, 1}, {1, 2, 1}}}, 8},
+    {V4L2_PIX_FMT_NV16, "Y/UV 4:2:2", false, 1, 2, {{{1, 1, 1}, {2, 2, 1}}}, 8},
+    {pix_fmt_y210, "10-bit YUYV Packed", false, 1, 1, {{{8, 2, 1}}}, 10},
+    {V4L2_PIX_FMT_NV24, "Y/UV 4:4:4", false, 1, 2, {{{1, 1, 1}, {2, 1, 1}}}, 8},
+    {V4L2_PIX_FMT_YUV411P, "Planar YUV 4:1:1", false, 1, 3, {{{1, 1, 1}, {1, 4, 1}, {1, 4, 1}}}, 8},
     {V4L2_PIX_FMT_GREY, "8-bit Greyscale", false, 1, 1, {{{1, 1, 1}}}, 8},
     {V4L2_PIX_FMT_H264, "H.264", true},
     {V4L2_PIX_FMT_HEVC, "HEVC", true},

@@ -27,6 +27,14 @@ enum class Coding : std::uint8_t { unknown, raw, coded };
     case V4L2_PIX_FMT_YVU420:
     case V4L2_PIX_FMT_YUV420M:
     case V4L2_PIX_FMT_P010:
+    case V4L2_PIX_FMT_YUV422P:
+    case V4L2_PIX_FMT_YUV422M:
+    case V4L2_PIX_FMT_NV16:
+    case V4L2_PIX_FMT_NV16M:
+    case V4L2_PIX_FMT_NV24:
+    case V4L2_PIX_FMT_YUV444M:
+    case V4L2_PIX_FMT_YUV411P:
+    case v4l2_fourcc('Y', '2', '1', '0'):
       return Coding::raw;
     case V4L2_PIX_FMT_MJPEG:
     case V4L2_PIX_FMT_JPEG:
