@@ -1,8 +1,12 @@
 // A session as a well-behaved frontend sees it: negotiation, rings and their states, reset and pause, memory,
 // stops that wait.
+#include <chrono>
 #include <functional>
+#include <optional>
+#include <thread>
 
 #include <gtest/gtest.h>
+#include <poll.h>
 
 #include <vumedia/io/fd_passing.hpp>
 
@@ -135,6 +139,107 @@ TEST(Session, ServesOneCallDescriptorForAllQueues) {
   vmm.lend();
   ASSERT_TRUE(eventually([&] { return backend.run([&] { return backend.device().tell(std::byte{7}); }); }));
   EXPECT_GT(take_event(vmm.call[0].get()), 0u);
+}
+
+// -- Kicks that find nothing
+
+// Each read of an event fd in this mode takes 1 and leaves the rest, so that the next one is done at once.
+OwnedFd semaphore(std::uint64_t count) {
+  OwnedFd fd = std::move(*make_event_fd(EFD_CLOEXEC | EFD_SEMAPHORE));
+  EXPECT_EQ(::write(fd.get(), &count, sizeof count), static_cast<ssize_t>(sizeof count));
+  return fd;
+}
+bool is_readable(const OwnedFd& fd) {
+  pollfd state{fd.get(), POLLIN, 0};
+  return ::poll(&state, 1, 0) == 1;
+}
+std::size_t times_processed(BackendThread& backend) {
+  return backend.run([&] { return backend.state.processed.size(); });
+}
+// The same once no queue is looked at any more without a kick.
+std::optional<std::size_t> times_processed_at_rest(BackendThread& backend) {
+  std::size_t count = 0;
+  const bool rests = eventually([&] {
+    count = times_processed(backend);
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    return times_processed(backend) == count;
+  });
+  return rests ? std::optional(count) : std::nullopt;
+}
+
+TEST(SessionKicks, AnIdleFrontendWithASemaphoreDoesNotSpinTheLoop) {
+  constexpr std::uint64_t endless = std::uint64_t{1} << 62;
+  for (const std::size_t queue : {0u, 1u}) {
+    BackendThread backend;
+    Vmm vmm(backend.connect());
+    vmm.negotiate();
+    vmm.kick[queue] = semaphore(endless);
+    const auto begin = io::Clock::now();
+    vmm.start();
+    // At most so many kicks are believed; then the ring is looked at in intervals.
+    ASSERT_TRUE(eventually([&] { return times_processed(backend) > 100; }));
+    const auto calls = times_processed(backend);
+    const auto turns = backend.run([&] { return backend.reactor().counters().completions; });
+    const auto elapsed = std::chrono::ceil<std::chrono::milliseconds>(io::Clock::now() - begin);
+    EXPECT_LE(calls, 50 + static_cast<std::size_t>(elapsed.count()));
+    // Requests, polls of this test and looks.
+    EXPECT_LE(turns, 2000 + 4 * static_cast<std::uint64_t>(elapsed.count()));
+    EXPECT_EQ(vmm.echo("served all the same"), "served all the same");
+    EXPECT_TRUE(is_readable(vmm.kick[queue]));
+  }
+}
+
+// What is left of kicks that were honest is passed over, and the kicks are waited for again.
+TEST(SessionKicks, ASemaphoreThatRunsEmptyIsTrustedAgain) {
+  BackendThread backend;
+  Vmm vmm(backend.connect());
+  vmm.negotiate();
+  vmm.kick[0] = semaphore(2000);
+  vmm.start();
+  ASSERT_TRUE(eventually([&] { return !is_readable(vmm.kick[0]); }));
+  EXPECT_EQ(vmm.echo("trusted"), "trusted");
+  const auto calls = times_processed_at_rest(backend);
+  ASSERT_TRUE(calls);
+  EXPECT_EQ(vmm.echo("once"), "once");
+  EXPECT_EQ(times_processed(backend), *calls + 1);
+}
+
+// However many kicks of a proper event fd find nothing: the next one is answered in the turn that reads it.
+TEST(SessionKicks, AnHonestKickIsNotDelayedByAnyNumberOfVainOnes) {
+  for (const int flags : {int{EFD_CLOEXEC}, EFD_CLOEXEC | EFD_NONBLOCK}) {
+    BackendThread backend;
+    Vmm vmm(backend.connect());
+    vmm.negotiate();
+    vmm.kick[0] = std::move(*make_event_fd(flags));
+    vmm.start();
+    for (int i = 0; i < 300; ++i) {
+      const auto before = times_processed(backend);
+      give_event(vmm.kick[0].get());
+      ASSERT_TRUE(eventually([&] { return times_processed(backend) > before; }));
+    }
+    // Not looked at in intervals.
+    const auto calls = times_processed_at_rest(backend);
+    ASSERT_TRUE(calls);
+    for (std::size_t i = 1; i <= 10; ++i) {
+      EXPECT_EQ(vmm.echo("at once"), "at once");
+      EXPECT_EQ(times_processed(backend), *calls + i);
+    }
+  }
+}
+
+// Buffers that the device keeps for later are what a kick found, although none is taken.
+TEST(SessionKicks, NewBuffersOfAnEventQueueAreNoVainKicks) {
+  BackendThread backend;
+  Vmm vmm(backend.connect());
+  vmm.negotiate();
+  vmm.start();
+  for (std::size_t i = 0; i < Vmm::queue_size; ++i) {
+    const auto before = times_processed(backend);
+    vmm.lend();
+    give_event(vmm.kick[1].get());
+    ASSERT_TRUE(eventually([&] { return times_processed(backend) > before; }));
+  }
+  EXPECT_TRUE(backend.run([&] { return backend.device().tell(std::byte{7}); }));
 }
 
 // libkrun: few protocol features, no acknowledgements, memory before the features, kick before call.

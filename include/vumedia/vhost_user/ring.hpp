@@ -13,12 +13,14 @@
 #include <utility>
 
 #include <poll.h>
+#include <sys/uio.h>
 
 #include <vumedia/core/fd.hpp>
 #include <vumedia/core/result.hpp>
 #include <vumedia/io/operation.hpp>
 #include <vumedia/io/reactor.hpp>
 #include <vumedia/memory/address.hpp>
+#include <vumedia/memory/guest_memory.hpp>
 #include <vumedia/virtio/queue.hpp>
 #include <vumedia/virtio/ring_layout.hpp>
 
@@ -58,8 +60,15 @@ struct StoppedRing {
 template <io::Reactor R>
 class Ring {
  public:
-  // How often a ring without a kick descriptor is looked at.
+  // How often a ring without a kick descriptor, or with one that cannot be believed, is looked at.
   static constexpr std::chrono::milliseconds poll_interval{1};
+  // So many kicks in a row that found nothing new are believed; then so many more are taken back at once,
+  // which leaves nothing of what an honest driver may have sent in vain. If there are still more, it is an
+  // event fd in semaphore mode with a count that its driver need do nothing for: the ring is looked at in
+  // intervals, as long as there are more than so many in one of them.
+  static constexpr int vain_kicks = 32;
+  static constexpr int surplus_kicks = 1024;
+  static constexpr int surplus_kicks_an_interval = 16;
 
   // What a completed wake-up means.
   enum class Wake { process, nothing, broken };
@@ -96,6 +105,7 @@ class Ring {
     disarm();
     kick_ = std::move(fd);
     wait_ = first_wait();
+    vain_ = 0;
     return {};
   }
   void drop_kick() noexcept {
@@ -111,6 +121,8 @@ class Ring {
       reactor_.read(wakeup_, kick_.get(), std::as_writable_bytes(std::span(&kicks_, 1)));
     } else if (wait_ == Wait::poll) {
       reactor_.poll(wakeup_, kick_.get(), POLLIN);
+    } else if (wait_ == Wait::doubtful) {
+      reactor_.timer(wakeup_, io::TimePoint::min());
     } else {
       reactor_.timer(wakeup_, io::Clock::now() + poll_interval);
     }
@@ -128,14 +140,29 @@ class Ring {
     return woken_otherwise(result);
   }
 
+  // The ring has been processed for a wake-up, and is to be armed after this.
+  void processed(const memory::GuestMemory& memory) noexcept {
+    const std::uint16_t base = queue.base();
+    if (base == processed_) [[unlikely]]
+      return took_nothing(memory);
+    processed_ = base;
+    vain_ = 0;
+  }
+
  private:
   // For what the wake-up waits. Kernels before 6.0 do not wait in a read of a non-blocking descriptor, but
-  // refuse it: there a poll comes first.
-  enum class Wait : std::uint8_t { timer, read, poll };
+  // refuse it: there a poll comes first. Doubtful, and not believed: see vain_kicks.
+  enum class Wait : std::uint8_t { timer, read, poll, doubtful, unbelieved };
   [[nodiscard]] Wait first_wait() const noexcept { return kick_ ? Wait::read : Wait::timer; }
 
   [[nodiscard, gnu::noinline]] Wake woken_otherwise(std::int32_t result) noexcept {
     if (wait_ == Wait::timer) return Wake::process;
+    if (wait_ == Wait::doubtful || wait_ == Wait::unbelieved) {
+      // Before the ring is looked at: what is taken back may be a kick for what has just come.
+      const int most = wait_ == Wait::doubtful ? surplus_kicks : surplus_kicks_an_interval;
+      wait_ = take_back(most) ? Wait::read : Wait::unbelieved;
+      return Wake::process;
+    }
     if (result == -EINTR) return Wake::nothing;
     if (wait_ == Wait::poll) {
       wait_ = Wait::read;
@@ -146,10 +173,32 @@ class Ring {
     return Wake::nothing;
   }
 
+  // A device may leave buffers where they are; then the driver's index tells whether there are new ones.
+  [[gnu::noinline]] void took_nothing(const memory::GuestMemory& memory) noexcept {
+    const std::uint16_t available = queue.available_index(memory);
+    const bool vain = available == std::exchange(available_, available);
+    vain_ = vain && wait_ == Wait::read ? vain_ + 1 : 0;
+    if (vain_ < vain_kicks) return;
+    vain_ = 0;
+    wait_ = Wait::doubtful;
+  }
+  // Takes back so many kicks at most, without waiting. Whether none is left, or that cannot be told.
+  [[nodiscard]] bool take_back(int most) noexcept {
+    const iovec to{&kicks_, sizeof kicks_};
+    for (int i = 0; i < most; ++i) {
+      if (::preadv2(kick_.get(), &to, 1, -1, RWF_NOWAIT) != ssize_t{sizeof kicks_}) return true;
+    }
+    return false;
+  }
+
   R& reactor_;
   OwnedFd kick_;
   std::uint64_t kicks_ = 0;
   Wait wait_ = Wait::timer;
+  // Of the last time that the ring was processed for a wake-up, or before: the base, and the driver's index.
+  std::uint16_t processed_ = 0;
+  std::uint16_t available_ = 0;
+  int vain_ = 0;  // kicks in a row that found nothing
   Wakeup wakeup_;
 };
 

@@ -169,8 +169,10 @@ void Session<Device, R>::ring_woken(RingType& ring, std::uint16_t index, std::in
     ring.held_back = true;
     return;
   }
-  if (wake == RingType::Wake::process) [[likely]]
+  if (wake == RingType::Wake::process) [[likely]] {
     device_.process(index);
+    ring.processed(*host_.memory_);
+  }
   // The device may have found the queue broken.
   if (ring.running) [[likely]]
     ring.arm();

@@ -112,6 +112,11 @@ class Queue {
   // Asks to be notified of the next available buffer. True if there is one already: it may never be notified
   // of, so look again. False too if the rings have left guest memory.
   [[nodiscard]] bool enable_notifications(const GuestMemory& memory) noexcept;
+  // The driver's available index as it is now; base() if the rings have left guest memory.
+  [[nodiscard]] std::uint16_t available_index(const GuestMemory& memory) noexcept {
+    if (!bound(memory)) return base();
+    return ring::field(available_ + ring::index).load(std::memory_order_acquire);
+  }
   // Says that notifications are not needed; some may still come.
   void disable_notifications(const GuestMemory& memory) noexcept;
 
