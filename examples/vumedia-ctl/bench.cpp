@@ -173,6 +173,10 @@ Outcome<Status> bench_decode(Device&, const std::string&, const std::optional<Pe
 }  // namespace
 
 Outcome<Status> bench(Device& device, const BenchOptions& options) {
+  if (options.frames_wanted && !device.is_camera()) {
+    return failure("--frames has no meaning for %s, which is no camera; leave it out%s",
+                   device.card().c_str(), device.is_decoder() ? ", or name a FILE to decode" : "");
+  }
   std::optional<Peer> peer;
   if (auto found = Peer::of_socket(device.socket())) {
     peer.emplace(std::move(*found));

@@ -171,6 +171,13 @@ Fraction Bitstream::rate() const noexcept {
   return {static_cast<std::uint32_t>(rate.num), static_cast<std::uint32_t>(rate.den)};
 }
 
+std::optional<double> Bitstream::time() const noexcept {
+  if (packet_->pts == AV_NOPTS_VALUE) return std::nullopt;
+  const AVStream& stream = *container_->streams[stream_];
+  const std::int64_t start = stream.start_time == AV_NOPTS_VALUE ? 0 : stream.start_time;
+  return (static_cast<double>(packet_->pts) - static_cast<double>(start)) * av_q2d(filter_->time_base_out);
+}
+
 std::size_t Bitstream::largest_packet() const noexcept {
   AVStream* const stream = container_->streams[stream_];
   int largest = 0;

@@ -54,6 +54,9 @@ class Bitstream {
   // read the same file and seek alike number its packets alike, however far they had read. Of the packet that
   // came last.
   [[nodiscard]] std::uint64_t number() const noexcept { return next_number_ - 1; }
+  // When what is in that packet is shown, in seconds from the beginning; nothing if the container does not
+  // say.
+  [[nodiscard]] std::optional<double> time() const noexcept;
   [[nodiscard]] std::uint64_t next_number() const noexcept { return next_number_; }
   // The next packet will be the key frame at `seconds` from the beginning, or the last one before it. In
   // streams without time stamps, packets are counted.

@@ -1,6 +1,7 @@
 #include "capture.hpp"
 
 #include <algorithm>
+#include <cerrno>
 #include <charconv>
 #include <cmath>
 #include <cstdio>
@@ -10,6 +11,7 @@
 #include <system_error>
 
 #include "commands.hpp"
+#include "controls.hpp"
 #include "jpeg.hpp"
 #include "outputs.hpp"
 #include "progress.hpp"
@@ -87,7 +89,10 @@ Outcome<> choose_format(Device& device, std::uint32_t type, const CaptureOptions
     parameters.type = type;
     parameters.parm.capture.timeperframe = {1000,
                                             static_cast<std::uint32_t>(std::lround(options.rate * 1000))};
-    if (auto done = device.call<tag::S_PARM>(parameters); !done) return done;
+    if (const auto done = device.try_call<tag::S_PARM>(parameters); !done && done.error().value == ENOTTY)
+      return failure("%s has no frame rate to be set; leave out --fps", device.card().c_str());
+    else if (!done)
+      return vumedia::system_failure(done.error().value, "cannot set the frame rate");
     const Fraction rate = get_rate(device, type);
     const double got = static_cast<double>(rate.numerator) / rate.denominator;
     if (std::abs(got - options.rate) > 0.01 * options.rate) {
@@ -179,7 +184,10 @@ Outcome<> stream_frames(Device& device, std::uint64_t count,
 
 Outcome<> capture(Device& device, const CaptureOptions& options) {
   const auto type = device.capture_type();
+  if (device.is_decoder())
+    return failure("%s is a decoder, no capture device; decode FILE is for it", device.card().c_str());
   if (type == 0) return failure("%s is no capture device", device.card().c_str());
+  if (auto done = apply_controls(device, options.controls); !done) return done;
   const OutputKind kind = output_kind(options.output);
   const bool image = kind == OutputKind::png;
   const bool y4m = kind == OutputKind::y4m;

@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 #include <utility>
+#include <vector>
 
 #include <CLI/CLI.hpp>
 
@@ -15,6 +16,7 @@
 #include "../support/option_checks.hpp"
 #include "capture.hpp"
 #include "compliance.hpp"
+#include "controls.hpp"
 #include "outputs.hpp"
 #include "picture.hpp"
 
@@ -53,6 +55,37 @@ void add_looks(CLI::App& app, CommandLine& line) {
   add("list-ctrls", "Its controls and their menus", list_controls);
 }
 
+CLI::Validator assignment() {
+  return check([](const std::string& text) { return parse_assignment(text).has_value(); },
+               "a control with its value: NAME=VALUE");
+}
+
+void add_controls(CLI::App& app, CommandLine& line) {
+  const auto words = std::make_shared<std::vector<std::string>>();
+  CLI::App* const get = app.add_subcommand("get-ctrl", "Print what controls are at");
+  get->add_option("name", *words,
+                  "Names as list-ctrls or v4l2-ctl write them: 'Test Pattern' or test_pattern")
+      ->required()
+      ->type_name("NAME");
+  get->callback([&line, words] {
+    line.command = plain([words](Device& device) { return print_controls(device, *words); });
+  });
+  CLI::App* const set = app.add_subcommand(
+      "set-ctrl",
+      "Set controls, and print what they are at then. They last as long as the device keeps them: those of "
+      "a host's camera until they are changed, those of vumedia's own devices until the connection ends");
+  set->add_option("assignment", *words,
+                  "NAME=VALUE, with names as list-ctrls or v4l2-ctl write them; of a menu the number or the "
+                  "name of an "
+                  "entry, of a switch 0, 1, off or on")
+      ->required()
+      ->type_name("NAME=VALUE")
+      ->check(assignment());
+  set->callback([&line, words] {
+    line.command = plain([words](Device& device) { return set_controls(device, *words); });
+  });
+}
+
 void add_capture(CLI::App& app, CommandLine& line) {
   const auto options = std::make_shared<CaptureOptions>();
   CLI::App* const command = app.add_subcommand("capture", "Capture frames to a file");
@@ -80,6 +113,13 @@ void add_capture(CLI::App& app, CommandLine& line) {
   command->add_option("-r,--fps", options->rate, "Frames a second (default: those in force)")
       ->type_name("RATE")
       ->check(decimal_number(0.001, 1000, "a rate from 0.001 to 1000 frames a second"));
+  command
+      ->add_option("-c,--set-ctrl", options->controls,
+                   "Set this control first; may be given again and again (default: none)")
+      ->type_name("NAME=VALUE")
+      ->expected(1)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+      ->check(assignment());
   command->callback([&line, options] {
     if (const auto complaint = output_complaint(options->output, true); !complaint.empty())
       throw CLI::ValidationError("--output", complaint);
@@ -241,6 +281,7 @@ std::variant<CommandLine, int> parse_command_line(int argc, char** argv) {
   app.fallthrough();
   app.add_option("-s,--socket-path", line.socket_path, "Socket of the device")->required()->type_name("PATH");
   add_looks(app, line);
+  add_controls(app, line);
   add_capture(app, line);
 #ifdef VUMEDIA_FFMPEG
   add_decode(app, line);

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include <vumedia/core/result.hpp>
 
@@ -25,11 +26,12 @@ enum class Status : int {
 [[nodiscard]] vumedia::Outcome<> list_controls(Device& device);
 
 struct CaptureOptions {
-  std::string output;       // a name that output_complaint() accepts; "-" is standard output
-  std::string format;       // fourcc; empty: the device's own
-  std::string size;         // WxH; empty: the device's own
-  double rate = 0;          // frames a second; 0: the device's own
-  std::uint64_t count = 0;  // frames; 0: 1 for an image, else 100
+  std::string output;                 // a name that output_complaint() accepts; "-" is standard output
+  std::string format;                 // fourcc; empty: the device's own
+  std::string size;                   // WxH; empty: the device's own
+  double rate = 0;                    // frames a second; 0: the device's own
+  std::uint64_t count = 0;            // frames; 0: 1 for an image, else 100
+  std::vector<std::string> controls;  // NAME=VALUE, set first
 };
 [[nodiscard]] vumedia::Outcome<> capture(Device& device, const CaptureOptions& options);
 

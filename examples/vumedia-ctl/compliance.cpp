@@ -9,6 +9,7 @@
 #include <vumedia/client/compliance.hpp>
 #include <vumedia/client/guest.hpp>
 
+#include "device.hpp"
 #ifdef VUMEDIA_FFMPEG
 #include "bitstream.hpp"
 #endif
@@ -126,9 +127,14 @@ int examine(const std::string& socket_path, const ComplianceOptions& options) {
 #endif
   client::GuestOptions guest_options;
   guest_options.user_memory = compliance::user_memory_size;
-  const auto guest = client::Guest::connect(socket_path, guest_options);
+  const auto guest = connect(socket_path, guest_options);
   if (!guest) return unexamined(guest.error().message);
 
+#ifdef VUMEDIA_FFMPEG
+  constexpr std::uint32_t decoders = V4L2_CAP_VIDEO_M2M | V4L2_CAP_VIDEO_M2M_MPLANE;
+  if (stream && ((*guest)->config().device_caps & decoders) == 0)
+    std::fprintf(stderr, "vumedia-ctl: --stream has no meaning for this device, which is no decoder\n");
+#endif
   const auto& card = (*guest)->config().card;
   const std::string name(card.data(), ::strnlen(card.data(), card.size()));
   std::printf("Compliance of %s:\n", name.c_str());

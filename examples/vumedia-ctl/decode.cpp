@@ -26,6 +26,7 @@ class Frames {
   [[nodiscard]] Outcome<> prepare(const DecodeOptions& options, const Input& input, Fraction rate,
                                   Comparison::Refused refused) {
     const OutputKind kind = output_kind(options.output);
+    rate_ = rate;
     input_ = options.input;
     output_ = options.output;
     seek_ = options.seek;
@@ -61,7 +62,7 @@ class Frames {
       if (auto done = comparison->add(picture, note); !done) return done;
     }
     if (checksum_) checksum_->add(picture);
-    if (sheet_) sheet_->add(picture);
+    if (sheet_) sheet_->add(picture, note.seconds.value_or(by_count()));
     if (images_) {
       const std::string name = images_->name(count);
       if (auto kept = keep_input(input_, name); !kept) return kept;
@@ -104,6 +105,13 @@ class Frames {
   std::optional<Comparison> comparison;
 
  private:
+  // The time of a frame in a stream without time stamps.
+  [[nodiscard]] double by_count() const {
+    const bool rated = rate_.numerator != 0 && rate_.denominator != 0;
+    return static_cast<double>(count) * (rated ? rate_.denominator : 1) / (rated ? rate_.numerator : 25);
+  }
+
+  Fraction rate_;
   std::string input_;
   std::string output_;
   std::optional<ImageNames> images_;

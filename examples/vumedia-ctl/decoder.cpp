@@ -33,7 +33,10 @@ Decoder::Decoder(Device& device, Bitstream& bitstream, std::uint32_t fourcc)
       capture_(device, device.capture_type()) {}
 
 Outcome<> Decoder::run(const Consume& consume) {
-  if (!device_.is_decoder()) return failure("%s is no decoder", device_.card().c_str());
+  if (!device_.is_decoder()) {
+    return failure("%s is no decoder%s", device_.card().c_str(),
+                   device_.is_camera() ? "; capture is for it" : "");
+  }
   if (auto done = start_output(); !done) return done;
   while (!finished_ || seek_is_due_) {
     if (seek_is_due_) {
@@ -121,6 +124,7 @@ Outcome<> Decoder::feed() {
     std::memcpy(output_.memory(index)[0].data(), packet_->data, size);
     if ((packet_->flags & AV_PKT_FLAG_DISCARD) != 0) hidden_numbers_.add(bitstream_.number());
     queued_[index] = {packets_, bitstream_.number()};
+    shown_[bitstream_.number() % shown_.size()] = {bitstream_.number(), bitstream_.time()};
     if (auto done = output_.queue(index, static_cast<std::uint32_t>(size), bitstream_.number()); !done)
       return done;
     std::erase(free_output_, index);
@@ -258,6 +262,8 @@ Outcome<> Decoder::take_frame(const vumedia::v4l2::Buffer& buffer, const Consume
   note.packet =
       static_cast<std::uint64_t>(time.tv_sec) * 1'000'000 + static_cast<std::uint64_t>(time.tv_usec);
   note.damaged = (buffer.head.flags & V4L2_BUF_FLAG_ERROR) != 0;
+  if (const Shown& shown = shown_[note.packet % shown_.size()]; shown.number == note.packet)
+    note.seconds = shown.seconds;
   const bool last = (buffer.head.flags & V4L2_BUF_FLAG_LAST) != 0;
   // Those of before a seek are ours to drop: the device need not take back what it has sent.
   const bool stale = note.packet < first_number_;

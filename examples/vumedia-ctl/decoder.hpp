@@ -22,8 +22,9 @@ namespace ctl {
 
 // What is known of a frame beside its samples.
 struct FrameNote {
-  std::uint64_t packet = 0;  // the number of the packet that it came from (Bitstream::number())
-  bool damaged = false;      // by the device's word
+  std::uint64_t packet = 0;       // the number of the packet that it came from (Bitstream::number())
+  bool damaged = false;           // by the device's word
+  std::optional<double> seconds;  // when it is shown, if the container says
 };
 
 class Decoder {
@@ -100,6 +101,12 @@ class Decoder {
     std::uint64_t number = 0;
   };
   std::vector<Queued> queued_;
+  // When packets of late are shown, each at its number modulo their count. No decoder holds so many pictures.
+  struct Shown {
+    std::uint64_t number = 0;
+    std::optional<double> seconds;
+  };
+  std::array<Shown, 256> shown_{};
   std::optional<Seek> seek_;
   bool seek_is_due_ = false;
   bool input_ended_ = false;

@@ -1,7 +1,10 @@
 #include "device.hpp"
 
 #include <algorithm>
+#include <cerrno>
 #include <utility>
+
+#include <sys/stat.h>
 
 #include <vumedia/client/guest.hpp>
 
@@ -20,12 +23,49 @@ Device::~Device() {
   static_cast<void>(guest_->close(session_));
 }
 
+namespace {
+
+// What to do about a path that cannot be connected to.
+vumedia::Error unreachable(const vumedia::Error& error, const std::string& path) {
+  struct stat status {};
+  if (error.code == ENOENT)
+    return {error.message + " (start the device first, with this --socket-path)", error.code};
+  if (error.code != ECONNREFUSED || ::stat(path.c_str(), &status) != 0) return error;
+  if (S_ISSOCK(status.st_mode))
+    return {error.message + " (nobody listens there: the device has ended, or is another's)", error.code};
+  return {path + " is " + (S_ISDIR(status.st_mode) ? "a folder" : "a file") + ", not the socket of a device",
+          0};
+}
+
+// A device that serves another frontend hangs up before it has said anything.
+vumedia::Error unanswered(const vumedia::Error& error, const std::string& path) {
+  const bool hung_up = error.code == ECONNRESET || error.code == EPIPE ||
+                       error.message.find("closed the connection") != std::string::npos;
+  if (!hung_up) return error;
+  return {path + " is busy: a device serves one frontend at a time, and this one has hung up (" +
+              error.message + ")",
+          error.code};
+}
+
+}  // namespace
+
+Outcome<std::unique_ptr<client::Guest>> connect(const std::string& socket_path,
+                                                const client::GuestOptions& options) {
+  auto transport = client::VhostUserTransport::connect(socket_path);
+  if (!transport) return std::unexpected(unreachable(transport.error(), socket_path));
+  auto guest = client::Guest::attach(std::move(*transport), options);
+  if (!guest) return std::unexpected(unanswered(guest.error(), socket_path));
+  return guest;
+}
+
 Outcome<std::unique_ptr<Device>> Device::open(const std::string& socket_path) {
-  auto guest = client::Guest::connect(socket_path);
+  auto guest = connect(socket_path, {});
   if (!guest) return std::unexpected(guest.error());
   const auto session = (*guest)->open();
   if (!session) {
     if ((*guest)->error().code != 0) return std::unexpected((*guest)->error());
+    if (session.error().value == EBUSY || session.error().value == EMFILE || session.error().value == ENFILE)
+      return system_failure(session.error().value, "the device is busy: it opens no more files");
     return system_failure(session.error().value, "cannot open the device");
   }
   return std::unique_ptr<Device>(new Device(std::move(*guest), *session));
@@ -39,6 +79,8 @@ Outcome<> Device::alive() const {
 Outcome<> Device::named(const char* name, const Result<>& result) const {
   if (result) return {};
   if (auto connection = alive(); !connection) return connection;
+  if (result.error().value == EBUSY)
+    return system_failure(EBUSY, "%s: another program uses the device (%s)", card().c_str(), name);
   return system_failure(result.error().value, "%s", name);
 }
 
@@ -94,6 +136,9 @@ template Result<> Device::try_call<tag::S_PARM>(v4l2_streamparm&);
 template Result<> Device::try_call<tag::G_SELECTION>(v4l2_selection&);
 template Result<> Device::try_call<tag::QUERY_EXT_CTRL>(v4l2_query_ext_ctrl&);
 template Result<> Device::try_call<tag::QUERYMENU>(v4l2_querymenu&);
+template Result<> Device::try_call<tag::S_CTRL>(v4l2_control&);
+template Result<> Device::try_call<tag::G_EXT_CTRLS>(vumedia::v4l2::ExtControls&);
+template Result<> Device::try_call<tag::S_EXT_CTRLS>(vumedia::v4l2::ExtControls&);
 template Result<> Device::try_call<tag::SUBSCRIBE_EVENT>(v4l2_event_subscription&);
 template Result<> Device::try_call<tag::DECODER_CMD>(v4l2_decoder_cmd&);
 template Result<> Device::try_call<tag::REQBUFS>(v4l2_requestbuffers&);

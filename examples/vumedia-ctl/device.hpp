@@ -16,12 +16,17 @@
 
 namespace vumedia::client {
 class VhostUserTransport;
+struct GuestOptions;
 template <class Link>
 class BasicGuest;
 using Guest = BasicGuest<VhostUserTransport>;
 }  // namespace vumedia::client
 
 namespace ctl {
+
+// The device at a socket, or what is wrong there and what to do about it.
+[[nodiscard]] vumedia::Outcome<std::unique_ptr<vumedia::client::Guest>> connect(
+    const std::string& socket_path, const vumedia::client::GuestOptions& options);
 
 struct Event {
   enum class Kind : std::uint8_t { buffer, v4l2, error };

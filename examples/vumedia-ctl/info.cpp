@@ -1,4 +1,4 @@
-// The commands that only look: what the device is, its formats, its controls.
+// The commands that only look: what the device is, its formats.
 #include <array>
 #include <cinttypes>
 #include <cstdio>
@@ -7,6 +7,7 @@
 #include "commands.hpp"
 #include "peer.hpp"
 #include "picture.hpp"
+#include "text.hpp"
 
 namespace ctl {
 namespace {
@@ -41,19 +42,6 @@ constexpr std::array capability_names{
 };
 
 constexpr std::array device_types{"video", "vbi", "radio", "subdev", "sdr", "touch"};
-
-std::string text_of(const __u8* field, std::size_t size) {
-  const auto* const text = reinterpret_cast<const char*>(field);
-  return {text, ::strnlen(text, size)};
-}
-template <std::size_t Size>
-std::string text_of(const __u8 (&field)[Size]) {
-  return text_of(field, Size);
-}
-template <std::size_t Size>
-std::string text_of(const char (&field)[Size]) {
-  return {field, ::strnlen(field, Size)};
-}
 
 std::string interval_text(const v4l2_fract& interval) {
   if (interval.numerator == 0) return "?";
@@ -92,86 +80,6 @@ void print_sizes(Device& device, std::uint32_t fourcc) {
     print_intervals(device, fourcc, size.discrete.width, size.discrete.height);
     std::printf("\n");
   }
-}
-
-const char* type_name(std::uint32_t type) {
-  switch (type) {
-    case V4L2_CTRL_TYPE_INTEGER:
-      return "integer";
-    case V4L2_CTRL_TYPE_BOOLEAN:
-      return "boolean";
-    case V4L2_CTRL_TYPE_MENU:
-      return "menu";
-    case V4L2_CTRL_TYPE_BUTTON:
-      return "button";
-    case V4L2_CTRL_TYPE_INTEGER64:
-      return "64-bit integer";
-    case V4L2_CTRL_TYPE_STRING:
-      return "string";
-    case V4L2_CTRL_TYPE_BITMASK:
-      return "bit mask";
-    case V4L2_CTRL_TYPE_INTEGER_MENU:
-      return "integer menu";
-    case V4L2_CTRL_TYPE_U8:
-      return "8-bit number";
-    case V4L2_CTRL_TYPE_U16:
-      return "16-bit number";
-    case V4L2_CTRL_TYPE_U32:
-      return "32-bit number";
-    default:
-      return "compound";
-  }
-}
-
-std::string flags_text(std::uint32_t flags) {
-  constexpr std::array names{
-      Name{V4L2_CTRL_FLAG_DISABLED, "disabled"},     Name{V4L2_CTRL_FLAG_GRABBED, "grabbed"},
-      Name{V4L2_CTRL_FLAG_READ_ONLY, "read-only"},   Name{V4L2_CTRL_FLAG_INACTIVE, "inactive"},
-      Name{V4L2_CTRL_FLAG_WRITE_ONLY, "write-only"}, Name{V4L2_CTRL_FLAG_VOLATILE, "volatile"}};
-  std::string text;
-  for (const auto& name : names) {
-    if ((flags & name.value) != 0) text += std::string(", ") + name.text;
-  }
-  return text;
-}
-
-void print_menu(Device& device, const v4l2_query_ext_ctrl& control) {
-  for (std::int64_t index = control.minimum; index <= control.maximum && index - control.minimum < 256;
-       ++index) {
-    v4l2_querymenu item{};
-    item.id = control.id;
-    item.index = static_cast<std::uint32_t>(index);
-    if (!device.try_call<tag::QUERYMENU>(item)) continue;
-    if (control.type == V4L2_CTRL_TYPE_INTEGER_MENU) {
-      std::printf("      %" PRId64 ": %" PRId64 "\n", index, static_cast<std::int64_t>(item.value));
-    } else {
-      std::printf("      %" PRId64 ": %s\n", index, text_of(item.name).c_str());
-    }
-  }
-}
-
-void print_control(Device& device, const v4l2_query_ext_ctrl& control) {
-  const std::string name = text_of(control.name);
-  if (control.type == V4L2_CTRL_TYPE_CTRL_CLASS) {
-    std::printf("%s\n", name.c_str());
-    return;
-  }
-  std::printf("  %-32s 0x%08x  %s", name.c_str(), control.id, type_name(control.type));
-  const bool number = control.type < V4L2_CTRL_COMPOUND_TYPES && control.type != V4L2_CTRL_TYPE_STRING &&
-                      control.type != V4L2_CTRL_TYPE_BUTTON && control.nr_of_dims == 0;
-  if (number) {
-    std::printf(", %" PRId64 " to %" PRId64, static_cast<std::int64_t>(control.minimum),
-                static_cast<std::int64_t>(control.maximum));
-    if (control.step > 1) std::printf(" by %" PRIu64, static_cast<std::uint64_t>(control.step));
-    std::printf(", default %" PRId64, static_cast<std::int64_t>(control.default_value));
-    const bool readable = (control.flags & (V4L2_CTRL_FLAG_WRITE_ONLY | V4L2_CTRL_FLAG_DISABLED)) == 0;
-    if (const auto value = readable ? device.get_control(control.id) : std::nullopt) {
-      std::printf(", now %" PRId64, *value);
-    }
-  }
-  std::printf("%s\n", flags_text(control.flags).c_str());
-  if (control.type == V4L2_CTRL_TYPE_MENU || control.type == V4L2_CTRL_TYPE_INTEGER_MENU)
-    print_menu(device, control);
 }
 
 }  // namespace
@@ -218,21 +126,6 @@ Outcome<> list_formats(Device& device) {
       print_sizes(device, description.pixelformat);
     }
   }
-  return device.alive();
-}
-
-Outcome<> list_controls(Device& device) {
-  constexpr std::uint32_t next = V4L2_CTRL_FLAG_NEXT_CTRL | V4L2_CTRL_FLAG_NEXT_COMPOUND;
-  std::uint32_t last = 0;
-  for (unsigned count = 0; count < 4096; ++count) {
-    v4l2_query_ext_ctrl control{};
-    control.id = last | next;
-    if (!device.try_call<tag::QUERY_EXT_CTRL>(control)) break;
-    if (control.id <= last) return vumedia::failure("VIDIOC_QUERY_EXT_CTRL goes round in circles");
-    last = control.id;
-    print_control(device, control);
-  }
-  if (last == 0) std::printf("no controls\n");
   return device.alive();
 }
 

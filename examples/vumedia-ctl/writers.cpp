@@ -5,6 +5,7 @@
 
 #include <unistd.h>
 
+#include "label.hpp"
 #include "outputs.hpp"
 
 namespace ctl {
@@ -83,7 +84,7 @@ Outcome<> write_png(const std::string& path, const Picture& picture) {
   return write_png(path, picture.width, picture.height, to_rgb(picture, picture.width, picture.height));
 }
 
-void ContactSheet::add(const Picture& picture) {
+void ContactSheet::add(const Picture& picture, double seconds) {
   if (seen_++ % distance_ != 0) return;
   if (cells_.size() == columns * rows) {
     // Those with an odd index go: cells 0, 2, 4, ... are at multiples of twice the distance. The number of
@@ -98,6 +99,7 @@ void ContactSheet::add(const Picture& picture) {
   Cell cell;
   const std::uint64_t height = std::uint64_t{cell_width} * picture.height / picture.width;
   cell.height = static_cast<std::uint32_t>(std::clamp<std::uint64_t>(height, 1, 2 * cell_width));
+  cell.seconds = seconds;
   cell.rgb = to_rgb(picture, cell_width, cell.height);
   cells_.push_back(std::move(cell));
 }
@@ -105,21 +107,24 @@ void ContactSheet::add(const Picture& picture) {
 Outcome<> ContactSheet::write(const std::string& path) const {
   if (cells_.empty()) return failure("there is no frame for the contact sheet %s", path.c_str());
   constexpr std::uint32_t gap = 4;
+  constexpr std::uint32_t label = label_height + 4;
   const std::size_t across = std::min(columns, cells_.size());
-  const std::size_t down = (cells_.size() + columns - 1) / columns;
+  const std::size_t shown = cells_.size() - cells_.size() % across;
   std::uint32_t cell_height = 1;
   for (const auto& cell : cells_) cell_height = std::max(cell_height, cell.height);
   const auto width = static_cast<std::uint32_t>(across * (cell_width + gap) + gap);
-  const auto height = static_cast<std::uint32_t>(down * (cell_height + gap) + gap);
+  const auto height = static_cast<std::uint32_t>(shown / across * (cell_height + label + gap) + gap);
   std::vector<std::uint8_t> rgb(std::size_t{width} * height * 3, std::uint8_t{24});
-  for (std::size_t index = 0; index < cells_.size(); ++index) {
-    const Cell& cell = cells_[index];
-    const std::size_t left = index % columns * (cell_width + gap) + gap;
-    const std::size_t top = index / columns * (cell_height + gap) + gap;
+  for (std::size_t place = 0; place < shown; ++place) {
+    // The first and the last, and evenly between.
+    const Cell& cell = cells_[shown == 1 ? 0 : place * (cells_.size() - 1) / (shown - 1)];
+    const std::size_t left = place % across * (cell_width + gap) + gap;
+    const std::size_t top = place / across * (cell_height + label + gap) + gap;
     for (std::size_t y = 0; y < cell.height; ++y) {
       const std::size_t line = std::size_t{cell_width} * 3;
       std::copy_n(&cell.rgb[y * line], line, &rgb[((top + y) * width + left) * 3]);
     }
+    draw_label(rgb, width, left, top + cell_height + 3, time_text(cell.seconds));
   }
   return write_png(path, width, height, rgb);
 }

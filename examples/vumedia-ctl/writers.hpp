@@ -67,15 +67,17 @@ class Y4mWriter {
 [[nodiscard]] vumedia::Outcome<> write_png(const std::string& path, std::uint32_t width, std::uint32_t height,
                                            std::span<const std::uint8_t> rgb);
 
-// Thumbnails of frames spread evenly over a stream of unknown length: when the sheet is full, every second
-// one goes and the distance between those that stay doubles.
+// Thumbnails of frames spread evenly over a stream of unknown length, with their times under them: when the
+// sheet is full, every second one goes and the distance between those that stay doubles. From one row on,
+// rows are full: some of the frames are left out for that.
 class ContactSheet {
  public:
   static constexpr std::size_t columns = 6;
   static constexpr std::size_t rows = 5;
   static constexpr std::uint32_t cell_width = 240;
 
-  void add(const Picture& picture);
+  // `seconds`: when it is shown, from the beginning.
+  void add(const Picture& picture, double seconds);
   [[nodiscard]] vumedia::Outcome<> write(const std::string& path) const;
   // Of the frames that were added, those on the sheet: one in `distance()`.
   [[nodiscard]] std::size_t count() const noexcept { return cells_.size(); }
@@ -84,6 +86,7 @@ class ContactSheet {
  private:
   struct Cell {
     std::uint32_t height = 0;
+    double seconds = 0;
     std::vector<std::uint8_t> rgb;
   };
   std::vector<Cell> cells_;

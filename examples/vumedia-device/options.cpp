@@ -97,10 +97,11 @@ void add_device_options(CLI::App& app, Options& options) {
       ->type_name("NAME")
       ->capture_default_str();
   app.add_option("-s,--socket-path", options.socket_path,
-                 "Listen on this Unix socket; it is removed at the end")
+                 "Listen on this Unix socket; it is removed at the end (default: none)")
       ->type_name("PATH");
   app.add_option("--socket-fd,--fd", options.socket_fd,
-                 "Use this inherited socket: one that listens, or one that a frontend is connected to")
+                 "Use this inherited socket: one that listens, or one that a frontend is connected to "
+                 "(default: none)")
       ->type_name("FD")
       ->check(check(in_range<0, INT32_MAX>, "a file descriptor's number"));
   app.add_option_function<std::string>(
@@ -124,7 +125,8 @@ void add_device_options(CLI::App& app, Options& options) {
   app.add_option_function<std::string>(
          "--shmem-size",
          [&options](const std::string& text) { options.shmem_size = read_size(text).value_or(0); },
-         "Memory region shared with the guest: a power of two in bytes, or with K, M, G or T behind")
+         "Memory region shared with the guest: a power of two in bytes, or with K, M, G or T after it "
+         "(default: 256M)")
       ->type_name("SIZE")
       ->check(check(
           [](const std::string& text) {
@@ -137,7 +139,7 @@ void add_device_options(CLI::App& app, Options& options) {
       "--mem-slots", options.mem_slots,
       "Offer memory slots to the frontend (QEMU 11.1 may crash when a guest resets a device with them)");
   app.add_option("--max-sessions", options.limits.max_sessions,
-                 "Files that the guest may have open at a time")
+                 "Files that the guest may have open at a time (default: 256)")
       ->type_name("N")
       ->check(check(in_range<1, UINT32_MAX>, "a positive number"));
   app.add_option_function<std::string>(
@@ -145,7 +147,8 @@ void add_device_options(CLI::App& app, Options& options) {
          [&options](const std::string& text) {
            options.limits.max_buffer_bytes = read_size(text).value_or(0);
          },
-         "Memory that all buffers of the guest may take together: bytes, or with K, M, G or T behind")
+         "Memory that all buffers of the guest may take together: bytes, or with K, M, G or T after it "
+         "(default: 256M)")
       ->type_name("SIZE")
       ->check(check(
           [](const std::string& text) {
@@ -153,10 +156,11 @@ void add_device_options(CLI::App& app, Options& options) {
             return size && *size >= page_size;
           },
           "a size of at least 4K"));
-  app.add_option("--max-pixels", options.limits.max_pixels, "Pixels of a frame that the decoder takes on")
+  app.add_option("--max-pixels", options.limits.max_pixels,
+                 "Pixels of a frame that the decoder takes on (default: 9437184, which is 4096 x 2304)")
       ->type_name("N")
       ->check(check(in_range<1, INT64_MAX>, "a positive number"));
-  app.add_option("--threads", options.limits.threads, "Threads of the decoder for one open file")
+  app.add_option("--threads", options.limits.threads, "Threads of the decoder for one open file (default: 1)")
       ->type_name("N")
       ->check(check(in_range<1, 64>, "a number from 1 to 64"));
   app.add_flag("--frame-threads", options.limits.frame_threads,
@@ -274,7 +278,8 @@ std::variant<CommandLine, int> parse_command_line(int argc, char** argv) {
          "--device", devices,
          "One device of several, each with its own thread: KEY=VALUE,... with the long options above as keys "
          "and socket for --socket-path, as in backend=test-pattern,socket=/run/camera.sock,mem-slots; a "
-         "comma in a value is written twice; options outside apply to all devices")
+         "comma in a value is written twice; options outside apply to all devices (default: one, of the "
+         "options outside)")
       ->type_name("KEYS")
       // One a --device, so that what follows is not taken for another.
       ->expected(1)
@@ -287,7 +292,7 @@ std::variant<CommandLine, int> parse_command_line(int argc, char** argv) {
   app.add_option(
          "--status-socket", line.status_socket,
          "Who connects to this Unix socket is sent the counters of all devices; SIGUSR1 writes them to "
-         "standard error")
+         "standard error (default: none)")
       ->type_name("PATH");
   app.add_option("--status-format", status_format, "How counters are written: text or json")
       ->type_name("FORMAT")

@@ -98,11 +98,29 @@ class Service {
   bool cut_off_ = false;  // the frontend that is served has lost its memory
 };
 
-// Of a backend whose queues are as they are.
-inline void note_unused_planes(const Environment& environment) {
-  if (!environment.options.multiplanar) return;
-  environment.log.write(LogLevel::info, "--planes has no meaning for %s",
-                        environment.options.backend.c_str());
+// What of the options that are not for every backend one makes use of.
+struct Uses {
+  bool planes = false;
+  bool decoder = false;  // what concerns libavcodec
+  bool node = false;     // a device of the host
+};
+
+// Says of what was asked for, and changes nothing here, that it does not.
+inline void note_unused_options(const Environment& environment, Uses uses) {
+  const Options& options = environment.options;
+  const auto note = [&](bool unused, const char* name) {
+    if (!unused) return;
+    environment.log.write(LogLevel::warning, "%s has no meaning for %s and can be left out", name,
+                          options.backend.c_str());
+  };
+  note(options.multiplanar && !uses.planes, "--planes");
+  note(options.limits.threads != 0 && !uses.decoder, "--threads");
+  note(options.limits.frame_threads && !uses.decoder, "--frame-threads");
+  note(options.limits.frame_threads && uses.decoder && options.limits.threads < 2,
+       "--frame-threads without --threads");
+  note(options.limits.max_pixels != 0 && !uses.decoder, "--max-pixels");
+  note(!options.codecs.empty() && !uses.decoder, "--codecs");
+  note(options.v4l2_device != Options{}.v4l2_device && !uses.node, "--v4l2-device");
 }
 
 // What the command line says of any device.

@@ -15,6 +15,7 @@ namespace vumedia::device {
 namespace {
 
 int serve(Environment& environment) {
+  note_unused_options(environment, {.planes = true, .decoder = true, .node = false});
   // What is wrong with a stream is the guest's to know. libavcodec would say it here, line by line, for as
   // long as a guest cares to send rubbish; the engine counts it.
   av_log_set_level(AV_LOG_QUIET);

@@ -11,7 +11,7 @@ const BackendEntry null_entry = {
     .description = "opens, and supports no ioctl at all",
     .serve =
         [](Environment& environment) {
-          note_unused_planes(environment);
+          note_unused_options(environment, {});
           return Service<backends::Null>(environment).run(device_options(environment.options));
         },
 };

@@ -18,6 +18,7 @@ using Camera = backends::TestPattern;
 #endif
 
 int serve_test_pattern(Environment& environment) {
+  note_unused_options(environment, {.planes = true, .decoder = false, .node = false});
   backends::TestPatternOptions camera;
   camera.multiplanar = environment.options.multiplanar.value_or(camera.multiplanar);
   return Service<Camera>(environment).run(device_options(environment.options), camera);

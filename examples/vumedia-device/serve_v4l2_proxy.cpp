@@ -15,7 +15,7 @@ int serve_v4l2_node(Environment& environment) {
   if (!node) return environment.fail(node.error());
   environment.log.write(LogLevel::info, "passing on %s: %s (driver %s)", node->path.c_str(),
                         node->card.c_str(), node->driver.c_str());
-  note_unused_planes(environment);
+  note_unused_options(environment, {.planes = false, .decoder = false, .node = true});
   backends::V4l2ProxyOptions proxy;
   proxy.node = std::make_shared<const backends::v4l2_proxy::NodeInfo>(std::move(*node));
   // One for all frontends: what one has left open may still be closing when the next one comes.

@@ -373,7 +373,34 @@ TEST_F(CtlDecode, WritesVideoSheetsAndPlanes) {
   const auto sheet = read_image(read("sheet.png"));
   // 70 frames: one in four, 18 of them, six a row.
   EXPECT_EQ(sheet.width, 6u * 244 + 4);
-  EXPECT_EQ(sheet.height, 3u * (135 + 4) + 4);
+  EXPECT_EQ(sheet.height, 3u * (135 + 14 + 4) + 4);
+  // Under each picture stands its time: those of the first and of the second begin and differ alike.
+  const auto label = [&sheet](std::size_t column, std::size_t row) {
+    std::vector<std::byte> pixels;
+    for (std::size_t y = 0; y < 14; ++y) {
+      const auto at =
+          sheet.rgb.begin() +
+          static_cast<std::ptrdiff_t>(((row * 153 + 4 + 135 + y) * sheet.width + column * 244 + 4) * 3);
+      pixels.insert(pixels.end(), at, at + 240 * 3);
+    }
+    return pixels;
+  };
+  for (std::size_t row = 0; row < 3; ++row) {
+    for (std::size_t column = 0; column < 6; ++column)
+      EXPECT_EQ(std::ranges::count(label(column, row), std::byte{200}) > 100, true) << column << ", " << row;
+  }
+  EXPECT_NE(label(0, 0), label(1, 0));
+  EXPECT_NE(label(0, 0), label(0, 1));
+
+  // The last row is full, with 20 frames as with 4.
+  if (make_file(vumedia::test::moving_picture(320, 180, 20) + " -c:v mpeg2video", path("twenty.ts"))) {
+    EXPECT_EQ(run({"decode", path("twenty.ts"), "-o", path("twenty.png")}).status, 0);
+    EXPECT_EQ(read_image(read("twenty.png")).height, 3u * (135 + 14 + 4) + 4);
+  }
+  if (make_file(vumedia::test::moving_picture(320, 180, 4) + " -c:v mpeg2video", path("four.ts"))) {
+    EXPECT_EQ(run({"decode", path("four.ts"), "-o", path("four.png")}).status, 0);
+    EXPECT_EQ(read_image(read("four.png")).width, 4u * 244 + 4);
+  }
 }
 
 TEST_F(CtlDecode, SurvivesDamage) {

@@ -16,6 +16,7 @@
 
 #include "programs/ctl_fixture.hpp"
 #include "support/media_file.hpp"
+#include "support/mp4_boxes.hpp"
 
 namespace vumedia::ctl_test {
 namespace {
@@ -80,6 +81,29 @@ TEST_F(CtlInputs, ParameterSetsComeWithPackets) {
   const Bytes rest = read("b.flv.yuv");
   right.insert(right.end(), rest.begin(), rest.end());
   EXPECT_TRUE(read("both.yuv") == right) << "the parts alone give other frames";
+}
+
+TEST_F(CtlInputs, SampleEntriesHaveParameterSetsOfTheirOwn) {
+  const std::string encoder = " -c:v libx264 -bf 0 -preset ";
+  if (!make(vumedia::test::moving_picture(320, 240, 12) + encoder + "veryfast", "a.mp4") ||
+      !make(vumedia::test::moving_picture(480, 272, 12) + encoder + "fast", "b.mp4"))
+    GTEST_SKIP() << no_clip;
+  const Bytes first = read("a.mp4"), second = read("b.mp4");
+  const Bytes both = vumedia::test::mp4::join(first, second);
+  ASSERT_FALSE(both.empty());
+  write("both.mp4", both);
+  start("ffmpeg-decoder");
+  for (const char* const part : {"a.mp4", "b.mp4"})
+    EXPECT_EQ(run({"decode", path(part), "-o", path(std::string(part) + ".yuv")}).status, 0);
+  expect_exact(run({"decode", path("both.mp4"), "--compare", "-o", path("both.yuv")}), "24");
+  Bytes right = read("a.mp4.yuv");
+  const Bytes rest = read("b.mp4.yuv");
+  right.insert(right.end(), rest.begin(), rest.end());
+  EXPECT_TRUE(read("both.yuv") == right) << "the parts alone give other frames";
+  // Back to where those of the first part are in force.
+  const auto back = run({"decode", path("both.mp4"), "--compare", "--seek-after", "20", "--seek-to", "0"});
+  expect_exact(back, "44");
+  EXPECT_TRUE(back.says("resolution changes: 3\n")) << back.output;
 }
 
 TEST_F(CtlInputs, WhatAnEditListHidesIsNotShown) {

@@ -1,5 +1,7 @@
 // The command line of vumedia-ctl: mistakes end with status 2 and a line that names the option; names of
 // files are kept or refused.
+#include <cstddef>
+#include <fstream>
 #include <string>
 #include <vector>
 
@@ -82,6 +84,65 @@ TEST_F(CtlOptions, ANameIsAPromise) {
 #ifdef VUMEDIA_WITH_FFMPEG
   expect_mistake({"decode", path("a.mp4"), "-o", path("x.mjpeg")}, "no .mjpeg is written here");
 #endif
+}
+
+// In both programs, as their manual pages are made of the same text as their help.
+TEST_F(CtlOptions, EachOptionWithAValueTellsItsDefault) {
+  for (const char* const program : {"/vumedia-ctl", "/vumedia-device"}) {
+    const auto page = run_command({std::string(VUMEDIA_BIN_DIR) + program, "--man-page"});
+    EXPECT_EQ(page.status, 0) << page.errors;
+    unsigned options = 0;
+    for (std::size_t at = page.output.find(".TP\n"); at != std::string::npos;
+         at = page.output.find(".TP\n", at + 1)) {
+      const std::string entry = page.output.substr(at + 4, page.output.find("\n.", at + 4) - at - 4);
+      // Names are bold, the placeholder of a value is in italics.
+      if (entry.substr(0, entry.find('\n')).find("\\fI") == std::string::npos) continue;
+      ++options;
+      EXPECT_TRUE(entry.find("efault") != std::string::npos || entry.find("Required") != std::string::npos)
+          << program << ": " << entry;
+    }
+    EXPECT_GT(options, 10u);
+  }
+}
+
+TEST_F(CtlOptions, SaysWhatIsWrongWithASocket) {
+  const std::string program = VUMEDIA_BIN_DIR "/vumedia-ctl";
+  std::ofstream(path("file")) << "no socket";
+  const std::vector<std::vector<std::string>> commands = {{"info"}, {"compliance"}};
+  for (const auto& words : commands) {
+    const auto expect = [&](const std::string& socket_path, const std::string& reason) {
+      std::vector<std::string> all{program, "-s", socket_path};
+      all.insert(all.end(), words.begin(), words.end());
+      expect_failure(run_command(all), reason);
+    };
+    expect(path("."), "is a folder, not the socket of a device");
+    expect(path("file"), "is a file, not the socket of a device");
+    expect(path("nowhere"), "No such file or directory (start the device first");
+  }
+}
+
+TEST_F(CtlOptions, SaysThatADeviceIsBusy) {
+  start("test-pattern");
+  ChildProcess endless(command({"capture", "-o", path("a.raw"), "-n", "1000000"}));
+  ASSERT_TRUE(device_->wait_for_error_text("has connected")) << device_->error_output();
+  expect_failure(run({"info"}), "is busy: a device serves one frontend at a time");
+  expect_failure(run({"compliance"}), "is busy: a device serves one frontend at a time");
+}
+
+TEST_F(CtlOptions, SaysWhatACommandIsNotFor) {
+  start("test-pattern");
+#ifdef VUMEDIA_WITH_FFMPEG
+  device_.reset();
+  start("ffmpeg-decoder");
+  expect_failure(run({"capture", "-o", path("a.yuv")}),
+                 "is a decoder, no capture device; decode FILE is for it");
+  expect_failure(run({"bench", "-n", "1", "--frames", "5"}), "--frames has no meaning for");
+  expect_failure(run({"bench", "-n", "1", "--frames", "5", path("x.mp4")}), "--frames");
+#endif
+  device_.reset();
+  start("null");
+  expect_failure(run({"bench", "-n", "1", "--frames", "5"}), "--frames has no meaning for");
+  expect_failure(run({"capture", "-o", path("a.yuv")}), "is no capture device");
 }
 
 TEST_F(CtlOptions, SummariesAreNotAmongTheData) {

@@ -72,5 +72,32 @@ TEST_F(CtlPlanes, NoteOfABackendWithoutQueues) {
       << device_->error_output();
 }
 
+TEST_F(CtlPlanes, NotesOfOptionsThatABackendIgnores) {
+  struct Row {
+    const char* backend;
+    std::vector<std::string> options;
+    const char* says;
+  };
+  const std::vector<Row> rows = {
+      {"test-pattern", {"--threads", "4"}, "--threads has no meaning for test-pattern"},
+      {"test-pattern", {"--frame-threads"}, "--frame-threads has no meaning for"},
+      {"null", {"--codecs", "h264"}, "--codecs has no meaning for null"},
+      {"null", {"--max-pixels", "1000"}, "--max-pixels has no meaning for null"},
+      {"test-pattern", {"-d", "/dev/video7"}, "--v4l2-device has no meaning for"},
+      {"test-pattern", {"--planes", "multi"}, nullptr},
+#ifdef VUMEDIA_WITH_FFMPEG
+      {"ffmpeg-decoder", {"--frame-threads"}, "--frame-threads without --threads"},
+      {"ffmpeg-decoder", {"--threads", "2", "--frame-threads"}, nullptr},
+#endif
+      {"null", {"--max-sessions", "3"}, nullptr}};
+  for (const auto& row : rows) {
+    device_.reset();
+    start(row.backend, row.options);
+    const std::string said = device_->error_output();
+    EXPECT_NE(said.find(row.says != nullptr ? row.says : "serving"), std::string::npos) << said;
+    EXPECT_EQ(said.find("has no meaning") != std::string::npos, row.says != nullptr) << said;
+  }
+}
+
 }  // namespace
 }  // namespace vumedia::ctl_test
