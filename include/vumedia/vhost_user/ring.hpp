@@ -117,15 +117,9 @@ class Ring {
   // Waits for the next kick, once.
   void arm() noexcept {
     if (wakeup_.pending()) return;
-    if (wait_ == Wait::read) [[likely]] {
-      reactor_.read(wakeup_, kick_.get(), std::as_writable_bytes(std::span(&kicks_, 1)));
-    } else if (wait_ == Wait::poll) {
-      reactor_.poll(wakeup_, kick_.get(), POLLIN);
-    } else if (wait_ == Wait::doubtful) {
-      reactor_.timer(wakeup_, io::TimePoint::min());
-    } else {
-      reactor_.timer(wakeup_, io::Clock::now() + poll_interval);
-    }
+    if (wait_ == Wait::read) [[likely]]
+      return reactor_.read(wakeup_, kick_.get(), std::as_writable_bytes(std::span(&kicks_, 1)));
+    arm_otherwise();
   }
   void disarm() noexcept {
     reactor_.cancel(wakeup_);
@@ -155,6 +149,14 @@ class Ring {
   enum class Wait : std::uint8_t { timer, read, poll, doubtful, unbelieved };
   [[nodiscard]] Wait first_wait() const noexcept { return kick_ ? Wait::read : Wait::timer; }
 
+  [[gnu::noinline]] void arm_otherwise() noexcept {
+    if (wait_ == Wait::poll)
+      reactor_.poll(wakeup_, kick_.get(), POLLIN);
+    else if (wait_ == Wait::doubtful)
+      reactor_.timer(wakeup_, io::TimePoint::min());
+    else
+      reactor_.timer(wakeup_, io::Clock::now() + poll_interval);
+  }
   [[nodiscard, gnu::noinline]] Wake woken_otherwise(std::int32_t result) noexcept {
     if (wait_ == Wait::timer) return Wake::process;
     if (wait_ == Wait::doubtful || wait_ == Wait::unbelieved) {
