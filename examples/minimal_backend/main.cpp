@@ -70,11 +70,7 @@ struct GreyCamera {
     return s.queue.stream_on(queue_type);
   }
   Result<> ioctl(Session& s, tag::STREAMOFF, std::uint32_t& kind) { return s.queue.stream_off(kind); }
-  Result<media::Mappable> mmap(Session& s, std::uint32_t offset) {
-    auto block = s.queue.mmap(offset);
-    if (!block) return std::unexpected(block.error());
-    return media::Mappable(std::move(*block), width * height);
-  }
+  Result<media::Mappable> mmap(Session& s, std::uint32_t offset) { return s.queue.mappable(offset); }
 };
 
 int main(int, char** arguments) {

@@ -49,14 +49,7 @@ class OutputDevice {
     owner_ = nullptr;
   }
   [[nodiscard]] Result<media::Mappable> mmap(Session&, std::uint32_t offset) {
-    auto block = queue_.mmap(offset);
-    if (!block) return std::unexpected(block.error());
-    for (std::uint32_t index = 0; index < queue_.options().max_buffers; ++index) {
-      if (const auto* const slot = queue_.slot(index);
-          slot != nullptr && slot->planes[0].block.get() == block->get())
-        return media::Mappable(std::move(*block), slot->planes[0].length);
-    }
-    return fail(EINVAL);
+    return queue_.mappable(offset);
   }
 
   // -- One format of one size

@@ -370,7 +370,7 @@ TEST(BufferHandOver, UserptrRules) {
     ASSERT_EQ(f.reqbufs(1), 0);
     EXPECT_NE(f.request.capabilities & V4L2_BUF_CAP_SUPPORTS_USERPTR, 0U);
     EXPECT_EQ(f.arenas.used_bytes(), 0U);
-    EXPECT_FALSE(f.queue.mmap(0));
+    EXPECT_FALSE(f.queue.mappable(0));
     (void)f.flags(0);
     const v4l2_buffer& head = f.last.buffer.head;
     const v4l2_plane& first = f.last.buffer.planes[0];

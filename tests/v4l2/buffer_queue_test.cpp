@@ -186,21 +186,26 @@ TEST(BufferQueue, AdvertisesRemoveBufsOnlyToWhoForwardsIt) {
   EXPECT_EQ(f.request.capabilities, f.queue.capabilities() | buf_cap_supports_remove_bufs);
 }
 
-TEST(BufferQueue, MmapFindsPlanesAndNothingElse) {
+TEST(BufferQueue, MappableFindsPlanesAndNothingElse) {
   QueueUser f({.type = V4L2_BUF_TYPE_VIDEO_CAPTURE_MPLANE, .mem_offset_base = 1U << 30});
-  EXPECT_FALSE(f.queue.mmap(1U << 30));
+  EXPECT_FALSE(f.queue.mappable(1U << 30));
   ASSERT_EQ(f.reqbufs(2), 0);
   const std::uint32_t base = 1U << 30;
   for (const std::uint32_t bad : {0U, base - 4096, base + 1, base + 2 * 4096, base + 16 * 4096,
                                   base + BufferQueue::mem_offset_span, UINT32_MAX, UINT32_MAX & ~4095U}) {
-    const auto found = f.queue.mmap(bad);
+    const auto found = f.queue.mappable(bad);
     ASSERT_FALSE(found) << bad;
     EXPECT_EQ(found.error().value, EINVAL);
   }
-  auto mapped = f.queue.mmap(base + 9 * 4096);
+  auto mapped = f.queue.mappable(base + 9 * 4096);
   ASSERT_TRUE(mapped);
-  EXPECT_EQ(mapped->get(), f.queue.plane(1, 1).get());
-  EXPECT_EQ(f.queue.mmap(base + 9 * 4096)->get(), mapped->get());
+  EXPECT_EQ(mapped->block.get(), f.queue.plane(1, 1).get());
+  EXPECT_EQ(mapped->foreign, nullptr);
+  // The plane's own length, not that of its pages.
+  EXPECT_EQ(mapped->length, kTwoSizes[1]);
+  EXPECT_EQ(f.queue.mappable(base + 8 * 4096)->length, kTwoSizes[0]);
+  EXPECT_EQ(f.queue.mappable(base + 9 * 4096)->block.get(), mapped->block.get());
+  EXPECT_EQ(f.queue.mappable(base + 9 * 4096)->length, kTwoSizes[1]);
   EXPECT_NE(f.flags(1) & V4L2_BUF_FLAG_MAPPED, 0U);
   EXPECT_EQ(f.flags(0) & V4L2_BUF_FLAG_MAPPED, 0U);
   // A backend's share is no mapping; the guest's outlives the buffers.
@@ -210,8 +215,8 @@ TEST(BufferQueue, MmapFindsPlanesAndNothingElse) {
   EXPECT_EQ(f.queue.plane(2, 0), nullptr);
   ASSERT_EQ(f.reqbufs(2), 0);
   EXPECT_EQ(f.flags(1) & V4L2_BUF_FLAG_MAPPED, 0U);
-  EXPECT_NE(f.queue.mmap(base + 9 * 4096)->get(), mapped->get());
-  std::memset((*mapped)->data(), 1, (*mapped)->size());
+  EXPECT_NE(f.queue.mappable(base + 9 * 4096)->block.get(), mapped->block.get());
+  std::memset(mapped->block->data(), 1, mapped->block->size());
   ASSERT_EQ(f.reqbufs(0), 0);
   EXPECT_GT(f.arenas.used_bytes(), 0U);
 }
@@ -220,7 +225,7 @@ TEST(BufferQueue, MappedFlagEndsWithTheMapping) {
   QueueUser f;
   ASSERT_EQ(f.reqbufs(1), 0);
   {
-    const auto mapped = f.queue.mmap(0);
+    const auto mapped = f.queue.mappable(0);
     ASSERT_TRUE(mapped);
     EXPECT_NE(f.flags(0) & V4L2_BUF_FLAG_MAPPED, 0U);
   }

@@ -213,7 +213,7 @@ TEST_P(BufferStates, MmapInEachState) {
     QueueUser f = make_user();
     bring_to(f, static_cast<Stage>(stage), GetParam().streaming);
     if (HasFatalFailure()) return;
-    const auto mapped = f.queue.mmap(0);
+    const auto mapped = f.queue.mappable(0);
     EXPECT_EQ(mapped.has_value(), GetParam().memory == V4L2_MEMORY_MMAP);
     EXPECT_EQ(f.flags(0) & V4L2_BUF_FLAG_MAPPED,
               GetParam().memory == V4L2_MEMORY_MMAP ? std::uint32_t{V4L2_BUF_FLAG_MAPPED} : 0U);
@@ -280,9 +280,9 @@ TEST(BufferLimits, SixtyFourBuffersGoRound) {
       }
     }
     if (memory == V4L2_MEMORY_MMAP) {
-      EXPECT_EQ(
-          f.queue.mmap(f.queue.options().mem_offset_base + BufferQueue::mem_offset_span - 7 * 4096)->get(),
-          f.queue.plane(63, 1).get());
+      EXPECT_EQ(f.queue.mappable(f.queue.options().mem_offset_base + BufferQueue::mem_offset_span - 7 * 4096)
+                    ->block.get(),
+                f.queue.plane(63, 1).get());
     }
     EXPECT_EQ(f.remove_bufs(0, 64), 0);
     EXPECT_EQ(f.queue.count(), 0U);

@@ -29,7 +29,8 @@
 //  - `mem_offset` is whatever the guest asked for; EINVAL if QUERYBUF never named it. A buffer that is asked
 //  for
 //    again is given as the same object again.
-//  - What has no overload answers ENOTTY and costs nothing.
+//  - What has no overload answers ENOTTY and costs nothing. What is nearly one, private or with its arguments in
+//    another order, is not taken for missing but refused by the compiler (media/near_miss.hpp).
 //  - A backend with a member `statistics()` is counted (media/statistics.hpp has it ready made).
 #pragma once
 
@@ -39,11 +40,10 @@
 #include <string_view>
 #include <utility>
 
-#include <vumedia/core/fd.hpp>
 #include <vumedia/core/result.hpp>
 #include <vumedia/media/completion.hpp>
 #include <vumedia/media/context.hpp>
-#include <vumedia/memory/arena.hpp>
+#include <vumedia/memory/mappable.hpp>
 #include <vumedia/v4l2/ioctl_table.hpp>
 #include <vumedia/v4l2/payload.hpp>
 
@@ -59,31 +59,9 @@ struct Config {
   std::string_view card;  // cut to 32 bytes
 };
 
-// Memory that is not ours, such as a host device's buffer: mapped by itself, at the cost of a slot of the
-// frontend's.
-struct ForeignMemory {
-  OwnedFd fd;
-  std::uint64_t fd_offset = 0;  // a page multiple
-  std::uint64_t length = 0;     // bytes of the buffer; the file holds them rounded up to whole pages
-  bool writable = true;
-};
-
-// A buffer that the guest may map, kept alive by the mapping: a block of the context's arenas, or foreign
-// memory. Its identity is the object's: the same pointer is the same buffer, at the same address.
-struct Mappable {
-  Mappable(std::shared_ptr<const memory::Block> of, std::uint64_t buffer_length)
-      : block(std::move(of)), length(buffer_length) {}
-  explicit Mappable(std::shared_ptr<const memory::Block> whole)
-      : block(std::move(whole)), length(block->size()) {}
-  explicit Mappable(std::shared_ptr<const ForeignMemory> of)
-      : foreign(std::move(of)), length(foreign->length) {}
-
-  // One of the two is set.
-  std::shared_ptr<const memory::Block> block;
-  std::shared_ptr<const ForeignMemory> foreign;
-  // Bytes of the buffer (a plane's length): at most what the memory holds.
-  std::uint64_t length;
-};
+// What mmap() gives: v4l2::BufferQueue::mappable() has one for each plane of its buffers.
+using memory::ForeignMemory;
+using memory::Mappable;
 
 // The parts of a Backend, so that a diagnostic can name the one that is missing. `C` is the context it will
 // be given.
@@ -120,6 +98,15 @@ concept MapsWithContext =
 template <class B>
 concept MapsPlainly = requires(B& backend, typename B::Session& session, std::uint32_t offset) {
   { backend.mmap(session, offset) } -> std::same_as<Result<Mappable>>;
+};
+
+template <class B>
+concept ClosesPlainly = requires(B& backend, typename B::Session& session) {
+  { backend.close(session) } -> std::same_as<void>;
+};
+template <class B, class C>
+concept ClosesWithContext = requires(B& backend, typename B::Session& session, C context) {
+  { backend.close(session, context) } -> std::same_as<void>;
 };
 
 // Optional: what the device tells of its work (media/statistics.hpp).

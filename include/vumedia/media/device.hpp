@@ -77,13 +77,13 @@ class Device {
   using Handle = Context<BackendType, Host>;
   static_assert(
       HasSession<BackendType>,
-      "media::Device<BackendType, Host>: BackendType is no media::Backend: it has no type `Session`");
+      "media::Device<BackendType, Host>: BackendType is no media::Backend: it has no public type `Session`");
   static_assert(HasConfig<BackendType>,
-                "media::Device<BackendType, Host>: BackendType is no media::Backend: it has no "
+                "media::Device<BackendType, Host>: BackendType is no media::Backend: it has no public "
                 "`media::Config config() const`");
   static_assert(OpensPlainly<BackendType> || OpensWithContext<BackendType, Handle> ||
                     OpensDeferred<BackendType, Handle>,
-                "media::Device<BackendType, Host>: BackendType is no media::Backend: it has no "
+                "media::Device<BackendType, Host>: BackendType is no media::Backend: it has no public "
                 "`Result<std::unique_ptr<Session>> open()` or `open(context)`");
 
  public:

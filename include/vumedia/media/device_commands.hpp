@@ -246,9 +246,10 @@ void Device<B, H>::close(std::uint32_t id) noexcept {
 template <class B, virtio::Host H>
 void Device<B, H>::close(Record& record) noexcept {
   Handle context(*this, record.id);
-  if constexpr (requires { backend_.close(*record.session, context); }) {
+  detail::check_optional_members<B, Handle>();
+  if constexpr (ClosesWithContext<B, Handle>) {
     backend_.close(*record.session, context);
-  } else if constexpr (requires { backend_.close(*record.session); }) {
+  } else if constexpr (ClosesPlainly<B>) {
     backend_.close(*record.session);
   }
   const bool was_open = !record.events.held();

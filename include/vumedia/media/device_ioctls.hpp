@@ -103,6 +103,7 @@ struct Device<B, H>::IoctlTable {
     device.trace(v4l2::ioctl_name(device.ioctl_), record.id, fail(ENOTTY));
     return device.write_status(chain, ENOTTY);
   }
+  static_assert(detail::check_overloads<B, Handle>());
   static constexpr auto functions = make_dispatch_table<IoctlFunction, IoctlEntry>(&unsupported);
 };
 

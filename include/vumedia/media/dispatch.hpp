@@ -12,6 +12,7 @@
 #include <vumedia/core/result.hpp>
 #include <vumedia/media/backend.hpp>
 #include <vumedia/media/completion.hpp>
+#include <vumedia/media/near_miss.hpp>
 #include <vumedia/v4l2/ioctl_table.hpp>
 #include <vumedia/v4l2/payload.hpp>
 
@@ -53,6 +54,9 @@ template <class B, class C, class Tag>
                 "media::Backend: this ioctl (Tag) has overloads of more than one shape; "
                 "keep one of (session, tag, payload), (session, context, tag, payload) and "
                 "(session, context, tag, payload, completion)");
+  static_assert(!detail::LosesOutput<B, C, Tag>,
+                "media::Backend: this ioctl (Tag) answers with its payload, which its overload must take as "
+                "`Tag::Payload&`: neither by value nor as const");
   if constexpr (plain) {
     static_assert(
         requires(B& backend, typename B::Session& session, Payload& payload) {
@@ -79,6 +83,12 @@ template <class B, class C, class Tag>
             !detail::TakesContext<B, C, Tag, const detail::AnyPayload> &&
             !detail::TakesCompletion<B, C, Tag, const detail::AnyPayload>,
         "media::Backend: the overload for this ioctl (Tag) must take `Tag::Payload&` as its payload");
+    if constexpr (detail::NamesIoctl<B>) {
+      static_assert(!detail::TakesTagSomewhere<B, Tag>,
+                    "media::Backend: an overload of `ioctl` takes this tag (Tag), but is not one of "
+                    "(session, tag, payload), (session, context, tag, payload) and "
+                    "(session, context, tag, payload, completion)");
+    }
     return IoctlShape::missing;
   }
 }

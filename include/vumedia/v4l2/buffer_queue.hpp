@@ -27,6 +27,7 @@
 #include <vumedia/core/checked.hpp>
 #include <vumedia/core/result.hpp>
 #include <vumedia/memory/arena.hpp>
+#include <vumedia/memory/mappable.hpp>
 #include <vumedia/v4l2/buffer_index_fifo.hpp>
 #include <vumedia/v4l2/payload.hpp>
 #include <vumedia/v4l2/user_planes.hpp>
@@ -173,9 +174,10 @@ class BufferQueue {
     return fail(type == options_.type ? EBUSY : EINVAL);
   }
 
-  // The memory behind a mem_offset, to be shown to the guest for as long as the pointer is held. The pointer
-  // is the same for every call while one is held. EINVAL: no plane is there.
-  [[nodiscard]] Result<std::shared_ptr<memory::Block>> mmap(std::uint32_t mem_offset);
+  // The plane behind a mem_offset, as a backend's mmap() returns it: with the plane's own length, to be shown
+  // to the guest for as long as its block is held. The block is the same for every call while one is held.
+  // EINVAL: no plane is there.
+  [[nodiscard]] Result<memory::Mappable> mappable(std::uint32_t mem_offset);
 
   // ---- The backend's side.
 

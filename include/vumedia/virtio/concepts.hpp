@@ -59,9 +59,14 @@ class ShmOperation {
   Handler handler_;
 };
 
+// Among the members of a class the class itself is not complete, and satisfies nothing. A VMM that is a Host has its
+// device in a class after it, or behind a pointer to such a class.
+template <class H>
+concept HostIsCompleteHere = requires { sizeof(H); };
+
 template <class H>
 concept Host =
-    io::Loop<H> && requires(H& host, const H& constant, std::uint16_t index, ShmOperation& shm, const ShmMapping& mapping) {
+    HostIsCompleteHere<H> && io::Loop<H> && requires(H& host, const H& constant, std::uint16_t index, ShmOperation& shm, const ShmMapping& mapping) {
       // The memory table in force. A copy of the pointer keeps a table alive for a worker.
       { constant.memory() } -> std::convertible_to<const std::shared_ptr<const memory::GuestMemory>&>;
       // Queue `index` < Device::queue_count. Processable only while the host says so (Device::process).

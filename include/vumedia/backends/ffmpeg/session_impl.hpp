@@ -208,15 +208,7 @@ inline bool DecoderSession::a_capture_buffer_holds(std::size_t size) const noexc
 
 inline Result<media::Mappable> DecoderSession::mmap(std::uint32_t mem_offset) {
   for (Queue* const queue : {&output_, &capture_}) {
-    auto block = queue->mmap(mem_offset);
-    if (!block) continue;
-    // The block is rounded up to pages; the guest is told the buffer's own length.
-    std::uint64_t length = (*block)->size();
-    for (std::uint32_t i = 0; i < queue->options().max_buffers; ++i) {
-      const auto* const slot = queue->slot(i);
-      if (slot != nullptr && slot->planes[0].block.get() == block->get()) length = slot->planes[0].length;
-    }
-    return media::Mappable(std::move(*block), length);
+    if (auto found = queue->mappable(mem_offset)) return found;
   }
   return fail(EINVAL);
 }

@@ -81,18 +81,7 @@ void BasicTestPattern<E>::notify(const v4l2_event& event, const v4l2::Subscripti
 
 template <class E>
 Result<media::Mappable> BasicTestPattern<E>::mmap(Session&, std::uint32_t mem_offset) {
-  auto block = queue_.mmap(mem_offset);
-  if (!block) return std::unexpected(block.error());
-  // The block is rounded up to pages; the guest is told the plane's own length.
-  std::uint64_t length = (*block)->size();
-  for (std::uint32_t index = 0; index < queue_.options().max_buffers; ++index) {
-    const auto* const slot = queue_.slot(index);
-    if (slot == nullptr) continue;
-    for (const auto& plane : std::span(slot->planes).first(slot->plane_count)) {
-      if (plane.block.get() == block->get()) length = plane.length;
-    }
-  }
-  return media::Mappable(std::move(*block), length);
+  return queue_.mappable(mem_offset);
 }
 
 template <class E>

@@ -230,7 +230,7 @@ inline Result<> BufferQueue::remove_bufs(const RemoveBuffers& request) {
   return {};
 }
 
-inline Result<std::shared_ptr<memory::Block>> BufferQueue::mmap(std::uint32_t offset) {
+inline Result<memory::Mappable> BufferQueue::mappable(std::uint32_t offset) {
   if (memory_ != V4L2_MEMORY_MMAP || offset < options_.mem_offset_base || !is_aligned(offset, page_size)) {
     return fail(EINVAL);
   }
@@ -240,12 +240,12 @@ inline Result<std::shared_ptr<memory::Block>> BufferQueue::mmap(std::uint32_t of
   if (!exists(index) || number >= slots_[index]->plane_count) return fail(EINVAL);
 
   Plane& plane = slots_[index]->planes[number];
-  if (auto mapped = plane.mapped.lock()) return mapped;
+  if (auto mapped = plane.mapped.lock()) return memory::Mappable(std::move(mapped), plane.length);
   // Ownership of its own, so that its life tells whether the guest maps the plane (V4L2_BUF_FLAG_MAPPED),
   // whoever else holds the block.
   std::shared_ptr<memory::Block> mapped(plane.block.get(), [keep = plane.block](memory::Block*) {});
   plane.mapped = mapped;
-  return mapped;
+  return memory::Mappable(std::move(mapped), plane.length);
 }
 
 }  // namespace vumedia::v4l2

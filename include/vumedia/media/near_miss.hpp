@@ -1,0 +1,158 @@
+// What is nearly a member of a media::Backend, told from one that is not there.
+//
+// Nothing can list the overloads of `ioctl`. So they are called with arguments that stand for any type: an overload that
+// takes a tag in some other place than it should, beside whatever else, is one that was meant to be found.
+#pragma once
+
+#include <concepts>
+#include <cstdint>
+#include <type_traits>
+#include <utility>
+
+#include <vumedia/media/backend.hpp>
+#include <vumedia/media/completion.hpp>
+#include <vumedia/v4l2/ioctl_table.hpp>
+
+namespace vumedia::media::detail {
+
+// Whether B has a member of this name, whatever it is and whoever may use it: if so, the name is ambiguous in a class that
+// inherits another one beside it. From a final class nothing can be derived, so that its near misses are not found.
+// clang-format off
+#define VUMEDIA_NAMES_MEMBER(CONCEPT, NAME)    \
+  struct Other##CONCEPT { int NAME; };         \
+  template <class B>                           \
+  struct Both##CONCEPT : B, Other##CONCEPT {}; \
+  template <class B>                           \
+  concept CONCEPT = std::is_class_v<B> && !std::is_final_v<B> && !requires { &Both##CONCEPT<B>::NAME; }
+// clang-format on
+VUMEDIA_NAMES_MEMBER(NamesIoctl, ioctl);
+VUMEDIA_NAMES_MEMBER(NamesMmap, mmap);
+VUMEDIA_NAMES_MEMBER(NamesClose, close);
+VUMEDIA_NAMES_MEMBER(NamesStatistics, statistics);
+#undef VUMEDIA_NAMES_MEMBER
+
+// -- The optional members
+
+template <class B, class... Arguments>
+concept CallsMmap =
+    requires(B& backend, Arguments&... arguments) { backend.mmap(arguments...); };
+template <class B, class... Arguments>
+concept CallsClose =
+    requires(B& backend, Arguments&... arguments) { backend.close(arguments...); };
+
+template <class B, class C>
+consteval void check_optional_members() {
+  using Session = typename B::Session;
+  constexpr bool maps = CallsMmap<B, Session, std::uint32_t> || CallsMmap<B, Session, std::uint32_t, C>;
+  static_assert(maps || !NamesMmap<B>,
+                "media::Backend: its member `mmap` is neither a public mmap(Session&, std::uint32_t mem_offset) nor "
+                "one with a context as a third argument");
+  static_assert(!maps || MapsPlainly<B> || MapsWithContext<B, C>,
+                "media::Backend: `mmap` must return vumedia::Result<media::Mappable>, as "
+                "v4l2::BufferQueue::mappable() gives it");
+  constexpr bool closes = CallsClose<B, Session> || CallsClose<B, Session, C>;
+  static_assert(closes || !NamesClose<B>,
+                "media::Backend: its member `close` is neither a public close(Session&) nor one with a context as a "
+                "second argument");
+  static_assert(!closes || ClosesPlainly<B> || ClosesWithContext<B, C>,
+                "media::Backend: `close` must return void: nobody hears of its failure");
+  static_assert(HasStatistics<B> || !NamesStatistics<B>,
+                "media::Backend: its member `statistics` is no public statistics()");
+}
+
+// -- Ioctls
+
+template <class T>
+inline constexpr bool is_tag = [] {
+  bool found = false;
+  v4l2::with_ioctl_tags([&found]<class... Tags>() { found = (std::same_as<T, Tags> || ...); });
+  return found;
+}();
+
+struct Anything;
+
+// What a tag has, for where a template's tag is deduced from one of those below: a constraint that asks is answered.
+struct LikeATag {
+  using Wire = Anything;
+  using Payload = Anything;
+  static constexpr std::uint32_t number = v4l2::ioctl_limit;
+  static constexpr v4l2::Direction direction = v4l2::Direction::none;
+  static constexpr unsigned long code = 0;
+  static constexpr const char* name = "";
+};
+
+// An argument of any type but a tag, by value or by reference.
+struct Anything : LikeATag {
+  // clang-format off
+  template <class T>
+    requires(!is_tag<std::remove_cv_t<T>>)
+  operator T&() const& noexcept;  // NOLINT(google-explicit-constructor)
+  template <class T>
+    requires(!is_tag<std::remove_cv_t<T>>)
+  operator T&&() const&& noexcept;  // NOLINT(google-explicit-constructor)
+  // clang-format on
+};
+
+// A tag that is none of the table's. Tags are classes without members.
+struct UnknownTag : LikeATag {
+  // clang-format off
+  template <class T>
+    requires(std::is_empty_v<T> && !is_tag<std::remove_cv_t<T>>)
+  operator T() const noexcept;  // NOLINT(google-explicit-constructor)
+  // clang-format on
+};
+
+// Taken by nothing but a template without constraints, which takes anything.
+struct Unrelated : LikeATag {};
+
+template <class B, class... Arguments>
+concept TakesIoctl = requires(B& backend, Arguments&&... arguments) {
+  backend.ioctl(std::forward<Arguments>(arguments)...);
+};
+
+// An overload takes the tag, in any place, beside up to four other arguments.
+template <class B, class Tag, class Any = Anything>
+concept TakesTagSomewhere =
+    TakesIoctl<B, Tag&> ||                                                                //
+    TakesIoctl<B, Tag&, Any> || TakesIoctl<B, Any, Tag&> ||                               //
+    TakesIoctl<B, Tag&, Any, Any> || TakesIoctl<B, Any, Tag&, Any> ||                     //
+    TakesIoctl<B, Any, Any, Tag&> ||                                                      //
+    TakesIoctl<B, Tag&, Any, Any, Any> || TakesIoctl<B, Any, Tag&, Any, Any> ||           //
+    TakesIoctl<B, Any, Any, Tag&, Any> || TakesIoctl<B, Any, Any, Any, Tag&> ||           //
+    TakesIoctl<B, Tag&, Any, Any, Any, Any> || TakesIoctl<B, Any, Tag&, Any, Any, Any> || //
+    TakesIoctl<B, Any, Any, Tag&, Any, Any> || TakesIoctl<B, Any, Any, Any, Tag&, Any> || //
+    TakesIoctl<B, Any, Any, Any, Any, Tag&>;
+
+// An overload of the right shape takes this payload, an rvalue: what a reference to something that is not const does not.
+template <class B, class C, class Tag, class Payload, class Session = typename B::Session>
+concept TakesRvalue =
+    TakesIoctl<B, Session&, Tag, Payload> || TakesIoctl<B, Session&, C, Tag, Payload> ||
+    TakesIoctl<B, Session&, C, Tag, Payload, Completion>;
+
+// So what the backend puts into the payload never reaches the guest.
+template <class B, class C, class Tag>
+concept LosesOutput = v4l2::carries_output<Tag> && TakesRvalue<B, C, Tag, typename Tag::Payload> &&
+                      !TakesRvalue<B, C, Tag, Unrelated>;
+
+// There is an overload, and one only, whose tag is none of the table's.
+template <class B, class C>
+concept TakesUnknownTag = TakesRvalue<B, C, UnknownTag, Anything> && !TakesRvalue<B, C, Unrelated, Anything>;
+
+// It has no other sense than its name: a compiler tells it together with the overload that it cannot reach.
+template <class B>
+struct EveryOverloadOfIoctlMustBePublic : B {
+  using B::ioctl;
+};
+
+template <class B, class C>
+consteval bool check_overloads() {
+  if constexpr (NamesIoctl<B>) {
+    static_assert(sizeof(EveryOverloadOfIoctlMustBePublic<B>) > 0);
+    static_assert(!TakesUnknownTag<B, C>,
+                  "media::Backend: an overload of `ioctl` takes a tag that v4l2/ioctl_table.hpp does not have, so no "
+                  "command would reach it");
+  }
+  return true;
+}
+
+}  // namespace vumedia::media::detail

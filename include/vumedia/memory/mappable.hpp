@@ -1,0 +1,38 @@
+// What a guest may map: a buffer as a backend hands it to its device.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <utility>
+
+#include <vumedia/core/fd.hpp>
+#include <vumedia/memory/arena.hpp>
+
+namespace vumedia::memory {
+
+// Memory that is not ours, such as a host device's buffer: mapped by itself, at the cost of a slot of the
+// frontend's.
+struct ForeignMemory {
+  OwnedFd fd;
+  std::uint64_t fd_offset = 0;  // a page multiple
+  std::uint64_t length = 0;     // bytes of the buffer; the file holds them rounded up to whole pages
+  bool writable = true;
+};
+
+// A buffer that the guest may map, kept alive by the mapping: a block of the device's arenas, or foreign
+// memory. Its identity is the object's: the same pointer is the same buffer, at the same address.
+struct Mappable {
+  Mappable(std::shared_ptr<const Block> of, std::uint64_t buffer_length)
+      : block(std::move(of)), length(buffer_length) {}
+  explicit Mappable(std::shared_ptr<const Block> whole) : block(std::move(whole)), length(block->size()) {}
+  explicit Mappable(std::shared_ptr<const ForeignMemory> of)
+      : foreign(std::move(of)), length(foreign->length) {}
+
+  // One of the two is set.
+  std::shared_ptr<const Block> block;
+  std::shared_ptr<const ForeignMemory> foreign;
+  // Bytes of the buffer (a plane's length): at most what the memory holds.
+  std::uint64_t length;
+};
+
+}  // namespace vumedia::memory

@@ -1,0 +1,151 @@
+// What counts as a near miss of a backend's members, and what does not. How a compiler tells of one is in
+// tests/must_not_compile.
+#include <gtest/gtest.h>
+
+#include <vumedia/media/dispatch.hpp>
+
+#include "media/test_backend.hpp"
+
+namespace vumedia::media::test {
+namespace {
+
+using detail::LosesOutput, detail::TakesTagSomewhere, detail::TakesUnknownTag;
+namespace tag = v4l2::tag;
+
+struct Session {
+  Session() = default;
+  Session(const Session&) = delete;
+};
+using Format = v4l2_format;
+
+// Each has one overload, of G_FMT; the last template is for what all have.
+struct Right {
+  using Session = test::Session;
+  Result<> ioctl(Session&, tag::G_FMT, Format&);
+};
+template <class... Arguments>
+struct Backend {
+  using Session = test::Session;
+  Result<> ioctl(Arguments...);
+};
+
+template <class... Arguments>
+inline constexpr bool is_near_miss = TakesTagSomewhere<Backend<Arguments...>, tag::G_FMT> &&
+                                     !TakesTagSomewhere<Backend<Arguments...>, tag::S_FMT>;
+
+TEST(NearMiss, AnyPlaceOfTheTag) {
+  using tag::G_FMT;
+  EXPECT_TRUE((is_near_miss<G_FMT>));
+  EXPECT_TRUE((is_near_miss<Session&, G_FMT>));
+  EXPECT_TRUE((is_near_miss<G_FMT, Format&>));
+  EXPECT_TRUE((is_near_miss<Format&, G_FMT>));
+  EXPECT_TRUE((is_near_miss<G_FMT, Session&, Format&>));
+  EXPECT_TRUE((is_near_miss<Session&, Format&, G_FMT>));
+  EXPECT_TRUE((is_near_miss<Format&, G_FMT, Session&>));
+  EXPECT_TRUE((is_near_miss<G_FMT, Session&, AnyContext, Format&>));
+  EXPECT_TRUE((is_near_miss<Session&, G_FMT, AnyContext, Format&>));
+  EXPECT_TRUE((is_near_miss<AnyContext, Session&, G_FMT, Format&>));
+  EXPECT_TRUE((is_near_miss<Session&, AnyContext, Format&, G_FMT>));
+  EXPECT_TRUE((is_near_miss<Session&, G_FMT, Format&, AnyContext>));
+  EXPECT_TRUE((is_near_miss<Session&, G_FMT, Format&, Completion>));
+  EXPECT_TRUE((is_near_miss<G_FMT, Session&, AnyContext, Format&, Completion>));
+  EXPECT_TRUE((is_near_miss<Session&, G_FMT, AnyContext, Format&, Completion>));
+  EXPECT_TRUE((is_near_miss<Completion, Session&, AnyContext, G_FMT, Format&>));
+  EXPECT_TRUE((is_near_miss<Completion, Session&, AnyContext, Format&, G_FMT>));
+}
+
+TEST(NearMiss, OtherTypesOfTheArguments) {
+  using tag::G_FMT;
+  EXPECT_TRUE((is_near_miss<Session*, G_FMT, Format&>));
+  EXPECT_TRUE((is_near_miss<Session&, G_FMT, Format*>));
+  EXPECT_TRUE((is_near_miss<Session&&, G_FMT, Format&>));
+  EXPECT_TRUE((is_near_miss<std::unique_ptr<Session>, G_FMT, Format&>));
+  EXPECT_TRUE((is_near_miss<Session&, G_FMT&, Format&>));
+  EXPECT_TRUE((is_near_miss<Session&, const G_FMT&, v4l2_pix_format&>));
+  EXPECT_TRUE((is_near_miss<Session&, AnyContext&, G_FMT, Format&>));
+  EXPECT_TRUE((is_near_miss<Session&, AnyContext, G_FMT, Format&, Completion&>));
+  EXPECT_TRUE((is_near_miss<int, G_FMT, Format&>));
+}
+
+// Templates that leave out some tags, as a backend may that passes the others on.
+template <class Tag>
+inline constexpr bool is_wanted = Tag::number == tag::G_FMT::number || Tag::direction == v4l2::Direction::write;
+struct Templates {
+  using Session = test::Session;
+  template <class Context, class Tag>
+    requires is_wanted<Tag>
+  void ioctl(Session&, Context, Tag, typename Tag::Payload&, Completion);
+  template <class Tag>
+    requires std::same_as<typename Tag::Payload, v4l2_cropcap>
+  Result<> ioctl(Session&, Tag, v4l2_cropcap&);
+  template <class Context>
+  Result<> ioctl(Session&, Context, tag::QBUF, v4l2::BufferPayload&);
+  // No ioctls of the guest's.
+  int ioctl(unsigned long code, void* payload);
+  int ioctl(int fd, unsigned long code, void* payload);
+};
+struct ContextBehind {
+  using Session = test::Session;
+  template <class Context>
+  Result<> ioctl(Session&, tag::G_FMT, Context, Format&);
+};
+
+struct Whatever {
+  using Session = test::Session;
+  Result<> ioctl(Session&, tag::G_FMT, auto&&) { return {}; }
+};
+
+TEST(NearMiss, NotWhatATemplateLeavesOut) {
+  EXPECT_FALSE((TakesTagSomewhere<Templates, tag::S_CTRL>));
+  EXPECT_FALSE((TakesTagSomewhere<Templates, tag::S_FMT>));
+  EXPECT_FALSE((TakesTagSomewhere<Templates, tag::QUERYBUF>));
+  EXPECT_FALSE((TakesUnknownTag<Templates, AnyContext>));
+  EXPECT_TRUE((TakesTagSomewhere<ContextBehind, tag::G_FMT>));
+  EXPECT_FALSE((TakesTagSomewhere<ContextBehind, tag::S_FMT>));
+}
+
+TEST(NearMiss, APayloadThatCannotBeAnswered) {
+  using tag::G_FMT, tag::STREAMON;
+  using Context = AnyContext;
+  EXPECT_FALSE((LosesOutput<Right, Context, G_FMT>));
+  EXPECT_TRUE((LosesOutput<Backend<Session&, G_FMT, Format>, Context, G_FMT>));
+  EXPECT_TRUE((LosesOutput<Backend<Session&, G_FMT, const Format&>, Context, G_FMT>));
+  EXPECT_TRUE((LosesOutput<Backend<Session&, Context, G_FMT, Format>, Context, G_FMT>));
+  EXPECT_TRUE((LosesOutput<Backend<Session&, Context, G_FMT, const Format&, Completion>, Context, G_FMT>));
+  EXPECT_TRUE((LosesOutput<Backend<Session&, tag::G_INPUT, std::uint32_t>, Context, tag::G_INPUT>));
+  EXPECT_FALSE((LosesOutput<Backend<Session&, tag::G_INPUT, std::uint32_t&>, Context, tag::G_INPUT>));
+  // It answers a status only.
+  EXPECT_FALSE((LosesOutput<Backend<Session&, STREAMON, std::uint32_t>, Context, STREAMON>));
+  EXPECT_FALSE((LosesOutput<Whatever, Context, G_FMT>));
+}
+
+struct NoTagOfOurs : v4l2::Ioctl<0, v4l2::Direction::read, v4l2_capability> {};
+
+TEST(NearMiss, ATagThatIsNotInTheTable) {
+  EXPECT_TRUE((TakesUnknownTag<Backend<Session&, NoTagOfOurs, v4l2_capability&>, AnyContext>));
+  EXPECT_TRUE((TakesUnknownTag<Backend<Session&, AnyContext, NoTagOfOurs, v4l2_capability&>, AnyContext>));
+  EXPECT_TRUE(
+      (TakesUnknownTag<Backend<Session&, AnyContext, NoTagOfOurs, v4l2_capability&, Completion>, AnyContext>));
+  EXPECT_FALSE((TakesUnknownTag<Right, AnyContext>));
+  EXPECT_FALSE((TakesUnknownTag<Backend<Session&, unsigned long, void*>, AnyContext>));
+}
+
+class Private {
+  void mmap();
+  int close = 0;
+};
+struct Inherits : Private {};
+struct Nothing {};
+
+TEST(NearMiss, NamesOfMembersWhoeverMayUseThem) {
+  EXPECT_TRUE(detail::NamesMmap<Private>);
+  EXPECT_TRUE(detail::NamesClose<Private>);
+  EXPECT_TRUE(detail::NamesMmap<Inherits>);
+  EXPECT_FALSE(detail::NamesIoctl<Private>);
+  EXPECT_FALSE(detail::NamesStatistics<Private>);
+  EXPECT_FALSE(detail::NamesMmap<Nothing>);
+  EXPECT_TRUE(detail::NamesIoctl<TestBackend>);
+}
+
+}  // namespace
+}  // namespace vumedia::media::test

@@ -1,0 +1,22 @@
+// expect: BackendType is no media::Backend: it has no public `media::Config config() const`
+// A class is private until it says otherwise.
+#include <vumedia/media/device.hpp>
+
+#include "host.hpp"
+
+class Backend {
+#ifdef CORRECTED
+ public:
+#endif
+  vumedia::media::Config config() const {
+    return {};
+  }
+
+ public:
+  struct Session {};
+  vumedia::Result<std::unique_ptr<Session>> open() {
+    return std::make_unique<Session>();
+  }
+};
+
+template class vumedia::media::Device<Backend, Host>;
