@@ -206,7 +206,8 @@ TEST_P(DecoderChangeTest, NeedsNoNewBuffersIfTheyWereLargeFromTheStart) {
   VUMEDIA_SKIP_WITHOUT(clip);
   DecoderGuest guest(options());
   guest.follow_changes = false;
-  const auto size = static_cast<std::uint32_t>(ffmpeg::Layout::of(640, 360)->size_image());
+  const auto size = static_cast<std::uint32_t>(
+      ffmpeg::Layout::of({640, 384}, *ffmpeg::raw_formats.front().pixels).size_image());
   guest.start(clip);
   const auto resume = [&](bool streams) {
     guest.change_pending = guest.last_seen = false;

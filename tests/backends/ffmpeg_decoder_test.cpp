@@ -184,7 +184,10 @@ TEST(FfmpegDecoderInterfaceTest, EnumeratesFormats) {
        ++description.index) {
     raw.push_back(description.pixelformat);
   }
-  EXPECT_EQ(raw, (std::vector<std::uint32_t>{V4L2_PIX_FMT_YUV420, V4L2_PIX_FMT_NV12, V4L2_PIX_FMT_P010}));
+  // All that H.264 may have.
+  EXPECT_EQ(raw, (std::vector<std::uint32_t>{V4L2_PIX_FMT_YUV420, V4L2_PIX_FMT_NV12, V4L2_PIX_FMT_P010,
+                                             V4L2_PIX_FMT_YUV422P, V4L2_PIX_FMT_NV16, V4L2_PIX_FMT_YUYV,
+                                             v4l2::pix_fmt_y210, V4L2_PIX_FMT_NV24}));
   description = {};
   description.type = V4L2_BUF_TYPE_VIDEO_CAPTURE;
   EXPECT_EQ(guest.ioctl<tag::ENUM_FMT>(description), EINVAL);
@@ -224,14 +227,16 @@ TEST(FfmpegDecoderInterfaceTest, ListsTheRawFormatsOfTheStream) {
     EXPECT_EQ(guest.set_raw_format(V4L2_PIX_FMT_P010), 0);
     EXPECT_EQ(guest.get_raw_format().fourcc, V4L2_PIX_FMT_YUV420) << "adjusted: VP8 has 8 bits";
     EXPECT_EQ(guest.set_coded_format(V4L2_PIX_FMT_HEVC), 0);
-    EXPECT_EQ(raw_formats(guest), (Fourccs{V4L2_PIX_FMT_YUV420, V4L2_PIX_FMT_NV12, V4L2_PIX_FMT_P010}));
+    EXPECT_EQ(raw_formats(guest),
+              (Fourccs{V4L2_PIX_FMT_YUV420, V4L2_PIX_FMT_NV12, V4L2_PIX_FMT_P010, V4L2_PIX_FMT_YUV422P,
+                       V4L2_PIX_FMT_NV16, V4L2_PIX_FMT_YUYV, v4l2::pix_fmt_y210, V4L2_PIX_FMT_NV24}));
     // A guess, with the size that belongs to it; another codec makes it void.
     const auto eight = guest.get_raw_format();
     EXPECT_EQ(guest.set_raw_format(V4L2_PIX_FMT_P010), 0);
     const auto ten = guest.get_raw_format();
     EXPECT_EQ(ten.fourcc, V4L2_PIX_FMT_P010);
     EXPECT_EQ(ten.layout.width, eight.layout.width);
-    EXPECT_GE(ten.layout.stride, 2 * eight.layout.width);
+    EXPECT_GE(ten.layout.stride(), 2 * eight.layout.width);
     EXPECT_GE(ten.size_image, ten.layout.payload());
     EXPECT_EQ(guest.set_coded_format(V4L2_PIX_FMT_H264), 0);
     EXPECT_EQ(guest.get_raw_format().fourcc, V4L2_PIX_FMT_YUV420);

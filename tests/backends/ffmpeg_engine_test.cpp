@@ -272,7 +272,7 @@ TEST(EngineTest, DrainsWithNothingToDrain) {
   EXPECT_EQ(client.engine->drain().error().value, EBUSY);
   while (!client.ended) ASSERT_TRUE(client.wait());
   // LAST is owed, and comes when there is a buffer.
-  client.announced = ffmpeg::PictureChanged{{*ffmpeg::Layout::of(64, 64), {0, 0, 64, 64}, {}}, 0, 2};
+  client.announced = ffmpeg::PictureChanged{{*ffmpeg::CodedSize::of(64, 64), {}, {0, 0, 64, 64}, {}}, 0, 2};
   client.start_capture();
   while (!client.last_seen) ASSERT_TRUE(client.wait());
   EXPECT_TRUE(client.frames.empty());
@@ -316,29 +316,6 @@ TEST(EngineTest, AnnouncesThePictureWithTheFirstUnit) {
     EXPECT_EQ(client.announced->picture.visible.width, recipe.width);
     EXPECT_EQ(client.announced->picture.visible.height, recipe.height);
     EXPECT_GE(client.announced->min_buffers, 1u);
-  }
-}
-
-TEST(EngineTest, RefusesWhatWouldHaveToBeConverted) {
-  const std::pair<const char*, const char*> clips[] = {
-      {"-pix_fmt yuv422p -c:v libx264 -x264-params threads=1:log-level=none", "a.264"},
-      {"-pix_fmt yuv420p12le -c:v libx265 -preset ultrafast -x265-params log-level=none", "a.265"},
-      {"-pix_fmt yuv422p10le -c:v libx264 -x264-params threads=1:log-level=none", "b.264"},
-      {"-pix_fmt yuvj422p -c:v mjpeg", "a.mjpeg"},
-      {"-pix_fmt yuv444p -c:v libvpx-vp9 -deadline realtime -cpu-used 8", "a.ivf"},
-      {"-pix_fmt yuv420p12le -c:v libvpx-vp9 -profile:v 2 -deadline realtime -cpu-used 8", "b.ivf"},
-  };
-  for (const auto& [options, name] : clips) {
-    SCOPED_TRACE(options);
-    const Clip clip = make_clip(std::string("-f lavfi -i testsrc2=size=128x96 -frames:v 4 ") + options, name);
-    if (clip.units.empty()) continue;
-    EngineClient client(ClientOptions{});
-    ASSERT_TRUE(client.start(clip.codec));
-    ASSERT_TRUE(client.play(clip));
-    EXPECT_EQ(client.changes, 0u);
-    EXPECT_TRUE(client.frames.empty());
-    EXPECT_GT(client.damaged_buffers, 0u);
-    EXPECT_EQ(client.coded_in_flight, 0u);
   }
 }
 

@@ -246,7 +246,7 @@ TEST_P(DecoderSetupTest, AdjustsWishesToWhatThereIs) {
     EXPECT_EQ(guest.ioctl<tag::S_FMT>(format), 0);
     const auto now = guest.get_raw_format();
     EXPECT_EQ(now.fourcc, V4L2_PIX_FMT_NV12);
-    EXPECT_EQ(now.layout, before.layout);
+    EXPECT_EQ(now.layout, before.layout) << "as many bytes in another order";
     EXPECT_EQ(now.size_image, before.size_image);
     EXPECT_EQ(now.field, std::uint32_t{V4L2_FIELD_NONE});
     if (GetParam()) {

@@ -118,22 +118,15 @@ class DecoderGuest {
     v4l2_format format{};
     format.type = capture_type;
     EXPECT_EQ(ioctl<v4l2::tag::G_FMT>(format), 0);
-    const auto sample_bytes = [](std::uint32_t fourcc) { return fourcc == V4L2_PIX_FMT_P010 ? 2u : 1u; };
     if (!multiplanar_) {
       const auto& pix = format.fmt.pix;
-      return {{pix.width, pix.height, pix.bytesperline, sample_bytes(pix.pixelformat)},
-              pix.pixelformat,
-              pix.sizeimage,
-              pix.quantization,
-              pix.field};
+      return {layout_told(pix.pixelformat, pix.width, pix.height, pix.bytesperline), pix.pixelformat,
+              pix.sizeimage, pix.quantization, pix.field};
     }
     const auto& pix = format.fmt.pix_mp;
     const v4l2_plane_pix_format plane = pix.plane_fmt[0];
-    return {{pix.width, pix.height, plane.bytesperline, sample_bytes(pix.pixelformat)},
-            pix.pixelformat,
-            plane.sizeimage,
-            pix.quantization,
-            pix.field};
+    return {layout_told(pix.pixelformat, pix.width, pix.height, plane.bytesperline), pix.pixelformat,
+            plane.sizeimage, pix.quantization, pix.field};
   }
   int set_raw_format(std::uint32_t fourcc) {
     v4l2_format format{};

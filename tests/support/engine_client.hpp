@@ -47,47 +47,91 @@ class GuardedMemory {
   std::size_t mapped_ = 0;
 };
 
-// The visible samples of a picture in a CAPTURE buffer, planar; those of P010 as libavcodec has them, with
+// How V4L2 says that a format lies in one buffer.
+struct RawShape {
+  std::uint32_t fourcc = 0;
+  unsigned shift_x = 1;  // of chroma
+  unsigned shift_y = 1;
+  enum class Kind : std::uint8_t { planar, paired, packed } kind = Kind::planar;
+  std::size_t bytes = 1;  // of a sample
+};
+inline const RawShape& raw_shape(std::uint32_t fourcc) {
+  using enum RawShape::Kind;
+  static constexpr RawShape shapes[] = {
+      {V4L2_PIX_FMT_YUV420, 1, 1, planar, 1},
+      {V4L2_PIX_FMT_NV12, 1, 1, paired, 1},
+      {V4L2_PIX_FMT_P010, 1, 1, paired, 2},
+      {V4L2_PIX_FMT_YUV422P, 1, 0, planar, 1},
+      {V4L2_PIX_FMT_NV16, 1, 0, paired, 1},
+      {V4L2_PIX_FMT_YUYV, 1, 0, packed, 1},
+      {V4L2_PIX_FMT_NV24, 0, 0, paired, 1},
+      {V4L2_PIX_FMT_YUV411P, 2, 0, planar, 1},
+      {v4l2_fourcc('Y', '2', '1', '0'), 1, 0, packed, 2},
+  };
+  for (const auto& shape : shapes) {
+    if (shape.fourcc == fourcc) return shape;
+  }
+  ADD_FAILURE() << "a format that the tests do not know";
+  return shapes[0];
+}
+
+// A layout as a client knows it: what G_FMT says, and what V4L2 makes of that.
+inline ffmpeg::Layout layout_told(std::uint32_t fourcc, std::uint32_t width, std::uint32_t height,
+                                  std::uint32_t stride) {
+  const RawShape& shape = raw_shape(fourcc);
+  ffmpeg::Layout layout;
+  layout.width = width;
+  layout.height = height;
+  layout.strides[0] = stride;
+  layout.bytes = stride * height;
+  if (shape.kind != RawShape::Kind::packed)
+    layout.bytes += 2 * (stride >> shape.shift_x) * (height >> shape.shift_y);
+  return layout;
+}
+
+// The visible samples of a picture in a CAPTURE buffer, planar; those of 10 bits as libavcodec has them, with
 // the value in the lower bits.
 inline std::vector<std::uint8_t> visible_samples(const ffmpeg::Layout& layout,
                                                  const ffmpeg::Rectangle& visible, std::uint32_t fourcc,
                                                  const std::uint8_t* data) {
+  const RawShape& shape = raw_shape(fourcc);
+  const std::size_t stride = layout.stride();
+  const std::size_t luma_size = stride * layout.height;
+  // Where sample (x, y) of component `c` is.
+  const auto place = [&](unsigned c, std::size_t x, std::size_t y) -> std::size_t {
+    switch (shape.kind) {
+      case RawShape::Kind::packed:
+        return y * stride + shape.bytes * (c == 0 ? 2 * x : 4 * x + 2 * c - 1);
+      case RawShape::Kind::paired:
+        if (c == 0) return y * stride + shape.bytes * x;
+        return luma_size + y * (2 * stride >> shape.shift_x) + shape.bytes * (2 * x + c - 1);
+      case RawShape::Kind::planar:
+        break;
+    }
+    if (c == 0) return y * stride + shape.bytes * x;
+    const std::size_t chroma_stride = stride >> shape.shift_x;
+    return luma_size + (c - 1) * chroma_stride * (layout.height >> shape.shift_y) + y * chroma_stride +
+           shape.bytes * x;
+  };
   std::vector<std::uint8_t> out;
-  if (fourcc == V4L2_PIX_FMT_P010) {
-    const auto append = [&](std::size_t at) {
-      const unsigned word = data[at] | unsigned{data[at + 1]} << 8;
-      EXPECT_EQ(word & 63, 0u) << "the lower bits of a word are not zero";
-      out.push_back(static_cast<std::uint8_t>(word >> 6));
-      out.push_back(static_cast<std::uint8_t>(word >> 14));
-    };
-    for (std::uint32_t y = 0; y < visible.height; ++y) {
-      for (std::uint32_t x = 0; x < visible.width; ++x)
-        append(std::size_t{visible.top + y} * layout.stride + 2 * std::size_t{visible.left + x});
-    }
-    for (std::uint32_t plane = 0; plane < 2; ++plane) {
-      for (std::uint32_t y = visible.top / 2; y < visible.top / 2 + (visible.height + 1) / 2; ++y) {
-        for (std::uint32_t x = visible.left / 2; x < visible.left / 2 + (visible.width + 1) / 2; ++x)
-          append(layout.luma_size() + std::size_t{y} * layout.stride + 4 * std::size_t{x} + 2 * plane);
-      }
-    }
-    return out;
-  }
-  for (std::uint32_t y = 0; y < visible.height; ++y) {
-    const auto* const line = data + std::size_t{visible.top + y} * layout.stride + visible.left;
-    out.insert(out.end(), line, line + visible.width);
-  }
-  const std::uint32_t width = (visible.width + 1) / 2;
-  const std::uint32_t height = (visible.height + 1) / 2;
-  const std::uint32_t left = visible.left / 2;
-  const std::uint32_t top = visible.top / 2;
-  for (std::uint32_t plane = 0; plane < 2; ++plane) {
-    for (std::uint32_t y = 0; y < height; ++y) {
-      for (std::uint32_t x = 0; x < width; ++x) {
-        const auto* const chroma = data + layout.luma_size();
-        out.push_back(
-            fourcc == V4L2_PIX_FMT_NV12
-                ? chroma[std::size_t{top + y} * layout.stride + 2 * (left + x) + plane]
-                : chroma[plane * layout.chroma_size() + (top + y) * layout.chroma_stride() + left + x]);
+  for (unsigned c = 0; c < 3; ++c) {
+    const unsigned shift_x = c == 0 ? 0 : shape.shift_x;
+    const unsigned shift_y = c == 0 ? 0 : shape.shift_y;
+    const std::size_t left = visible.left >> shift_x;
+    const std::size_t top = visible.top >> shift_y;
+    const std::size_t width = (visible.width + (1u << shift_x) - 1) >> shift_x;
+    const std::size_t height = (visible.height + (1u << shift_y) - 1) >> shift_y;
+    for (std::size_t y = top; y < top + height; ++y) {
+      for (std::size_t x = left; x < left + width; ++x) {
+        const std::uint8_t* const at = data + place(c, x, y);
+        if (shape.bytes == 1) {
+          out.push_back(*at);
+          continue;
+        }
+        const unsigned word = at[0] | unsigned{at[1]} << 8;
+        EXPECT_EQ(word & 63, 0u) << "the lower bits of a word are not zero";
+        out.push_back(static_cast<std::uint8_t>(word >> 6));
+        out.push_back(static_cast<std::uint8_t>(word >> 14));
       }
     }
   }
@@ -96,7 +140,7 @@ inline std::vector<std::uint8_t> visible_samples(const ffmpeg::Layout& layout,
 
 struct ClientOptions {
   ffmpeg::EngineOptions engine;
-  std::uint32_t fourcc = V4L2_PIX_FMT_YUV420;  // of 8-bit pictures; others are P010
+  std::uint32_t fourcc = V4L2_PIX_FMT_YUV420;  // where it suits the stream; else its default
   std::uint32_t capture_buffers = 0;           // 0: as many as the engine says
   std::uint32_t coded_buffers = 4;
   std::size_t hold = 0;  // frames kept back before they are looked at and queued again
@@ -113,13 +157,30 @@ struct Delivered {
 
 class EngineClient {
  public:
-  explicit EngineClient(const ClientOptions& options)
+  // What CAPTURE is set up for, and how.
+  struct InForce : ffmpeg::Picture {
+    InForce() = default;
+    InForce(const ffmpeg::Picture& picture, std::uint32_t wanted = V4L2_PIX_FMT_YUV420) : Picture(picture) {
+      const auto offered = ffmpeg::raw_formats_of(samples);
+      const auto* format = ffmpeg::find_raw_format(wanted, offered);
+      if (format == nullptr) format = ffmpeg::raw_format_at(0, offered);
+      fourcc = format->fourcc();
+      layout = ffmpeg::Layout::of(size, *format->pixels);
+    }
+    std::uint32_t fourcc = 0;
+    ffmpeg::Layout layout;
+  };
+
+  explicit EngineClient(const ClientOptions& options, Log log = {})
       : options_(options), signal_(std::make_shared<Signal>()) {
-    engine = ffmpeg::Engine::create(options.engine, [signal = signal_] {
-      const std::lock_guard lock(signal->mutex);
-      signal->raised = true;
-      signal->condition.notify_all();
-    });
+    engine = ffmpeg::Engine::create(
+        options.engine,
+        [signal = signal_] {
+          const std::lock_guard lock(signal->mutex);
+          signal->raised = true;
+          signal->condition.notify_all();
+        },
+        log);
   }
   ~EngineClient() { engine->close(); }
 
@@ -156,14 +217,14 @@ class EngineClient {
   // Sets CAPTURE up for the picture that was announced last.
   void start_capture() {
     const auto count = options_.capture_buffers != 0 ? options_.capture_buffers : announced->min_buffers;
-    const auto size = announced->picture.layout.size_image();
-    in_force = announced->picture;
+    in_force = InForce(announced->picture, options_.fourcc);
+    const auto size = in_force.layout.size_image();
     buffers.clear();
     for (std::uint32_t i = 0; i < count; ++i) {
       buffers.push_back(std::make_shared<GuardedMemory>(size));
       queue_capture(i);
     }
-    engine->start_capture({fourcc_in_force(), in_force.layout, announced->serial});
+    engine->start_capture({in_force.fourcc, in_force.layout, announced->serial});
     capture_on = true;
   }
   void stop_capture() {
@@ -212,7 +273,7 @@ class EngineClient {
   std::vector<Delivered> frames;
   std::vector<std::shared_ptr<GuardedMemory>> buffers;
   std::optional<ffmpeg::PictureChanged> announced;
-  ffmpeg::Picture in_force;
+  InForce in_force;
   std::uint32_t coded_in_flight = 0;
   std::size_t damaged_buffers = 0;
   std::size_t changes = 0;
@@ -253,14 +314,16 @@ class EngineClient {
     if ((done.flags & V4L2_BUF_FLAG_LAST) == 0) return;
     last_seen = true;
     last_index = done.index;
-    if (!follow_changes || !announced || announced->picture.same_shape(in_force)) return;
+    if (!follow_changes || !announced || suits_announced()) return;
     release_held();
     stop_capture();
     start_capture();
   }
 
-  [[nodiscard]] std::uint32_t fourcc_in_force() const {
-    return in_force.layout.sample_bytes == 2 ? V4L2_PIX_FMT_P010 : options_.fourcc;
+  [[nodiscard]] bool suits_announced() const {
+    const auto offered = ffmpeg::raw_formats_of(announced->picture.samples);
+    return announced->picture.same_shape(in_force) &&
+           ffmpeg::find_raw_format(in_force.fourcc, offered) != nullptr;
   }
 
   void release_held() {
@@ -271,7 +334,7 @@ class EngineClient {
     held_.pop_front();
     EXPECT_EQ(done.bytes_used, in_force.layout.payload());
     const auto samples =
-        visible_samples(in_force.layout, in_force.visible, fourcc_in_force(),
+        visible_samples(in_force.layout, in_force.visible, in_force.fourcc,
                         reinterpret_cast<const std::uint8_t*>(buffers.at(done.index)->data()));
     total_.update(samples.data(), samples.size());
     frames.push_back({md5_of(samples), done.stamp.timestamp_ns, done.flags, done.field, in_force.visible});

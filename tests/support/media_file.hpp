@@ -20,6 +20,7 @@
 
 #include "support/clip.hpp"
 #include "support/effort.hpp"
+#include "support/plain_frame.hpp"
 
 extern "C" {
 #include <libavcodec/avcodec.h>
@@ -63,7 +64,8 @@ inline std::string md5_of(std::span<const std::uint8_t> samples) {
 
 // What libavcodec makes of a clip with nothing of ours between: the MD5 of each frame's visible samples, in
 // order. `units`, if there, gets the unit that each was made of.
-inline std::vector<std::string> decode_plainly(const Clip& clip, std::vector<std::size_t>* units = nullptr) {
+inline std::vector<std::string> decode_plainly(const Clip& clip, std::vector<std::size_t>* units = nullptr,
+                                               Chroma chroma = Chroma::as_coded) {
   std::vector<std::string> frames;
   AVCodecContext* context = avcodec_alloc_context3(avcodec_find_decoder(clip.codec));
   AVPacket* packet = av_packet_alloc();
@@ -72,16 +74,7 @@ inline std::vector<std::string> decode_plainly(const Clip& clip, std::vector<std
   if (avcodec_open2(context, nullptr, nullptr) == 0) {
     const auto receive = [&] {
       while (avcodec_receive_frame(context, frame) >= 0) {
-        Md5 md5;
-        const int sample_bytes = frame->format == AV_PIX_FMT_YUV420P10 ? 2 : 1;
-        for (int plane = 0; plane < 3; ++plane) {
-          const int shift = plane == 0 ? 0 : 1;
-          for (int y = 0; y < (frame->height + shift) >> shift; ++y) {
-            md5.update(frame->data[plane] + std::ptrdiff_t{y} * frame->linesize[plane],
-                       static_cast<std::size_t>(((frame->width + shift) >> shift) * sample_bytes));
-          }
-        }
-        frames.push_back(md5.hex());
+        frames.push_back(md5_of(plain_samples(*frame, chroma)));
         if (units != nullptr) units->push_back(static_cast<std::size_t>(frame->pts));
         av_frame_unref(frame);
       }

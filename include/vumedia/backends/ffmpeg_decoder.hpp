@@ -1,14 +1,19 @@
 // A stateful video decoder on libavcodec ("Memory-to-Memory Stateful Video Decoder Interface" of the kernel's
 // V4L2 documentation): H264, HEVC, VP80, VP90, AV01, MPG2 and MJPG in, as far as libavcodec has decoders for
-// them; YU12 and NV12 out, and P010 for streams of 10 bits. FFmpeg 5.1 or newer.
+// them; YU12 and NV12 out, and P010 for streams of 10 bits. Streams of 4:2:2 can be had as such as well
+// (422P, NV16, YUYV; Y210 of 10 bits), those of 4:4:4 as NV24, of 4:1:1 as 411P, each of 8 bits. FFmpeg 5.1
+// or newer.
 //
-// Each session decodes on a thread of its own; the loop only queues and answers. YU12 frames are decoded
-// where the guest sees them if libavcodec allows it and enough buffers are queued, and copied otherwise; NV12
-// and P010 frames are interleaved on their way to the buffer. Buffers are MMAP or USERPTR: the guest's own
-// pages, be they scattered, are used where they lie. Samples are never converted: a stream that is
-// not 4:2:0 of 8 or 10 bits gets its OUTPUT buffers back with V4L2_BUF_FLAG_ERROR, and no source-change
-// event. Frames lie in their buffers as coded; VIDIOC_G_SELECTION says which part is to be seen, VIDIOC_G_FMT
-// which colours they have.
+// Each session decodes on a thread of its own; the loop only queues and answers. Frames of planar formats of
+// 8 bits are decoded where the guest sees them if libavcodec allows it and enough buffers are queued, and
+// copied otherwise; those of other formats are interleaved on their way to the buffer. Buffers are MMAP or
+// USERPTR: the guest's own pages, be they scattered, are used where they lie. Samples are never converted,
+// except that chroma of other samplings becomes that of 4:2:0 as the rounded mean of its samples (of those of
+// one field, where the frame has two), and a stream without gets the neutral value. A stream that is RGB, or
+// has more than 10 bits a sample, gets its OUTPUT buffers back with V4L2_BUF_FLAG_ERROR, and no source-change
+// event; the log names its pixel format. A change of sampling in mid-stream is a source change where the
+// CAPTURE format does not suit what follows. Frames lie in their buffers as coded; VIDIOC_G_SELECTION says
+// which part is to be seen, VIDIOC_G_FMT which colours they have.
 //
 // An OUTPUT buffer holds one access unit, as the documentation of these formats asks for. After a drain
 // decoding goes on as if there had been none; in streams with very rare key frames (see ffmpeg::History) it
@@ -127,9 +132,9 @@ class FfmpegDecoder {
   }
   // Every ioctl that a DecoderSession has.
   template <class Tag>
-    requires requires(ffmpeg::DecoderSession& session, typename Tag::Payload& payload) {
-      { session.ioctl(Tag{}, payload) } -> std::same_as<Result<>>;
-    }
+  requires requires(ffmpeg::DecoderSession& session, typename Tag::Payload& payload) {
+    { session.ioctl(Tag{}, payload) } -> std::same_as<Result<>>;
+  }
   [[nodiscard]] Result<> ioctl(Session& session, Tag tag, typename Tag::Payload& payload) {
     if constexpr (v4l2::needs_priority<Tag>) {
       if (auto allowed = session.priority_.may_change(); !allowed) return allowed;

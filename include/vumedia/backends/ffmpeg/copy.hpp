@@ -1,4 +1,4 @@
-// Moving decoded samples into CAPTURE buffers that libavcodec could not decode into.
+// Moving lines of decoded samples into CAPTURE buffers that libavcodec could not decode into.
 #pragma once
 
 #include <cstddef>
@@ -12,23 +12,6 @@
 #endif
 
 namespace vumedia::backends::ffmpeg {
-
-// One plane of samples of 8 bits, or of 10 in two bytes. Lines may run backwards in memory (a negative
-// stride).
-struct Plane {
-  const std::uint8_t* data = nullptr;
-  std::ptrdiff_t stride = 0;
-};
-
-// Copies `height` lines of `width` bytes.
-inline void copy_plane(std::uint8_t* to, std::size_t to_stride, Plane from, std::size_t width,
-                       std::size_t height) noexcept {
-  for (std::size_t y = 0; y < height; ++y) {
-    std::memcpy(to, from.data, width);
-    to += to_stride;
-    from.data += from.stride;
-  }
-}
 
 // One line of U and one of V, `width` samples each, into 2 * `width` bytes U V U V. The ranges do not
 // overlap.
@@ -54,24 +37,14 @@ inline void interleave_line(std::uint8_t* to, const std::uint8_t* u, const std::
   }
 }
 
-// The U and V planes, `width` x `height` samples each, into NV12's one plane of pairs.
-inline void interleave_planes(std::uint8_t* to, std::size_t to_stride, Plane u, Plane v, std::size_t width,
-                              std::size_t height) noexcept {
-  for (std::size_t y = 0; y < height; ++y) {
-    interleave_line(to, u.data, v.data, width);
-    to += to_stride;
-    u.data += u.stride;
-    v.data += v.stride;
-  }
-}
-
 // P010 has a sample's 10 bits in the upper bits of its little-endian word, libavcodec in the lower.
 inline constexpr int raised_bits = 6;
 
-inline std::uint16_t raised_sample(const std::uint8_t* at) noexcept {
+template <int bits = raised_bits>
+std::uint16_t raised_sample(const std::uint8_t* at) noexcept {
   std::uint16_t sample = 0;
   std::memcpy(&sample, at, sizeof sample);
-  return static_cast<std::uint16_t>(sample << raised_bits);
+  return static_cast<std::uint16_t>(sample << bits);
 }
 
 // One line of `width` samples of 10 bits. The ranges do not overlap; here and below no pointer need be
@@ -95,52 +68,67 @@ inline void raise_line(std::uint8_t* to, const std::uint8_t* from, std::size_t w
   }
 }
 
-// One line of U and one of V, `width` samples each, into 4 * `width` bytes. The ranges do not overlap.
-inline void raise_and_interleave_line(std::uint8_t* to, const std::uint8_t* u, const std::uint8_t* v,
-                                      std::size_t width) noexcept {
+// One line of U and one of V, `width` samples each, into 4 * `width` bytes, each moved up by `bits`. The
+// ranges do not overlap.
+template <int bits = raised_bits>
+void raise_and_interleave_line(std::uint8_t* to, const std::uint8_t* u, const std::uint8_t* v,
+                               std::size_t width) noexcept {
   std::size_t x = 0;
 #if defined(__SSE2__)
   for (; x + 8 <= width; x += 8) {
-    const __m128i us =
-        _mm_slli_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(u + 2 * x)), raised_bits);
-    const __m128i vs =
-        _mm_slli_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(v + 2 * x)), raised_bits);
+    const __m128i us = _mm_slli_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(u + 2 * x)), bits);
+    const __m128i vs = _mm_slli_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(v + 2 * x)), bits);
     _mm_storeu_si128(reinterpret_cast<__m128i*>(to + 4 * x), _mm_unpacklo_epi16(us, vs));
     _mm_storeu_si128(reinterpret_cast<__m128i*>(to + 4 * x + 16), _mm_unpackhi_epi16(us, vs));
   }
 #elif defined(__ARM_NEON)
   for (; x + 8 <= width; x += 8) {
-    const uint16x8_t us = vshlq_n_u16(vreinterpretq_u16_u8(vld1q_u8(u + 2 * x)), raised_bits);
-    const uint16x8_t vs = vshlq_n_u16(vreinterpretq_u16_u8(vld1q_u8(v + 2 * x)), raised_bits);
+    const uint16x8_t us = vshlq_n_u16(vreinterpretq_u16_u8(vld1q_u8(u + 2 * x)), bits);
+    const uint16x8_t vs = vshlq_n_u16(vreinterpretq_u16_u8(vld1q_u8(v + 2 * x)), bits);
     vst1q_u8(to + 4 * x, vreinterpretq_u8_u16(vzip1q_u16(us, vs)));
     vst1q_u8(to + 4 * x + 16, vreinterpretq_u8_u16(vzip2q_u16(us, vs)));
   }
 #endif
   for (; x < width; ++x) {
-    const std::uint16_t pair[2] = {raised_sample(u + 2 * x), raised_sample(v + 2 * x)};
+    const std::uint16_t pair[2] = {raised_sample<bits>(u + 2 * x), raised_sample<bits>(v + 2 * x)};
     std::memcpy(to + 4 * x, pair, sizeof pair);
   }
 }
 
-// `height` lines of luma for P010.
-inline void raise_plane(std::uint8_t* to, std::size_t to_stride, Plane from, std::size_t width,
-                        std::size_t height) noexcept {
-  for (std::size_t y = 0; y < height; ++y) {
-    raise_line(to, from.data, width);
-    to += to_stride;
-    from.data += from.stride;
-  }
-}
+// What is done with a line of samples on its way to a buffer, by their depth: of 8 bits, as they are.
+struct EightBits {
+  using Sample = std::uint8_t;
+  static constexpr Sample neutral = 1 << 7;  // chroma without colour
 
-// The U and V planes, `width` x `height` samples each, into P010's one plane of pairs.
-inline void raise_and_interleave_planes(std::uint8_t* to, std::size_t to_stride, Plane u, Plane v,
-                                        std::size_t width, std::size_t height) noexcept {
-  for (std::size_t y = 0; y < height; ++y) {
-    raise_and_interleave_line(to, u.data, v.data, width);
-    to += to_stride;
-    u.data += u.stride;
-    v.data += v.stride;
+  static void copy_line(std::uint8_t* to, const std::uint8_t* from, std::size_t width) noexcept {
+    std::memcpy(to, from, width);
   }
-}
+  static void interleave(std::uint8_t* to, const std::uint8_t* u, const std::uint8_t* v,
+                         std::size_t width) noexcept {
+    interleave_line(to, u, v, width);
+  }
+  // The same, for a line that goes through another of these functions yet.
+  static void pair(std::uint8_t* to, const std::uint8_t* u, const std::uint8_t* v,
+                   std::size_t width) noexcept {
+    interleave_line(to, u, v, width);
+  }
+};
+// Of 10 bits, moved to the upper ones of their words.
+struct TenBits {
+  using Sample = std::uint16_t;
+  static constexpr Sample neutral = 1 << 9;
+
+  static void copy_line(std::uint8_t* to, const std::uint8_t* from, std::size_t width) noexcept {
+    raise_line(to, from, width);
+  }
+  static void interleave(std::uint8_t* to, const std::uint8_t* u, const std::uint8_t* v,
+                         std::size_t width) noexcept {
+    raise_and_interleave_line(to, u, v, width);
+  }
+  static void pair(std::uint8_t* to, const std::uint8_t* u, const std::uint8_t* v,
+                   std::size_t width) noexcept {
+    raise_and_interleave_line<0>(to, u, v, width);
+  }
+};
 
 }  // namespace vumedia::backends::ffmpeg

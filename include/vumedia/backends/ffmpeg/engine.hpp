@@ -3,6 +3,7 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <cerrno>
 #include <cstdint>
 #include <deque>
@@ -31,8 +32,8 @@ namespace vumedia::backends::ffmpeg {
 
 struct EngineOptions {
   CodecOptions codec;
-  // Decode straight into YU12 buffers where that is possible. P010 never is, for libavcodec has the bits of
-  // its words elsewhere.
+  // Decode straight into the client's buffers where that is possible: those of planar formats of 8 bits.
+  // P010 never is, for libavcodec has the bits of its words elsewhere.
   bool direct = true;
   // Of bitstream kept for decoding to go on behind a drain.
   std::size_t history_bytes = History::max_bytes;
@@ -282,9 +283,26 @@ class Engine : public std::enable_shared_from_this<Engine> {
     phase_ = Phase::running;
   }
 
+  // Whether the format of the client's buffers suits the samples. Before there is one, none but those that it
+  // has been told of do: it may be about to choose by them.
+  [[nodiscard]] bool takes(const Samples& samples) const noexcept {
+    const RawFormat* const format = find_raw_format(capture_.fourcc);
+    if (capture_on_) return format != nullptr && suits(*format, samples);
+    return current_ && current_->samples == samples;
+  }
+
+  // Whether the client has to be told of a frame like this before it can have it, and has not been.
+  [[nodiscard]] bool is_news(const Picture& picture) const noexcept {
+    if (!current_ || !current_->same_shape(picture)) return true;
+    const bool is_told = capture_.serial != serial_ && current_->samples == picture.samples;
+    return !takes(picture.samples) && !is_told;
+  }
+
   // Whether frames like current_ can go to the client's buffers.
   [[nodiscard]] bool capture_fits() const noexcept {
-    if (!capture_on_ || !current_ || capture_.layout != current_->layout) return false;
+    if (!capture_on_ || !current_ || !takes(current_->samples)) return false;
+    if (capture_.layout.width != current_->size.width || capture_.layout.height != current_->size.height)
+      return false;
     // A client may have guessed right before it knew.
     return capture_.serial == serial_ || (serial_ == first_serial_ && capture_.visible == current_->visible);
   }
@@ -310,7 +328,9 @@ class Engine : public std::enable_shared_from_this<Engine> {
   [[nodiscard]] std::optional<std::uint32_t> copy_out(Lock& lock, CaptureSlots::Target target);
   void replay();
   void look_for_hints(const CodedFormat& format, ResumePoint point, const AVPacket& packet);
+  // `error`: libavcodec's, or 0 if `what` says it all.
   void report(const char* what, int error);
+  void report_damage(int error);
 
   // -- libavcodec's threads
 
@@ -357,6 +377,9 @@ class Engine : public std::enable_shared_from_this<Engine> {
   std::uint64_t first_serial_ = 1;  // the first since reset_stream()
   StreamHints hints_;               // of the stream that begins
   Counters counters_;
+  // What came for which there is no CAPTURE format, and no picture since; or AV_PIX_FMT_NONE. libavcodec's
+  // threads write it, too.
+  std::atomic<int> refused_format_{AV_PIX_FMT_NONE};
   std::uint64_t worker_epoch_ = 0;  // the stream the worker is at
 
   // The worker's own.

@@ -52,6 +52,7 @@ inline void Engine::begin_stream(Lock& lock) {
   has_frame_ = more_frames_ = codec_draining_ = false;
   if (reopen) {
     wants_hints_ = true;
+    refused_format_ = AV_PIX_FMT_NONE;
     codec_ = {};
   } else if (codec_) {
     codec_.flush();
@@ -125,7 +126,7 @@ inline bool Engine::send_buffer(const CodedFormat& format, const CodedBuffer& bu
   stamps_[static_cast<std::size_t>(packet->pts) % stamps_.size()] = buffer.stamp;
   const int sent = codec_.send(*packet);
   const bool failed = sent < 0 && holds_picture(format, bytes);
-  if (failed) report("damaged data", sent);
+  if (failed) report_damage(sent);
   // With one thread the frame is decoded now, and what is wrong with it can still be said of its buffer.
   more_frames_ = true;
   bool refused = false;
@@ -201,11 +202,12 @@ inline bool Engine::receive(AVFrame& frame, bool& refused) {
     const bool got = result >= 0;
     if (got && is_supported(static_cast<AVPixelFormat>(frame.format)) &&
         picture_of(frame, codec_.context().codec_id)) {
+      refused_format_ = AV_PIX_FMT_NONE;
       return true;
     }
     refused = true;
-    report(got ? "a pixel format other than 4:2:0 of 8 or 10 bits" : "damaged data",
-           got ? AVERROR(ENOTSUP) : result);
+    if (got) refused_format_ = frame.format;
+    report_damage(got ? 0 : result);
     av_frame_unref(&frame);
   }
   more_frames_ = false;
@@ -216,12 +218,14 @@ inline Engine::Step Engine::deliver(Lock& lock) {
   const AVFrame& frame = *frame_;
   // receive() has made sure that there is one.
   const Picture picture = *picture_of(frame, codec_.context().codec_id);
-  if (!current_ || !current_->same_shape(picture)) {
+  if (is_news(picture)) {
     announce(picture, codec_.context());
-  } else if (current_->colours != picture.colours || !covers(current_->field, picture.field)) {
+  } else if (current_->samples != picture.samples || current_->colours != picture.colours ||
+             !covers(current_->field, picture.field)) {
+    current_->samples = picture.samples;
     current_->colours = picture.colours;
     if (!covers(current_->field, picture.field)) current_->field = picture.field;
-    push(LookChanged{current_->colours, current_->field});
+    push(LookChanged{current_->samples, current_->colours, current_->field});
   }
   if (!capture_on_) return Step::wait;
   if (!capture_fits()) {
@@ -229,18 +233,18 @@ inline Engine::Step Engine::deliver(Lock& lock) {
     return Step::again;
   }
   std::optional<std::uint32_t> index;
-  if (capture_.fourcc == V4L2_PIX_FMT_YUV420) index = slots_->take_rendered(frame.data[0]);
+  if (lies_as(frame, capture_.layout)) index = slots_->take_rendered(frame.data[0]);
   if (index) {
     ++counters_.in_place;
   } else {
-    auto target = slots_->take_free(picture.layout.payload());
+    auto target = slots_->take_free(capture_.layout.payload());
     if (!target) return Step::wait;
     index = copy_out(lock, std::move(*target));
     if (!index) return Step::again;
     ++counters_.copied;
   }
   FrameDone done{
-      *index, static_cast<std::uint32_t>(picture.layout.payload()), buffer_flags(frame), picture.field, {}};
+      *index, static_cast<std::uint32_t>(capture_.layout.payload()), buffer_flags(frame), picture.field, {}};
   if (frame.pts > 0) done.stamp = stamps_[static_cast<std::size_t>(frame.pts) % stamps_.size()];
   push(done);
 
@@ -289,15 +293,37 @@ inline std::optional<std::uint32_t> Engine::copy_out(Lock& lock, CaptureSlots::T
 inline void Engine::report(const char* what, int error) {
   // The first, then ever fewer: a hostile stream must not fill the log.
   if (!std::has_single_bit(++failures_)) return;
+  const auto count = static_cast<unsigned long long>(failures_);
+  if (error == 0) {
+    log_.write(LogLevel::warning, "decoder: %s, %llu in all", what, count);
+    return;
+  }
   char text[AV_ERROR_MAX_STRING_SIZE] = {};
   av_strerror(error, text, sizeof text);
-  log_.write(LogLevel::warning, "decoder: %s (%s), %llu in all", what, text,
-             static_cast<unsigned long long>(failures_));
+  log_.write(LogLevel::warning, "decoder: %s (%s), %llu in all", what, text, count);
+}
+
+// libavcodec's error does not tell a format that we refused from data that makes no sense, nor does that of a
+// picture whose reference was refused.
+inline void Engine::report_damage(int error) {
+  const int format = refused_format_;
+  if (format == AV_PIX_FMT_NONE) {
+    report("damaged data", error);
+  } else if (is_supported(static_cast<AVPixelFormat>(format))) {
+    report("a picture that is too large, or of which nothing is to be seen", 0);
+  } else {
+    const auto what =
+        format_text("pixel format %s is not supported", name_of(static_cast<AVPixelFormat>(format)));
+    report(what.c_str(), 0);
+  }
 }
 
 inline int Engine::get_buffer(AVCodecContext* context, AVFrame* frame, int flags) noexcept {
-  if (!is_supported(static_cast<AVPixelFormat>(frame->format))) return AVERROR(ENOTSUP);
   auto& engine = *static_cast<Engine*>(context->opaque);
+  if (!is_supported(static_cast<AVPixelFormat>(frame->format))) {
+    engine.refused_format_ = frame->format;
+    return AVERROR(ENOTSUP);
+  }
   if (engine.try_lend(*context, *frame)) return 0;
   // libavcodec's own pool: get_buffer2 cannot wait for the guest to queue a buffer.
   return avcodec_default_get_buffer2(context, frame, flags);
@@ -306,9 +332,11 @@ inline int Engine::get_buffer(AVCodecContext* context, AVFrame* frame, int flags
 inline bool Engine::try_lend(AVCodecContext& context, AVFrame& frame) {
   auto picture = picture_at_allocation(context, frame);
   if (!picture) return false;
-  const Layout& layout = picture->layout;
-  const bool can_render =
-      (context.codec->capabilities & AV_CODEC_CAP_DR1) != 0 && satisfies(layout, context, frame);
+  const RawFormat* const format = raw_format_at(
+      0, raw_formats_if([&](const RawFormat& one) { return is_decoded_in_place(one, picture->samples); }));
+  const Layout layout = format != nullptr ? Layout::of(picture->size, *format->pixels) : Layout();
+  const bool can_render = format != nullptr && (context.codec->capabilities & AV_CODEC_CAP_DR1) != 0 &&
+                          satisfies(layout, shift_y_of(picture->samples.sampling), context, frame);
   AVBufferRef* buffer = nullptr;
   {
     const std::lock_guard lock(slots_->mutex());
@@ -318,18 +346,13 @@ inline bool Engine::try_lend(AVCodecContext& context, AVFrame& frame) {
       picture->field = hints_.field;
       announce(*picture, context);
     }
-    const bool wanted = options_.direct && capture_.fourcc == V4L2_PIX_FMT_YUV420 && phase_ == Phase::running;
-    if (!wanted || !can_render || !capture_fits() || capture_.layout != layout) return false;
+    if (!options_.direct || phase_ != Phase::running || !can_render || !capture_fits()) return false;
+    if (capture_.fourcc != format->fourcc() || capture_.layout != layout) return false;
     buffer = slots_->lend(layout.size_image(), Layout::address_alignment);
   }
   if (buffer == nullptr) return false;
   frame.buf[0] = buffer;
-  frame.data[0] = buffer->data;
-  frame.data[1] = frame.data[0] + layout.luma_size();
-  frame.data[2] = frame.data[1] + layout.chroma_size();
-  frame.linesize[0] = static_cast<int>(layout.stride);
-  frame.linesize[1] = frame.linesize[2] = static_cast<int>(layout.chroma_stride());
-  frame.extended_data = frame.data;
+  place_planes(frame, layout, buffer->data);
   return true;
 }
 

@@ -31,8 +31,8 @@ struct CodedBuffer {
 
 // How the client has set up its CAPTURE queue.
 struct CaptureSetup {
-  std::uint32_t fourcc = V4L2_PIX_FMT_YUV420;  // or V4L2_PIX_FMT_NV12, V4L2_PIX_FMT_P010
-  Layout layout;
+  std::uint32_t fourcc = V4L2_PIX_FMT_YUV420;  // one of raw_formats
+  Layout layout;                               // of that format
   // PictureChanged::serial of the change the client has seen last; 0 if it set the queue up before any.
   std::uint64_t serial = 0;
   Rectangle visible = {};  // as the client expects it, before any
@@ -64,8 +64,10 @@ struct PictureChanged {
   int tier = -1;  // of H.265: 0 Main, 1 High; negative where unknown
 };
 
-// Frames to come have other colours or fields, but the same shape.
+// Frames to come have other colours or fields, or other samples that suit the client's format, but the same
+// shape.
 struct LookChanged {
+  Samples samples;
   Colours colours;
   std::uint32_t field = V4L2_FIELD_NONE;
 };

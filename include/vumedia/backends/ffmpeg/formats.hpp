@@ -4,11 +4,13 @@
 #include <array>
 #include <cstdint>
 #include <cstring>
+#include <optional>
 #include <string_view>
 
 #include <linux/videodev2.h>
 
 #include <vumedia/backends/ffmpeg/layout.hpp>
+#include <vumedia/backends/ffmpeg/samples.hpp>
 #include <vumedia/v4l2/formats.hpp>
 
 extern "C" {
@@ -25,22 +27,31 @@ struct CodedFormat {
   const char* description;
   // Frames that libavcodec may keep as references while it decodes the next.
   std::uint32_t max_references;
-  // Bytes of a sample that its streams may have, or-ed: 1 for 8 bits, 2 for 10.
-  std::uint32_t sample_bytes;
+  SamplesRange samples;  // that its streams may have
 };
 
 // In the order of VIDIOC_ENUM_FMT, unless a program chooses. Each buffer holds one access unit (H264, HEVC,
 // MPG2), frame or superframe (VP80, VP90), temporal unit (AV01) or picture (MJPG); parameter sets may come
 // alone or in front of an access unit.
-inline constexpr std::array<CodedFormat, 7> coded_formats{{
-    {V4L2_PIX_FMT_H264, AV_CODEC_ID_H264, "h264", "H.264", 16, 1 | 2},
-    {V4L2_PIX_FMT_HEVC, AV_CODEC_ID_HEVC, "hevc", "HEVC", 16, 1 | 2},
-    {V4L2_PIX_FMT_VP8, AV_CODEC_ID_VP8, "vp8", "VP8", 4, 1},
-    {V4L2_PIX_FMT_VP9, AV_CODEC_ID_VP9, "vp9", "VP9", 8, 1 | 2},
-    {v4l2::pix_fmt_av1, AV_CODEC_ID_AV1, "av1", "AV1", 8, 1 | 2},
-    {V4L2_PIX_FMT_MPEG2, AV_CODEC_ID_MPEG2VIDEO, "mpeg2", "MPEG-2 ES", 3, 1},
-    {V4L2_PIX_FMT_MJPEG, AV_CODEC_ID_MJPEG, "mjpeg", "Motion-JPEG", 1, 1},
-}};
+inline constexpr auto coded_formats = [] {
+  using enum Sampling;
+  constexpr auto mask = [](auto... sampling) { return SamplesRange::mask_of(sampling...); };
+  constexpr SamplesRange video{mask(grey, yuv420, yuv422, yuv444), 1 | 2};
+  return std::to_array<CodedFormat>({
+      {V4L2_PIX_FMT_H264, AV_CODEC_ID_H264, "h264", "H.264", 16, video},
+      {V4L2_PIX_FMT_HEVC, AV_CODEC_ID_HEVC, "hevc", "HEVC", 16, video},
+      {V4L2_PIX_FMT_VP8, AV_CODEC_ID_VP8, "vp8", "VP8", 4, {mask(yuv420), 1}},
+      {V4L2_PIX_FMT_VP9, AV_CODEC_ID_VP9, "vp9", "VP9", 8, {mask(yuv420, yuv422, yuv440, yuv444), 1 | 2}},
+      {v4l2::pix_fmt_av1, AV_CODEC_ID_AV1, "av1", "AV1", 8, video},
+      {V4L2_PIX_FMT_MPEG2, AV_CODEC_ID_MPEG2VIDEO, "mpeg2", "MPEG-2 ES", 3, {mask(yuv420, yuv422), 1}},
+      {V4L2_PIX_FMT_MJPEG,
+       AV_CODEC_ID_MJPEG,
+       "mjpeg",
+       "Motion-JPEG",
+       1,
+       {mask(grey, yuv411, yuv420, yuv422, yuv440, yuv444), 1}},
+  });
+}();
 
 // nullptr for what is no compressed format of ours.
 [[nodiscard]] inline const CodedFormat* find_coded_format(std::uint32_t fourcc) noexcept {
@@ -75,16 +86,56 @@ inline constexpr std::array<CodedFormat, 7> coded_formats{{
   return nullptr;
 }
 
-// Bytes of a sample in what can be given out without a change of any: 4:2:0 in three planes, of 8 bits, which
-// becomes NV12 or YU12, or of 10, which becomes P010. 0: other samplings and depths would have to be
-// converted, and are refused.
-[[nodiscard]] constexpr std::uint32_t sample_bytes_of(AVPixelFormat format) noexcept {
-  if (format == AV_PIX_FMT_YUV420P || format == AV_PIX_FMT_YUVJ420P) return 1;
-  return format == AV_PIX_FMT_YUV420P10 ? 2 : 0;
+// What frames of libavcodec's have, if they can be given out: Y, U and V in planes, or Y alone, of 8 or 10
+// bits. Nothing for others, which are refused: RGB, alpha, and what has more bits.
+[[nodiscard]] constexpr std::optional<Samples> samples_of(AVPixelFormat format) noexcept {
+  switch (format) {
+    case AV_PIX_FMT_GRAY8:
+      return Samples{Sampling::grey, 1};
+    case AV_PIX_FMT_YUV411P:
+    case AV_PIX_FMT_YUVJ411P:
+      return Samples{Sampling::yuv411, 1};
+    case AV_PIX_FMT_YUV420P:
+    case AV_PIX_FMT_YUVJ420P:
+      return Samples{Sampling::yuv420, 1};
+    case AV_PIX_FMT_YUV422P:
+    case AV_PIX_FMT_YUVJ422P:
+      return Samples{Sampling::yuv422, 1};
+    case AV_PIX_FMT_YUV440P:
+    case AV_PIX_FMT_YUVJ440P:
+      return Samples{Sampling::yuv440, 1};
+    case AV_PIX_FMT_YUV444P:
+    case AV_PIX_FMT_YUVJ444P:
+      return Samples{Sampling::yuv444, 1};
+    case AV_PIX_FMT_GRAY10:
+      return Samples{Sampling::grey, 2};
+    case AV_PIX_FMT_YUV420P10:
+      return Samples{Sampling::yuv420, 2};
+    case AV_PIX_FMT_YUV422P10:
+      return Samples{Sampling::yuv422, 2};
+    case AV_PIX_FMT_YUV440P10:
+      return Samples{Sampling::yuv440, 2};
+    case AV_PIX_FMT_YUV444P10:
+      return Samples{Sampling::yuv444, 2};
+    default:
+      return std::nullopt;
+  }
 }
 
 [[nodiscard]] constexpr bool is_supported(AVPixelFormat format) noexcept {
-  return sample_bytes_of(format) != 0;
+  return samples_of(format).has_value();
+}
+
+// libavcodec's name of it, for people.
+[[nodiscard]] inline const char* name_of(AVPixelFormat format) noexcept {
+  const char* const name = av_get_pix_fmt_name(format);
+  return name != nullptr ? name : "unknown";
+}
+
+// Whether the format itself says that its values have the full range.
+[[nodiscard]] constexpr bool is_full_range(AVPixelFormat format) noexcept {
+  return format == AV_PIX_FMT_YUVJ411P || format == AV_PIX_FMT_YUVJ420P || format == AV_PIX_FMT_YUVJ422P ||
+         format == AV_PIX_FMT_YUVJ440P || format == AV_PIX_FMT_YUVJ444P;
 }
 
 [[nodiscard]] inline std::uint32_t to_v4l2(AVColorSpace matrix) noexcept {
@@ -152,7 +203,9 @@ inline constexpr std::array<CodedFormat, 7> coded_formats{{
 // What the stream says about its colours. Unspecified properties are left to V4L2's defaults for the colour
 // space, but for the range: FFmpeg knows it in all cases, and a wrong guess would show.
 [[nodiscard]] inline Colours colours_of(const AVFrame& frame, AVCodecID codec) noexcept {
-  const bool full = frame.color_range == AVCOL_RANGE_JPEG || frame.format == AV_PIX_FMT_YUVJ420P;
+  const bool full =
+      frame.color_range == AVCOL_RANGE_JPEG || is_full_range(static_cast<AVPixelFormat>(frame.format)) ||
+      (codec == AV_CODEC_ID_MJPEG && frame.color_range == AVCOL_RANGE_UNSPECIFIED);  // JFIF has no other
   Colours colours;
   colours.colorspace = to_v4l2(frame.color_primaries, codec == AV_CODEC_ID_MJPEG);
   colours.ycbcr_enc = to_v4l2(frame.colorspace);

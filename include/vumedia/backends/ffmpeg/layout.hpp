@@ -3,68 +3,85 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
 
 #include <linux/videodev2.h>
 
-#include <vumedia/core/checked.hpp>
+#include <vumedia/backends/ffmpeg/samples.hpp>
+#include <vumedia/v4l2/formats.hpp>
 
 namespace vumedia::backends::ffmpeg {
 
-// The place of a 4:2:0 picture in one contiguous buffer. It is the same for NV12 and YU12, since both lay the
-// luma plane first and as many chroma bytes behind it; with YU12 a chroma line has half the stride. P010 is
-// NV12 with two bytes a sample.
-//
-// It is chosen so that libavcodec can decode into the buffer whatever the codec: lines as far apart as the
-// vector units ask for, as many lines as the largest blocks write, and room behind the last plane for filters
-// that read on.
-struct Layout {
-  std::uint32_t width = 0;         // luma samples in a line
-  std::uint32_t height = 0;        // luma lines
-  std::uint32_t stride = 0;        // bytes from one luma line to the next
-  std::uint32_t sample_bytes = 1;  // 1 for 8 bits; 2 for 10, in the upper bits of little-endian words
+// The size of a picture in memory, in luma samples: that of its coded samples, rounded up so that libavcodec
+// can decode into a buffer whatever the codec.
+struct CodedSize {
+  std::uint32_t width = 0;
+  std::uint32_t height = 0;
 
-  // Frames wider or higher are never laid out: 2^14 squared times 3/2 samples of two bytes fit 32
-  // bits with room to spare.
   static constexpr std::uint32_t max_dimension = 16384;
   static constexpr std::uint32_t width_step = 16;   // a macroblock
   static constexpr std::uint32_t height_step = 32;  // a pair of field macroblocks
-  // Of the first byte, for libavcodec to decode into it (AVX-512). Buffers of the guest's may lie anywhere.
-  static constexpr std::size_t address_alignment = 64;
 
   // For a picture of `width` x `height` coded samples. Nothing for an empty or oversized picture.
-  [[nodiscard]] static constexpr std::optional<Layout> of(std::uint32_t width, std::uint32_t height,
-                                                          std::uint32_t sample_bytes = 1) noexcept {
+  [[nodiscard]] static constexpr std::optional<CodedSize> of(std::uint32_t width,
+                                                             std::uint32_t height) noexcept {
     if (width == 0 || height == 0 || width > max_dimension || height > max_dimension) return std::nullopt;
-    Layout layout;
-    layout.width = round_up(width, width_step);
-    layout.height = round_up(height, height_step);
-    // A chroma line is half as long and wants 64 bytes too (AVX-512).
-    layout.stride = round_up(layout.width * sample_bytes, 128);
-    layout.sample_bytes = sample_bytes;
-    return layout;
+    return CodedSize{round_up(width, width_step), round_up(height, height_step)};
   }
-
-  [[nodiscard]] constexpr std::size_t luma_size() const noexcept { return std::size_t{stride} * height; }
-  [[nodiscard]] constexpr std::size_t chroma_stride() const noexcept { return stride / 2; }
-  [[nodiscard]] constexpr std::size_t chroma_size() const noexcept { return luma_size() / 4; }
-  // The bytes a picture takes.
-  [[nodiscard]] constexpr std::size_t payload() const noexcept { return luma_size() + 2 * chroma_size(); }
-  // The bytes its buffer must have. H.264 motion compensation reads up to 1,024 bytes behind a 1080p V plane,
-  // and avcodec_align_dimensions2 asks for two luma lines more than there are.
-  [[nodiscard]] constexpr std::size_t size_image() const noexcept {
-    return payload() + std::max<std::size_t>(2 * std::size_t{stride}, 2048);
-  }
-
-  friend constexpr bool operator==(const Layout&, const Layout&) = default;
+  friend constexpr bool operator==(const CodedSize&, const CodedSize&) = default;
 
  private:
   [[nodiscard]] static constexpr std::uint32_t round_up(std::uint32_t value,
                                                         std::uint32_t alignment) noexcept {
     return (value + alignment - 1) / alignment * alignment;
   }
+};
+
+// The place of a picture in one contiguous buffer, as V4L2 defines the format. It is chosen so that
+// libavcodec can decode into the buffer if the format is planar: lines as far apart as the vector units ask
+// for, as many lines as the largest blocks write, and room behind the last plane for filters that read on.
+struct Layout {
+  std::uint32_t width = 0;   // as CodedSize
+  std::uint32_t height = 0;  // likewise
+  // Of each component, the first one luma, or all in one; the others chroma, or 0.
+  std::array<std::uint32_t, 3> strides{};  // bytes from one line to the next
+  std::array<std::uint32_t, 3> offsets{};  // bytes from the beginning of the buffer
+  std::uint32_t bytes = 0;
+
+  // Of the first byte, for libavcodec to decode into it (AVX-512). Buffers of the guest's may lie anywhere.
+  static constexpr std::size_t address_alignment = 64;
+
+  // `format` is one of raw_formats: frames of the largest size take less than 2^31 bytes then.
+  [[nodiscard]] static constexpr Layout of(const CodedSize& size, const v4l2::PixelFormat& format) noexcept {
+    // A chroma line of its own is a part of a luma line, and wants 64 bytes too (AVX-512).
+    const auto alignment =
+        std::max<std::uint32_t>(64u * format.components[format.component_count - 1u].horizontal, 128);
+    const auto places =
+        *v4l2::compute_layout(format, size.width, size.height, {.stride_alignment = alignment, .stride = 0});
+    Layout layout;
+    layout.width = size.width;
+    layout.height = size.height;
+    for (std::size_t c = 0; c < places.component_count; ++c) {
+      layout.strides[c] = places.components[c].stride;
+      layout.offsets[c] = places.components[c].offset;
+    }
+    layout.bytes = places.planes[0].sizeimage;
+    return layout;
+  }
+
+  [[nodiscard]] constexpr std::uint32_t stride() const noexcept { return strides[0]; }
+  // The bytes a picture takes.
+  [[nodiscard]] constexpr std::size_t payload() const noexcept { return bytes; }
+  // The bytes its buffer must have. H.264 motion compensation reads up to 1,024 bytes behind a 1080p V plane,
+  // and avcodec_align_dimensions2 asks for two luma lines more than there are.
+  [[nodiscard]] constexpr std::size_t size_image() const noexcept {
+    return payload() + std::max<std::size_t>(2 * std::size_t{stride()}, 2048);
+  }
+
+  friend constexpr bool operator==(const Layout&, const Layout&) = default;
 };
 
 // The part of a picture that is meant to be seen, in luma samples.
@@ -76,7 +93,7 @@ struct Rectangle {
   friend constexpr bool operator==(const Rectangle&, const Rectangle&) = default;
 };
 
-// What the numbers of a picture mean, as V4L2 says it. Reported only; no value is ever converted.
+// What the numbers of a picture mean, as V4L2 says it. Reported only; no value is ever rescaled.
 struct Colours {
   std::uint32_t colorspace = V4L2_COLORSPACE_DEFAULT;
   std::uint32_t ycbcr_enc = V4L2_YCBCR_ENC_DEFAULT;
@@ -93,17 +110,18 @@ struct Colours {
 
 // All that a client has to know before it can take frames.
 struct Picture {
-  Layout layout;
+  CodedSize size;
+  Samples samples;
   Rectangle visible;
   Colours colours;
   // V4L2_FIELD_NONE, INTERLACED_TB or INTERLACED_BT: how the frames of the stream are made of fields, if some
   // are.
   std::uint32_t field = V4L2_FIELD_NONE;
 
-  // Whether a client set up for the one can take frames of the other. Colours and fields may change from
-  // frame to frame.
+  // Whether a client set up for the one can take frames of the other, if its format suits their samples.
+  // Colours and fields may change from frame to frame.
   [[nodiscard]] constexpr bool same_shape(const Picture& other) const noexcept {
-    return layout == other.layout && visible == other.visible;
+    return size == other.size && visible == other.visible;
   }
 };
 

@@ -15,6 +15,7 @@
 
 #include <vumedia/backends/ffmpeg/formats.hpp>
 #include <vumedia/backends/ffmpeg/layout.hpp>
+#include <vumedia/backends/ffmpeg/raw_formats.hpp>
 #include <vumedia/core/result.hpp>
 
 namespace vumedia::backends::ffmpeg {
@@ -121,7 +122,7 @@ inline void write_format(v4l2_format& format, const FormatDescription& descripti
 
 struct SizeLimits {
   static constexpr std::uint32_t min_dimension = 16;
-  static constexpr std::uint32_t max_dimension = Layout::max_dimension;
+  static constexpr std::uint32_t max_dimension = CodedSize::max_dimension;
   std::uint64_t max_pixels = 0;
   std::uint32_t max_coded_bytes = 0;
 };
@@ -138,13 +139,13 @@ inline constexpr std::uint32_t least_coded_bytes = 4096;
 [[nodiscard]] constexpr std::uint32_t most_raw_bytes(const SizeLimits& limits) noexcept {
   std::size_t most = 0;
   // Of the widths that lie alike, the least leaves most lines.
-  constexpr std::uint32_t step = Layout::width_step;
+  constexpr std::uint32_t step = CodedSize::width_step;
   for (std::uint32_t width = SizeLimits::min_dimension; width <= SizeLimits::max_dimension;
        width = (width + step - 1) / step * step + 1) {
     const auto height = static_cast<std::uint32_t>(std::clamp<std::uint64_t>(
         limits.max_pixels / width, SizeLimits::min_dimension, SizeLimits::max_dimension));
-    for (const std::uint32_t sample_bytes : {1u, 2u})
-      most = std::max(most, Layout::of(width, height, sample_bytes)->size_image());
+    for (const RawFormat& format : raw_formats)
+      most = std::max(most, Layout::of(*CodedSize::of(width, height), *format.pixels).size_image());
   }
   return static_cast<std::uint32_t>(most);
 }
@@ -174,74 +175,34 @@ inline constexpr std::uint32_t least_coded_bytes = 4096;
   return wanted;
 }
 
-// What a CAPTURE buffer may hold.
-struct RawFormat {
-  std::uint32_t fourcc = 0;
-  std::uint32_t sample_bytes = 0;  // as in Layout
-  const char* description = "";
-};
-
-// In the order of VIDIOC_ENUM_FMT.
-inline constexpr std::array<RawFormat, 3> raw_formats{{
-    {V4L2_PIX_FMT_YUV420, 1, "Planar YUV 4:2:0"},
-    {V4L2_PIX_FMT_NV12, 1, "Y/UV 4:2:0"},
-    {V4L2_PIX_FMT_P010, 2, "10-bit Y/UV 4:2:0"},
-}};
-// As every depth or-ed.
-inline constexpr std::uint32_t any_sample_bytes = 1 | 2;
-
-// nullptr for what is none, or of another depth than `sample_bytes` has.
-[[nodiscard]] constexpr const RawFormat* find_raw_format(
-    std::uint32_t fourcc, std::uint32_t sample_bytes = any_sample_bytes) noexcept {
-  for (const auto& format : raw_formats) {
-    if (format.fourcc == fourcc && (format.sample_bytes & sample_bytes) != 0) return &format;
-  }
-  return nullptr;
-}
-
-// The format at `index` of those of `sample_bytes`; nullptr behind the last.
-[[nodiscard]] constexpr const RawFormat* raw_format_at(std::uint32_t index,
-                                                       std::uint32_t sample_bytes) noexcept {
-  for (const auto& format : raw_formats) {
-    if ((format.sample_bytes & sample_bytes) != 0 && index-- == 0) return &format;
-  }
-  return nullptr;
-}
-
-// The picture's layout with another depth.
-[[nodiscard]] constexpr Layout raw_layout(const Picture& picture, const RawFormat& format) noexcept {
-  // Of a layout's own size, which is within the bounds.
-  return *Layout::of(picture.layout.width, picture.layout.height, format.sample_bytes);
-}
-
 // CAPTURE: the picture of the stream, or what OUTPUT's size lets expect, in the format asked for.
 [[nodiscard]] inline FormatDescription describe_raw(const Picture& picture,
                                                     const RawFormat& format) noexcept {
-  const Layout layout = raw_layout(picture, format);
+  const Layout layout = Layout::of(picture.size, *format.pixels);
   return {layout.width,
           layout.height,
-          format.fourcc,
-          layout.stride,
+          format.fourcc(),
+          layout.stride(),
           static_cast<std::uint32_t>(layout.size_image()),
           picture.colours,
           picture.field};
 }
 
-// `raw_sample_bytes`: of the formats that CAPTURE has now, or-ed.
+// `raw_set`: the formats that CAPTURE has now.
 [[nodiscard]] inline Result<> enumerate_format(v4l2_fmtdesc& description, const QueueTypes& types,
                                                std::span<const CodedFormat* const> known,
-                                               std::uint32_t raw_sample_bytes) noexcept {
+                                               RawFormatSet raw_set) noexcept {
   const std::uint32_t index = description.index;
   const std::uint32_t type = description.type;
   const bool coded = type == types.output;
   if (!coded && type != types.capture) return fail(EINVAL);
-  const RawFormat* const raw = coded ? nullptr : raw_format_at(index, raw_sample_bytes);
+  const RawFormat* const raw = coded ? nullptr : raw_format_at(index, raw_set);
   if (coded ? index >= known.size() : raw == nullptr) return fail(EINVAL);
   description = {};
   description.index = index;
   description.type = type;
-  description.pixelformat = coded ? known[index]->fourcc : raw->fourcc;
-  const char* const name = coded ? known[index]->description : raw->description;
+  description.pixelformat = coded ? known[index]->fourcc : raw->fourcc();
+  const char* const name = coded ? known[index]->description : raw->pixels->description;
   if (coded) {
     description.flags = V4L2_FMT_FLAG_COMPRESSED | V4L2_FMT_FLAG_DYN_RESOLUTION;
   }
@@ -251,11 +212,10 @@ inline constexpr std::uint32_t any_sample_bytes = 1 | 2;
 
 [[nodiscard]] inline Result<> enumerate_size(v4l2_frmsizeenum& size,
                                              std::span<const CodedFormat* const> known,
-                                             std::uint32_t raw_sample_bytes) noexcept {
+                                             RawFormatSet raw_set) noexcept {
   const std::uint32_t fourcc = size.pixel_format;
   const bool coded = std::ranges::any_of(known, [&](const auto* format) { return format->fourcc == fourcc; });
-  if (size.index != 0 || (!coded && find_raw_format(fourcc, raw_sample_bytes) == nullptr))
-    return fail(EINVAL);
+  if (size.index != 0 || (!coded && find_raw_format(fourcc, raw_set) == nullptr)) return fail(EINVAL);
   size = {};
   size.pixel_format = fourcc;
   size.type = V4L2_FRMSIZE_TYPE_STEPWISE;
@@ -284,7 +244,7 @@ inline constexpr std::uint32_t any_sample_bytes = 1 | 2;
     case V4L2_SEL_TGT_CROP_BOUNDS:
     case V4L2_SEL_TGT_COMPOSE_BOUNDS:
     case V4L2_SEL_TGT_COMPOSE_PADDED:
-      rectangle = {0, 0, picture.layout.width, picture.layout.height};
+      rectangle = {0, 0, picture.size.width, picture.size.height};
       break;
     default:
       return fail(EINVAL);

@@ -9,7 +9,7 @@
 #include <linux/videodev2.h>
 
 #include <vumedia/backends/ffmpeg/codec.hpp>
-#include <vumedia/backends/ffmpeg/copy.hpp>
+#include <vumedia/backends/ffmpeg/copy_samples.hpp>
 #include <vumedia/backends/ffmpeg/events.hpp>
 #include <vumedia/backends/ffmpeg/formats.hpp>
 #include <vumedia/backends/ffmpeg/layout.hpp>
@@ -34,22 +34,22 @@ namespace vumedia::backends::ffmpeg {
 }
 
 // Of a frame that came out of the decoder (uncropped). Nothing if it is too large, its cropping leaves
-// nothing, or its samples would have to be converted.
+// nothing, or its samples are none that can be given out.
 [[nodiscard]] inline std::optional<Picture> picture_of(const AVFrame& frame, AVCodecID codec) noexcept {
   if (frame.width <= 0 || frame.height <= 0) return std::nullopt;
   const auto width = static_cast<std::uint32_t>(frame.width);
   const auto height = static_cast<std::uint32_t>(frame.height);
-  const std::uint32_t sample_bytes = sample_bytes_of(static_cast<AVPixelFormat>(frame.format));
-  if (sample_bytes == 0) return std::nullopt;
-  const auto layout = Layout::of(width, height, sample_bytes);
-  if (!layout) return std::nullopt;
+  const auto samples = samples_of(static_cast<AVPixelFormat>(frame.format));
+  const auto size = CodedSize::of(width, height);
+  if (!samples || !size) return std::nullopt;
   if (frame.crop_left >= width || frame.crop_right >= width - frame.crop_left) return std::nullopt;
   if (frame.crop_top >= height || frame.crop_bottom >= height - frame.crop_top) return std::nullopt;
   const auto left = static_cast<std::uint32_t>(frame.crop_left);
   const auto top = static_cast<std::uint32_t>(frame.crop_top);
   const auto right = static_cast<std::uint32_t>(frame.crop_right);
   const auto bottom = static_cast<std::uint32_t>(frame.crop_bottom);
-  return Picture{*layout,
+  return Picture{*size,
+                 *samples,
                  {left, top, width - left - right, height - top - bottom},
                  colours_of(frame, codec),
                  field_of(frame)};
@@ -80,52 +80,77 @@ namespace vumedia::backends::ffmpeg {
   return picture_of(cropped, context.codec_id);
 }
 
-// Whether libavcodec may decode a frame into a buffer laid out like this: what avcodec_align_dimensions2 asks
-// for.
-[[nodiscard]] inline bool satisfies(const Layout& layout, AVCodecContext& context,
+// Whether frames with such samples may be decoded where the client sees them: where the format has them as
+// libavcodec has them, and every value that a byte can have is one (see CaptureSlots).
+[[nodiscard]] constexpr bool is_decoded_in_place(const RawFormat& format, const Samples& samples) noexcept {
+  return format.arrangement == Arrangement::planar && samples.bytes == 1 && format.samples == samples;
+}
+
+// Whether libavcodec may decode a frame into a buffer laid out like this, of a format whose chroma is
+// `shift_y` smaller: what avcodec_align_dimensions2 asks for.
+[[nodiscard]] inline bool satisfies(const Layout& layout, unsigned shift_y, AVCodecContext& context,
                                     const AVFrame& frame) noexcept {
   int width = frame.width;
   int height = frame.height;
   int alignment[AV_NUM_DATA_POINTERS] = {};
   avcodec_align_dimensions2(&context, &width, &height, alignment);
-  if (width < 0 || height < 0 || static_cast<std::uint32_t>(width) > layout.stride) return false;
-  const auto aligned = [](std::size_t stride, int to) {
-    return to <= 1 || stride % static_cast<std::size_t>(to) == 0;
-  };
-  if (!aligned(layout.stride, alignment[0])) return false;
-  if (!aligned(layout.chroma_stride(), alignment[1]) || !aligned(layout.chroma_stride(), alignment[2]))
-    return false;
+  if (width < 0 || height < 0 || static_cast<std::uint32_t>(width) > layout.stride()) return false;
+  for (std::size_t plane = 0; plane < layout.strides.size(); ++plane) {
+    if (alignment[plane] > 1 && layout.strides[plane] % static_cast<std::uint32_t>(alignment[plane]) != 0)
+      return false;
+  }
   // Lines that are asked for beyond the plane are only read. Luma and U run on into the planes behind them, V
   // into the slack.
-  const std::size_t lines = (static_cast<std::size_t>(height) + 1) / 2;
-  const std::size_t v_end = layout.luma_size() + layout.chroma_size() + lines * layout.chroma_stride();
-  return v_end <= layout.size_image();
+  const std::size_t lines = shrink(static_cast<std::size_t>(height), shift_y);
+  return layout.offsets[2] + lines * layout.strides[2] <= layout.size_image();
 }
 
-// The samples of `frame` (4:2:0) in `setup`'s format to a buffer of `setup.layout`, which fits the frame:
-// also in its bytes a sample, which alone decide about P010.
-inline void copy_frame(const AVFrame& frame, const CaptureSetup& setup, std::uint8_t* to) noexcept {
-  const Layout& layout = setup.layout;
+// Has the frame lie in `memory` as `layout`, of a planar format, says.
+inline void place_planes(AVFrame& frame, const Layout& layout, std::uint8_t* memory) noexcept {
+  for (std::size_t plane = 0; plane < layout.strides.size(); ++plane) {
+    frame.data[plane] = memory + layout.offsets[plane];
+    frame.linesize[plane] = static_cast<int>(layout.strides[plane]);
+  }
+  frame.extended_data = frame.data;
+}
+// Whether it does, from its first byte on.
+[[nodiscard]] inline bool lies_as(const AVFrame& frame, const Layout& layout) noexcept {
+  for (std::size_t plane = 0; plane < layout.strides.size(); ++plane) {
+    if (frame.data[plane] != frame.data[0] + layout.offsets[plane]) return false;
+    if (frame.linesize[plane] != static_cast<int>(layout.strides[plane])) return false;
+  }
+  return true;
+}
+
+// A frame whose format is supported, as copy_samples.hpp takes it.
+[[nodiscard]] inline PictureSource source_of(const AVFrame& frame, Sampling sampling) noexcept {
   const auto width = static_cast<std::size_t>(frame.width);
   const auto height = static_cast<std::size_t>(frame.height);
-  const std::size_t chroma_width = (width + 1) / 2;
-  const std::size_t chroma_height = (height + 1) / 2;
-  const Plane y{frame.data[0], frame.linesize[0]};
-  const Plane u{frame.data[1], frame.linesize[1]};
-  const Plane v{frame.data[2], frame.linesize[2]};
-  std::uint8_t* const chroma = to + layout.luma_size();
-  if (layout.sample_bytes == 2) {
-    raise_plane(to, layout.stride, y, width, height);
-    raise_and_interleave_planes(chroma, layout.stride, u, v, chroma_width, chroma_height);
-    return;
+  PictureSource source;
+  source.luma = {frame.data[0], frame.linesize[0], width, height, width, height};
+  source.fields = field_of(frame) != V4L2_FIELD_NONE;
+  if (sampling == Sampling::grey) return source;
+  const auto across = [&](std::size_t size) { return shrink(size, shift_x_of(sampling)); };
+  const auto down = [&](std::size_t size) { return shrink(size, shift_y_of(sampling)); };
+  for (std::size_t c = 0; c < source.chroma.size(); ++c) {
+    // picture_of() has seen to it that the cropping leaves something.
+    source.chroma[c] = {frame.data[c + 1],
+                        frame.linesize[c + 1],
+                        across(width),
+                        down(height),
+                        across(width - frame.crop_right),
+                        down(height - frame.crop_bottom)};
   }
-  copy_plane(to, layout.stride, y, width, height);
-  if (setup.fourcc == V4L2_PIX_FMT_NV12) {
-    interleave_planes(chroma, layout.stride, u, v, chroma_width, chroma_height);
-  } else {
-    copy_plane(chroma, layout.chroma_stride(), u, chroma_width, chroma_height);
-    copy_plane(chroma + layout.chroma_size(), layout.chroma_stride(), v, chroma_width, chroma_height);
-  }
+  return source;
+}
+
+// The samples of `frame` in `setup`'s format to a buffer of `setup.layout`, which fits the frame; the format
+// suits its samples.
+inline void copy_frame(const AVFrame& frame, const CaptureSetup& setup, std::uint8_t* to) noexcept {
+  const auto samples = samples_of(static_cast<AVPixelFormat>(frame.format));
+  const RawFormat* const format = find_raw_format(setup.fourcc);
+  if (!samples || format == nullptr || !suits(*format, *samples)) return;
+  find_copier(*format, samples->sampling)(source_of(frame, samples->sampling), setup.layout, to);
 }
 
 // V4L2_BUF_FLAG_ERROR, KEYFRAME, PFRAME, BFRAME as they apply.

@@ -88,10 +88,10 @@ class DecoderSession {
   [[nodiscard]] Result<media::Mappable> mmap(std::uint32_t mem_offset);
 
   [[nodiscard]] Result<> ioctl(v4l2::tag::ENUM_FMT, v4l2_fmtdesc& description) const {
-    return enumerate_format(description, types_, known_, raw_sample_bytes());
+    return enumerate_format(description, types_, known_, offered());
   }
   [[nodiscard]] Result<> ioctl(v4l2::tag::ENUM_FRAMESIZES, v4l2_frmsizeenum& size) const {
-    return enumerate_size(size, known_, raw_sample_bytes());
+    return enumerate_size(size, known_, offered());
   }
   [[nodiscard]] Result<> ioctl(v4l2::tag::G_FMT, v4l2_format& format) const;
   [[nodiscard]] Result<> ioctl(v4l2::tag::TRY_FMT, v4l2_format& format) const;
@@ -161,25 +161,29 @@ class DecoderSession {
     return const_cast<DecoderSession*>(this)->find_queue(type);
   }
   [[nodiscard]] std::uint32_t size_image(const Queue& queue) const noexcept {
-    return &queue == &output_ ? coded_.size_image : static_cast<std::uint32_t>(picture_.layout.size_image());
+    return &queue == &output_ ? coded_.size_image : static_cast<std::uint32_t>(layout_.size_image());
   }
   [[nodiscard]] FormatDescription adjust(std::uint32_t type, const v4l2_format& format) const noexcept;
 
   // Until the stream speaks, CAPTURE is what OUTPUT's format lets expect.
   void expect_picture() noexcept {
     picture_known_ = false;
-    raw_fourcc_ = eight_bit_fourcc_;
-    picture_.layout = *Layout::of(coded_.width, coded_.height);  // adjust_coded has seen to the bounds
+    picture_.size = *CodedSize::of(coded_.width, coded_.height);  // adjust_coded has seen to the bounds
+    picture_.samples = {};
+    set_raw(choices_.best_for(picture_.samples));
     picture_.visible = {0, 0, coded_.width, coded_.height};
     picture_.colours = coded_.colours;
     picture_.field = V4L2_FIELD_NONE;
   }
-  // Bytes of a sample in the formats that CAPTURE offers, or-ed: those of the stream, or of what its codec
-  // may have until it speaks.
-  [[nodiscard]] std::uint32_t raw_sample_bytes() const noexcept {
-    if (picture_known_) return picture_.layout.sample_bytes;
+  void set_raw(const RawFormat& format) noexcept {
+    raw_ = &format;
+    layout_ = Layout::of(picture_.size, *format.pixels);
+  }
+  // The formats that CAPTURE offers: those that suit the stream, or what its codec may have until it speaks.
+  [[nodiscard]] RawFormatSet offered() const noexcept {
+    if (picture_known_) return raw_formats_of(picture_.samples);
     const CodedFormat* const coded = find_coded_format(coded_.fourcc);
-    return coded != nullptr ? coded->sample_bytes : 1;
+    return coded != nullptr ? raw_formats_of(coded->samples) : 0;
   }
 
   [[nodiscard]] v4l2::UserMemory user_memory() noexcept { return {context_.memory(), arenas_}; }
@@ -193,7 +197,7 @@ class DecoderSession {
   void pass_on_output();
   void pass_on_capture();
   [[nodiscard]] CaptureSetup capture_setup() const noexcept {
-    return {raw_fourcc_, picture_.layout, serial_, picture_.visible};
+    return {raw_->fourcc(), layout_, serial_, picture_.visible};
   }
 
   [[nodiscard]] Result<> start_output();
@@ -203,6 +207,7 @@ class DecoderSession {
   void on(const FrameDone& done);
   void on(const PictureChanged& change);
   void on(const LookChanged& change) noexcept {
+    picture_.samples = change.samples;
     set_colours(change.colours);
     picture_.field = change.field;
   }
@@ -226,10 +231,10 @@ class DecoderSession {
   Queue output_;
   Queue capture_;
   FormatDescription coded_;
-  // Of picture_.layout's depth. A client's choice among the 8-bit ones outlives a part of 10 bits.
-  std::uint32_t raw_fourcc_ = raw_formats.front().fourcc;
-  std::uint32_t eight_bit_fourcc_ = raw_formats.front().fourcc;
   Picture picture_;
+  const RawFormat* raw_ = &raw_formats.front();  // CAPTURE's format now
+  Layout layout_;                                // of picture_ in that format
+  RawFormatChoices choices_;
   bool picture_known_ = false;  // from the stream
   std::uint64_t serial_ = 0;    // PictureChanged::serial of picture_
   // The least a CAPTURE buffer must hold while CAPTURE streams.

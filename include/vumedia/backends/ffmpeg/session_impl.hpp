@@ -13,15 +13,14 @@ inline FormatDescription DecoderSession::adjust(std::uint32_t type,
                                                 const v4l2_format& format) const noexcept {
   const FormatDescription wanted = read_format(format);
   if (type == types_.output) return adjust_coded(wanted, known_, limits());
-  // The stream decides all but the order of the bytes; until it has spoken, the client may guess its depth.
-  const RawFormat* const chosen = find_raw_format(wanted.fourcc, raw_sample_bytes());
-  return describe_raw(picture_, chosen != nullptr ? *chosen : *find_raw_format(raw_fourcc_));
+  // The stream decides what there is to choose from; until it has spoken, the client may guess.
+  const RawFormat* const chosen = find_raw_format(wanted.fourcc, offered());
+  return describe_raw(picture_, chosen != nullptr ? *chosen : *raw_);
 }
 
 inline Result<> DecoderSession::ioctl(v4l2::tag::G_FMT, v4l2_format& format) const {
   if (find_queue(format.type) == nullptr) return fail(EINVAL);
-  write_format(format,
-               format.type == types_.output ? coded_ : describe_raw(picture_, *find_raw_format(raw_fourcc_)));
+  write_format(format, format.type == types_.output ? coded_ : describe_raw(picture_, *raw_));
   return {};
 }
 
@@ -37,10 +36,8 @@ inline Result<> DecoderSession::ioctl(v4l2::tag::S_FMT, v4l2_format& format) {
   const FormatDescription adjusted = adjust(format.type, format);
   if (queue->is_busy()) return fail(EBUSY);
   if (queue == &capture_) {
-    const RawFormat& raw = *find_raw_format(adjusted.fourcc);
-    raw_fourcc_ = raw.fourcc;
-    if (raw.sample_bytes == 1) eight_bit_fourcc_ = raw.fourcc;
-    picture_.layout = raw_layout(picture_, raw);
+    set_raw(*find_raw_format(adjusted.fourcc));
+    choices_.remember(*raw_);
   } else {
     // CAPTURE's buffers were made for what there is.
     if (capture_.is_busy() && adjusted != coded_) return fail(EBUSY);
@@ -151,7 +148,7 @@ inline Result<> DecoderSession::ioctl(v4l2::tag::QBUF, v4l2::BufferPayload& payl
   if (queue == nullptr) return fail(EINVAL);
   if (queue == &capture_) {
     // Frames of the old shape may still be to come: while streaming, that shape counts.
-    const std::size_t needed = capture_.streaming() ? needed_in_stream_ : picture_.layout.size_image();
+    const std::size_t needed = capture_.streaming() ? needed_in_stream_ : layout_.size_image();
     const v4l2_buffer& head = payload.buffer.head;
     const auto* const slot = capture_.slot(head.index);
     // Of memory of its own the guest says each time how large it is.
@@ -233,7 +230,7 @@ inline Result<> DecoderSession::start_output() {
 inline Result<> DecoderSession::start_capture() {
   if (capture_.streaming()) return {};
   handle_events();
-  const std::size_t needed = picture_.layout.size_image();
+  const std::size_t needed = layout_.size_image();
   if (!a_capture_buffer_holds(needed)) return fail(EINVAL);
   if (auto on = capture_.stream_on(types_.capture); !on) return on;
   needed_in_stream_ = needed;
@@ -275,9 +272,9 @@ inline Result<> DecoderSession::ioctl(v4l2::tag::DECODER_CMD, v4l2_decoder_cmd& 
     if (!output_.streaming() || !capture_.streaming()) return {};
     return engine_->drain();
   }
-  if (capture_.streaming() && !a_capture_buffer_holds(picture_.layout.size_image())) return fail(EBUSY);
+  if (capture_.streaming() && !a_capture_buffer_holds(layout_.size_image())) return fail(EBUSY);
   if (auto resumed = engine_->resume(capture_setup()); !resumed) return resumed;
-  needed_in_stream_ = picture_.layout.size_image();
+  needed_in_stream_ = layout_.size_image();
   return {};
 }
 
@@ -315,13 +312,14 @@ inline void DecoderSession::on(const PictureChanged& change) {
   // A client that streams into CAPTURE buffers of this very shape has nothing to set up, and is given its
   // frames at once. Told of a change it would start CAPTURE anew, as GStreamer 1.22 does, and lose the first
   // of them.
-  const bool expected = !picture_known_ && capture_.streaming() && picture_.same_shape(change.picture);
+  const bool expected = !picture_known_ && capture_.streaming() && picture_.same_shape(change.picture) &&
+                        suits(*raw_, change.picture.samples);
   picture_ = change.picture;
   picture_known_ = true;
-  raw_fourcc_ = picture_.layout.sample_bytes == 1 ? eight_bit_fourcc_ : V4L2_PIX_FMT_P010;
+  set_raw(expected ? *raw_ : choices_.best_for(picture_.samples));
   serial_ = change.serial;
-  coded_.width = picture_.layout.width;
-  coded_.height = picture_.layout.height;
+  coded_.width = picture_.size.width;
+  coded_.height = picture_.size.height;
   set_colours(change.picture.colours);
   controls_.set_value(V4L2_CID_MIN_BUFFERS_FOR_CAPTURE, change.min_buffers);
   const CodedFormat* const coded = find_coded_format(coded_.fourcc);

@@ -1,0 +1,90 @@
+// The samples of a frame of libavcodec's as a test expects them from a decoder: worked out one by one, with
+// nothing of the library's.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <vector>
+
+extern "C" {
+#include <libavutil/frame.h>
+#include <libavutil/pixdesc.h>
+}
+
+namespace vumedia::test {
+
+// Whether chroma is to be as the stream has it, or that of 4:2:0.
+enum class Chroma : std::uint8_t { as_coded, yuv420 };
+
+// Planar: Y, U, V without padding; two bytes each if of more than 8 bits. Grey gets chroma without colour if
+// that is wanted.
+inline std::vector<std::uint8_t> plain_samples(const AVFrame& frame, Chroma chroma = Chroma::as_coded) {
+  const auto& description = *av_pix_fmt_desc_get(static_cast<AVPixelFormat>(frame.format));
+  const int depth = description.comp[0].depth;
+  const int bytes = depth > 8 ? 2 : 1;
+  std::vector<std::uint8_t> out;
+  const auto append = [&](unsigned value) {
+    out.push_back(static_cast<std::uint8_t>(value));
+    if (bytes == 2) out.push_back(static_cast<std::uint8_t>(value >> 8));
+  };
+  const auto sample = [&](int plane, int x, int y) -> unsigned {
+    const auto* const at = frame.data[plane] + std::ptrdiff_t{y} * frame.linesize[plane] + x * bytes;
+    return bytes == 1 ? *at : at[0] | unsigned{at[1]} << 8;
+  };
+  for (int y = 0; y < frame.height; ++y) {
+    for (int x = 0; x < frame.width; ++x) append(sample(0, x, y));
+  }
+  const auto shrunk = [](int size, int shift) { return (size + (1 << shift) - 1) >> shift; };
+  const int width = shrunk(frame.width, description.log2_chroma_w);
+  const int height = shrunk(frame.height, description.log2_chroma_h);
+  const bool grey = description.nb_components == 1;
+  if (chroma == Chroma::as_coded) {
+    for (int plane = 1; plane < 3 && !grey; ++plane) {
+      for (int y = 0; y < height; ++y) {
+        for (int x = 0; x < width; ++x) append(sample(plane, x, y));
+      }
+    }
+    return out;
+  }
+#if LIBAVUTIL_VERSION_INT >= AV_VERSION_INT(58, 7, 100)
+  const bool interlaced = (frame.flags & AV_FRAME_FLAG_INTERLACED) != 0;
+#else
+  const bool interlaced = frame.interlaced_frame != 0;
+#endif
+  // The lines of the source that line `y` of 4:2:0 stands for: the next two, of the same field.
+  const auto lines_of = [&](int y) -> std::vector<int> {
+    if (description.log2_chroma_h == 1) return {y};
+    if (!interlaced) return {2 * y, std::min(2 * y + 1, height - 1)};
+    const int first = y / 2 * 4 + y % 2;
+    return {first, first + 2 < height ? first + 2 : first};
+  };
+  const auto columns_of = [&](int x) -> std::vector<int> {
+    if (description.log2_chroma_w == 2) return {x / 2};
+    if (description.log2_chroma_w == 1) return {x};
+    return {2 * x, std::min(2 * x + 1, width - 1)};
+  };
+  for (int plane = 1; plane < 3; ++plane) {
+    for (int y = 0; y < shrunk(frame.height, 1); ++y) {
+      for (int x = 0; x < shrunk(frame.width, 1); ++x) {
+        if (grey) {
+          append(1u << (depth - 1));
+          continue;
+        }
+        double sum = 0;
+        int count = 0;
+        for (const int line : lines_of(y)) {
+          for (const int column : columns_of(x)) {
+            sum += sample(plane, column, line);
+            ++count;
+          }
+        }
+        append(static_cast<unsigned>(sum / count + 0.5));
+      }
+    }
+  }
+  return out;
+}
+
+}  // namespace vumedia::test
