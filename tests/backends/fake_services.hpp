@@ -35,6 +35,8 @@ class FakeServices {
   std::vector<Sent> dqbufs;
   std::vector<std::pair<std::uint32_t, v4l2_event>> events;
   memory::Arenas arenas;
+  memory::Work work;
+  media::Chores chores;  // to be run when a test says so
   std::shared_ptr<const memory::GuestMemory> memory = memory::GuestMemory::empty();
 
  private:
@@ -58,6 +60,8 @@ inline constexpr media::detail::Services FakeServices::services{
     .memory = [](void* device) noexcept -> const std::shared_ptr<const memory::GuestMemory>& {
       return self(device).memory;
     },
+    .work = [](void* device) noexcept -> memory::Work& { return self(device).work; },
+    .do_later = [](void* device, media::Chore& chore) noexcept { self(device).chores.add(chore); },
     .log = [](void*) noexcept -> const Log& {
       static const Log none;
       return none;

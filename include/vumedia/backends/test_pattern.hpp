@@ -230,12 +230,11 @@ class BasicTestPattern {
   }
   [[nodiscard]] Result<> ioctl(Session& session, v4l2::tag::PREPARE_BUF, v4l2::BufferPayload& payload) {
     if (!may_queue(session)) return queue_.refuse_other(payload.buffer.head.type);
-    return queue_.prepare_buf(payload, {session.context_.memory(), session.context_.arenas()});
+    return queue_.prepare_buf(payload, user_memory(session));
   }
   [[nodiscard]] Result<> ioctl(Session& session, v4l2::tag::QBUF, v4l2::BufferPayload& payload) {
     if (!may_queue(session)) return queue_.refuse_other(payload.buffer.head.type);
-    const v4l2::UserMemory user{session.context_.memory(), session.context_.arenas()};
-    if (auto queued = queue_.qbuf(payload, user); !queued) return queued;
+    if (auto queued = queue_.qbuf(payload, user_memory(session)); !queued) return queued;
     schedule();
     return {};
   }
@@ -246,6 +245,10 @@ class BasicTestPattern {
   // Whether the buffers, if there are any, are its own.
   [[nodiscard]] bool may_queue(const Session& session) const noexcept {
     return owner_ == nullptr || owner_ == &session;
+  }
+
+  [[nodiscard]] static v4l2::UserMemory user_memory(const Session& session) noexcept {
+    return {session.context_.memory(), session.context_.arenas(), &session.context_.work()};
   }
 
   [[nodiscard]] Result<> apply_control(std::uint32_t id, std::int64_t value);
@@ -262,12 +265,16 @@ class BasicTestPattern {
   void stop() noexcept {
     owner_->context_.cancel(timer_);
     encoding_.reset();
+    storing_.cancel();
   }
   void start_encoding(std::uint32_t index, std::uint64_t timestamp_ns);
   void on_encoded(std::uint64_t ticket, bool good) noexcept;
   // Gives the buffer to the guest, with what is filled in each plane, or as a bad one if nothing is.
   void finish(std::uint32_t index, std::uint32_t sequence, std::uint64_t timestamp_ns,
               std::optional<std::uint32_t> compressed, bool good) noexcept;
+
+  // What was filled in goes to the guest, where it is to be copied, and then the buffer.
+  void store_filled() noexcept;
 
   // Fill the buffer. False if it has not the room.
   [[nodiscard]] bool paint(const v4l2::BufferQueue::Slot& slot) noexcept;
@@ -284,6 +291,17 @@ class BasicTestPattern {
     std::uint32_t index = 0;
     std::uint32_t sequence = 0;
     std::uint64_t timestamp_ns = 0;
+  };
+  // A frame that is made.
+  struct Filled {
+    std::uint32_t index = 0;
+    v4l2::BufferQueue::Completion done;
+  };
+  struct StoreChore final : media::Chore {
+    explicit StoreChore(BasicTestPattern& of) noexcept
+        : Chore([](media::Chore& chore) noexcept { static_cast<StoreChore&>(chore).camera.store_filled(); }),
+          camera(of) {}
+    BasicTestPattern& camera;
   };
   struct Report {
     typename Session::Poster poster;
@@ -314,6 +332,9 @@ class BasicTestPattern {
   test_pattern::Pacer pacer_;
   std::uint32_t sequence_ = 0;
   io::MemberOperation<&BasicTestPattern::on_due> timer_{*this};
+
+  Filled filled_;
+  StoreChore storing_{*this};
 
   std::uint64_t last_ticket_ = 0;
   std::optional<Encoding> encoding_;

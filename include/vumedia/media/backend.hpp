@@ -20,6 +20,9 @@
 //  - Everything is called on the loop's thread and must not wait there: what takes long is given to a worker,
 //  with
 //    the Completion, and answered from any thread.
+//  - A guest chooses how much a command is. An overload without a completion does as much as its context's
+//    work() allows, returns memory::again, and is called again with the same payload, before other commands of
+//    the session; v4l2::BufferQueue does so for QBUF, given that work.
 //  - A Session comes from open() and dies after close(), on CLOSE, reset, or the end of the device. No other
 //  function
 //    is called with it afterwards; completions and posters of it may outlive it.

@@ -25,9 +25,11 @@
 #include <vumedia/core/result.hpp>
 #include <vumedia/io/inbox.hpp>
 #include <vumedia/io/reactor.hpp>
+#include <vumedia/media/chores.hpp>
 #include <vumedia/media/completion.hpp>
 #include <vumedia/memory/arena.hpp>
 #include <vumedia/memory/guest_memory.hpp>
+#include <vumedia/memory/work.hpp>
 #include <vumedia/v4l2/payload.hpp>
 #include <vumedia/virtio/concepts.hpp>
 
@@ -47,6 +49,8 @@ struct Services {
   void (*purge_dqbuf)(void* device, std::uint32_t id, std::uint32_t buffer_type) noexcept;
   memory::Arenas& (*arenas)(void* device) noexcept;
   const std::shared_ptr<const memory::GuestMemory>& (*memory)(void* device) noexcept;
+  memory::Work& (*work)(void* device) noexcept;
+  void (*do_later)(void* device, Chore& chore) noexcept;
   const Log& (*log)(void* device) noexcept;
   void (*timer)(void* device, io::Operation& operation, io::TimePoint deadline) noexcept;
   void (*poll)(void* device, io::Operation& operation, int fd, unsigned events) noexcept;
@@ -77,6 +81,8 @@ class AnyContext {
   [[nodiscard]] const std::shared_ptr<const memory::GuestMemory>& memory() const noexcept {
     return services_->memory(device_);
   }
+  [[nodiscard]] memory::Work& work() const noexcept { return services_->work(device_); }
+  void do_later(Chore& chore) const noexcept { services_->do_later(device_, chore); }
   [[nodiscard]] const Log& log() const noexcept { return services_->log(device_); }
   void timer(io::Operation& operation, io::TimePoint deadline) const noexcept {
     services_->timer(device_, operation, deadline);
@@ -167,6 +173,12 @@ class Context {
   [[nodiscard]] const std::shared_ptr<const memory::GuestMemory>& memory() const noexcept {
     return device_->host().memory();
   }
+  // What may be done now, in a command or a Chore. A command that has more to do returns memory::again and is
+  // called again, with the same payload; commands of its session wait meanwhile.
+  [[nodiscard]] memory::Work& work() const noexcept { return device_->work(); }
+  // Calls `chore` in a turn of the loop, with a part of it in work(): for what there is to do besides
+  // commands.
+  void do_later(Chore& chore) const noexcept { device_->do_later(chore); }
   [[nodiscard]] const Log& log() const noexcept { return device_->host().log(); }
 
   // The loop's operations (io/reactor.hpp). A session cancels its own in close() or its destructor.

@@ -8,8 +8,12 @@
 //  - ENFILE: OPEN beyond DeviceOptions::max_sessions
 //  - what an error event named: the session has ended with it
 //  - ENODEV: MMAP, and the backend has nothing to map; ENXIO: the host has no shared memory
-//  - EBUSY: too many commands wait for their answer
+//  - EBUSY: too many commands wait for their answer, or for one of their session that takes its time
 //  - ETIMEDOUT: no answer in DeviceOptions::command_timeout
+// One turn of the loop does a bounded part of a command (memory/work.hpp): what a backend leaves to be done
+// with memory::again it goes on with in other turns. Commands of one session are carried out in their order,
+// but for CLOSE, which ends what is under way with EIO.
+//
 // A chain without room for a response header is returned with length 0, carried out only if it is a CLOSE.
 //
 // An eventq buffer too short for the event that comes next is returned with length 0, and the event waits for
@@ -22,10 +26,12 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <deque>
 #include <memory>
 #include <span>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include <linux/videodev2.h>
 
@@ -34,6 +40,7 @@
 #include <vumedia/core/result.hpp>
 #include <vumedia/io/reactor.hpp>
 #include <vumedia/media/backend.hpp>
+#include <vumedia/media/chores.hpp>
 #include <vumedia/media/completion.hpp>
 #include <vumedia/media/context.hpp>
 #include <vumedia/media/dispatch.hpp>
@@ -43,6 +50,8 @@
 #include <vumedia/media/sessions.hpp>
 #include <vumedia/media/wire.hpp>
 #include <vumedia/memory/arena.hpp>
+#include <vumedia/memory/budget.hpp>
+#include <vumedia/memory/work.hpp>
 #include <vumedia/v4l2/ioctl_table.hpp>
 #include <vumedia/v4l2/payload.hpp>
 #include <vumedia/virtio/concepts.hpp>
@@ -110,7 +119,7 @@ class Device {
   void process(std::uint16_t queue) noexcept;
   void stop(std::uint16_t queue) noexcept;
   [[nodiscard]] std::uint32_t in_flight(std::uint16_t queue) const noexcept {
-    return queue == wire::commandq ? pending_.count() : 0;
+    return queue == wire::commandq ? pending_.count() + static_cast<std::uint32_t>(held_.size()) : 0;
   }
   void reset() noexcept;
 
@@ -129,6 +138,11 @@ class Device {
     if (Record* const record = sessions_.find(session)) purge_dqbuf(*record, buffer_type);
   }
   [[nodiscard]] memory::Arenas& arenas() noexcept { return arenas_; }
+  [[nodiscard]] memory::Work& work() noexcept { return work_; }
+  void do_later(Chore& chore) noexcept {
+    chores_.add(chore);
+    arm_turn();
+  }
   [[nodiscard]] Host& host() noexcept { return host_; }
   [[nodiscard]] const std::shared_ptr<detail::Anchor>& anchor() const noexcept { return anchor_; }
 
@@ -142,9 +156,9 @@ class Device {
   using Record = typename Sessions<Session>::Record;
   using Pending = PendingCommand<Device>;
 
-  // What one turn of the loop serves before others have theirs. A guest chooses how much work a command is,
-  // up to some milliseconds, and how many are there; drivers that mean well have few at a time.
-  static constexpr std::uint32_t commands_a_turn = 16;
+  // What one turn of the loop serves before others have theirs, besides its Work. Drivers that mean well have
+  // few at a time.
+  static constexpr std::int64_t descriptors_a_turn = 32768;
   static constexpr std::uint32_t event_buffers_a_turn = 64;
 
   // What a command leaves behind: the length of its answer, or that its chain is not to be pushed now.
@@ -164,7 +178,23 @@ class Device {
 
   friend class Mappings<Host, Device>;
 
+  // A command that waits for those before it.
+  struct Held {
+    std::uint32_t session_id = 0;
+    std::vector<virtio::Segment> segments;
+    virtio::Chain chain;
+    std::shared_ptr<const memory::GuestMemory> memory;
+    memory::Share bytes;  // of `segments`
+    io::TimePoint deadline;
+    std::uint64_t begun = 0;
+  };
+
   void process_commands() noexcept;
+  void turn() noexcept;
+  void arm_turn() noexcept {
+    if (!turn_.pending()) host_.timer(turn_, io::TimePoint{});
+  }
+  void run_chores() noexcept;
   [[nodiscard]] Written execute(const virtio::Chain& chain);
   [[nodiscard, gnu::noinline]] Written execute_other(const virtio::Chain& chain,
                                                      const wire::virtio_media_cmd_ioctl& command,
@@ -188,11 +218,20 @@ class Device {
   [[nodiscard]] Result<Mappable> find_buffer(Record& record, std::uint32_t offset);
 
   template <class Tag>
-  [[nodiscard]] static Written answer_ioctl(Device& device, std::uint32_t session, virtio::Writer writer,
+  [[nodiscard, gnu::always_inline]] static Written answer_ioctl(Device& device, std::uint32_t session, virtio::Writer writer,
                                             const typename Tag::Payload& payload, Result<> result) noexcept;
   template <class Tag>
   void purge_after(std::uint32_t session, const typename Tag::Payload& payload) noexcept;
 
+  [[nodiscard, gnu::cold]] Written refuse_or_hold(Record& record, const virtio::Chain& chain);
+  void go_on(Pending& command) noexcept;
+  void abandon(Record& record) noexcept;
+  void end_step(Pending& command, Written written) noexcept;
+  void serve_held() noexcept;
+  void serve(Record* record, const Held& held) noexcept;
+  [[nodiscard]] bool too_many_wait() const noexcept {
+    return pending_.count() + held_.size() >= pending_.max_count;
+  }
   [[nodiscard]] Pending& defer(const virtio::Chain& chain, std::size_t room, std::uint32_t session);
   [[nodiscard]] std::shared_ptr<detail::Deferred> make_deferred();
   void finish(detail::Deferred& command) noexcept;
@@ -238,7 +277,10 @@ class Device {
   }
   [[gnu::cold]] void push_failed(std::uint16_t head) const noexcept;
   void queue_broken(std::uint16_t queue, virtio::ChainError error) noexcept;
-  void resume_later(std::uint16_t queue) noexcept;
+  void resume_later(std::uint16_t queue) noexcept {
+    (queue == wire::commandq ? resume_commands_ : resume_events_) = true;
+    arm_turn();
+  }
 
   // A response that is a status and nothing else; 0 if there is no room for one.
   [[nodiscard]] Written write_status(virtio::Writer writer, int status) noexcept {
@@ -279,12 +321,25 @@ class Device {
   Timer deadline_{*this, [](io::Operation& operation, std::int32_t) noexcept {
                     static_cast<Timer&>(operation).device.expire();
                   }};
-  // Continues with a queue that had more to do than one turn of the loop should.
-  Timer resume_{*this, [](io::Operation& operation, std::int32_t) noexcept {
-                  Device& device = static_cast<Timer&>(operation).device;
-                  if (std::exchange(device.resume_events_, false)) device.process(wire::eventq);
-                  if (std::exchange(device.resume_commands_, false)) device.process(wire::commandq);
-                }};
+  // Goes on with what was more than one turn of the loop should do.
+  Timer turn_{*this, [](io::Operation& operation, std::int32_t) noexcept {
+                static_cast<Timer&>(operation).device.turn();
+              }};
+  struct OwnChore final : Chore {
+    OwnChore(Device& owner, Handler handler) noexcept : Chore(handler), device(owner) {}
+    Device& device;
+  };
+  memory::Work work_;
+  Chores chores_;
+  OwnChore clean_{*this, [](Chore& chore) noexcept {
+                    Device& self = static_cast<OwnChore&>(chore).device;
+                    if (self.arenas_.clean(self.work_)) self.do_later(chore);
+                  }};
+  OwnChore serve_held_{*this,
+                       [](Chore& chore) noexcept { static_cast<OwnChore&>(chore).device.serve_held(); }};
+  std::deque<Held> held_;
+  std::shared_ptr<const memory::GuestMemory>
+      held_memory_;  // of the one that is being carried out, if it is one
   bool resume_commands_ = false;
   bool resume_events_ = false;
   bool in_commands_ = false;  // process_commands() is running, and will flush

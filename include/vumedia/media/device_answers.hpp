@@ -16,8 +16,8 @@ auto Device<B, H>::mmap(const virtio::Chain& chain, std::uint32_t session, std::
   if (chain.writable_size() < sizeof(wire::virtio_media_resp_mmap)) return write_status(chain, EINVAL);
   Record* const record = sessions_.find(session);
   if (record == nullptr) return write_status(chain, EINVAL);
-  if (record->error != 0) return write_status(chain, record->error);
-  if (pending_.full()) return write_status(chain, EBUSY);
+  if ((record->error | record->waiting) != 0) return refuse_or_hold(*record, chain);
+  if (too_many_wait()) return write_status(chain, EBUSY);
   auto buffer = find_buffer(*record, offset);
   trace("MMAP", record->id, buffer ? Result<>{} : fail(buffer.error().value));
   if (!buffer) return write_status(chain, buffer.error().value);
@@ -79,7 +79,8 @@ void Device<B, H>::on_mappings_changed() noexcept {
 
 template <class B, virtio::Host H>
 auto Device<B, H>::defer(const virtio::Chain& chain, std::size_t room, std::uint32_t session) -> Pending& {
-  Pending& pending = pending_.add(chain, room, host_.memory(), io::Clock::now() + command_timeout_);
+  const auto& memory = held_memory_ != nullptr ? held_memory_ : host_.memory();
+  Pending& pending = pending_.add(chain, room, memory, io::Clock::now() + command_timeout_);
   pending.session_id = session;
   pending.begun = command_begun_;
   arm_deadline();
@@ -123,11 +124,104 @@ void Device<B, H>::expire() noexcept {
     host_.log().write(LogLevel::warning, "session %u: a command was not answered in time", first->session_id);
     if (first->opens) {
       finish_open(*first, fail(ETIMEDOUT));
+    } else if (first->step != nullptr) {
+      end_step(*first, write_status(first->writer(), ETIMEDOUT));
     } else {
       refuse(*first, ETIMEDOUT);
     }
   }
   arm_deadline();
+}
+
+// -- Commands that take several turns, and those behind them
+
+template <class B, virtio::Host H>
+void Device<B, H>::go_on(Pending& command) noexcept {
+  const Result<> result = command.step(*this, command);
+  if (!result && result.error().value == memory::again) return do_later(command.step_chore);
+  end_step(command, command.answer(*this, command, result));
+}
+
+template <class B, virtio::Host H>
+void Device<B, H>::end_step(Pending& command, Written written) noexcept {
+  if (Record* const record = sessions_.find(command.session_id)) {
+    --record->waiting;
+    record->under_way = false;
+  }
+  if (!held_.empty()) do_later(serve_held_);
+  answer(command, written);
+}
+
+// Of a session that has ended with an error, or that has commands under way.
+template <class B, virtio::Host H>
+auto Device<B, H>::refuse_or_hold(Record& record, const virtio::Chain& chain) -> Written {
+  if (record.error != 0) return write_status(chain, record.error);
+  if (too_many_wait()) return write_status(chain, EBUSY);
+  const auto segments = chain.segments();
+  auto bytes = memory::Share::take(arenas_.budget(), segments.size_bytes());
+  if (!bytes) return write_status(chain, EBUSY);
+  Held& held = held_.emplace_back();
+  held.session_id = record.id;
+  held.segments.assign(segments.begin(), segments.end());
+  held.chain = virtio::Chain(chain, held.segments);
+  held.memory = host_.memory();
+  held.bytes = std::move(*bytes);
+  held.deadline = io::Clock::now() + command_timeout_;
+  held.begun = command_begun_;
+  ++record.waiting;
+  return not_now;
+}
+
+// Those that wait no more for any command before them.
+template <class B, virtio::Host H>
+void Device<B, H>::serve_held() noexcept {
+  const bool outer = std::exchange(in_commands_, true);
+  for (auto next = held_.begin(); next != held_.end();) {
+    Record* const record = sessions_.find(next->session_id);
+    if (record != nullptr && record->under_way) {
+      ++next;
+      continue;
+    }
+    if (work_.left() <= 0) {
+      do_later(serve_held_);
+      break;
+    }
+    work_.spend(memory::Work::command);
+    const Held held = std::move(*next);
+    next = held_.erase(next);
+    serve(record, held);
+  }
+  in_commands_ = outer;
+  if (outer) return;
+  if (events_unflushed_) flush_events();
+  host_.flush(wire::commandq);
+}
+
+template <class B, virtio::Host H>
+void Device<B, H>::serve(Record* record, const Held& held) noexcept {
+  // None before it any more, and those behind it are not to keep it from being carried out.
+  const int waiting = record != nullptr ? std::exchange(record->waiting, 0) : 0;
+  held_memory_ = held.memory;
+  count([&](auto&) { command_begun_ = held.begun; });
+  const bool late = io::Clock::now() >= held.deadline;
+  const Written written = late ? write_status(held.chain, ETIMEDOUT) : execute(held.chain);
+  held_memory_.reset();
+  // CLOSE is never held: the session is still there.
+  if (record != nullptr) record->waiting += waiting - 1;
+  if (written == not_now) return;
+  push(held.chain.head(), written);
+  count([&](auto& statistics) { statistics.on_answer(held.begun); });
+}
+
+// CLOSE: nobody waits for the session's commands any more.
+template <class B, virtio::Host H>
+void Device<B, H>::abandon(Record& record) noexcept {
+  for (Pending* pending = pending_.first(); pending != nullptr;) {
+    Pending& command = *pending;
+    pending = pending_.next(command);
+    if (command.step != nullptr && command.session_id == record.id) refuse(command, EIO);
+  }
+  if (!held_.empty()) do_later(serve_held_);
 }
 
 // The timer is left alone when the command it was set for is answered: it then finds nothing, or the next

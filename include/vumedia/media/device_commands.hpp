@@ -22,6 +22,12 @@ Device<B, H>::Device(H& host, const DeviceOptions& options, Arguments&&... argum
       sessions_(options.max_sessions),
       mappings_(host, *this, shm_size_, options.arena_bytes) {
   anchor_->device = this;
+  arenas_.clean_later(
+      [](void* self) noexcept {
+        auto& device = *static_cast<Device*>(self);
+        device.do_later(device.clean_);
+      },
+      this);
 }
 
 template <class B, virtio::Host H>
@@ -29,6 +35,8 @@ Device<B, H>::~Device() {
   // Before the sessions: what their workers post from now on finds no device.
   anchor_->device = nullptr;
   reset();
+  arenas_.clean_at_once();
+  host_.cancel(turn_);
 }
 
 template <class B, virtio::Host H>
@@ -47,16 +55,30 @@ void Device<B, H>::process(std::uint16_t queue) noexcept {
   }
 }
 
+// The loop's turn after one that left something to be done.
+template <class B, virtio::Host H>
+void Device<B, H>::turn() noexcept {
+  if (std::exchange(resume_events_, false)) process(wire::eventq);
+  if (std::exchange(resume_commands_, false) && host_.queue_running(wire::commandq)) {
+    process_commands();
+  } else {
+    run_chores();
+  }
+}
+
+template <class B, virtio::Host H>
+void Device<B, H>::run_chores() noexcept {
+  chores_.run(work_);
+  if (!chores_.empty()) arm_turn();
+}
+
 template <class B, virtio::Host H>
 void Device<B, H>::process_commands() noexcept {
   if (in_commands_ || !host_.queue_running(wire::commandq)) return;
   in_commands_ = true;
   virtio::Queue& queue = host_.queue(wire::commandq);
-  for (std::uint32_t budget = commands_a_turn;; --budget) {
-    if (budget == 0) {
-      resume_later(wire::commandq);
-      break;
-    }
+  work_.begin();
+  while (true) {
     // A command may replace the memory table, so it is asked for anew each time.
     const virtio::PopResult popped = queue.pop(*host_.memory());
     if (popped) [[likely]] {
@@ -73,11 +95,20 @@ void Device<B, H>::process_commands() noexcept {
     }
     // Mostly there is one command; that asks for the next kick, and saves a pop that finds nothing.
     if (!queue.enable_notifications(*host_.memory())) break;
+    // A chain may have as many descriptors as its queue.
+    work_.spend(
+        std::max(memory::Work::command, memory::Work::a_turn / descriptors_a_turn * queue.size()));
+    if (work_.left() <= 0) {
+      resume_later(wire::commandq);
+      break;
+    }
   }
   in_commands_ = false;
   // Events of a command reach the driver before its answer.
   if (events_unflushed_) flush_events();
   host_.flush(wire::commandq);
+  if (!chores_.empty()) [[unlikely]]
+    run_chores();
 }
 
 template <class B, virtio::Host H>
@@ -240,7 +271,9 @@ void Device<B, H>::close(std::uint32_t id) noexcept {
   // What is still being opened is nothing that the guest knows.
   const bool found = record != nullptr && !record->events.held();
   trace("CLOSE", id, found ? Result<>{} : fail(EINVAL));
-  if (found) close(*record);
+  if (!found) return;
+  if (record->waiting != 0) abandon(*record);
+  close(*record);
 }
 
 template <class B, virtio::Host H>
@@ -274,11 +307,13 @@ void Device<B, H>::stop(std::uint16_t queue) noexcept {
 template <class B, virtio::Host H>
 void Device<B, H>::reset() noexcept {
   host_.cancel(deadline_);
-  host_.cancel(resume_);
+  host_.cancel(turn_);
   resume_commands_ = resume_events_ = events_unflushed_ = false;
   while (Pending* const first = pending_.first()) pending_.remove(*first);
+  held_.clear();
   mappings_.reset();
   sessions_.for_each([this](Record& record) { close(record); });
+  if (!chores_.empty()) run_chores();
 }
 
 template <class B, virtio::Host H>
@@ -291,12 +326,6 @@ void Device<B, H>::queue_broken(std::uint16_t queue, virtio::ChainError error) n
   host_.queue_failed(queue, Error{format_text("%s: %s", queue == wire::commandq ? "commandq" : "eventq",
                                               virtio::to_string(error)),
                                   EPROTO});
-}
-
-template <class B, virtio::Host H>
-void Device<B, H>::resume_later(std::uint16_t queue) noexcept {
-  (queue == wire::commandq ? resume_commands_ : resume_events_) = true;
-  if (!resume_.pending()) host_.timer(resume_, io::TimePoint{});
 }
 
 template <class B, virtio::Host H>

@@ -150,6 +150,8 @@ inline const detail::Services Device<B, H>::services = {
     .memory = [](void* self) noexcept -> const std::shared_ptr<const memory::GuestMemory>& {
       return static_cast<Device*>(self)->host_.memory();
     },
+    .work = [](void* self) noexcept -> memory::Work& { return static_cast<Device*>(self)->work_; },
+    .do_later = [](void* self, Chore& chore) noexcept { static_cast<Device*>(self)->do_later(chore); },
     .log = [](void* self) noexcept -> const Log& { return static_cast<Device*>(self)->host_.log(); },
     .timer =
         [](void* self, io::Operation& operation, io::TimePoint deadline) noexcept {

@@ -12,6 +12,8 @@ template <class Tag>
 struct Device<B, H>::IoctlEntry {
   using Payload = typename Tag::Payload;
   static constexpr IoctlShape shape = ioctl_shape<B, Handle, Tag>();
+  // It may carry lists of guest ranges.
+  static constexpr bool carries_lists = requires(Payload& payload) { payload.ranges; };
   static constexpr bool supported = shape != IoctlShape::missing || v4l2::answers_failure<Tag>;
 
   // Before the backend acts, not after: what it does must not go unanswered for want of room.
@@ -36,23 +38,79 @@ struct Device<B, H>::IoctlEntry {
       const auto payload = v4l2::read_payload<Tag>(reader, device.payload_);
       if (!payload) [[unlikely]]
         return device.write_status(chain, payload.error().value);
+      if constexpr (carries_lists) device.work_.spend(cost_of_lists(**payload));
       return call(device, record, chain, **payload);
     }
+  }
+
+  static std::int64_t cost_of_lists(const Payload& payload) noexcept
+    requires carries_lists
+  {
+    return static_cast<std::int64_t>(payload.ranges.range_count()) * memory::Work::compared_range;
   }
 
   static Written call(Device& device, Record& record, const virtio::Chain& chain, Payload& payload) {
     if (!has_room(chain, payload)) [[unlikely]]
       return device.write_status(chain, EINVAL);
-    Result<> result;
+    const Result<> result = act(device, record, payload);
+    if (!result && result.error().value == memory::again) [[unlikely]]
+      return begin(device, record, chain, payload);
+    return answer_ioctl<Tag>(device, record.id, chain.writer(), payload, result);
+  }
+
+  [[gnu::always_inline]] static Result<> act(Device& device, Record& record, Payload& payload) {
     [[maybe_unused]] Handle context(device, record.id);
     if constexpr (shape == IoctlShape::plain) {
-      result = device.backend_.ioctl(*record.session, Tag{}, payload);
+      return device.backend_.ioctl(*record.session, Tag{}, payload);
     } else if constexpr (shape == IoctlShape::with_context) {
-      result = device.backend_.ioctl(*record.session, context, Tag{}, payload);
+      return device.backend_.ioctl(*record.session, context, Tag{}, payload);
     } else {
-      result = fail(ENOTTY);  // but with the payload, as failures of this ioctl have to have it
+      return fail(ENOTTY);  // but with the payload, as failures of this ioctl have to have it
     }
-    return answer_ioctl<Tag>(device, record.id, chain.writer(), payload, result);
+  }
+
+  // Keeps a command whose backend has done a part of it.
+  [[gnu::cold]] static Written begin(Device& device, Record& record, const virtio::Chain& chain,
+                                     Payload& payload) {
+    auto command = device.make_deferred();
+    Payload& kept = command->storage.template make<Payload>();
+    kept = std::move(payload);
+    Pending* const pending = keep(device, record, chain, std::move(command), kept);
+    if (pending == nullptr) return device.write_status(chain, EBUSY);
+    pending->device = &device;
+    pending->go_on = [](Pending& stepped) noexcept { stepped.device->go_on(stepped); };
+    pending->step = [](Device& self, Pending& stepped) noexcept {
+      // There: a CLOSE abandons the command, and a reset forgets it.
+      return act(self, *self.sessions_.find(stepped.session_id), *static_cast<Payload*>(stepped.payload));
+    };
+    ++record.waiting;
+    record.under_way = true;
+    device.do_later(pending->step_chore);
+    return not_now;
+  }
+
+  // Null if no more commands may wait, or their lists are too long.
+  static Pending* keep(Device& device, Record& record, const virtio::Chain& chain,
+                       std::shared_ptr<detail::Deferred> command, Payload& payload) {
+    if (device.too_many_wait()) return nullptr;
+    if constexpr (carries_lists) {
+      auto bytes = memory::Share::take(device.arenas_.budget(),
+                                       payload.ranges.range_count() * sizeof(v4l2::GuestRange));
+      if (!bytes) return nullptr;
+      command->list_bytes = std::move(*bytes);
+    }
+    const std::size_t room = sizeof(wire::virtio_media_resp_ioctl) + v4l2::payload_size<Tag>(payload);
+    Pending& pending = device.defer(chain, room, record.id);
+    command->slot = device.pending_.slot(pending);
+    pending.deferred = std::move(command);
+    pending.payload = &payload;
+    pending.answer = &answer_later;
+    return &pending;
+  }
+
+  [[gnu::cold]] static Written answer_later(Device& device, Pending& command, Result<> result) noexcept {
+    return answer_ioctl<Tag>(device, command.session_id, command.writer(),
+                             *static_cast<Payload*>(command.payload), result);
   }
 
   static Written hand_over(Device& device, Record& record, const virtio::Chain& chain,
@@ -64,24 +122,9 @@ struct Device<B, H>::IoctlEntry {
       return device.write_status(chain, payload.error().value);
     if (!has_room(chain, **payload)) [[unlikely]]
       return device.write_status(chain, EINVAL);
-    if (device.pending_.full()) [[unlikely]]
+    if constexpr (carries_lists) device.work_.spend(cost_of_lists(**payload));
+    if (keep(device, record, chain, command, **payload) == nullptr) [[unlikely]]
       return device.write_status(chain, EBUSY);
-    if constexpr (requires { (*payload)->ranges; }) {
-      auto bytes = memory::Share::take(device.arenas_.budget(),
-                                       (*payload)->ranges.range_count() * sizeof(v4l2::GuestRange));
-      if (!bytes) [[unlikely]]
-        return device.write_status(chain, bytes.error().value);
-      command->list_bytes = std::move(*bytes);
-    }
-    const std::size_t room = sizeof(wire::virtio_media_resp_ioctl) + v4l2::payload_size<Tag>(**payload);
-    Pending& pending = device.defer(chain, room, record.id);
-    command->slot = device.pending_.slot(pending);
-    pending.deferred = command;
-    pending.payload = *payload;
-    pending.answer = [](Device& self, Pending& answered, Result<> result) noexcept {
-      return answer_ioctl<Tag>(self, answered.session_id, answered.writer(),
-                               *static_cast<Payload*>(answered.payload), result);
-    };
     Handle context(device, record.id);
     device.backend_.ioctl(*record.session, context, Tag{}, **payload, Completion(std::move(command)));
     return not_now;
@@ -116,8 +159,8 @@ template <class B, virtio::Host H>
   Record* const record = sessions_.find(command.session_id);
   if (record == nullptr) [[unlikely]]
     return write_status(chain, EINVAL);
-  if (record->error != 0) [[unlikely]]
-    return write_status(chain, record->error);
+  if ((record->error | record->waiting) != 0) [[unlikely]]
+    return refuse_or_hold(*record, chain);
   if (command.code >= IoctlTable::functions.size()) [[unlikely]]
     return write_status(chain, ENOTTY);
   // A copy, for what has its address taken cannot live in registers.
@@ -127,7 +170,7 @@ template <class B, virtio::Host H>
 
 template <class B, virtio::Host H>
 template <class Tag>
-auto Device<B, H>::answer_ioctl(Device& device, std::uint32_t session, virtio::Writer writer,
+inline auto Device<B, H>::answer_ioctl(Device& device, std::uint32_t session, virtio::Writer writer,
                                 const typename Tag::Payload& payload, Result<> result) noexcept -> Written {
   if (device.host_.log().enabled(LogLevel::trace)) [[unlikely]]
     device.write_trace(Tag::name, session, result, Tag::number, &payload);

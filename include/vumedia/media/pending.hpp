@@ -14,6 +14,7 @@
 #include <vumedia/core/result.hpp>
 #include <vumedia/io/reactor.hpp>
 #include <vumedia/media/backend.hpp>
+#include <vumedia/media/chores.hpp>
 #include <vumedia/media/completion.hpp>
 #include <vumedia/memory/guest_memory.hpp>
 #include <vumedia/virtio/chain.hpp>
@@ -24,6 +25,10 @@ template <class Device>
 struct PendingCommand {
   // Writes the answer to a deferred ioctl and returns its length.
   using Answer = std::uint32_t (*)(Device& device, PendingCommand& command, Result<> result) noexcept;
+  // Does another part of an ioctl.
+  using Step = Result<> (*)(Device& device, PendingCommand& command) noexcept;
+
+  PendingCommand() : step_chore(*this) {}
 
   [[nodiscard]] virtio::Writer writer() const noexcept { return {segments, writable_size}; }
 
@@ -42,6 +47,19 @@ struct PendingCommand {
   bool opens = false;
   Answer answer = nullptr;
   void* payload = nullptr;
+  // ...or an ioctl that takes several turns of the loop, in each of which the chore calls `go_on`...
+  Step step = nullptr;
+  void (*go_on)(PendingCommand& command) noexcept = nullptr;
+  struct StepChore final : Chore {
+    explicit StepChore(PendingCommand& owner) noexcept
+        : Chore([](Chore& chore) noexcept {
+            PendingCommand& of = static_cast<StepChore&>(chore).command;
+            of.go_on(of);
+          }),
+          command(owner) {}
+    PendingCommand& command;
+  } step_chore;
+  Device* device = nullptr;
   // ...or a map.
   std::optional<Mappable> mappable;
   bool map_writable = false;
@@ -103,6 +121,8 @@ class PendingCommands {
     command.memory.reset();
     command.deferred.reset();
     command.opens = false;
+    command.step = nullptr;
+    command.step_chore.cancel();
     command.mappable.reset();
     free_.push_back(&command);  // within what add() reserved
     --count_;

@@ -23,6 +23,10 @@ class Sessions {
   struct Record {
     std::uint32_t id = 0;  // never 0 while the record is in use
     int error = 0;         // not 0 after an error event: commands are refused until CLOSE
+    // Commands that no other may overtake: one that takes several turns of the loop, if it is under way, and
+    // those that wait behind it.
+    int waiting = 0;
+    bool under_way = false;
     std::unique_ptr<Session> session;
     EventQueue::Store events;
 
@@ -59,7 +63,8 @@ class Sessions {
     record.uses = (record.uses + 1) & (~0u >> bits_);
     if (record.uses == 0) record.uses = 1;  // so that no id is 0
     record.id = record.uses << bits_ | slot;
-    record.error = 0;
+    record.error = record.waiting = 0;
+    record.under_way = false;
     record.in_use = true;
     ++count_;
     return &record;

@@ -9,9 +9,13 @@
 // frontend keeps one, thus the place of an arena that ran empty is used again; without such a holder its file
 // goes with its last block. A guest that has an arena mapped can still write where a block was given back.
 // The next block there may then not read as zeros; it is the same guest's data.
+//
+// Clearing takes time: as much as the block had memory. On a loop that is not the time of whoever drops the
+// last pointer to a block: see clean_later().
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -22,13 +26,16 @@
 #include <vector>
 
 #include <fcntl.h>
+#include <pthread.h>
 
 #include <vumedia/core/checked.hpp>
 #include <vumedia/core/fd.hpp>
 #include <vumedia/core/mapping.hpp>
 #include <vumedia/core/result.hpp>
 #include <vumedia/memory/budget.hpp>
+#include <vumedia/memory/contiguous.hpp>
 #include <vumedia/memory/shm_allocator.hpp>
+#include <vumedia/memory/work.hpp>
 
 namespace vumedia::memory {
 
@@ -65,6 +72,19 @@ class Arenas {
     return part;
   }
 
+  // From here on, what ends on this thread is kept until clean() is called on it, and counts as used until
+  // then: blocks, and pages side by side that were given to discard(). `dirtied(owner)` says so, from within
+  // destructors. What ends on another thread is cleaned there at once.
+  using Dirty = void (*)(void* owner) noexcept;
+  void clean_later(Dirty dirtied, void* owner) noexcept;
+  // Cleans up all that is kept, and keeps nothing any more.
+  void clean_at_once() noexcept;
+  // Cleans up as much as `work` allows. Whether there is more.
+  bool clean(Work& work) noexcept;
+  // Whether memory is kept that could be had after clean().
+  [[nodiscard]] bool dirty() const noexcept { return pool_->dirty.load(std::memory_order_relaxed); }
+  void discard(ContiguousRange range) noexcept;
+
   // Bytes of all arenas alive.
   [[nodiscard]] std::uint64_t total_bytes() const;
   // Bytes of all blocks alive.
@@ -75,7 +95,34 @@ class Arenas {
   friend class Arena;
   friend class Block;
 
+  // What is left of a block.
+  struct Remains {
+    std::shared_ptr<Arena> arena;
+    ShmOffset place;
+    Share size;
+    std::uint64_t cleared = 0;
+    bool failed = false;
+
+    [[nodiscard]] bool clear(std::uint64_t pages) noexcept;
+  };
+
   struct Pool {
+    // Whether the caller is to leave what it has to clean().
+    [[nodiscard]] bool keeps() const noexcept {
+      return ::pthread_equal(::pthread_self(), loop) != 0 && dirtied != nullptr;
+    }
+    void set_dirty() noexcept {
+      if (!dirty.exchange(true, std::memory_order_relaxed)) dirtied(dirty_owner);
+    }
+
+    // The loop's own; which thread that is, is said once, before there are others.
+    Dirty dirtied = nullptr;
+    void* dirty_owner = nullptr;
+    pthread_t loop{};
+    std::vector<Remains> blocks;
+    std::vector<ContiguousRange> ranges;
+    std::atomic<bool> dirty{false};
+
     std::mutex mutex;  // guards all below, and the allocators of the arenas
     Limits limits;
     std::uint64_t total = 0;
@@ -237,12 +284,73 @@ inline bool Arena::clear(std::uint64_t offset, std::uint64_t size) noexcept {
 }
 
 inline Block::~Block() {
+  const std::shared_ptr<Arenas::Pool> pool = arena_->pool_;
+  Arenas::Remains remains{std::move(arena_), place_, std::move(size_)};
+  if (pool->keeps()) {
+    pool->blocks.push_back(std::move(remains));
+    pool->set_dirty();
+  } else {
+    static_cast<void>(remains.clear(UINT64_MAX));
+  }
+}
+
+// Clears up to `pages` from where it has come to. Whether it is done, and the place free.
+inline bool Arenas::Remains::clear(std::uint64_t pages) noexcept {
+  // In parts, since whoever uses the file waits meanwhile.
+  constexpr std::uint64_t part = 512;
+  for (; pages > 0 && cleared < size.count();) {
+    const std::uint64_t length = std::min({pages, part, (size.count() - cleared) / page_size}) * page_size;
+    failed = !arena->clear(place.value + cleared, length) || failed;
+    cleared += length;
+    pages -= length / page_size;
+  }
+  if (cleared < size.count()) return false;
   // A place that could not be cleared is not given out again before its arena ends: nobody may see old
   // content.
-  const bool cleared = arena_->clear(place_.value, size());
-  const std::lock_guard lock(arena_->pool_->mutex);
-  arena_->pool_->used -= size();
-  if (cleared) arena_->places_.release(place_);
+  Pool& pool = *arena->pool_;
+  const std::lock_guard lock(pool.mutex);
+  pool.used -= size.count();
+  if (!failed) arena->places_.release(place);
+  return true;
+}
+
+inline void Arenas::clean_later(Dirty dirtied, void* owner) noexcept {
+  pool_->dirtied = dirtied;
+  pool_->dirty_owner = owner;
+  pool_->loop = ::pthread_self();
+}
+
+inline void Arenas::clean_at_once() noexcept {
+  pool_->dirtied = nullptr;
+  Work work;
+  do {
+    work.begin(INT64_MAX);
+  } while (clean(work));
+}
+
+inline bool Arenas::clean(Work& work) noexcept {
+  while (!pool_->ranges.empty()) {
+    ContiguousRange& last = pool_->ranges.back();
+    const std::size_t pages = work.take(last.pages(), Work::unmapped_page);
+    const bool done = pages == last.pages();
+    last.shrink(pages);
+    if (!done) return true;
+    pool_->ranges.pop_back();
+  }
+  while (!pool_->blocks.empty()) {
+    Remains& last = pool_->blocks.back();
+    const std::uint64_t left = (last.size.count() - last.cleared) / page_size;
+    if (!last.clear(work.take(left, Work::cleared_page))) return true;
+    pool_->blocks.pop_back();
+  }
+  pool_->dirty.store(false, std::memory_order_relaxed);
+  return false;
+}
+
+inline void Arenas::discard(ContiguousRange range) noexcept {
+  if (!range || !pool_->keeps()) return;  // it ends here
+  pool_->ranges.push_back(std::move(range));
+  pool_->set_dirty();
 }
 
 }  // namespace vumedia::memory

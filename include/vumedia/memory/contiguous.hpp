@@ -43,18 +43,110 @@ class ContiguousRange {
   [[nodiscard]] static Result<ContiguousRange> create(const GuestMemory& memory,
                                                       std::span<const Range> ranges,
                                                       std::shared_ptr<Budget> budget) {
-    auto pieces = collect(memory, ranges);
-    if (!pieces) return std::unexpected(pieces.error());
-    auto range = join(*pieces, std::move(budget));
-    if (range) range->entry_ = {memory.mapped(), {range->base_, range->mapped_}};
+    Pieces pieces;
+    for (const Range& range : ranges) {
+      if (auto found = collect(memory, range, pieces); !found) return std::unexpected(found.error());
+    }
+    auto joined = reserve(memory, pieces, std::move(budget));
+    if (!joined) return joined;
+    for (const Piece& piece : pieces) {
+      if (auto added = joined->add(piece); !added) return std::unexpected(added.error());
+    }
+    return joined;
+  }
+
+  // -- The same in parts: collect() each range, reserve() room for all, add() one piece after the other.
+
+  struct Piece {
+    std::byte* data;
+    std::size_t size;
+    const std::byte* region;
+  };
+  using Pieces = std::vector<Piece>;
+
+  // Adds the pieces of one range as they are mapped already, those that follow on each other as one. Only
+  // within a region: what lies behind its end in this process may be another file. EFAULT.
+  template <class Range>
+  [[nodiscard]] static Result<> collect(const GuestMemory& memory, const Range& range, Pieces& pieces) {
+    GuestAddress address = range.start;
+    // Each turn takes at least one byte of a region and goes on in another.
+    for (std::uint64_t left = range.length; left > 0;) {
+      const GuestMemory::Window window = memory.window(address);
+      if (window.size == 0) return fail(EFAULT);
+      const std::uint64_t offset = address.value - window.guest;
+      const std::uint64_t taken = std::min(left, window.size - offset);
+      std::byte* const data = window.data + offset;
+      if (!pieces.empty() && pieces.back().region == window.data &&
+          pieces.back().data + pieces.back().size == data) {
+        pieces.back().size += taken;
+      } else {
+        pieces.push_back({data, taken, window.data});
+      }
+      address.value += taken;  // no overflow: a region ends within 64 bits
+      left -= taken;
+    }
+    return {};
+  }
+
+  // EINVAL, ENOMEM.
+  [[nodiscard]] static Result<ContiguousRange> reserve(const GuestMemory& memory, const Pieces& pieces,
+                                                       std::shared_ptr<Budget> budget) {
+    if (pieces.empty()) return fail(EINVAL);
+    ContiguousRange range;
+    for (std::size_t i = 0; i < pieces.size(); ++i) {
+      const auto begin = reinterpret_cast<std::uintptr_t>(pieces[i].data);
+      if (i != 0 && !is_aligned(begin, page_size)) return fail(EINVAL);
+      if (i + 1 != pieces.size() && !is_aligned(begin + pieces[i].size, page_size)) return fail(EINVAL);
+      // No sum overflows: each piece lies in a mapping of this process, and there are few enough of them.
+      range.size_ += pieces[i].size;
+    }
+    const auto first = reinterpret_cast<std::uintptr_t>(pieces.front().data);
+    range.before_ = static_cast<std::size_t>(first & (page_size - 1));
+    auto share = Share::take(std::move(budget), pieces.size());
+    if (!share) return std::unexpected(share.error());
+    range.pieces_ = std::move(*share);
+    const std::size_t room = *align_up(range.before_ + range.size_, page_size);
+    void* const base = ::mmap(nullptr, room, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (base == MAP_FAILED) return fail(ENOMEM);
+    range.base_ = static_cast<std::byte*>(base);
+    range.mapped_ = room;
+    range.entry_ = {memory.mapped(), {range.base_, room}};
     return range;
   }
+
+  // The next piece of those that room was reserved for.
+  [[nodiscard]] Result<> add(const Piece& piece) {
+    const std::size_t skipped = filled_ == 0 ? before_ : 0;
+    const std::size_t length = *align_up(skipped + piece.size, page_size);
+    // An old size of 0 asks for a second view of shared pages, which needs no descriptor of their file.
+    void* const view =
+        ::mremap(piece.data - skipped, 0, length, MREMAP_MAYMOVE | MREMAP_FIXED, base_ + filled_);
+    if (view == MAP_FAILED) return fail(errno == ENOMEM || errno == EINVAL ? errno : EFAULT);
+    filled_ += length;
+    return {};
+  }
+
+  // -- And its end
+
+  // Unmaps `pages` from the end, or all that are left, after which there is none.
+  void shrink(std::size_t pages) noexcept {
+    entry_.reset();  // what is unmapped may be somebody else's at once, and nobody uses the rest
+    const std::size_t length = std::min(mapped_, pages * page_size);
+    if (length != 0) ::munmap(base_ + (mapped_ - length), length);
+    mapped_ -= length;
+    if (mapped_ != 0) return;
+    base_ = nullptr;
+    size_ = filled_ = 0;
+    pieces_ = {};
+  }
+  [[nodiscard]] std::size_t pages() const noexcept { return mapped_ / page_size; }
 
   ContiguousRange(ContiguousRange&& other) noexcept
       : base_(std::exchange(other.base_, nullptr)),
         mapped_(std::exchange(other.mapped_, 0)),
         before_(other.before_),
         size_(std::exchange(other.size_, 0)),
+        filled_(std::exchange(other.filled_, 0)),
         pieces_(std::move(other.pieces_)),
         entry_(std::move(other.entry_)) {}
   ContiguousRange& operator=(ContiguousRange&& other) noexcept {
@@ -64,6 +156,7 @@ class ContiguousRange {
       mapped_ = std::exchange(other.mapped_, 0);
       before_ = other.before_;
       size_ = std::exchange(other.size_, 0);
+      filled_ = std::exchange(other.filled_, 0);
       pieces_ = std::move(other.pieces_);
       entry_ = std::move(other.entry_);
     }
@@ -79,87 +172,17 @@ class ContiguousRange {
   [[nodiscard]] std::size_t mappings() const noexcept { return pieces_.count(); }
 
  private:
-  struct Piece {
-    std::byte* data;
-    std::size_t size;
-    const std::byte* region;
-  };
-  using Pieces = std::vector<Piece>;
-
-  // The pieces as they are mapped already, those that follow on each other as one. Only within a region: what
-  // lies behind its end in this process may be another file.
-  template <class Range>
-  [[nodiscard]] static Result<Pieces> collect(const GuestMemory& memory, std::span<const Range> ranges) {
-    Pieces pieces;
-    for (const Range& range : ranges) {
-      GuestAddress address = range.start;
-      // Each turn takes at least one byte of a region and goes on in another.
-      for (std::uint64_t left = range.length; left > 0;) {
-        const GuestMemory::Window window = memory.window(address);
-        if (window.size == 0) return fail(EFAULT);
-        const std::uint64_t offset = address.value - window.guest;
-        const std::uint64_t taken = std::min(left, window.size - offset);
-        std::byte* const data = window.data + offset;
-        if (!pieces.empty() && pieces.back().region == window.data &&
-            pieces.back().data + pieces.back().size == data) {
-          pieces.back().size += taken;
-        } else {
-          pieces.push_back({data, taken, window.data});
-        }
-        address.value += taken;  // no overflow: a region ends within 64 bits
-        left -= taken;
-      }
-    }
-    if (pieces.empty()) return fail(EINVAL);
-    for (std::size_t i = 0; i < pieces.size(); ++i) {
-      const auto begin = reinterpret_cast<std::uintptr_t>(pieces[i].data);
-      if (i != 0 && !is_aligned(begin, page_size)) return fail(EINVAL);
-      if (i + 1 != pieces.size() && !is_aligned(begin + pieces[i].size, page_size)) return fail(EINVAL);
-    }
-    return pieces;
-  }
-
-  [[nodiscard]] static Result<ContiguousRange> join(const Pieces& pieces, std::shared_ptr<Budget> budget) {
-    ContiguousRange range;
-    const auto first = reinterpret_cast<std::uintptr_t>(pieces.front().data);
-    range.before_ = static_cast<std::size_t>(first & (page_size - 1));
-    // No sum overflows: each piece lies in a mapping of this process, and there are few enough of them.
-    for (const Piece& piece : pieces) range.size_ += piece.size;
-    range.mapped_ = *align_up(range.before_ + range.size_, page_size);
-
-    auto share = Share::take(std::move(budget), pieces.size());
-    if (!share) return std::unexpected(share.error());
-    range.pieces_ = std::move(*share);
-    void* const base =
-        ::mmap(nullptr, range.mapped_, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (base == MAP_FAILED) return fail(ENOMEM);
-    range.base_ = static_cast<std::byte*>(base);
-
-    std::byte* to = range.base_;
-    for (const Piece& piece : pieces) {
-      const std::size_t skipped = to == range.base_ ? range.before_ : 0;
-      const std::size_t length = *align_up(skipped + piece.size, page_size);
-      // An old size of 0 asks for a second view of shared pages, which needs no descriptor of their file.
-      void* const view = ::mremap(piece.data - skipped, 0, length, MREMAP_MAYMOVE | MREMAP_FIXED, to);
-      if (view == MAP_FAILED) return fail(errno == ENOMEM || errno == EINVAL ? errno : EFAULT);
-      to += length;
-    }
-    return range;
-  }
-
   void reset() noexcept {
-    entry_.reset();
-    if (base_ != nullptr) ::munmap(base_, mapped_);
-    base_ = nullptr;
-    mapped_ = size_ = 0;
-    pieces_ = {};
+    // In parts, since other threads wait for the lock on the mappings all the while.
+    while (base_ != nullptr) shrink(512);
   }
 
   std::byte* base_ = nullptr;
   std::size_t mapped_ = 0;  // bytes from base_ on
   std::size_t before_ = 0;  // of the first page, which the first range does not name
   std::size_t size_ = 0;
-  Share pieces_;  // of mappings
+  std::size_t filled_ = 0;  // bytes from base_ on that have pieces
+  Share pieces_;            // of mappings
   MappedRanges::Entry entry_;
 };
 

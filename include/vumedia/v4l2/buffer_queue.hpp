@@ -28,6 +28,7 @@
 #include <vumedia/core/result.hpp>
 #include <vumedia/memory/arena.hpp>
 #include <vumedia/memory/mappable.hpp>
+#include <vumedia/memory/work.hpp>
 #include <vumedia/v4l2/buffer_index_fifo.hpp>
 #include <vumedia/v4l2/payload.hpp>
 #include <vumedia/v4l2/user_planes.hpp>
@@ -52,8 +53,8 @@ struct BufferQueueOptions {
   std::uint32_t max_buffers = BufferIndexFifo::capacity;
   // mem_offsets are [base, base + BufferQueue::mem_offset_span). Queues of a session must not overlap.
   std::uint32_t mem_offset_base = 0;
-  // Bytes of a plane that the guest sizes itself (USERPTR, CREATE_BUFS): no more than format negotiation could
-  // give as sizeimage.
+  // Bytes of a plane that the guest sizes itself (USERPTR, CREATE_BUFS): no more than format negotiation
+  // could give as sizeimage.
   std::uint32_t max_length = UINT32_MAX;
   bool userptr = false;
   // USERPTR: of guest pages that are mapped side by side; null for none, so that scattered pages are copied.
@@ -132,7 +133,8 @@ class BufferQueue {
   // ---- Ioctls. Each gets the payload as the guest sent it and fills it as vb2 would.
 
   // `sizes`: bytes of each plane in the format in force, 1 to max_planes of them, none 0.
-  // EINVAL: type or memory not this queue's. EBUSY: streaming. ENOMEM: not even `min_buffers`.
+  // EINVAL: type or memory not this queue's. EBUSY: streaming. ENOMEM: not even `min_buffers`. memory::again
+  // while `arenas` are dirty and lack the room; as of create_bufs().
   [[nodiscard]] Result<> reqbufs(v4l2_requestbuffers& request, std::span<const std::uint32_t> sizes,
                                  memory::Arenas& arenas);
 
@@ -147,7 +149,8 @@ class BufferQueue {
 
   [[nodiscard]] Result<> querybuf(BufferPayload& payload) const;
   // EINVAL, EIO (after set_error), EBADR (QBUF: the guest asks for a request). USERPTR: EINVAL for a plane
-  // that is shorter than the format's or longer than `max_length`, EFAULT, ENOMEM as UserPlane::map says, EFAULT for a null pointer, and ENOMEM for more ranges than a queue may have.
+  // that is shorter than the format's or longer than `max_length`, EFAULT, ENOMEM as UserPlane::map says,
+  // EFAULT for a null pointer, and ENOMEM for more ranges than a queue may have.
   [[nodiscard]] Result<> qbuf(BufferPayload& payload, const UserMemory& user) {
     return enqueue(payload, &user);
   }
@@ -195,13 +198,18 @@ class BufferQueue {
   // An active buffer goes back to the head of the queue, unused.
   void give_back(std::uint32_t index) noexcept {
     if (!is_active(index)) return;
+    if (storing_.index == index) storing_ = {};
     slots_[index]->state = State::queued;
     queued_.push_front(index);
   }
   // An active buffer becomes dequeued. Returns what the guest's VIDIOC_DQBUF returns, for the DQBUF event;
   // nothing if the buffer is not active (any more). Of a USERPTR CAPTURE plane that is `copied`, stores
-  // `bytesused` bytes in the guest's memory.
+  // `bytesused` bytes in the guest's memory, as far as store() has not.
   [[nodiscard]] std::optional<Buffer> complete(std::uint32_t index, const Completion& done) noexcept;
+
+  // Stores what complete() would, as much as `work` allows, null: nothing. True if nothing is left; else it
+  // wants to be called again for this buffer, in another turn, before it is called for another one.
+  [[nodiscard]] bool store(std::uint32_t index, const Completion& done, memory::Work* work) noexcept;
 
   // Bumped whenever buffers are taken from the backend (STREAMOFF, REQBUFS): a worker that took a buffer in
   // an earlier generation must not complete it.
@@ -266,6 +274,7 @@ class BufferQueue {
   [[nodiscard]] Result<> prepare_buf(BufferPayload& payload, const UserMemory* user);
   [[nodiscard]] Result<> prepare(Slot& slot, const BufferPayload& payload, const UserMemory* user);
   [[nodiscard]] Result<> map_planes(Slot& slot, const BufferPayload& payload, const UserMemory& user);
+  [[nodiscard]] Result<> fetch_planes(Slot& slot, const BufferPayload& payload, const UserMemory* user);
   [[nodiscard]] std::size_t stored_ranges() const noexcept;
   [[nodiscard]] bool allocate_slot(std::uint32_t index, std::span<const std::uint32_t> sizes,
                                    memory::Arenas& arenas);
@@ -275,6 +284,9 @@ class BufferQueue {
   [[nodiscard]] std::uint32_t mem_offset(std::uint32_t index, std::uint32_t plane) const noexcept {
     return options_.mem_offset_base + static_cast<std::uint32_t>((index * max_planes + plane) * page_size);
   }
+  // Whether buffers of `sizes` must wait until what has been freed is clean.
+  [[nodiscard]] bool must_wait(std::uint32_t count, std::span<const std::uint32_t> sizes,
+                               const memory::Arenas& arenas) const noexcept;
   void fill(const Slot& slot, std::uint32_t index, Buffer& buffer) const noexcept;
   void start_if_ready() noexcept {
     if (streaming_ && queued_.size() >= options_.min_queued) started_ = true;
@@ -282,7 +294,28 @@ class BufferQueue {
   void cancel() noexcept;
   void free_slots(std::uint32_t first, std::uint32_t count) noexcept;
 
+  // A QBUF or PREPARE_BUF that takes several calls. One at a time: the owner has the next one wait.
+  struct Progress {
+    std::uint64_t serial = 0;  // of the payload
+    bool prepared = false;     // what is left is to fetch
+    std::uint32_t plane = 0;   // which is being fetched
+    UserPlane::Cursor cursor;
+    std::array<UserPlane, max_planes> fresh;
+  };
+  [[nodiscard]] bool goes_on(const BufferPayload& payload) const noexcept {
+    return progress_ != nullptr && progress_->serial == payload.serial;
+  }
+  // A buffer whose planes are being stored.
+  struct Storing {
+    std::uint32_t index = UINT32_MAX;
+    std::uint32_t plane = 0;
+    UserPlane::Cursor cursor = {};
+    bool failed = false;
+  };
+
   BufferQueueOptions options_;
+  std::unique_ptr<Progress> progress_;
+  Storing storing_;
   std::vector<std::unique_ptr<Slot>> slots_;  // by index; null where there is no buffer
   BufferIndexFifo queued_;
   std::uint64_t generation_ = 0;

@@ -55,6 +55,8 @@ static_assert(std::is_trivially_copyable_v<Buffer> && sizeof(Buffer) == 88 + 8 *
 // most VIDEO_MAX_PLANES) until the backend changes it; `planes` behind them are zero.
 struct BufferPayload {
   Buffer buffer;
+  // Another for each that is read into a storage.
+  std::uint64_t serial = 0;
   // Of USERPTR buffers, on QBUF and PREPARE_BUF: list p covers plane p (0 if single-planar), exactly its
   // length.
   GuestRangeLists ranges;
@@ -135,6 +137,7 @@ template <class T>
 // `with_ranges`: the buffer is handed over, so the guest's memory is listed behind the planes.
 [[nodiscard]] inline Result<> read_buffer(virtio::Reader& reader, BufferPayload& payload, bool with_ranges) {
   payload.ranges.clear();
+  ++payload.serial;
   v4l2_buffer& head = payload.buffer.head;
   if (auto done = read_into(reader, head); !done) return done;
 

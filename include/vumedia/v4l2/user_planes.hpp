@@ -29,21 +29,23 @@
 #include <vumedia/memory/budget.hpp>
 #include <vumedia/memory/contiguous.hpp>
 #include <vumedia/memory/guest_memory.hpp>
+#include <vumedia/memory/work.hpp>
 #include <vumedia/v4l2/guest_ranges.hpp>
 
 namespace vumedia::v4l2 {
 
 // Mappings that a session and all sessions of a device may have for pages side by side, unless a backend has
 // reasons for others: ten frames of 1080p (4:2:0, 8 bits) from single pages; and a quarter of what Linux
-// allows a process. Each makes a first QBUF cost some 4 us, so the first number bounds what one costs the
-// loop, too.
+// allows a process.
 inline constexpr std::size_t max_session_mappings = 8192;
 inline constexpr std::size_t max_device_mappings = 16384;
 
-// What USERPTR planes are mapped with: a Context's memory() and arenas(). Borrowed for the call.
+// What USERPTR planes are mapped with: a Context's memory(), arenas() and work(), which bounds a call; null:
+// it does all at once. Borrowed for the call.
 struct UserMemory {
   const std::shared_ptr<const memory::GuestMemory>& table;
   memory::Arenas& arenas;
+  memory::Work* work = nullptr;
 };
 
 class UserPlane {
@@ -60,7 +62,18 @@ class UserPlane {
   // else what the system answered, such as EMFILE.
   [[nodiscard]] static Result<UserPlane> map(const UserMemory& user, std::span<const GuestRange> ranges,
                                              std::uint64_t length,
-                                             const std::shared_ptr<memory::Budget>& mappings);
+                                             const std::shared_ptr<memory::Budget>& mappings) {
+    Result<UserPlane> plane(std::in_place);
+    const UserMemory at_once{user.table, user.arenas};
+    if (auto mapped = plane->begin_or_go_on(at_once, ranges, length, mappings); !mapped)
+      return std::unexpected(mapped.error());
+    return plane;
+  }
+  // The same in as many calls as user.work takes, for a plane that is unmapped: memory::again until it is
+  // done. The memory is that of the table of the first call. It stays unmapped if it fails.
+  [[nodiscard]] Result<> begin_or_go_on(const UserMemory& user, std::span<const GuestRange> ranges,
+                                        std::uint64_t length,
+                                        const std::shared_ptr<memory::Budget>& mappings);
 
   // Whether map() would give the same memory: it was called with these ranges and length, by this table, or
   // by one that has the same bytes of the same files there.
@@ -68,115 +81,203 @@ class UserPlane {
                           std::uint64_t length) noexcept;
 
   [[nodiscard]] Way way() const noexcept { return way_; }
+  // Whether begin_or_go_on() is to be called again.
+  [[nodiscard]] bool unfinished() const noexcept { return building_ != nullptr; }
   // Empty unless mapped. The first byte has the guest's alignment, which may be none.
   [[nodiscard]] std::span<std::byte> bytes() const noexcept { return bytes_; }
   // Keeps bytes() valid. The same pointer for as long as maps() stays true.
   [[nodiscard]] const std::shared_ptr<const void>& owner() const noexcept { return owner_; }
   [[nodiscard]] std::size_t range_count() const noexcept { return ranges_.size(); }
 
+  // How far a copy has come.
+  struct Cursor {
+    std::size_t done = 0;      // bytes
+    std::size_t range = 0;     // the next one
+    std::uint32_t within = 0;  // bytes of it that are done
+  };
   // Copies the first `count` bytes (at most all) from the guest's memory, or to it. Nothing to do unless
-  // `copied`. EFAULT does not occur: the table is held since map() found the memory.
+  // `copied`. EFAULT does not occur: the table is held since the memory was found.
   [[nodiscard]] Result<> fetch(std::size_t count) noexcept {
-    if (way_ != Way::copied) return {};
-    return copy_from_ranges(*table_, ranges_, bytes_.first(std::min(count, bytes_.size())));
+    Cursor cursor;
+    return fetch(count, cursor, nullptr);
   }
   [[nodiscard]] Result<> store(std::size_t count) const noexcept {
-    if (way_ != Way::copied) return {};
-    return copy_to_ranges(*table_, ranges_, bytes_.first(std::min(count, bytes_.size())));
+    Cursor cursor;
+    return store(count, cursor, nullptr);
+  }
+  // The same in as many calls as `work` takes: memory::again until all is copied.
+  [[nodiscard]] Result<> fetch(std::size_t count, Cursor& cursor, memory::Work* work) noexcept {
+    return copy(count, cursor, work, [](std::span<const GuestRange> from, const auto& table, auto bytes) {
+      return copy_from_ranges(table, from, bytes);
+    });
+  }
+  [[nodiscard]] Result<> store(std::size_t count, Cursor& cursor, memory::Work* work) const noexcept {
+    return copy(count, cursor, work, [](std::span<const GuestRange> to, const auto& table, auto bytes) {
+      return copy_to_ranges(table, to, bytes);
+    });
   }
 
  private:
-  // What `ranges` are, walked once.
-  struct Extent {
-    std::uint64_t length = 0;
-    std::byte* one_piece = nullptr;  // null if they are several
+  // Pages side by side. They may be left to their arenas to be taken apart.
+  struct Sides {
+    explicit Sides(const memory::Arenas& of) : arenas(of) {}
+    Sides(const Sides&) = delete;
+    Sides& operator=(const Sides&) = delete;
+    ~Sides() { arenas.discard(std::move(range)); }
+    memory::Arenas arenas;
+    memory::ContiguousRange range;
   };
-  [[nodiscard]] static Result<Extent> measure(const memory::GuestMemory& memory,
-                                              std::span<const GuestRange> ranges) noexcept;
+  // A plane on its way.
+  struct Building {
+    std::size_t walked = 0;  // ranges
+    std::uint64_t length = 0;
+    memory::ContiguousRange::Pieces pieces;
+    std::shared_ptr<Sides> sides;
+    std::size_t mapped = 0;  // pieces
+    bool copies = false;
+  };
+  [[nodiscard]] Result<> begin(const UserMemory& user, std::span<const GuestRange> ranges);
+  [[nodiscard]] Result<> go_on(const UserMemory& user, std::uint64_t length,
+                               const std::shared_ptr<memory::Budget>& mappings);
+  [[nodiscard]] Result<> walk(const UserMemory& user, std::uint64_t length);
+  [[nodiscard]] Result<> map_pieces(const UserMemory& user, const std::shared_ptr<memory::Budget>& mappings);
+  template <class Copy>
+  [[nodiscard]] Result<> copy(std::size_t count, Cursor& cursor, memory::Work* work,
+                              Copy&& copy) const noexcept;
 
   std::shared_ptr<const memory::GuestMemory> table_;
   std::vector<GuestRange> ranges_;
   memory::Share list_bytes_;  // of ranges_
   std::span<std::byte> bytes_;
   std::shared_ptr<const void> owner_;
+  std::unique_ptr<Building> building_;
   std::uint64_t generation_ = 0;  // of the last table that maps() agreed to
   Way way_ = Way::unmapped;
 };
 
-inline Result<UserPlane::Extent> UserPlane::measure(const memory::GuestMemory& memory,
-                                                    std::span<const GuestRange> ranges) noexcept {
-  Extent extent;
-  const std::byte* region = nullptr;
-  bool several = false;
-  for (const GuestRange& range : ranges) {
-    memory::GuestAddress address = range.start;
-    // Each turn takes at least one byte of a region and goes on in another.
-    for (std::uint64_t left = range.length; left > 0;) {
-      const memory::GuestMemory::Window window = memory.window(address);
-      if (window.size == 0) return fail(EFAULT);
-      const std::uint64_t offset = address.value - window.guest;
-      const std::uint64_t taken = std::min(left, window.size - offset);
-      std::byte* const data = window.data + offset;
-      if (extent.one_piece == nullptr) {
-        extent.one_piece = data;
-        region = window.data;
-      }
-      // What lies behind a region's end in this process may be another file: a neighbour by chance.
-      several = several || window.data != region || extent.one_piece + extent.length != data;
-      extent.length += taken;
-      address.value += taken;  // no overflow: a region ends within 64 bits
-      left -= taken;
-    }
+inline Result<> UserPlane::begin_or_go_on(const UserMemory& user, std::span<const GuestRange> ranges,
+                                          std::uint64_t length,
+                                          const std::shared_ptr<memory::Budget>& mappings) {
+  if (building_ == nullptr) {
+    if (auto begun = begin(user, ranges); !begun) return begun;
   }
-  if (several) extent.one_piece = nullptr;
-  return extent;
+  const auto done = go_on(user, length, mappings);
+  if (!done && done.error().value == memory::again) return done;
+  building_.reset();
+  if (!done) *this = {};
+  return done;
 }
 
-inline Result<UserPlane> UserPlane::map(const UserMemory& user, std::span<const GuestRange> ranges,
-                                        std::uint64_t length,
-                                        const std::shared_ptr<memory::Budget>& mappings) {
-  const auto extent = measure(*user.table, ranges);
-  if (!extent) return std::unexpected(extent.error());
-  if (length == 0 || extent->length != length) return fail(EFAULT);
-
-  UserPlane plane;
+inline Result<> UserPlane::begin(const UserMemory& user, std::span<const GuestRange> ranges) {
   auto list_bytes = memory::Share::take(user.arenas.budget(), ranges.size_bytes());
   if (!list_bytes) return std::unexpected(list_bytes.error());
-  plane.list_bytes_ = std::move(*list_bytes);
-  if (extent->one_piece != nullptr) {
-    plane.way_ = Way::direct;
-    plane.bytes_ = {extent->one_piece, length};
-    plane.owner_ = user.table;
+  list_bytes_ = std::move(*list_bytes);
+  ranges_.assign(ranges.begin(), ranges.end());
+  table_ = user.table;
+  generation_ = user.table->generation();
+  building_ = std::make_unique<Building>();
+  return {};
+}
+
+inline Result<> UserPlane::go_on(const UserMemory& user, std::uint64_t length,
+                                 const std::shared_ptr<memory::Budget>& mappings) {
+  Building& building = *building_;
+  if (auto walked = walk(user, length); !walked) return walked;
+  if (building.pieces.size() == 1) {
+    way_ = Way::direct;
+    bytes_ = {building.pieces[0].data, length};
+    owner_ = table_;
+    return {};
   }
-  if (plane.way_ == Way::unmapped && mappings != nullptr) {
-    auto range = memory::ContiguousRange::create(*user.table, ranges, mappings);
-    if (range) {
-      auto held = std::make_shared<const memory::ContiguousRange>(std::move(*range));
-      plane.way_ = Way::side_by_side;
-      plane.bytes_ = {held->data(), held->size()};
-      plane.owner_ = std::move(held);
-    } else if (range.error().value != EINVAL && range.error().value != ENOMEM) {
-      return std::unexpected(range.error());
+  if (mappings != nullptr && !building.copies) {
+    const auto mapped = map_pieces(user, mappings);
+    if (mapped) {
+      way_ = Way::side_by_side;
+      bytes_ = {building.sides->range.data(), building.sides->range.size()};
+      owner_ = std::move(building.sides);
+      return {};
     }
+    if (mapped.error().value != EINVAL && mapped.error().value != ENOMEM) return mapped;
+    building.copies = true;
+    building.sides.reset();
   }
-  if (plane.way_ == Way::unmapped) {
-    // The copy's reason: these pages cannot be had side by side. Its bytes are counted where those of MMAP
-    // buffers are, so a guest gets no more of ours this way than that way.
-    auto block = user.arenas.allocate(length);
-    if (!block) return std::unexpected(block.error());
-    plane.way_ = Way::copied;
-    plane.bytes_ = (*block)->bytes().first(length);
-    plane.owner_ = std::move(*block);
+  // The copy's reason: these pages cannot be had side by side. Its bytes are counted where those of MMAP
+  // buffers are, so a guest gets no more of ours this way than that way.
+  auto block = user.arenas.allocate(length);
+  if (!block && block.error().value == ENOMEM && user.work != nullptr && user.arenas.dirty())
+    return fail(memory::again);
+  if (!block) return std::unexpected(block.error());
+  way_ = Way::copied;
+  bytes_ = (*block)->bytes().first(length);
+  owner_ = std::move(*block);
+  return {};
+}
+
+// Finds all pieces.
+inline Result<> UserPlane::walk(const UserMemory& user, std::uint64_t length) {
+  Building& building = *building_;
+  const std::size_t left = ranges_.size() - building.walked;
+  const std::size_t count = memory::take(user.work, left, memory::Work::listed_range);
+  for (std::size_t i = 0; i < count; ++i) {
+    const GuestRange& range = ranges_[building.walked++];
+    if (auto found = memory::ContiguousRange::collect(*table_, range, building.pieces); !found) return found;
+    building.length += range.length;
   }
-  plane.table_ = user.table;
-  plane.generation_ = user.table->generation();
-  plane.ranges_.assign(ranges.begin(), ranges.end());
-  return plane;
+  if (building.walked != ranges_.size()) return fail(memory::again);
+  if (length == 0 || building.length != length) return fail(EFAULT);
+  return {};
+}
+
+// Puts them side by side. EINVAL, ENOMEM: it cannot be.
+inline Result<> UserPlane::map_pieces(const UserMemory& user,
+                                      const std::shared_ptr<memory::Budget>& mappings) {
+  Building& building = *building_;
+  if (building.sides == nullptr) {
+    auto room = memory::ContiguousRange::reserve(*user.table, building.pieces, mappings);
+    // Mappings of buffers that have been freed may be had soon.
+    if (!room && room.error().value == ENOMEM && user.work != nullptr && user.arenas.dirty())
+      return fail(memory::again);
+    if (!room) return std::unexpected(room.error());
+    building.sides = std::make_shared<Sides>(user.arenas);
+    building.sides->range = std::move(*room);
+  }
+  const std::size_t left = building.pieces.size() - building.mapped;
+  const std::size_t count = memory::take(user.work, left, memory::Work::mapping);
+  for (std::size_t i = 0; i < count; ++i) {
+    if (auto added = building.sides->range.add(building.pieces[building.mapped++]); !added) return added;
+  }
+  return building.mapped == building.pieces.size() ? Result<>() : fail(memory::again);
+}
+
+template <class Copy>
+Result<> UserPlane::copy(std::size_t count, Cursor& cursor, memory::Work* work, Copy&& copy) const noexcept {
+  if (way_ != Way::copied) return {};
+  count = std::min(count, bytes_.size());
+  while (cursor.done < count) {
+    // A range is worth the search for it, however short.
+    const GuestRange& range = ranges_[cursor.range];
+    const std::size_t part = std::min<std::size_t>(range.length - cursor.within, count - cursor.done);
+    if (memory::take(work, 1, memory::Work::listed_range) == 0) return fail(memory::again);
+    const std::size_t length = memory::take(work, part, memory::Work::copied_byte);
+    if (length == 0) return fail(memory::again);
+    const GuestRange piece{{range.start.value + cursor.within}, static_cast<std::uint32_t>(length)};
+    if (auto done = copy(std::span(&piece, 1), *table_, bytes_.subspan(cursor.done, length)); !done)
+      return done;
+    cursor.done += length;
+    cursor.within += static_cast<std::uint32_t>(length);
+    if (cursor.within != range.length) continue;
+    cursor.within = 0;
+    ++cursor.range;
+  }
+  return {};
 }
 
 inline bool UserPlane::maps(const UserMemory& user, std::span<const GuestRange> ranges,
                             std::uint64_t length) noexcept {
-  if (way_ == Way::unmapped || length != bytes_.size() || !std::ranges::equal(ranges, ranges_)) return false;
+  if (way_ == Way::unmapped || length != bytes_.size() || ranges.size() != ranges_.size()) return false;
+  if (user.work != nullptr)
+    user.work->spend(static_cast<std::int64_t>(ranges.size()) * memory::Work::compared_range);
+  if (!std::ranges::equal(ranges, ranges_)) return false;
   if (generation_ == user.table->generation()) return true;
   for (const GuestRange& range : ranges) {
     if (!table_->same_bytes(*user.table, range.start, range.length)) return false;

@@ -70,10 +70,21 @@ enum class ChainError : std::uint8_t {
 // is valid until the next pop; the bytes are, as long as the GuestMemory it was popped with lives.
 class Chain {
  public:
+  Chain() = default;
+  // One that was taken before, of whose segments these are a copy.
+  Chain(const Chain& taken, std::span<const Segment> segments) noexcept
+      : segments_(segments.data()),
+        first_writable_(segments.data() + taken.readable().size()),
+        end_(segments.data() + segments.size()),
+        readable_size_(taken.readable_size_),
+        writable_size_(taken.writable_size_),
+        head_(taken.head_) {}
+
   // Names the chain: goes back with Queue::push.
   [[nodiscard]] std::uint16_t head() const noexcept { return head_; }
 
   [[nodiscard]] std::span<const Segment> readable() const noexcept { return {segments_, first_writable_}; }
+  [[nodiscard]] std::span<const Segment> segments() const noexcept { return {segments_, end_}; }
   [[nodiscard]] std::span<const Segment> writable() const noexcept { return {first_writable_, end_}; }
   [[nodiscard]] std::uint32_t readable_size() const noexcept { return readable_size_; }
   [[nodiscard]] std::uint32_t writable_size() const noexcept { return writable_size_; }

@@ -82,8 +82,9 @@ class DecoderSession {
   DecoderSession& operator=(const DecoderSession&) = delete;
   ~DecoderSession() { engine_->close(); }
 
-  // The engine has said that something happened.
-  void handle_events();
+  // The engine has said that something happened. False if more is left to be done, in other turns of the
+  // loop.
+  bool handle_events();
 
   [[nodiscard]] Result<media::Mappable> mmap(std::uint32_t mem_offset);
 
@@ -186,7 +187,9 @@ class DecoderSession {
     return coded != nullptr ? raw_formats_of(coded->samples) : 0;
   }
 
-  [[nodiscard]] v4l2::UserMemory user_memory() noexcept { return {context_.memory(), arenas_}; }
+  [[nodiscard]] v4l2::UserMemory user_memory() noexcept {
+    return {context_.memory(), arenas_, &context_.work()};
+  }
   // Of ours; memory of the guest's costs nothing.
   [[nodiscard]] std::uint64_t buffer_bytes(const Queue& queue) const noexcept;
   // How many more buffers of `size` bytes the session may have, when those of `freed` go first.
@@ -203,6 +206,11 @@ class DecoderSession {
   [[nodiscard]] Result<> start_output();
   [[nodiscard]] Result<> start_capture();
 
+  bool handle_events(memory::Work* work);
+  // A queue has stopped: what happened to its buffers is not to be told any more.
+  template <class... Gone>
+  void forget_events() noexcept;
+  [[nodiscard]] static Queue::Completion completion_of(const FrameDone& done) noexcept;
   void on(const CodedBufferDone& done);
   void on(const FrameDone& done);
   void on(const PictureChanged& change);
@@ -223,7 +231,18 @@ class DecoderSession {
   const std::shared_ptr<memory::Budget> engine_bytes_;  // of that, the engine's part
   memory::Arenas arenas_;
   const std::shared_ptr<Engine> engine_;
-  std::vector<Event> events_;  // scratch
+  std::vector<Event> events_;   // those that were taken from the engine,
+  std::size_t next_event_ = 0;  // and the first that is not handled
+  // Goes on with them, when a frame that is to be copied to the guest is too much for a turn of the loop.
+  struct EventChore final : media::Chore {
+    explicit EventChore(DecoderSession& of) noexcept
+        : Chore([](media::Chore& chore) noexcept {
+            DecoderSession& self = static_cast<EventChore&>(chore).session;
+            static_cast<void>(self.handle_events(&self.context_.work()));
+          }),
+          session(of) {}
+    DecoderSession& session;
+  } event_chore_{*this};
 
   v4l2::Subscriptions subscriptions_;
   v4l2::Controls controls_;

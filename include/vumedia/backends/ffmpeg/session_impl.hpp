@@ -39,10 +39,10 @@ inline Result<> DecoderSession::ioctl(v4l2::tag::S_FMT, v4l2_format& format) {
     set_raw(*find_raw_format(adjusted.fourcc));
     choices_.remember(*raw_);
   } else {
+    if (!handle_events()) return fail(memory::again);
     // CAPTURE's buffers were made for what there is.
     if (capture_.is_busy() && adjusted != coded_) return fail(EBUSY);
     coded_ = adjusted;
-    handle_events();
     engine_->reset_stream();
     if (!capture_.is_busy()) expect_picture();
   }
@@ -93,6 +93,7 @@ inline Result<> DecoderSession::ioctl(v4l2::tag::REQBUFS, v4l2_requestbuffers& r
   const std::array size{size_image(*queue)};
   if (request.memory == V4L2_MEMORY_MMAP) {
     const std::uint32_t most = affordable(size[0], queue);
+    if (most < request.count && arenas_.dirty()) return fail(memory::again);
     if (request.count != 0 && most == 0 && !queue->streaming()) return fail(ENOMEM);
     request.count = std::min(request.count, most);
   }
@@ -102,8 +103,10 @@ inline Result<> DecoderSession::ioctl(v4l2::tag::REQBUFS, v4l2_requestbuffers& r
   // The old buffers are gone, and with them what was queued.
   if (queue == &output_) {
     engine_->stop_output();
+    forget_events<CodedBufferDone, EndOfStream>();
   } else {
     engine_->stop_capture();
+    forget_events<FrameDone>();
     engine_->forget_capture_buffers(0, CaptureSlots::max_slots);
   }
   return done;
@@ -117,6 +120,7 @@ inline Result<> DecoderSession::ioctl(v4l2::tag::CREATE_BUFS, v4l2_create_buffer
     if (wanted > queue->options().max_length) return fail(EINVAL);
     if (request.memory == V4L2_MEMORY_MMAP) {
       const std::uint32_t most = affordable(std::max(wanted, 1u), nullptr);
+      if (most < request.count && arenas_.dirty()) return fail(memory::again);
       if (most == 0) return fail(ENOMEM);
       request.count = std::min(request.count, most);
     }
@@ -229,7 +233,7 @@ inline Result<> DecoderSession::start_output() {
 
 inline Result<> DecoderSession::start_capture() {
   if (capture_.streaming()) return {};
-  handle_events();
+  if (!handle_events()) return fail(memory::again);
   const std::size_t needed = layout_.size_image();
   if (!a_capture_buffer_holds(needed)) return fail(EINVAL);
   if (auto on = capture_.stream_on(types_.capture); !on) return on;
@@ -245,9 +249,11 @@ inline Result<> DecoderSession::ioctl(v4l2::tag::STREAMOFF, std::uint32_t& type)
   if (auto off = queue->stream_off(type); !off) return off;
   if (queue == &output_) {
     engine_->stop_output();
+    forget_events<CodedBufferDone, EndOfStream>();
     output_sequence_ = 0;
   } else {
     engine_->stop_capture();
+    forget_events<FrameDone>();
     capture_sequence_ = 0;
   }
   return {};
@@ -266,7 +272,7 @@ inline Result<> DecoderSession::ioctl(v4l2::tag::TRY_DECODER_CMD, v4l2_decoder_c
 
 inline Result<> DecoderSession::ioctl(v4l2::tag::DECODER_CMD, v4l2_decoder_cmd& command) {
   if (auto valid = ioctl(v4l2::tag::TRY_DECODER_CMD{}, command); !valid) return valid;
-  handle_events();
+  if (!handle_events()) return fail(memory::again);
   if (command.cmd == V4L2_DEC_CMD_STOP) {
     // A drain is between two queues that stream; without, the command does nothing, and does not fail either.
     if (!output_.streaming() || !capture_.streaming()) return {};
@@ -284,9 +290,32 @@ inline Result<> DecoderSession::ioctl(v4l2::tag::SUBSCRIBE_EVENT, v4l2_event_sub
                                [this](const v4l2_event& event) { context_.send_event(event); });
 }
 
-inline void DecoderSession::handle_events() {
-  engine_->take_events(events_);
-  for (const Event& event : events_) std::visit([this](const auto& one) { on(one); }, event);
+inline bool DecoderSession::handle_events() {
+  return handle_events(nullptr);
+}
+
+inline bool DecoderSession::handle_events(memory::Work* work) {
+  while (true) {
+    for (; next_event_ < events_.size(); ++next_event_) {
+      const Event& event = events_[next_event_];
+      const auto* const frame = std::get_if<FrameDone>(&event);
+      if (frame != nullptr && !capture_.store(frame->index, completion_of(*frame), work)) {
+        context_.do_later(event_chore_);
+        return false;
+      }
+      std::visit([this](const auto& one) { on(one); }, event);
+    }
+    next_event_ = 0;
+    engine_->take_events(events_);
+    if (events_.empty()) return true;
+  }
+}
+
+template <class... Gone>
+void DecoderSession::forget_events() noexcept {
+  events_.erase(events_.begin(), events_.begin() + static_cast<std::ptrdiff_t>(next_event_));
+  next_event_ = 0;
+  std::erase_if(events_, [](const Event& event) { return (std::holds_alternative<Gone>(event) || ...); });
 }
 
 inline void DecoderSession::on(const CodedBufferDone& done) {
@@ -296,7 +325,7 @@ inline void DecoderSession::on(const CodedBufferDone& done) {
   if (const auto buffer = output_.complete(done.index, completion)) context_.send_dqbuf(*buffer);
 }
 
-inline void DecoderSession::on(const FrameDone& done) {
+inline DecoderSession::Queue::Completion DecoderSession::completion_of(const FrameDone& done) noexcept {
   Queue::Completion completion;
   completion.bytesused[0] = done.bytes_used;
   completion.flags = done.flags | done.stamp.flags;
@@ -304,6 +333,11 @@ inline void DecoderSession::on(const FrameDone& done) {
   completion.field = done.field;
   completion.timestamp_ns = done.stamp.timestamp_ns;
   completion.timecode = done.stamp.timecode;
+  return completion;
+}
+
+inline void DecoderSession::on(const FrameDone& done) {
+  Queue::Completion completion = completion_of(done);
   completion.sequence = capture_sequence_++;
   if (const auto buffer = capture_.complete(done.index, completion)) context_.send_dqbuf(*buffer);
 }

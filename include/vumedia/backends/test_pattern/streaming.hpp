@@ -131,7 +131,9 @@ Result<> BasicTestPattern<E>::ioctl(Session& session, v4l2::tag::STREAMOFF, std:
 
 template <class E>
 void BasicTestPattern<E>::schedule() noexcept {
-  if (!queue_.streaming() || queue_.queued_count() == 0 || timer_.pending() || encoding_) return;
+  if (!queue_.streaming() || queue_.queued_count() == 0 || timer_.pending() || encoding_ ||
+      storing_.pending())
+    return;
   // Frames that were due while no buffer was there are not made.
   const auto now = io::Clock::now();
   if (pacer_.due() <= now) pacer_.advance(now);
@@ -198,7 +200,16 @@ void BasicTestPattern<E>::finish(std::uint32_t index, std::uint32_t sequence, st
   done.timestamp_ns = timestamp_ns;
   done.sequence = sequence;
   pacer_.advance(io::Clock::now());
-  if (const auto buffer = queue_.complete(index, done)) owner_->context_.send_dqbuf(*buffer);
+  filled_ = {index, done};
+  if (!queue_.store(index, done, nullptr)) return owner_->context_.do_later(storing_);
+  store_filled();
+}
+
+template <class E>
+void BasicTestPattern<E>::store_filled() noexcept {
+  const media::AnyContext& context = owner_->context_;
+  if (!queue_.store(filled_.index, filled_.done, &context.work())) return context.do_later(storing_);
+  if (const auto buffer = queue_.complete(filled_.index, filled_.done)) context.send_dqbuf(*buffer);
   schedule();
 }
 

@@ -127,6 +127,7 @@ inline Result<> BufferQueue::reqbufs(v4l2_requestbuffers& request, std::span<con
   if (sizes.empty() || sizes.size() > max_planes) return fail(EINVAL);
 
   const std::uint32_t wanted = std::clamp(request.count, options_.min_buffers, options_.max_buffers);
+  if (request.memory == V4L2_MEMORY_MMAP && must_wait(wanted, sizes, arenas)) return fail(memory::again);
   memory_ = request.memory;
   const std::uint32_t made = allocate_slots(0, wanted, sizes, arenas);
   if (made == 0 || made < options_.min_buffers) {
@@ -157,9 +158,10 @@ inline Result<> BufferQueue::create_bufs(v4l2_create_buffers& request, std::span
   std::uint32_t wanted = std::min(request.count, options_.max_buffers - count_);
   const auto first = find_free(wanted);
   if (!first) return fail(ENOMEM);
+  const auto each = std::span(sizes->sizes).first(sizes->count);
+  if (request.memory == V4L2_MEMORY_MMAP && must_wait(wanted, each, arenas)) return fail(memory::again);
   memory_ = request.memory;
-  const std::uint32_t made =
-      allocate_slots(*first, wanted, std::span(sizes->sizes).first(sizes->count), arenas);
+  const std::uint32_t made = allocate_slots(*first, wanted, each, arenas);
   if (made == 0) {
     if (count_ == 0) memory_ = 0;
     return fail(ENOMEM);
@@ -180,6 +182,14 @@ inline std::optional<std::uint32_t> BufferQueue::find_free(std::uint32_t& count)
     }
   }
   return std::nullopt;
+}
+
+inline bool BufferQueue::must_wait(std::uint32_t count, std::span<const std::uint32_t> sizes,
+                                   const memory::Arenas& arenas) const noexcept {
+  std::uint64_t bytes = 0;  // no overflow: 64 buffers of 8 planes below 2^32
+  for (const std::uint32_t size : sizes) bytes += align_up(size, page_size).value_or(0) * count;
+  // What is left may be in places that are too small for these, or not clean themselves.
+  return arenas.dirty() && bytes > arenas.budget()->left() / 2;
 }
 
 inline std::uint32_t BufferQueue::allocate_slots(std::uint32_t first, std::uint32_t count,

@@ -58,6 +58,7 @@ inline Result<> BufferQueue::prepare_buf(BufferPayload& payload, const UserMemor
   if (auto valid = check_hand_over(**slot, payload); !valid) return valid;
   if (failed_) return fail(EIO);
   if (auto done = prepare(**slot, payload, user); !done) return done;
+  progress_.reset();
   (*slot)->state = State::prepared;
   fill(**slot, payload.buffer.head.index, payload.buffer);
   return {};
@@ -79,19 +80,18 @@ inline Result<> BufferQueue::enqueue(BufferPayload& payload, const UserMemory* u
   if (in_request) return fail(EBADR);
   if (failed_) return fail(EIO);
   if (!is_guests) return fail(EINVAL);
-  if (slot.state == State::dequeued) {
+  if (slot.state == State::dequeued && !(goes_on(payload) && progress_->prepared)) {
     if (auto done = prepare(slot, payload, user); !done) return done;
   }
   if (is_output(options_.type)) {
-    for (std::uint32_t p = 0; p < slot.plane_count; ++p) {
-      if (auto read = slot.planes[p].user.fetch(slot.planes[p].bytesused); !read) return read;
-    }
+    if (auto done = fetch_planes(slot, payload, user); !done) return done;
     if (options_.copies_timestamps) slot.timestamp_ns = detail::to_ns(head.timestamp);
     if (head.flags & V4L2_BUF_FLAG_TIMECODE) {
       slot.flags |= V4L2_BUF_FLAG_TIMECODE;
       slot.timecode = head.timecode;
     }
   }
+  progress_.reset();
   slot.state = State::queued;
   queued_.push_back(head.index);
   fill(slot, head.index, payload.buffer);
@@ -172,21 +172,63 @@ inline Result<> BufferQueue::prepare(Slot& slot, const BufferPayload& payload, c
 
 // All planes or none.
 inline Result<> BufferQueue::map_planes(Slot& slot, const BufferPayload& payload, const UserMemory& user) {
-  std::array<UserPlane, max_planes> fresh;
+  const auto length = [&](std::uint32_t p) {
+    return is_multiplanar(options_.type) ? payload.buffer.planes[p].length : payload.buffer.head.length;
+  };
+  const auto maps = [&](std::uint32_t p) {
+    return slot.planes[p].user.maps(user, payload.ranges[p], length(p));
+  };
+  if (!goes_on(payload)) {
+    std::uint32_t same = 0;
+    while (same < slot.plane_count && maps(same)) ++same;
+    if (same == slot.plane_count) return {};
+    progress_ = std::make_unique<Progress>();
+    progress_->serial = payload.serial;
+  }
+  auto& fresh = progress_->fresh;
+  const auto map = [&](std::uint32_t p) -> Result<> {
+    if (fresh[p].way() != UserPlane::Way::unmapped) return {};
+    if (!fresh[p].unfinished() && maps(p)) return {};
+    return fresh[p].begin_or_go_on(user, payload.ranges[p], length(p), options_.mappings);
+  };
   for (std::uint32_t p = 0; p < slot.plane_count; ++p) {
-    const auto ranges = payload.ranges[p];
-    const std::uint32_t length =
-        is_multiplanar(options_.type) ? payload.buffer.planes[p].length : payload.buffer.head.length;
-    if (slot.planes[p].user.maps(user, ranges, length)) continue;
-    auto mapped = UserPlane::map(user, ranges, length, options_.mappings);
-    if (!mapped) return std::unexpected(mapped.error());
-    fresh[p] = std::move(*mapped);
+    const auto done = map(p);
+    if (done) continue;
+    if (done.error().value != memory::again) progress_.reset();
+    return done;
   }
   std::size_t added = 0;
   for (const UserPlane& plane : fresh) added += plane.range_count();
-  if (added != 0 && stored_ranges() + added > max_ranges) return fail(ENOMEM);
+  if (added != 0 && stored_ranges() + added > max_ranges) {
+    progress_.reset();
+    return fail(ENOMEM);
+  }
   for (std::uint32_t p = 0; p < slot.plane_count; ++p) {
-    if (fresh[p].way() != UserPlane::Way::unmapped) slot.planes[p].user = std::move(fresh[p]);
+    if (fresh[p].way() != UserPlane::Way::unmapped) slot.planes[p].user = std::exchange(fresh[p], {});
+  }
+  return {};
+}
+
+// What the guest has written, where it is to be copied.
+inline Result<> BufferQueue::fetch_planes(Slot& slot, const BufferPayload& payload, const UserMemory* user) {
+  memory::Work* const work = user != nullptr ? user->work : nullptr;
+  std::uint32_t p = 0;
+  UserPlane::Cursor cursor;
+  if (goes_on(payload) && progress_->prepared) {
+    p = progress_->plane;
+    cursor = progress_->cursor;
+  }
+  for (; p < slot.plane_count; ++p, cursor = {}) {
+    const auto read = slot.planes[p].user.fetch(slot.planes[p].bytesused, cursor, work);
+    if (read) continue;
+    if (read.error().value == memory::again) {
+      if (!goes_on(payload)) progress_ = std::make_unique<Progress>();
+      progress_->serial = payload.serial;
+      progress_->prepared = true;
+      progress_->plane = p;
+      progress_->cursor = cursor;
+    }
+    return read;
   }
   return {};
 }
@@ -223,10 +265,28 @@ inline void BufferQueue::cancel() noexcept {
   started_ = false;
   failed_ = false;
   queued_.clear();
+  progress_.reset();
+  storing_ = {};
   for (auto& slot : slots_) {
     if (slot) slot->state = State::dequeued;
   }
   ++generation_;
+}
+
+inline bool BufferQueue::store(std::uint32_t index, const Completion& done, memory::Work* work) noexcept {
+  if (!is_active(index) || is_output(options_.type)) return true;
+  Slot& slot = *slots_[index];
+  if (storing_.index != index) storing_ = {.index = index};
+  for (; storing_.plane < slot.plane_count; ++storing_.plane, storing_.cursor = {}) {
+    const Plane& plane = slot.planes[storing_.plane];
+    const std::uint32_t used = std::min(done.bytesused[storing_.plane], plane.length);
+    if (plane.user.way() != UserPlane::Way::copied || used == 0) continue;
+    if (work == nullptr) return false;
+    const auto stored = plane.user.store(used, storing_.cursor, work);
+    if (!stored && stored.error().value == memory::again) return false;
+    storing_.failed = storing_.failed || !stored;
+  }
+  return true;
 }
 
 inline std::optional<Buffer> BufferQueue::complete(std::uint32_t index, const Completion& done) noexcept {
@@ -243,11 +303,13 @@ inline std::optional<Buffer> BufferQueue::complete(std::uint32_t index, const Co
     slot.flags |= done.flags & filler;
     if (done.flags & V4L2_BUF_FLAG_TIMECODE) slot.timecode = done.timecode;
     slot.field = done.field;
-    for (std::uint32_t p = 0; p < slot.plane_count; ++p) {
-      Plane& plane = slot.planes[p];
-      plane.bytesused = std::min(done.bytesused[p], plane.length);
-      error = !plane.user.store(plane.bytesused) || error;
-    }
+    for (std::uint32_t p = 0; p < slot.plane_count; ++p)
+      slot.planes[p].bytesused = std::min(done.bytesused[p], slot.planes[p].length);
+    memory::Work all;
+    all.begin(INT64_MAX);
+    static_cast<void>(store(index, done, &all));
+    error = storing_.failed || error;
+    storing_ = {};
   }
   slot.state = State::dequeued;
 

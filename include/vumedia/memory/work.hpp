@@ -1,0 +1,56 @@
+// How much a peer's command may do in one turn of the loop.
+//
+// A guest chooses how much a command is: bytes to be copied, pieces to be mapped, memory to be freed. What
+// has more to do than a turn allows does a part, says `again`, and is called again in another turn; so the
+// loop serves everybody else in between.
+#pragma once
+
+#include <algorithm>
+#include <cerrno>
+#include <cstddef>
+#include <cstdint>
+
+namespace vumedia::memory {
+
+// In place of an errno: a part was done. The same call with the same arguments goes on, in another turn.
+inline constexpr int again = -EAGAIN;
+
+class Work {
+ public:
+  // What may be spent in a turn on commands, and as much again on what they have left to be done: about half
+  // a millisecond each, and some times that where memory is touched for the first time in a virtual machine.
+  static constexpr std::int64_t a_turn = std::int64_t{1} << 20;
+
+  // What things cost.
+  static constexpr std::int64_t command = a_turn / 16;
+  static constexpr std::int64_t copied_byte = 4;
+  static constexpr std::int64_t listed_range = 64;     // to be read, and found in a table
+  static constexpr std::int64_t compared_range = 8;    // to be the same as before
+  static constexpr std::int64_t mapping = 8192;        // a piece put at its place
+  static constexpr std::int64_t unmapped_page = 2048;  // of which each may be a mapping
+  static constexpr std::int64_t cleared_page = 1024;   // punched out of a file
+
+  void begin(std::int64_t allowance = a_turn) noexcept { left_ = allowance; }
+  [[nodiscard]] std::int64_t left() const noexcept { return left_; }
+
+  // Spends what cannot be divided: beyond what is left, if need be.
+  void spend(std::int64_t cost) noexcept { left_ -= cost; }
+
+  // Of `count` things that cost `each`: how many may be done now. They are spent.
+  [[nodiscard]] std::size_t take(std::size_t count, std::int64_t each) noexcept {
+    const std::size_t most = left_ > 0 ? static_cast<std::size_t>(left_ / each) : 0;
+    const std::size_t taken = std::min(count, most);
+    left_ -= static_cast<std::int64_t>(taken) * each;  // no overflow: not more than was left
+    return taken;
+  }
+
+ private:
+  std::int64_t left_ = a_turn;
+};
+
+// The same without bounds if `work` is null.
+[[nodiscard]] inline std::size_t take(Work* work, std::size_t count, std::int64_t each) noexcept {
+  return work == nullptr ? count : work->take(count, each);
+}
+
+}  // namespace vumedia::memory
