@@ -48,16 +48,16 @@ Plane plane_of(const AVFrame& frame, std::size_t index, std::size_t sample_bytes
 Outcome<Picture> picture_of(const AVFrame& frame) {
   const auto format = static_cast<AVPixelFormat>(frame.format);
   const AVPixFmtDescriptor* const description = av_pix_fmt_desc_get(format);
-  const bool samples =
-      description != nullptr &&
-      (description->flags &
-       (AV_PIX_FMT_FLAG_RGB | AV_PIX_FMT_FLAG_BE | AV_PIX_FMT_FLAG_PAL | AV_PIX_FMT_FLAG_BITSTREAM)) == 0 &&
-      description->comp[0].depth >= 8 && description->comp[0].depth <= 16 && description->comp[0].shift == 0;
-  const bool planar = samples && (description->flags & AV_PIX_FMT_FLAG_PLANAR) != 0 &&
-                      description->nb_components == 3 && description->comp[1].plane == 1 &&
-                      description->comp[2].plane == 2;
-  const bool grey = samples && description->nb_components == 1;
-  if (!planar && !grey) {
+  constexpr std::uint64_t others = AV_PIX_FMT_FLAG_RGB | AV_PIX_FMT_FLAG_BE | AV_PIX_FMT_FLAG_PAL |
+                                   AV_PIX_FMT_FLAG_BITSTREAM | AV_PIX_FMT_FLAG_FLOAT;
+  const bool plain = description != nullptr && (description->flags & others) == 0 &&
+                     description->comp[0].depth >= 8 && description->comp[0].depth <= 16 &&
+                     description->comp[0].shift == 0;
+  const bool grey = plain && description->nb_components == 1;
+  const bool planar = grey || (plain && (description->flags & AV_PIX_FMT_FLAG_PLANAR) != 0 &&
+                               description->nb_components == 3 && description->comp[1].plane == 1 &&
+                               description->comp[2].plane == 2);
+  if (!planar) {
     return failure("frames of %s cannot be read here",
                    description != nullptr ? description->name : "an unknown pixel format");
   }
@@ -69,6 +69,11 @@ Outcome<Picture> picture_of(const AVFrame& frame) {
   picture.shift_y = description->log2_chroma_h;
   picture.bits = static_cast<std::uint32_t>(description->comp[0].depth);
   picture.full_range = frame.color_range == AVCOL_RANGE_JPEG;
+#if LIBAVUTIL_VERSION_INT >= AV_VERSION_INT(58, 7, 100)
+  picture.fields = (frame.flags & AV_FRAME_FLAG_INTERLACED) != 0;
+#else
+  picture.fields = frame.interlaced_frame != 0;
+#endif
   for (std::size_t plane = 0; plane < picture.plane_count(); ++plane)
     picture.planes[plane] = plane_of(frame, plane, picture.sample_bytes());
   return picture;

@@ -5,6 +5,7 @@
 #include <optional>
 
 #include <vumedia/core/checked.hpp>
+#include <vumedia/v4l2/formats.hpp>
 
 namespace ctl {
 namespace {
@@ -18,7 +19,7 @@ struct Component {
   std::uint32_t quarter_lumas = 0;  // quarters of the luma plane that lie before it in the same memory
   std::uint32_t offset = 0;
   std::uint32_t step = 1;
-  bool half_stride = false;  // rows are half as long as luma's
+  std::uint32_t quarter_strides = 4;  // quarters of the plane's stride from row to row
 };
 
 struct Format {
@@ -31,18 +32,22 @@ struct Format {
 };
 
 constexpr std::array formats{
-    Format{V4L2_PIX_FMT_YUV420, Model::yuv, 1, 1, {{{0, 0, 0, 1}, {0, 4, 0, 1, true}, {0, 5, 0, 1, true}}}},
-    Format{V4L2_PIX_FMT_YVU420, Model::yuv, 1, 1, {{{0, 0, 0, 1}, {0, 5, 0, 1, true}, {0, 4, 0, 1, true}}}},
+    Format{V4L2_PIX_FMT_YUV420, Model::yuv, 1, 1, {{{0, 0, 0, 1}, {0, 4, 0, 1, 2}, {0, 5, 0, 1, 2}}}},
+    Format{V4L2_PIX_FMT_YVU420, Model::yuv, 1, 1, {{{0, 0, 0, 1}, {0, 5, 0, 1, 2}, {0, 4, 0, 1, 2}}}},
     Format{V4L2_PIX_FMT_NV12, Model::yuv, 1, 1, {{{0, 0, 0, 1}, {0, 4, 0, 2}, {0, 4, 1, 2}}}},
     Format{V4L2_PIX_FMT_NV21, Model::yuv, 1, 1, {{{0, 0, 0, 1}, {0, 4, 1, 2}, {0, 4, 0, 2}}}},
     Format{V4L2_PIX_FMT_P010, Model::yuv, 1, 1, {{{0, 0, 0, 2}, {0, 4, 0, 4}, {0, 4, 2, 4}}}, 10},
     Format{V4L2_PIX_FMT_NV12M, Model::yuv, 1, 1, {{{0, 0, 0, 1}, {1, 0, 0, 2}, {1, 0, 1, 2}}}},
     Format{V4L2_PIX_FMT_YUV420M, Model::yuv, 1, 1, {{{0, 0, 0, 1}, {1, 0, 0, 1}, {2, 0, 0, 1}}}},
-    Format{V4L2_PIX_FMT_YUV422P, Model::yuv, 1, 0, {{{0, 0, 0, 1}, {0, 4, 0, 1, true}, {0, 6, 0, 1, true}}}},
-    Format{V4L2_PIX_FMT_YUV422M, Model::yuv, 1, 0, {{{0, 0, 0, 1}, {1, 0, 0, 1}, {2, 0, 0, 1}}}},
+    Format{V4L2_PIX_FMT_YUV422P, Model::yuv, 1, 0, {{{0, 0, 0, 1}, {0, 4, 0, 1, 2}, {0, 6, 0, 1, 2}}}},
     Format{V4L2_PIX_FMT_NV16, Model::yuv, 1, 0, {{{0, 0, 0, 1}, {0, 4, 0, 2}, {0, 4, 1, 2}}}},
     Format{V4L2_PIX_FMT_NV61, Model::yuv, 1, 0, {{{0, 0, 0, 1}, {0, 4, 1, 2}, {0, 4, 0, 2}}}},
     Format{V4L2_PIX_FMT_NV16M, Model::yuv, 1, 0, {{{0, 0, 0, 1}, {1, 0, 0, 2}, {1, 0, 1, 2}}}},
+    Format{V4L2_PIX_FMT_YUV422M, Model::yuv, 1, 0, {{{0, 0, 0, 1}, {1, 0, 0, 1}, {2, 0, 0, 1}}}},
+    Format{V4L2_PIX_FMT_NV24, Model::yuv, 0, 0, {{{0, 0, 0, 1}, {0, 4, 0, 2, 8}, {0, 4, 1, 2, 8}}}},
+    Format{V4L2_PIX_FMT_YUV444M, Model::yuv, 0, 0, {{{0, 0, 0, 1}, {1, 0, 0, 1}, {2, 0, 0, 1}}}},
+    Format{V4L2_PIX_FMT_YUV411P, Model::yuv, 2, 0, {{{0, 0, 0, 1}, {0, 4, 0, 1, 1}, {0, 5, 0, 1, 1}}}},
+    Format{vumedia::v4l2::pix_fmt_y210, Model::yuv, 1, 0, {{{0, 0, 0, 4}, {0, 0, 2, 8}, {0, 0, 6, 8}}}, 10},
     Format{V4L2_PIX_FMT_YUYV, Model::yuv, 1, 0, {{{0, 0, 0, 2}, {0, 0, 1, 4}, {0, 0, 3, 4}}}},
     Format{V4L2_PIX_FMT_UYVY, Model::yuv, 1, 0, {{{0, 0, 1, 2}, {0, 0, 0, 4}, {0, 0, 2, 4}}}},
     Format{V4L2_PIX_FMT_RGB24, Model::rgb, 0, 0, {{{0, 0, 0, 3}, {0, 0, 1, 3}, {0, 0, 2, 3}}}},
@@ -176,7 +181,8 @@ vumedia::Outcome<Picture> make_picture(const Layout& layout, const Rectangle& vi
     if (component.memory >= memory.size()) return failure("the frame lacks plane %u", component.memory);
     const auto bytes = memory[component.memory];
     const std::uint64_t luma = std::uint64_t{layout.stride[0]} * layout.height;
-    const std::uint64_t stride = layout.stride[component.memory] / (component.half_stride ? 2 : 1);
+    const std::uint64_t stride =
+        std::uint64_t{layout.stride[component.memory]} * component.quarter_strides / 4;
     const std::uint64_t left = visible.left >> (index == 0 ? 0 : picture.shift_x);
     const std::uint64_t top = visible.top >> (index == 0 ? 0 : picture.shift_y);
     const std::uint64_t start =
@@ -192,6 +198,35 @@ vumedia::Outcome<Picture> make_picture(const Layout& layout, const Rectangle& vi
     picture.planes[index] = {bytes.data() + start, stride, component.step};
   }
   return picture;
+}
+
+bool can_average(const Picture& picture, const Picture& like) {
+  const bool sampled_alike = picture.shift_x == like.shift_x && picture.shift_y == like.shift_y;
+  if (like.model != Model::yuv || picture.model == Model::rgb) return false;
+  return picture.model == Model::grey || (!sampled_alike && like.shift_x == 1 && like.shift_y == 1);
+}
+
+std::uint32_t averaged_sample(const Picture& picture, const Picture& like, std::uint32_t plane, std::size_t x,
+                              std::size_t y) {
+  if (plane == 0) return picture.sample(plane, x, y);
+  if (picture.model == Model::grey) return 1u << (picture.bits - 1);
+  const std::size_t width = picture.plane_width(plane);
+  const std::size_t height = picture.plane_height(plane);
+  // The samples that it stands for lie side by side and above each other; with fields, in lines of its own.
+  std::array<std::size_t, 2> columns{x, x};
+  std::array<std::size_t, 2> rows{y, y};
+  if (picture.shift_x < like.shift_x) columns = {2 * x, std::min(2 * x + 1, width - 1)};
+  if (picture.shift_x > like.shift_x) columns = {x / 2, x / 2};
+  if (picture.shift_y < like.shift_y) {
+    const std::size_t first = picture.fields ? y / 2 * 4 + y % 2 : 2 * y;
+    const std::size_t second = first + (picture.fields ? 2 : 1);
+    rows = {first, second < height ? second : first};
+  }
+  std::uint32_t sum = 2;
+  for (const std::size_t row : rows) {
+    for (const std::size_t column : columns) sum += picture.sample(plane, column, row);
+  }
+  return sum / 4;
 }
 
 void append_plane(const Picture& picture, std::uint32_t plane, std::vector<std::byte>& out) {

@@ -1,7 +1,7 @@
 // A picture in a buffer, whatever its pixel format: three components, each a grid of samples with a step from
 // sample to sample and a stride from row to row. NV12 and YUYV differ from planar formats in the step alone,
 // so writing, summing and comparing know one layout only. Samples are bytes, or little-endian words of which
-// P010 fills the upper bits and libavcodec the lower.
+// P010 and Y210 fill the upper bits and libavcodec the lower.
 #pragma once
 
 #include <array>
@@ -41,6 +41,7 @@ struct Picture {
   std::uint32_t spare_bits = 0;  // of a word, below the sample
   bool full_range = false;
   bool bt709 = false;
+  bool fields = false;  // its lines belong to two fields in turns, as far as that is known
 
   [[nodiscard]] std::uint32_t plane_count() const noexcept { return model == Model::grey ? 1 : 3; }
   [[nodiscard]] std::size_t sample_bytes() const noexcept { return bits > 8 ? 2 : 1; }
@@ -87,6 +88,13 @@ struct Rectangle {
 // not known, and where the buffer is shorter than the format says: a device is not trusted.
 [[nodiscard]] vumedia::Outcome<Picture> make_picture(const Layout& layout, const Rectangle& visible,
                                                      std::span<const std::span<const std::byte>> memory);
+
+// Whether averaged_sample() knows what `picture` is when it is sampled as `like`: as 4:2:0, or without
+// colour.
+[[nodiscard]] bool can_average(const Picture& picture, const Picture& like);
+// The sample of `picture` at a place of `like`: of chroma, the rounded mean of those that it stands for.
+[[nodiscard]] std::uint32_t averaged_sample(const Picture& picture, const Picture& like, std::uint32_t plane,
+                                            std::size_t x, std::size_t y);
 
 // Appends component `plane` to `out`, row after row without padding; samples of more than 8 bits as
 // little-endian words with the value in the lower bits.

@@ -50,6 +50,8 @@ Outcome<> Y4mWriter::add(const Picture& picture) {
       colours = "mono";
     } else if (picture.shift_x == 1) {
       colours = picture.shift_y == 1 ? "420" : "422";
+    } else if (picture.shift_x == 2) {
+      colours = "411";
     }
     bits_ = picture.bits;
     // The site of 8-bit chroma has to be named, that of more bits cannot.
