@@ -202,7 +202,7 @@ TEST(DecoderJpegTest, TakesPicturesWhoseTablesWereLeftOut) {
   for (auto& unit : bare.units) {
     auto& bytes = unit.bytes;
     for (std::size_t at = 2; at + 4 < bytes.size() && bytes[at + 1] != 0xda;) {
-      const std::size_t size = 2u + (bytes[at + 2] << 8 | bytes[at + 3]);
+      const std::size_t size = 2 + std::size_t{bytes[at + 2]} * 256 + bytes[at + 3];
       const bool tables = bytes[at + 1] == 0xc4;
       const auto place = bytes.begin() + static_cast<std::ptrdiff_t>(at);
       if (tables) {
