@@ -64,6 +64,9 @@ class Printer {
                 : verdict == Verdict::failed ? "FAIL"
                                              : "OK (Not Supported)");
     if (verbose_) std::printf("\t\t%s\n", result.rule->demand);
+    if (!verbose_ || result.runs.empty()) {
+      if (const std::string reason = result.reason(); !reason.empty()) std::printf("\t\t%s\n", reason.c_str());
+    }
     for (const auto& run : result.runs) {
       const bool failed = run.finding.verdict == Verdict::failed;
       if (!failed && !verbose_) continue;
@@ -153,6 +156,8 @@ int examine(const std::string& socket_path, const ComplianceOptions& options) {
     return report.results.empty() ? 2 : 1;
   }
   if (std::fflush(stdout) != 0) return unexamined("cannot write to standard output");
+  if (report.failed == 0 && report.nothing_tried())
+    return unexamined("nothing that the device does could be tried; each rule says why it is not supported");
   return report.failed == 0 ? 0 : 1;
 }
 

@@ -16,7 +16,7 @@ struct ComplianceOptions {
 [[nodiscard]] std::string list_rules(const std::string& filter);
 
 // Runs the rules on the device behind a socket and prints the report. 0: it keeps them; 1: it breaks one; 2,
-// with a line on standard error: it could not be examined.
+// with a line on standard error: it could not be examined, or nothing that it does could be tried.
 [[nodiscard]] int examine(const std::string& socket_path, const ComplianceOptions& options);
 
 }  // namespace ctl

@@ -11,11 +11,13 @@
 // what one leaves behind does not trouble the next.
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -60,7 +62,8 @@ struct Run {
 struct RuleResult {
   const Group* group = nullptr;
   const Rule* rule = nullptr;
-  std::vector<Run> runs;  // none if the device has nothing that the rule is about
+  std::vector<Run> runs;  // none if the device has nothing that the rule is about: `absent` says what
+  std::string absent;
   // Failed if one of the runs has; passed if one has and none failed.
   [[nodiscard]] Verdict verdict() const noexcept {
     Verdict verdict = Verdict::not_applicable;
@@ -69,6 +72,11 @@ struct RuleResult {
       if (run.finding.verdict == Verdict::passed) verdict = Verdict::passed;
     }
     return verdict;
+  }
+  // Why it is not applicable; empty if it is.
+  [[nodiscard]] std::string reason() const {
+    if (verdict() != Verdict::not_applicable) return {};
+    return runs.empty() ? absent : runs.front().finding.text;
   }
 };
 
@@ -80,7 +88,19 @@ struct Report {
   // Why the run ended before its last rule, or did not begin: the device has gone, or is stuck. Empty
   // otherwise.
   std::string ended;
-  [[nodiscard]] bool good() const noexcept { return failed == 0 && ended.empty(); }
+  // No rule was applicable but those that any device can be held to, on its configuration, files and commands: nothing
+  // is known of what it does, though rules on that were asked for.
+  [[nodiscard]] bool nothing_tried() const noexcept {
+    const auto general = [](const RuleResult& result) {
+      return result.group == &all_rules[0] || result.group == &all_rules[1] ||
+             std::string_view(result.rule->id) == "munmap/unknown";
+    };
+    const auto idle = [&](const RuleResult& result) {
+      return general(result) || result.verdict() == Verdict::not_applicable;
+    };
+    return std::ranges::all_of(results, idle) && !(passed + failed != 0 && std::ranges::all_of(results, general));
+  }
+  [[nodiscard]] bool good() const noexcept { return failed == 0 && ended.empty() && !nothing_tried(); }
 };
 
 namespace detail {
@@ -117,6 +137,33 @@ inline Finding run_once(const Rule& rule, AnyGuest& guest, const Facts& facts, c
   return rule.check(subject);
 }
 
+// Why a rule of this scope had nothing to run on.
+[[nodiscard]] inline const char* what_is_absent(Scope scope, const Facts& facts) noexcept {
+  switch (scope) {
+    case Scope::queue:
+      return "the device has no queue";
+    case Scope::video:
+      return "the device has no queue of video";
+    case Scope::buffers:
+      return "no queue has buffers of the memories that are examined";
+    case Scope::stream:
+    case Scope::capture:
+      if (facts.m2m) return "the queues of a memory-to-memory device do not stream by themselves";
+      return scope == Scope::stream ? "no queue has buffers of the memories that are examined"
+                                    : "no CAPTURE queue has buffers of the memories that are examined";
+    case Scope::m2m:
+      if (!facts.m2m) return "it is no memory-to-memory device";
+      if (facts.stateful_decoder) return "it is a stateful decoder, for which there are rules of its own";
+      return "its queues have no memory in common that is examined";
+    case Scope::decoder:
+      if (!facts.stateful_decoder) return "it is no stateful decoder";
+      return "its queues have no memory in common that is examined";
+    case Scope::device:
+      break;
+  }
+  return "";
+}
+
 }  // namespace detail
 
 // Runs the rules that `options` name, one after another, and calls `on_result` after each.
@@ -136,7 +183,7 @@ inline Finding run_once(const Rule& rule, AnyGuest& guest, const Facts& facts, c
   for (const Group& group : all_rules) {
     for (const Rule& rule : group.rules) {
       if (!is_named(rule, options.filter)) continue;
-      RuleResult result{&group, &rule, {}};
+      RuleResult result{&group, &rule, {}, {}};
       const auto once = [&](const Queue* queue, std::uint32_t memory) {
         if (!report.ended.empty()) return;
         Run run{queue != nullptr ? queue->type : 0, memory, {}};
@@ -157,8 +204,10 @@ inline Finding run_once(const Rule& rule, AnyGuest& guest, const Facts& facts, c
         case Scope::device:
           once(nullptr, 0);
           break;
+        case Scope::m2m:
         case Scope::decoder:
-          if (facts->stateful_decoder) {
+          if (rule.scope == Scope::decoder ? facts->stateful_decoder
+                                           : facts->m2m && !facts->stateful_decoder && facts->queue(true) != nullptr) {
             for (const std::uint32_t memory : {V4L2_MEMORY_MMAP, V4L2_MEMORY_USERPTR}) {
               if (wanted(memory) && facts->queue(true)->has(memory) && facts->queue(false) != nullptr &&
                   facts->queue(false)->has(memory))
@@ -176,6 +225,7 @@ inline Finding run_once(const Rule& rule, AnyGuest& guest, const Facts& facts, c
             }
           }
       }
+      if (result.runs.empty()) result.absent = detail::what_is_absent(rule.scope, *facts);
       switch (result.verdict()) {
         case Verdict::passed:
           ++report.passed;

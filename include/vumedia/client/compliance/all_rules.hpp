@@ -14,6 +14,7 @@
 #include <vumedia/client/compliance/formats.hpp>
 #include <vumedia/client/compliance/inputs.hpp>
 #include <vumedia/client/compliance/mapping.hpp>
+#include <vumedia/client/compliance/memory_to_memory.hpp>
 #include <vumedia/client/compliance/parameters.hpp>
 #include <vumedia/client/compliance/queueing.hpp>
 #include <vumedia/client/compliance/requests.hpp>
@@ -35,6 +36,7 @@ inline constexpr Group all_rules[] = {
     {"Queueing", rules::queueing_rules},
     {"Mapping", rules::mapping_rules},
     {"Streaming", rules::streaming_rules},
+    {"Memory to memory", m2m::rules},
     {"Controls", controls::query_rules},
     {"Values of controls", controls::reading_rules},
     {"Setting controls", controls::setting_rules},

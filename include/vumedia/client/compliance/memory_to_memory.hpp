@@ -1,0 +1,180 @@
+// Rules on memory-to-memory devices that make one raw frame of another, such as scalers: what goes in comes
+// back, and so does what it was made into. Codecs are left out, for they may keep frames; those of stateful
+// decoders are elsewhere.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+#include <vumedia/client/compliance/buffers.hpp>
+#include <vumedia/client/compliance/rule.hpp>
+
+namespace vumedia::client::compliance::m2m {
+
+// Both queues with their buffers. Each pair of buffers is one job.
+class Pair {
+ public:
+  explicit Pair(Subject& subject)
+      : subject_(subject),
+        output(subject, subject.facts().queue(true)->type, subject.memory()),
+        capture(subject, subject.facts().queue(false)->type, subject.memory()) {}
+
+  // Not applicable if one of the queues has coded frames.
+  Finding allocate() {
+    for (const bool out : {true, false}) {
+      const Queue& queue = *subject_.facts().queue(out);
+      const std::uint32_t fourcc = pixels_of(queue.initial).fourcc;
+      for (const v4l2_fmtdesc& format : queue.formats) {
+        if (format.pixelformat == fourcc && (format.flags & V4L2_FMT_FLAG_COMPRESSED) != 0)
+          return not_applicable("%s has coded frames, which a codec may keep", type_name(queue.type));
+      }
+    }
+    if (auto found = output.allocate(4)) return found;
+    return capture.allocate(4);
+  }
+  // Of frames whose time stamps are 1 s, 2 s and so on.
+  Finding queue_all() const {
+    for (std::uint32_t place = 0; place < output.size(); ++place) {
+      auto payload = output.handed(place);
+      payload.buffer.head.timestamp.tv_sec = place + 1;
+      if (auto found = subject_.expect<v4l2::tag::QBUF>(payload)) return found;
+    }
+    return capture.queue_all();
+  }
+  Finding start() const {
+    if (auto found = output.start()) return found;
+    return capture.start();
+  }
+  Finding stream() {
+    if (auto found = allocate()) return found;
+    if (auto found = queue_all()) return found;
+    return start();
+  }
+  Finding stop() const {
+    if (auto found = output.stop()) return found;
+    return capture.stop();
+  }
+  [[nodiscard]] std::uint32_t jobs() const noexcept { return std::min(output.size(), capture.size()); }
+
+  // Calls `look(buffer, n)` for the n-th buffer of a queue that comes, for as many as there are jobs.
+  template <class Look>
+  Finding watch(const Buffers& buffers, Look&& look) const {
+    for (std::uint32_t n = 0; n < jobs(); ++n) {
+      v4l2::Buffer buffer{};
+      if (auto found = subject_.next_buffer(buffers.type(), buffer)) return found;
+      if (buffer.head.index >= buffers.size())
+        return failed("%s: buffer %u came, of %u", type_name(buffers.type()), buffer.head.index,
+                      buffers.size());
+      if (auto found = look(buffer, n)) return found;
+    }
+    return passed();
+  }
+
+ private:
+  Subject& subject_;
+
+ public:
+  Buffers output;
+  Buffers capture;
+};
+
+inline Finding returns_output(Subject& s) {
+  Pair pair(s);
+  if (auto found = pair.stream()) return found;
+  return pair.watch(pair.output, [](const v4l2::Buffer&, std::uint32_t) { return passed(); });
+}
+inline Finding returns_capture(Subject& s) {
+  Pair pair(s);
+  if (auto found = pair.stream()) return found;
+  return pair.watch(pair.capture, [](const v4l2::Buffer&, std::uint32_t) { return passed(); });
+}
+
+inline Finding keeps_order(Subject& s) {
+  Pair pair(s);
+  if (auto found = pair.stream()) return found;
+  for (const Buffers* const buffers : {&pair.output, &pair.capture}) {
+    if (auto found = pair.watch(*buffers, [&](const v4l2::Buffer& buffer, std::uint32_t n) {
+          if (buffer.head.index == n) return passed();
+          return failed("%s: buffer %u came before buffer %u, which was queued first",
+                        type_name(buffers->type()), buffer.head.index, n);
+        }))
+      return found;
+  }
+  return passed();
+}
+
+inline Finding describes_itself(Subject& s) {
+  Pair pair(s);
+  if (auto found = pair.stream()) return found;
+  for (const Buffers* const buffers : {&pair.output, &pair.capture}) {
+    const bool made = buffers == &pair.capture;
+    if (auto found = pair.watch(*buffers, [&](const v4l2::Buffer& buffer, std::uint32_t) -> Finding {
+          constexpr std::uint32_t never = V4L2_BUF_FLAG_QUEUED | V4L2_BUF_FLAG_PREPARED | V4L2_BUF_FLAG_DONE;
+          if (buffer.head.memory != s.memory())
+            return failed("memory %u came for %u", buffer.head.memory, s.memory());
+          if ((buffer.head.flags & never) != 0)
+            return failed("a buffer that has come has flags 0x%x", buffer.head.flags);
+          const Buffers::Record& record = (*buffers)[buffer.head.index];
+          for (std::uint32_t p = 0; p < record.plane_count; ++p) {
+            const std::uint32_t used = Buffers::used(buffer, p), length = Buffers::length(buffer, p);
+            if (length != record.planes[p].length)
+              return failed("plane %u of %u bytes came with %u", p, record.planes[p].length, length);
+            if (used > length) return failed("%u bytes of %u are used", used, length);
+            if (made && used == 0 && (buffer.head.flags & V4L2_BUF_FLAG_ERROR) == 0)
+              return failed("a frame without bytes came, and no error");
+          }
+          return passed();
+        }))
+      return found;
+  }
+  return passed();
+}
+
+inline Finding copies_times(Subject& s) {
+  Pair pair(s);
+  if (auto found = pair.allocate()) return found;
+  v4l2::BufferPayload payload{};
+  if (auto found = pair.output.query(0, payload)) return found;
+  if ((payload.buffer.head.flags & V4L2_BUF_FLAG_TIMESTAMP_MASK) != V4L2_BUF_FLAG_TIMESTAMP_COPY)
+    return not_applicable("its time stamps are not copied");
+  if (auto found = pair.queue_all()) return found;
+  if (auto found = pair.start()) return found;
+  return pair.watch(pair.capture, [](const v4l2::Buffer& buffer, std::uint32_t n) {
+    const auto& stamp = buffer.head.timestamp;
+    if (stamp.tv_sec == n + 1 && stamp.tv_usec == 0) return passed();
+    return failed("time stamp %lld s, %lld us, of a frame that went in with %u s",
+                  static_cast<long long>(stamp.tv_sec), static_cast<long long>(stamp.tv_usec), n + 1);
+  });
+}
+
+inline Finding streams_again(Subject& s) {
+  Pair pair(s);
+  if (auto found = pair.allocate()) return found;
+  for (int round = 0; round < 3; ++round) {
+    if (auto found = pair.queue_all()) return found;
+    if (auto found = pair.start()) return found;
+    if (auto found = pair.watch(pair.capture, [](const v4l2::Buffer&, std::uint32_t) { return passed(); }))
+      return found;
+    if (auto found = pair.stop()) return found;
+    s.drop_events();
+  }
+  return passed();
+}
+
+inline constexpr Rule rules[] = {
+    {"m2m/returns-output", "every OUTPUT buffer that was queued comes back",
+     "V4L2 API, Video Memory-To-Memory Interface", Scope::m2m, returns_output},
+    {"m2m/returns-capture", "every CAPTURE buffer for which a frame went in comes back",
+     "V4L2 API, Video Memory-To-Memory Interface", Scope::m2m, returns_capture},
+    {"m2m/order", "buffers of both queues come in the order in which they were queued",
+     "V4L2 API, Streaming I/O (Memory Mapping)", Scope::m2m, keeps_order},
+    {"m2m/describes-itself",
+     "a buffer that comes is the one that was queued, with bytes within it, and in no queue",
+     "V4L2 API, struct v4l2_buffer", Scope::m2m, describes_itself},
+    {"m2m/timestamps", "a frame has the time stamp of the one that it was made of",
+     "V4L2 API, Buffers, V4L2_BUF_FLAG_TIMESTAMP_COPY", Scope::m2m, copies_times},
+    {"m2m/again", "both queues may be started again and again", "V4L2 API, ioctl VIDIOC_STREAMON", Scope::m2m,
+     streams_again},
+};
+
+}  // namespace vumedia::client::compliance::m2m
