@@ -50,6 +50,7 @@ TEST_P(CodecTest, DecodesLikeLibavcodecAlone) {
     ASSERT_TRUE(client.play(clip));
     EXPECT_EQ(client.frame_md5s(), expected);
     EXPECT_EQ(client.damaged_buffers, 0u);
+    for (const auto& frame : client.frames) EXPECT_EQ(frame.flags & V4L2_BUF_FLAG_ERROR, 0u);
     EXPECT_EQ(client.changes, 1u);
     ASSERT_FALSE(client.frames.empty());
     EXPECT_EQ(client.frames.front().visible.width, GetParam().width);

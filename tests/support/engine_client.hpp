@@ -4,6 +4,7 @@
 #include <chrono>
 #include <condition_variable>
 #include <cstdint>
+#include <cstring>
 #include <deque>
 #include <memory>
 #include <mutex>
@@ -144,6 +145,7 @@ struct ClientOptions {
   std::uint32_t capture_buffers = 0;           // 0: as many as the engine says
   std::uint32_t coded_buffers = 4;
   std::size_t hold = 0;  // frames kept back before they are looked at and queued again
+  int fill = 0;          // what CAPTURE buffers hold at first
 };
 
 // What a client saw.
@@ -222,6 +224,7 @@ class EngineClient {
     buffers.clear();
     for (std::uint32_t i = 0; i < count; ++i) {
       buffers.push_back(std::make_shared<GuardedMemory>(size));
+      std::memset(buffers.back()->data(), options_.fill, size);
       queue_capture(i);
     }
     engine->start_capture({in_force.fourcc, in_force.layout, announced->serial});

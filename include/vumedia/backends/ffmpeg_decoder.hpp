@@ -15,9 +15,9 @@
 // CAPTURE format does not suit what follows. Frames lie in their buffers as coded; VIDIOC_G_SELECTION says
 // which part is to be seen, VIDIOC_G_FMT which colours they have.
 //
-// An OUTPUT buffer holds one access unit, as the documentation of these formats asks for. After a drain
-// decoding goes on as if there had been none; in streams with very rare key frames (see ffmpeg::History) it
-// waits for the next one.
+// An OUTPUT buffer holds one access unit, as the documentation of these formats asks for; of several, all are
+// decoded, with the buffer's time stamp. After a drain decoding goes on as if there had been none; in streams
+// with very rare key frames (see ffmpeg::History) it waits for the next one.
 //
 // libavcodec also logs by itself, through av_log, which is global to the process: its level and callback are
 // the program's to set.
@@ -53,8 +53,9 @@ struct FfmpegDecoderOptions {
   // Open files at a time; more get ENFILE. An open file costs little: programs that only look around, such as
   // compliance tests, open a hundred.
   std::uint32_t max_sessions = 256;
-  // Threads that decode, if `workers` does not say: one a file from its first STREAMON on, and one a closed
-  // file whose picture is not complete. STREAMON of more gets EBUSY.
+  // Threads that decode, if `workers` does not say: one a file from its first STREAMON on, and for a moment
+  // as many again for closed files whose picture is not complete. STREAMON of more gets EBUSY. For H.264
+  // libavcodec has one more, which is idle.
   std::uint32_t max_workers = 32;
   // Where sessions decode. Those that are closed end their picture there, so that a set which outlives the
   // device spares its loop the wait. None: a set of the backend's own.

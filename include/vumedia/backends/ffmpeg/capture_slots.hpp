@@ -54,6 +54,7 @@ class CaptureSlots : public std::enable_shared_from_this<CaptureSlots> {
     BufferMemory memory;
     std::uint64_t order = 0;     // when it was queued; 0 if it is not
     unsigned users = 0;          // frames of libavcodec, copies under way
+    std::uint64_t stream = 0;    // that has decoded into it last
     std::weak_ptr<Slot> former;  // whom the same place was in use by when it was queued
     [[nodiscard]] bool is_used() const noexcept {
       if (users != 0) return true;
@@ -100,9 +101,15 @@ class CaptureSlots : public std::enable_shared_from_this<CaptureSlots> {
     }
   }
 
-  // A queued and unused buffer of at least `size` bytes, at a multiple of `alignment`, for a frame to be
-  // decoded into, or nullptr. The reference frees it when the last copy goes, on any thread.
-  [[nodiscard]] AVBufferRef* lend(std::size_t size, std::size_t alignment = 1) {
+  struct Lent {
+    AVBufferRef* buffer = nullptr;  // the caller's
+    bool is_new = false;            // to the stream: it may hold anything
+  };
+
+  // A queued and unused buffer of at least `size` bytes, at a multiple of `alignment`, for a frame of
+  // `stream` (not 0) to be decoded into, or nullptr. The reference frees it when the last copy goes, on any
+  // thread.
+  [[nodiscard]] Lent lend(std::uint64_t stream, std::size_t size, std::size_t alignment = 1) {
     std::size_t known = 0;
     std::size_t used = 0;
     for (const auto& slot : slots_) {
@@ -110,16 +117,16 @@ class CaptureSlots : public std::enable_shared_from_this<CaptureSlots> {
       ++known;
       if (slot->is_used()) ++used;
     }
-    if (known < used + 1 + reserve) return nullptr;
+    if (known < used + 1 + reserve) return {};
     const SlotPointer* const slot = oldest_free(size, alignment);
-    if (slot == nullptr) return nullptr;
+    if (slot == nullptr) return {};
     auto lease = std::make_unique<Lease>(Lease{shared_from_this(), *slot});
     auto* const data = reinterpret_cast<std::uint8_t*>((*slot)->memory.data);
     AVBufferRef* const buffer = av_buffer_create(data, size, &CaptureSlots::release, lease.get(), 0);
-    if (buffer == nullptr) return nullptr;
+    if (buffer == nullptr) return {};
     // From here on the reference owns the lease.
     lease.release()->slot->users++;
-    return buffer;
+    return {buffer, std::exchange((*slot)->stream, stream) != stream};
   }
 
   // Takes the buffer that holds the frame at `data` out of the queue; nothing if the frame is elsewhere, or

@@ -12,9 +12,15 @@
 #include <utility>
 
 #include <vumedia/backends/ffmpeg/formats.hpp>
+#include <vumedia/backends/ffmpeg/interruption.hpp>
 #include <vumedia/core/log.hpp>
 #include <vumedia/core/result.hpp>
 #include <vumedia/memory/budget.hpp>
+
+extern "C" {
+#include <libavutil/log.h>
+#include <libavutil/opt.h>
+}
 
 namespace vumedia::backends::ffmpeg {
 
@@ -48,16 +54,17 @@ class Codec {
 
   Codec() = default;
 
-  // `opaque` comes back in AVCodecContext::opaque. ENODEV if there is no such decoder here.
+  // `interruption` outlives the decoder, and is its AVCodecContext::opaque. ENODEV if there is no such
+  // decoder here.
   [[nodiscard]] static Result<Codec> open(const CodedFormat& format, const CodecOptions& options,
-                                          GetBuffer get_buffer, void* opaque) noexcept {
+                                          GetBuffer get_buffer, Interruption& interruption) noexcept {
     const AVCodec* const decoder = find_decoder(format);
     if (decoder == nullptr) return fail(ENODEV);
     Codec codec;
     codec.context_.reset(avcodec_alloc_context3(decoder));
     if (!codec.context_) return fail(ENOMEM);
     AVCodecContext& context = *codec.context_;
-    context.opaque = opaque;
+    interruption.attach(context);
     context.get_buffer2 = get_buffer;
     context.max_pixels = static_cast<std::int64_t>(options.max_pixels);
     // 0 would mean as many as there are processors.
@@ -72,12 +79,21 @@ class Codec {
     context.thread_safe_callbacks = 1;
 #pragma GCC diagnostic pop
 #endif
-    if (avcodec_open2(&context, decoder, nullptr) < 0) return fail(EINVAL);
+    const bool alone = context.thread_count == 1 && decoder->id == AV_CODEC_ID_H264;
+    if (alone) let_slices_be_refused(context);
+    const int opened = avcodec_open2(&context, decoder, nullptr);
+    context.log_level_offset = 0;
+    if (opened < 0) return fail(EINVAL);
+    interruption.attach(context, alone ? Interruption::Jobs::here : Interruption::Jobs::on_threads);
     return codec;
   }
 
-  [[nodiscard]] explicit operator bool() const noexcept { return context_ != nullptr; }
-  [[nodiscard]] AVCodecContext& context() const noexcept { return *context_; }
+  [[nodiscard]] explicit operator bool() const noexcept {
+    return context_ != nullptr;
+  }
+  [[nodiscard]] AVCodecContext& context() const noexcept {
+    return *context_;
+  }
 
   // A private copy of `bytes` (not empty): the guest may change its buffer at any time, and parsers read past
   // the end. The one copy of the bitstream on its way. It is counted in `budget` (null: in none) for as long
@@ -105,14 +121,31 @@ class Codec {
   }
 
   // From here on only the frames that are left come out, then AVERROR_EOF, until flush().
-  [[nodiscard]] int drain() noexcept { return avcodec_send_packet(context_.get(), nullptr); }
+  [[nodiscard]] int drain() noexcept {
+    return avcodec_send_packet(context_.get(), nullptr);
+  }
 
-  [[nodiscard]] int receive(AVFrame& frame) noexcept { return avcodec_receive_frame(context_.get(), &frame); }
+  [[nodiscard]] int receive(AVFrame& frame) noexcept {
+    return avcodec_receive_frame(context_.get(), &frame);
+  }
 
   // Forgets all frames; the next packet should begin with a key frame.
-  void flush() noexcept { avcodec_flush_buffers(context_.get()); }
+  void flush() noexcept {
+    avcodec_flush_buffers(context_.get());
+  }
 
  private:
+  // A slice of a dozen bytes can go over a whole picture, and a packet may hold thousands that do. The
+  // decoder of H.264 asks for slices to be decoded (see Interruption) only if there are threads for them. So
+  // it gets one, which never has anything to do; and conceals errors as it would without.
+  static void let_slices_be_refused(AVCodecContext& context) noexcept {
+    context.thread_count = 2;
+    context.thread_type = FF_THREAD_SLICE;
+    av_opt_set_int(context.priv_data, "enable_er", 1, 0);
+    // It would warn that threads must not conceal errors side by side.
+    context.log_level_offset = AV_LOG_MAX_OFFSET;
+  }
+
   struct ContextDeleter {
     void operator()(AVCodecContext* context) const noexcept { avcodec_free_context(&context); }
   };

@@ -4,6 +4,7 @@
 
 #include <array>
 #include <atomic>
+#include <bitset>
 #include <cerrno>
 #include <cstdint>
 #include <deque>
@@ -20,10 +21,14 @@
 #include <vumedia/backends/ffmpeg/events.hpp>
 #include <vumedia/backends/ffmpeg/formats.hpp>
 #include <vumedia/backends/ffmpeg/history.hpp>
+#include <vumedia/backends/ffmpeg/interruption.hpp>
+#include <vumedia/backends/ffmpeg/jpeg.hpp>
 #include <vumedia/backends/ffmpeg/layout.hpp>
 #include <vumedia/backends/ffmpeg/picture.hpp>
+#include <vumedia/backends/ffmpeg/picture_splitter.hpp>
 #include <vumedia/backends/ffmpeg/stream_hints.hpp>
 #include <vumedia/backends/ffmpeg/workers.hpp>
+#include <vumedia/backends/ffmpeg/write_watch.hpp>
 #include <vumedia/core/log.hpp>
 #include <vumedia/core/result.hpp>
 #include <vumedia/memory/budget.hpp>
@@ -85,7 +90,8 @@ class Engine : public std::enable_shared_from_this<Engine> {
     if (!worker_started_) {
       auto self = shared_from_this();
       auto started = workers.run([self] { self->work(); });
-      if (!started) return started;
+      if (!started) return std::unexpected(started.error());
+      ticket_ = std::move(*started);
       worker_started_ = true;
     }
     const std::lock_guard lock(slots_->mutex());
@@ -198,10 +204,12 @@ class Engine : public std::enable_shared_from_this<Engine> {
     return phase_ != Phase::running;
   }
 
-  // The last call: the worker ends after the picture at hand.
+  // The last call: the worker ends with the picture at hand.
   void close() {
+    ticket_.leave();
     const std::lock_guard lock(slots_->mutex());
     closing_ = true;
+    interruption_.stop();
     queue_.clear();
     held_back_.reset();
     events_.clear();
@@ -209,14 +217,20 @@ class Engine : public std::enable_shared_from_this<Engine> {
     slots_->changed.notify_all();
   }
 
-  // Frames delivered so far, by how they came into their buffers.
   struct Counters {
+    // Frames delivered so far, by how they came into their buffers.
     std::uint64_t in_place = 0;
     std::uint64_t copied = 0;
+    // Packets that libavcodec has been given, one a picture, and pictures that it got memory for.
+    std::uint64_t packets = 0;
+    std::uint64_t begun = 0;
   };
   [[nodiscard]] Counters counters() const {
     const std::lock_guard lock(slots_->mutex());
-    return counters_;
+    Counters counters = counters_;
+    counters.packets = packets_.load(std::memory_order_relaxed);
+    counters.begun = begun_.load(std::memory_order_relaxed);
+    return counters;
   }
 
   // Moves what has happened, in order, to `events` (its contents are replaced).
@@ -229,6 +243,14 @@ class Engine : public std::enable_shared_from_this<Engine> {
  private:
   struct DrainMark {
     std::uint64_t drain = 0;  // number of the drain
+  };
+  // A coded buffer that is being decoded, picture by picture.
+  struct AtHand {
+    CodedBufferDone done;
+    Stamp stamp;
+    std::uint64_t serial = 0;  // of the picture before it
+    Packet packet;             // none: there is nothing (more) to decode
+    std::size_t at = 0;        // where the next picture begins
   };
   using Lock = std::unique_lock<std::mutex>;
   // running; or stopped behind LAST, until the client has seen to its buffers (changing) or starts anew
@@ -249,6 +271,7 @@ class Engine : public std::enable_shared_from_this<Engine> {
   // The worker drops its frames and flushes libavcodec before it does anything else.
   void restart_decoding() {
     ++stream_epoch_;
+    interruption_.stop();
     continues_ = false;
     if (phase_ == Phase::drained) phase_ = Phase::running;
   }
@@ -319,8 +342,12 @@ class Engine : public std::enable_shared_from_this<Engine> {
   [[nodiscard]] Step step(Lock& lock);
   void begin_stream(Lock& lock);
   void send_next(Lock& lock);
-  [[nodiscard]] bool send_buffer(const CodedFormat& format, const CodedBuffer& buffer);
+  [[nodiscard]] bool take_in(const CodedFormat& format, const CodedBuffer& buffer);
   [[nodiscard]] Packet copy_packet(std::span<const std::byte> bytes);
+  void send_part(Lock& lock);
+  [[nodiscard]] bool send_packet(const Stamp& stamp, Packet packet);
+  [[nodiscard]] int send_to_codec(const AVPacket& packet);
+  [[nodiscard]] int receive_from_codec(AVFrame& frame);
   void receive_next(Lock& lock);
   [[nodiscard]] bool receive(AVFrame& frame, bool& refused);
   [[nodiscard]] Step deliver(Lock& lock);
@@ -350,7 +377,11 @@ class Engine : public std::enable_shared_from_this<Engine> {
   Notify notify_;
   const Log log_;
   const std::shared_ptr<CaptureSlots> slots_;
-  bool worker_started_ = false;  // the loop's
+  bool worker_started_ = false;  // the loop's, as is the next
+  Workers::Ticket ticket_;
+  Interruption interruption_{this};
+  std::atomic<std::uint64_t> packets_{0};
+  std::atomic<std::uint64_t> begun_{0};
 
   // Under slots_->mutex().
   std::deque<std::variant<CodedBuffer, DrainMark>> queue_;
@@ -384,9 +415,13 @@ class Engine : public std::enable_shared_from_this<Engine> {
 
   // The worker's own.
   const CodedFormat* worker_format_ = nullptr;
+  WriteWatch watch_;
   Codec codec_;
+  std::optional<AtHand> at_hand_;
+  PictureSplitter splitter_;
   Frame frame_;  // the next to deliver, if has_frame_
   bool has_frame_ = false;
+  bool had_holes_ = false;    // parts of it that were never decoded
   bool more_frames_ = false;  // libavcodec may have frames without another packet
   bool codec_draining_ = false;
   std::uint64_t codec_drain_ = 0;  // the drain it is at
@@ -399,6 +434,7 @@ class Engine : public std::enable_shared_from_this<Engine> {
   bool looks_for_start_ = true;  // nothing has come yet that decoding can begin with
   // The stamps of the latest packets. No decoder holds frames back over as many packets.
   std::array<Stamp, 512> stamps_{};
+  std::bitset<512> damaged_;  // those of them that are known to be damaged
 };
 
 }  // namespace vumedia::backends::ffmpeg

@@ -34,6 +34,10 @@ inline Engine::Step Engine::step(Lock& lock) {
     receive_next(lock);
     return Step::again;
   }
+  if (at_hand_) {
+    send_part(lock);
+    return Step::again;
+  }
   if (output_on_ && !queue_.empty() && !held_back_) {
     send_next(lock);
     return Step::again;
@@ -50,9 +54,12 @@ inline void Engine::begin_stream(Lock& lock) {
   lock.unlock();
   if (frame_) av_frame_unref(frame_.get());
   has_frame_ = more_frames_ = codec_draining_ = false;
+  at_hand_.reset();
+  watch_.clear();
   if (reopen) {
     wants_hints_ = true;
     refused_format_ = AV_PIX_FMT_NONE;
+    splitter_ = {};
     codec_ = {};
   } else if (codec_) {
     codec_.flush();
@@ -62,6 +69,7 @@ inline void Engine::begin_stream(Lock& lock) {
   looks_for_start_ = !continues;
   if (continues) resume_id_ = next_id_;
   lock.lock();
+  if (worker_epoch_ == stream_epoch_ && !closing_) interruption_.go();
 }
 
 inline void Engine::send_next(Lock& lock) {
@@ -79,24 +87,20 @@ inline void Engine::send_next(Lock& lock) {
     lock.lock();
     return;
   }
-  const CodedBufferDone done{buffer->index, !send_buffer(format, *buffer)};
+  at_hand_.emplace(CodedBufferDone{buffer->index, false}, buffer->stamp, serial);
+  at_hand_->done.damaged = !take_in(format, *buffer);
   buffer->owner.reset();
   lock.lock();
-  if (worker_epoch_ != stream_epoch_) return;
-  if (serial_ != serial && !capture_on_ && !done.damaged) {
-    held_back_ = done;
-  } else {
-    push(done);
-  }
 }
 
-// False if the buffer did not yield what it should.
-inline bool Engine::send_buffer(const CodedFormat& format, const CodedBuffer& buffer) {
+// Makes a packet of a coded buffer. False if that cannot be; an empty buffer makes none.
+inline bool Engine::take_in(const CodedFormat& format, const CodedBuffer& buffer) {
   if (!frame_) return false;
   if (!codec_ || worker_format_ != &format) {
     codec_ = {};
     history_.clear();
-    auto codec = Codec::open(format, options_.codec, &Engine::get_buffer, this);
+    watch_.clear();
+    auto codec = Codec::open(format, options_.codec, &Engine::get_buffer, interruption_);
     if (!codec) {
       report("cannot open the decoder", AVERROR(codec.error().value));
       return false;
@@ -106,15 +110,56 @@ inline bool Engine::send_buffer(const CodedFormat& format, const CodedBuffer& bu
   }
   // An empty packet would begin a drain.
   if (buffer.bytes.empty()) return true;
-  const Packet packet = copy_packet(buffer.bytes);
-  if (!packet) {
-    report("no memory for a packet", AVERROR(ENOMEM));
-    return false;
+  at_hand_->packet = copy_packet(buffer.bytes);
+  if (at_hand_->packet) return true;
+  report("no memory for a packet", AVERROR(ENOMEM));
+  return false;
+}
+
+// Decodes the next picture of the buffer at hand.
+inline void Engine::send_part(Lock& lock) {
+  lock.unlock();
+  bool complete = true;
+  if (AtHand& hand = *at_hand_; hand.packet) {
+    const auto size = static_cast<std::size_t>(hand.packet->size);
+    const std::span all(reinterpret_cast<const std::byte*>(hand.packet->data), size);
+    const auto rest = all.subspan(hand.at);
+    const auto part = rest.first(splitter_.first(worker_format_->codec, rest));
+    complete = part.size() == rest.size();
+    // Parsers read on behind the end, where there are to be zeros.
+    Packet packet = part.size() == size ? std::move(hand.packet) : copy_packet(part);
+    hand.at += part.size();
+    if (!packet) report("no memory for a packet", AVERROR(ENOMEM));
+    if (!packet || !send_packet(hand.stamp, std::move(packet))) hand.done.damaged = true;
   }
+  const CodedBufferDone done = at_hand_->done;
+  const std::uint64_t serial = at_hand_->serial;
+  if (complete) at_hand_.reset();
+  lock.lock();
+  if (!complete || worker_epoch_ != stream_epoch_) return;
+  if (serial_ != serial && !capture_on_ && !done.damaged) {
+    held_back_ = done;
+  } else {
+    push(done);
+  }
+}
+
+// Decodes a packet of at most one picture. False if it did not yield what it should.
+inline bool Engine::send_packet(const Stamp& stamp, Packet packet) {
+  const CodedFormat& format = *worker_format_;
   const std::span bytes(reinterpret_cast<const std::byte*>(packet->data),
                         static_cast<std::size_t>(packet->size));
   const ResumePoint point = resume_point_of(format.codec, bytes);
   if (std::exchange(replay_due_, false) && point != ResumePoint::closed) replay();
+  bool is_cut = false;
+  if (format.codec == AV_CODEC_ID_MJPEG) {
+    const auto markers = JpegMarkers::of(bytes);
+    is_cut = !markers.complete;
+    if (!markers.reasonable()) {
+      report("a picture of too many scans or tables", AVERROR_INVALIDDATA);
+      return false;
+    }
+  }
   packet->pts = next_id_++;
   if (looks_for_start_) {
     looks_for_start_ = !can_begin_with(format.codec, point, bytes);
@@ -123,10 +168,17 @@ inline bool Engine::send_buffer(const CodedFormat& format, const CodedBuffer& bu
   }
   look_for_hints(format, point, *packet);
   history_.add(point, *packet);
-  stamps_[static_cast<std::size_t>(packet->pts) % stamps_.size()] = buffer.stamp;
-  const int sent = codec_.send(*packet);
-  const bool failed = sent < 0 && holds_picture(format, bytes);
-  if (failed) report_damage(sent);
+  const std::size_t place = static_cast<std::size_t>(packet->pts) % stamps_.size();
+  stamps_[place] = stamp;
+  const int sent = send_to_codec(*packet);
+  if (interruption_.stopped()) return true;
+  const bool headless = lacks_beginning(format.codec, bytes);
+  const bool failed = (sent < 0 && holds_picture(format, bytes)) || headless;
+  if (failed) report_damage(headless ? AVERROR_INVALIDDATA : sent);
+  // Some decoders give the picture out all the same, now or later. With several threads the failure may be
+  // that of a packet before.
+  const bool at_once = options_.codec.threads <= 1 || !options_.codec.frame_threads;
+  damaged_[place] = is_cut || (failed && at_once);
   // With one thread the frame is decoded now, and what is wrong with it can still be said of its buffer.
   more_frames_ = true;
   bool refused = false;
@@ -140,6 +192,20 @@ inline Packet Engine::copy_packet(std::span<const std::byte> bytes) {
   if (packet || history_.packets().empty()) return packet;
   history_.clear();
   return codec_.copy(bytes, options_.bytes);
+}
+
+inline int Engine::send_to_codec(const AVPacket& packet) {
+  packets_.fetch_add(1, std::memory_order_relaxed);
+  watch_.next_packet();
+  const int result = codec_.send(packet);
+  watch_.call_done();
+  return result;
+}
+
+inline int Engine::receive_from_codec(AVFrame& frame) {
+  const int result = codec_.receive(frame);
+  watch_.call_done();
+  return result;
 }
 
 // Before libavcodec sees the packet, for it may ask for a frame's memory, and the picture be announced, at
@@ -164,13 +230,10 @@ inline void Engine::look_for_hints(const CodedFormat& format, ResumePoint point,
 // Brings libavcodec back to where it was before the drain.
 inline void Engine::replay() {
   for (const auto& past : history_.packets()) {
-    {
-      const std::lock_guard lock(slots_->mutex());
-      if (closing_ || worker_epoch_ != stream_epoch_) return;
-    }
+    if (interruption_.stopped()) return;
     // What was wrong with it has been said.
-    (void)codec_.send(*past);
-    while (codec_.receive(*frame_) >= 0) av_frame_unref(frame_.get());
+    (void)send_to_codec(*past);
+    while (!interruption_.stopped() && receive_from_codec(*frame_) >= 0) av_frame_unref(frame_.get());
   }
 }
 
@@ -194,15 +257,17 @@ inline bool Engine::receive(AVFrame& frame, bool& refused) {
   for (int errors = 0; errors < 32 && codec_; ++errors) {
     int result = 0;
     do {
+      if (interruption_.stopped()) break;
       av_frame_unref(&frame);
-      result = codec_.receive(frame);
+      result = receive_from_codec(frame);
       // Those that a replay held back have been delivered; those before a resume point cannot be right.
     } while (result >= 0 && frame.pts > 0 && frame.pts < resume_id_);
-    if (result == AVERROR(EAGAIN) || result == AVERROR_EOF) break;
+    if (interruption_.stopped() || result == AVERROR(EAGAIN) || result == AVERROR_EOF) break;
     const bool got = result >= 0;
     if (got && is_supported(static_cast<AVPixelFormat>(frame.format)) &&
         picture_of(frame, codec_.context().codec_id)) {
       refused_format_ = AV_PIX_FMT_NONE;
+      had_holes_ = WriteWatch::had_holes(frame);
       return true;
     }
     refused = true;
@@ -245,7 +310,12 @@ inline Engine::Step Engine::deliver(Lock& lock) {
   }
   FrameDone done{
       *index, static_cast<std::uint32_t>(capture_.layout.payload()), buffer_flags(frame), picture.field, {}};
-  if (frame.pts > 0) done.stamp = stamps_[static_cast<std::size_t>(frame.pts) % stamps_.size()];
+  if (had_holes_) done.flags |= V4L2_BUF_FLAG_ERROR;
+  if (frame.pts > 0) {
+    const std::size_t place = static_cast<std::size_t>(frame.pts) % stamps_.size();
+    done.stamp = stamps_[place];
+    if (damaged_[place]) done.flags |= V4L2_BUF_FLAG_ERROR;
+  }
   push(done);
 
   lock.unlock();
@@ -319,14 +389,19 @@ inline void Engine::report_damage(int error) {
 }
 
 inline int Engine::get_buffer(AVCodecContext* context, AVFrame* frame, int flags) noexcept {
-  auto& engine = *static_cast<Engine*>(context->opaque);
+  const Interruption& interruption = Interruption::of(*context);
+  auto& engine = *static_cast<Engine*>(interruption.owner());
   if (!is_supported(static_cast<AVPixelFormat>(frame->format))) {
     engine.refused_format_ = frame->format;
     return AVERROR(ENOTSUP);
   }
-  if (engine.try_lend(*context, *frame)) return 0;
+  if (interruption.stopped()) return AVERROR_EXIT;
   // libavcodec's own pool: get_buffer2 cannot wait for the guest to queue a buffer.
-  return avcodec_default_get_buffer2(context, frame, flags);
+  const int got = engine.try_lend(*context, *frame) ? 0 : avcodec_default_get_buffer2(context, frame, flags);
+  if (got < 0) return got;
+  engine.begun_.fetch_add(1, std::memory_order_relaxed);
+  engine.watch_.begin(*context, *frame);
+  return got;
 }
 
 inline bool Engine::try_lend(AVCodecContext& context, AVFrame& frame) {
@@ -337,7 +412,7 @@ inline bool Engine::try_lend(AVCodecContext& context, AVFrame& frame) {
   const Layout layout = format != nullptr ? Layout::of(picture->size, *format->pixels) : Layout();
   const bool can_render = format != nullptr && (context.codec->capabilities & AV_CODEC_CAP_DR1) != 0 &&
                           satisfies(layout, shift_y_of(picture->samples.sampling), context, frame);
-  AVBufferRef* buffer = nullptr;
+  CaptureSlots::Lent lent;
   {
     const std::lock_guard lock(slots_->mutex());
     if (worker_epoch_ != stream_epoch_ || closing_) return false;
@@ -348,11 +423,18 @@ inline bool Engine::try_lend(AVCodecContext& context, AVFrame& frame) {
     }
     if (!options_.direct || phase_ != Phase::running || !can_render || !capture_fits()) return false;
     if (capture_.fourcc != format->fourcc() || capture_.layout != layout) return false;
-    buffer = slots_->lend(layout.size_image(), Layout::address_alignment);
+    lent = slots_->lend(first_serial_, layout.size_image(), Layout::address_alignment);
   }
-  if (buffer == nullptr) return false;
-  frame.buf[0] = buffer;
-  place_planes(frame, layout, buffer->data);
+  if (lent.buffer == nullptr) return false;
+  frame.buf[0] = lent.buffer;
+  // What is never decoded must not show what others left here. From then on it holds pictures of this stream,
+  // as the buffers of libavcodec's own pool do. What is decoded in place has 8 bits and planes apart.
+  if (lent.is_new) {
+    std::uint8_t* const data = lent.buffer->data;
+    std::fill_n(data, layout.offsets[1], std::uint8_t{16});
+    std::fill_n(data + layout.offsets[1], layout.size_image() - layout.offsets[1], std::uint8_t{128});
+  }
+  place_planes(frame, layout, lent.buffer->data);
   return true;
 }
 

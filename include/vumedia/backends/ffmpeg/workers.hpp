@@ -19,12 +19,32 @@ namespace vumedia::backends::ffmpeg {
 // A bounded set of threads, one for each session that decodes.
 //
 // A session that closes tells its thread to end and does not wait for it: the thread may be in the midst of a
-// large picture. It counts against the bound until it has ended. The destructor waits for all; so that a
-// connection's end does not wait, a program keeps one set for all its connections.
+// large picture. So that those do not lock the next session out, as many again may be ending. The destructor
+// waits for all; so that a connection's end does not wait, a program keeps one set for all its connections.
 //
 // Any thread may call run().
 class Workers {
+  struct State {
+    std::atomic<bool> ending{false};
+    std::atomic<bool> ended{false};
+  };
+
  public:
+  // Of a thread that has been started.
+  class Ticket {
+   public:
+    Ticket() = default;
+    // The thread has been told to end, and makes room for another.
+    void leave() const noexcept {
+      if (state_ != nullptr) state_->ending.store(true, std::memory_order_relaxed);
+    }
+
+   private:
+    friend class Workers;
+    explicit Ticket(std::shared_ptr<State> state) noexcept : state_(std::move(state)) {}
+    std::shared_ptr<State> state_;
+  };
+
   explicit Workers(std::size_t max_threads) noexcept : max_threads_(max_threads) {}
   Workers(const Workers&) = delete;
   Workers& operator=(const Workers&) = delete;
@@ -32,29 +52,32 @@ class Workers {
     for (auto& worker : workers_) worker.thread.join();
   }
 
-  // Runs `task` on a thread of its own. EBUSY if all are taken, EAGAIN if the system has none.
+  // Runs `task` on a thread of its own. EBUSY if all are taken, or as many are still ending; EAGAIN if the
+  // system has none.
   template <class Task>
-  Result<> run(Task task) {
+  Result<Ticket> run(Task task) {
     const std::lock_guard lock(mutex_);
     reap();
-    if (workers_.size() >= max_threads_) return fail(EBUSY);
-    auto ended = std::make_shared<std::atomic<bool>>(false);
+    const auto ending = static_cast<std::size_t>(std::ranges::count_if(
+        workers_, [](const Worker& worker) { return worker.state->ending.load(std::memory_order_relaxed); }));
+    if (ending > max_threads_ || workers_.size() - ending >= max_threads_) return fail(EBUSY);
+    auto state = std::make_shared<State>();
     workers_.reserve(workers_.size() + 1);
     // The library throws nothing; the constructor of a thread knows no other way to fail.
     try {
-      std::thread thread([task = std::move(task), ended]() mutable {
+      std::thread thread([task = std::move(task), state]() mutable {
         // The task and what it owns are gone before the thread counts as ended.
         {
           auto mine = std::move(task);
           mine();
         }
-        ended->store(true, std::memory_order_release);
+        state->ended.store(true, std::memory_order_release);
       });
-      workers_.push_back({std::move(thread), std::move(ended)});
+      workers_.push_back({std::move(thread), state});
     } catch (const std::system_error&) {
       return fail(EAGAIN);
     }
-    return {};
+    return Ticket(std::move(state));
   }
 
   // Threads that have not ended.
@@ -67,13 +90,13 @@ class Workers {
  private:
   struct Worker {
     std::thread thread;
-    std::shared_ptr<std::atomic<bool>> ended;
+    std::shared_ptr<State> state;
   };
 
   // Joins only threads whose last act is behind them.
   void reap() {
     std::erase_if(workers_, [](Worker& worker) {
-      if (!worker.ended->load(std::memory_order_acquire)) return false;
+      if (!worker.state->ended.load(std::memory_order_acquire)) return false;
       worker.thread.join();
       return true;
     });

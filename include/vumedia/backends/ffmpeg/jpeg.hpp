@@ -1,0 +1,49 @@
+// What the markers of a JPEG picture say, and libavcodec does not.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <span>
+
+namespace vumedia::backends::ffmpeg {
+
+struct JpegMarkers {
+  // Behind its last scan there is an end of the image. One without is cut.
+  bool complete = false;
+  // Upper bounds: bytes of other meaning may look like markers.
+  std::size_t scans = 0;
+  std::size_t segments = 0;
+
+  // A scan of a few bytes can go over the whole picture, and a table of a few bytes takes long to build.
+  // Progressive pictures have some ten scans; what has more than these is made to take time.
+  static constexpr std::size_t max_scans = 128;
+  static constexpr std::size_t max_segments = 4096;
+  [[nodiscard]] bool reasonable() const noexcept { return scans <= max_scans && segments <= max_segments; }
+
+  // ITU-T T.81, B.1.1.3. Within a scan the byte FF is only part of a marker, or a zero follows.
+  [[nodiscard]] static JpegMarkers of(std::span<const std::byte> bytes) noexcept {
+    JpegMarkers markers;
+    const auto* at = reinterpret_cast<const std::uint8_t*>(bytes.data());
+    const auto* const end = at + bytes.size();
+    while (end - at >= 2) {
+      at = static_cast<const std::uint8_t*>(std::memchr(at, 0xff, static_cast<std::size_t>(end - at) - 1));
+      if (at == nullptr) break;
+      const std::uint8_t code = *++at;
+      constexpr std::uint8_t first_restart = 0xd0;
+      constexpr std::uint8_t start_of_image = 0xd8;
+      constexpr std::uint8_t end_of_image = 0xd9;
+      constexpr std::uint8_t start_of_scan = 0xda;
+      if (code < 0xc0 || code == 0xff || (code >= first_restart && code < start_of_image)) continue;
+      if (code == end_of_image) markers.complete = markers.scans > 0;
+      if (code == start_of_scan) {
+        ++markers.scans;
+        markers.complete = false;
+      }
+      ++markers.segments;
+    }
+    return markers;
+  }
+};
+
+}  // namespace vumedia::backends::ffmpeg

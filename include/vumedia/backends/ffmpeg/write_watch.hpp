@@ -1,0 +1,278 @@
+// Finds what a decoder has left unwritten of a picture.
+//
+// When slices are missing or cut, some of libavcodec's decoders conceal that and say so, and others say
+// nothing: they leave the memory as it was, which may hold an older picture, or whatever the guest had there.
+// To clear each picture's memory first would cost as much as to copy it. So some samples of each block of
+// 16x16 are marked before a picture is decoded; where a mark is found afterwards nothing was written, and the
+// block is painted black.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <utility>
+#include <vector>
+
+#include <vumedia/backends/ffmpeg/codec.hpp>
+
+extern "C" {
+#include <libavutil/buffer.h>
+#include <libavutil/frame.h>
+#include <libavutil/pixdesc.h>
+}
+
+namespace vumedia::backends::ffmpeg {
+
+// The marks in a picture's memory.
+//
+// A block is 16x16 samples of luma, and those of chroma that belong to them. Each has marks on two lines near
+// its middle, an even and an odd one, so that a missing field shows; they keep away from the edges of chroma
+// blocks, where filters of neighbours write. Samples of 10 bits stay below 1024, for libavcodec may refer to
+// a picture before anybody has looked for marks.
+class Marks {
+ public:
+  // The part of `frame`, which has memory, that will be written: `width` x `height` luma samples.
+  Marks(const AVFrame& frame, int width, int height) noexcept {
+    const AVPixFmtDescriptor* const format = av_pix_fmt_desc_get(static_cast<AVPixelFormat>(frame.format));
+    if (format == nullptr || width <= 0 || height <= 0) return;
+    constexpr std::uint64_t others =
+        AV_PIX_FMT_FLAG_RGB | AV_PIX_FMT_FLAG_PAL | AV_PIX_FMT_FLAG_BITSTREAM | AV_PIX_FMT_FLAG_HWACCEL;
+    const int components = format->nb_components;
+    if ((format->flags & others) != 0 || (components != 1 && components != 3)) return;
+    sample_bytes_ = format->comp[0].depth > 8 ? 2 : 1;
+    for (int i = 0; i < components; ++i) {
+      if (format->comp[i].plane != i || format->comp[i].step != sample_bytes_) return;
+    }
+    columns_ = (width + block - 1) / block;
+    rows_ = (height + block - 1) / block;
+    for (int i = 0; i < components; ++i) {
+      const int across = i == 0 ? 0 : format->log2_chroma_w;
+      const int down = i == 0 ? 0 : format->log2_chroma_h;
+      const int depth = format->comp[i].depth;
+      planes_[static_cast<std::size_t>(i)] = {
+          .data = frame.data[i],
+          .stride = frame.linesize[i],
+          .width = (width + (1 << across) - 1) >> across,
+          .height = (height + (1 << down) - 1) >> down,
+          .block_width = block >> across,
+          .block_height = block >> down,
+          .black = static_cast<std::uint16_t>(i == 0 ? 1 << (depth - 4) : 1 << (depth - 1)),
+      };
+    }
+    plane_count_ = static_cast<std::size_t>(components);
+  }
+
+  void set() const noexcept {
+    for_each([&](std::uint8_t* at, std::size_t size, int, int, unsigned) {
+      std::memcpy(at, pattern().data(), size);
+    });
+  }
+
+  enum class Found : std::uint8_t { none, some, a_field };
+
+  // What is left of them: none; all of one field and none of the other; or any others.
+  [[nodiscard]] Found find() const noexcept {
+    std::array<bool, 2> left{};
+    std::array<bool, 2> gone{};
+    for_each([&](const std::uint8_t* at, std::size_t size, int, int, unsigned parity) {
+      (std::memcmp(at, pattern().data(), size) == 0 ? left : gone)[parity] = true;
+    });
+    if (!left[0] && !left[1]) return Found::none;
+    if (left[0] != left[1] && gone[0] != gone[1]) return Found::a_field;
+    return Found::some;
+  }
+
+  // Paints the blocks that still have one.
+  void paint() const {
+    std::vector<bool> unwritten(static_cast<std::size_t>(columns_) * static_cast<std::size_t>(rows_));
+    std::vector<bool> marked(unwritten.size());
+    for_each([&](const std::uint8_t* at, std::size_t size, int column, int row, unsigned) {
+      marked[index(column, row)] = true;
+      if (std::memcmp(at, pattern().data(), size) == 0) unwritten[index(column, row)] = true;
+    });
+    for (int row = 0; row < rows_; ++row) {
+      for (int column = 0; column < columns_; ++column) {
+        bool paints = unwritten[index(column, row)];
+        // One too narrow for a mark goes with its neighbours.
+        for (int y = std::max(row - 1, 0); !marked[index(column, row)] && y <= std::min(row + 1, rows_ - 1);
+             ++y)
+          paints = paints || (column > 0 && unwritten[index(column - 1, y)]);
+        if (paints) paint(column, row);
+      }
+    }
+  }
+
+ private:
+  static constexpr int block = 16;
+  struct Plane {
+    std::uint8_t* data = nullptr;
+    std::ptrdiff_t stride = 0;
+    int width = 0;
+    int height = 0;
+    int block_width = block;
+    int block_height = block;
+    std::uint16_t black = 0;
+  };
+
+  // Nothing that a picture has: one sample in black, one in white. Of 10 bits, the upper byte is below 4.
+  [[nodiscard]] static const std::array<std::uint8_t, 16>& pattern(int sample_bytes) noexcept {
+    static constexpr std::array<std::uint8_t, 16> of_one{0xe9, 0x13, 0xf4, 0x07, 0xdb, 0x21, 0xfe, 0x1a,
+                                                         0xe9, 0x13, 0xf4, 0x07, 0xdb, 0x21, 0xfe, 0x1a};
+    static constexpr std::array<std::uint8_t, 16> of_two{0xe9, 3, 0x13, 0, 0xf4, 3, 0x07, 0,
+                                                         0xdb, 3, 0x21, 0, 0xfe, 3, 0x1a, 0};
+    return sample_bytes == 1 ? of_one : of_two;
+  }
+  [[nodiscard]] const std::array<std::uint8_t, 16>& pattern() const noexcept {
+    return pattern(sample_bytes_);
+  }
+
+  [[nodiscard]] std::size_t index(int column, int row) const noexcept {
+    return static_cast<std::size_t>(row) * static_cast<std::size_t>(columns_) +
+           static_cast<std::size_t>(column);
+  }
+
+  // Calls use(address, bytes, column, row, parity of the line) for each mark that lies within the picture.
+  template <class Use>
+  void for_each(Use use) const noexcept {
+    for (std::size_t i = 0; i < plane_count_; ++i) {
+      const Plane& plane = planes_[i];
+      // Of luma both halves of a line, of chroma its middle.
+      const bool narrow = plane.block_width < 16;
+      const int length = narrow ? plane.block_width - 2 : 8;
+      const int offset = narrow ? 1 : 0;
+      const auto size = static_cast<std::size_t>(length * sample_bytes_);
+      for (int row = 0; row < rows_; ++row) {
+        const int top = row * plane.block_height;
+        for (const int line : {top + plane.block_height / 2, top + plane.block_height / 2 - 3}) {
+          const int y = std::min(line, plane.height - 1);
+          std::uint8_t* const start = plane.data + y * plane.stride;
+          for (int x = offset; x + length <= plane.width; x += 8) {
+            use(start + std::ptrdiff_t{x} * sample_bytes_, size, x / plane.block_width, row,
+                static_cast<unsigned>(y & 1));
+          }
+        }
+      }
+    }
+  }
+
+  // Also what of the block is not to be seen, for pictures that refer to this one may show it: frames have
+  // memory for whole blocks.
+  void paint(int column, int row) const noexcept {
+    for (std::size_t i = 0; i < plane_count_; ++i) {
+      const Plane& plane = planes_[i];
+      const int left = column * plane.block_width;
+      const int top = row * plane.block_height;
+      for (int y = top; y < top + plane.block_height; ++y) {
+        std::uint8_t* const line = plane.data + y * plane.stride;
+        for (int x = left; x < left + plane.block_width; ++x) {
+          const std::ptrdiff_t at = std::ptrdiff_t{x} * sample_bytes_;
+          line[at] = static_cast<std::uint8_t>(plane.black);
+          if (sample_bytes_ == 2) line[at + 1] = static_cast<std::uint8_t>(plane.black >> 8);
+        }
+      }
+    }
+  }
+
+  std::array<Plane, 3> planes_;
+  std::size_t plane_count_ = 0;
+  int sample_bytes_ = 1;
+  int columns_ = 0;
+  int rows_ = 0;
+};
+
+// The marks of all pictures that one decoder has under way.
+//
+// begin() is for get_buffer2, on whatever thread libavcodec calls it. The others belong to the thread that
+// sends packets.
+class WriteWatch {
+ public:
+  // `frame` has just got its memory. Without memory for it a picture is not watched.
+  void begin(const AVCodecContext& context, AVFrame& frame) {
+    if (frame.opaque_ref != nullptr) return;
+    AVBufferRef* const state = av_buffer_allocz(sizeof(State));
+    if (state == nullptr) return;
+    // Visible samples are all written, others may not be.
+    State& own = state_of(*state);
+    own.width = std::min(frame.width, context.width + static_cast<int>(frame.crop_left));
+    own.height = std::min(frame.height, context.height + static_cast<int>(frame.crop_top));
+    frame.opaque_ref = state;
+    Marks(frame, own.width, own.height).set();
+    // Said here as well as in libavcodec, for tools that see only what we do.
+    std::atomic_ref(own.is_marked).store(1, std::memory_order_release);
+    // With threads for frames a picture is known to be complete only when it comes out.
+    if ((context.active_thread_type & FF_THREAD_FRAME) != 0) return;
+    own.packet = packets_;
+    if (Frame copy{hold(frame)}) begun_.push_back(std::move(copy));
+  }
+
+  // Before each packet.
+  void next_packet() noexcept { ++packets_; }
+
+  // A call of libavcodec has returned: the pictures begun in it are complete, and no other refers to them
+  // yet. Only one of which a field is there waits for the other, which the next packet may bring.
+  void call_done() {
+    std::erase_if(begun_, [this](const Frame& frame) {
+      return settle(*frame, state_of(*frame->opaque_ref).packet == packets_);
+    });
+  }
+
+  // Whether a picture that has come out had holes. It has none any more.
+  [[nodiscard]] static bool had_holes(const AVFrame& frame) {
+    if (frame.opaque_ref == nullptr) return false;
+    (void)settle(frame, false);
+    return state_of(*frame.opaque_ref).holes;
+  }
+
+  void clear() noexcept { begun_.clear(); }
+
+ private:
+  struct State {
+    int width;
+    int height;
+    std::uint64_t packet;
+    std::uint32_t is_marked;
+    bool settled;
+    bool holes;
+  };
+
+  [[nodiscard]] static State& state_of(const AVBufferRef& buffer) noexcept {
+    return *reinterpret_cast<State*>(buffer.data);
+  }
+
+  [[nodiscard]] static bool settle(const AVFrame& frame, bool may_wait) {
+    State& state = state_of(*frame.opaque_ref);
+    if (std::atomic_ref(state.is_marked).load(std::memory_order_acquire) == 0 || state.settled) return true;
+    const Marks marks(frame, state.width, state.height);
+    const auto found = marks.find();
+    if (found == Marks::Found::a_field && may_wait) return false;
+    state.settled = true;
+    state.holes = found != Marks::Found::none;
+    if (state.holes) marks.paint();
+    return true;
+  }
+
+  // A frame of the same memory.
+  [[nodiscard]] static AVFrame* hold(const AVFrame& frame) noexcept {
+    Frame copy(av_frame_alloc());
+    if (!copy) return nullptr;
+    copy->format = frame.format;
+    copy->opaque_ref = av_buffer_ref(frame.opaque_ref);
+    if (copy->opaque_ref == nullptr) return nullptr;
+    for (std::size_t i = 0; i < AV_NUM_DATA_POINTERS; ++i) {
+      copy->data[i] = frame.data[i];
+      copy->linesize[i] = frame.linesize[i];
+      if (frame.buf[i] == nullptr) continue;
+      copy->buf[i] = av_buffer_ref(frame.buf[i]);
+      if (copy->buf[i] == nullptr) return nullptr;
+    }
+    return copy.release();
+  }
+
+  std::vector<Frame> begun_;
+  std::uint64_t packets_ = 0;
+};
+
+}  // namespace vumedia::backends::ffmpeg
