@@ -179,7 +179,7 @@ struct Stopper {
 };
 
 ffmpeg::Codec open_decoder(AVCodecID codec, Stopper& stopper, const ffmpeg::CodecOptions& options) {
-  auto opened = ffmpeg::Codec::open(*ffmpeg::find_coded_format(fourcc_of(codec)), options,
+  auto opened = ffmpeg::Codec::open(*ffmpeg::find_coded_format(fourcc_of(codec)), options, {},
                                     &Stopper::get_buffer, stopper.interruption);
   EXPECT_TRUE(opened);
   return std::move(*opened);
@@ -194,7 +194,7 @@ TEST(InterruptionTest, ReachesIntoAPacket) {
   Stopper stopper;
   stopper.at = 5;
   ffmpeg::Codec codec = open_decoder(clip.codec, stopper, {});
-  const auto packet = codec.copy(std::as_bytes(std::span(bytes)));
+  const auto packet = ffmpeg::Codec::copy(std::as_bytes(std::span(bytes)), nullptr);
   (void)codec.send(*packet);
   EXPECT_EQ(stopper.granted, 4);
   EXPECT_GT(stopper.asked, 5) << "this packet shows nothing";
@@ -229,7 +229,7 @@ TEST(InterruptionTest, ReachesIntoAPicture) {
       codec.context().error_concealment = 0;  // which would paint it over
       ffmpeg::Frame frame(av_frame_alloc());
       for (const auto& unit : clip.units) {
-        const auto packet = codec.copy(std::as_bytes(std::span(unit.bytes)));
+        const auto packet = ffmpeg::Codec::copy(std::as_bytes(std::span(unit.bytes)), nullptr);
         (void)codec.send(*packet);
         while (codec.receive(*frame) >= 0) av_frame_unref(frame.get());
       }
@@ -284,7 +284,7 @@ TEST(InterruptionTest, ReachesBetweenSlices) {
   };
   ffmpeg::Frame frame(av_frame_alloc());
   for (const auto& unit : again.units) {
-    const auto packet = codec.copy(std::as_bytes(std::span(unit.bytes)));
+    const auto packet = ffmpeg::Codec::copy(std::as_bytes(std::span(unit.bytes)), nullptr);
     (void)codec.send(*packet);
     while (codec.receive(*frame) >= 0) av_frame_unref(frame.get());
   }

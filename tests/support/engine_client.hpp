@@ -303,7 +303,10 @@ class EngineClient {
     announced = change;
     if (follow_changes && !capture_on) start_capture();
   }
-  void on(const ffmpeg::LookChanged&) { ++look_changes; }
+  void on(const ffmpeg::LookChanged& change) {
+    ++look_changes;
+    announced->min_buffers = change.min_buffers;
+  }
   void on(const ffmpeg::EndOfStream&) { ended = true; }
   void on(const ffmpeg::FrameDone& done) {
     EXPECT_LT(done.index, buffers.size());

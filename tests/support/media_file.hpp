@@ -63,14 +63,16 @@ inline std::string md5_of(std::span<const std::uint8_t> samples) {
 }
 
 // What libavcodec makes of a clip with nothing of ours between: the MD5 of each frame's visible samples, in
-// order. `units`, if there, gets the unit that each was made of.
+// order. `units`, if there, gets the unit that each was made of. `held_back`: for how many frames libavcodec
+// waits from the beginning, whatever it has seen so far.
 inline std::vector<std::string> decode_plainly(const Clip& clip, std::vector<std::size_t>* units = nullptr,
-                                               Chroma chroma = Chroma::as_coded) {
+                                               Chroma chroma = Chroma::as_coded, int held_back = 0) {
   std::vector<std::string> frames;
   AVCodecContext* context = avcodec_alloc_context3(avcodec_find_decoder(clip.codec));
   AVPacket* packet = av_packet_alloc();
   AVFrame* frame = av_frame_alloc();
   context->flags |= AV_CODEC_FLAG_UNALIGNED;  // exact cropping
+  context->has_b_frames = held_back;
   if (avcodec_open2(context, nullptr, nullptr) == 0) {
     const auto receive = [&] {
       while (avcodec_receive_frame(context, frame) >= 0) {

@@ -39,7 +39,9 @@ struct BufferMemory {
 //
 // get_buffer2 cannot wait for a buffer, and references may be held for ever (long-term ones). So at least
 // `reserve` buffers are never lent: a frame from elsewhere can always be copied to one of them as soon as the
-// guest queues it.
+// guest queues it. But a guest may keep frames until it has been given more, and the next can be one from
+// elsewhere while all that is queued is lent to those behind it. So no more are lent than it was told to make,
+// what it makes on top is for it to keep; and of fewer, no more than half.
 //
 // A guest can write to its buffers at any time, also to those that libavcodec decodes into or refers to, be
 // they MMAP or USERPTR: the memory is shared. Its pictures are spoiled then, and nothing else. What
@@ -107,9 +109,9 @@ class CaptureSlots : public std::enable_shared_from_this<CaptureSlots> {
   };
 
   // A queued and unused buffer of at least `size` bytes, at a multiple of `alignment`, for a frame of
-  // `stream` (not 0) to be decoded into, or nullptr. The reference frees it when the last copy goes, on any
-  // thread.
-  [[nodiscard]] Lent lend(std::uint64_t stream, std::size_t size, std::size_t alignment = 1) {
+  // `stream` (not 0) to be decoded into, or nullptr. `asked`: how many buffers the guest was told to make,
+  // `reserve` among them. The reference frees it when the last copy goes, on any thread.
+  [[nodiscard]] Lent lend(std::uint64_t stream, std::size_t size, std::size_t alignment, std::size_t asked) {
     std::size_t known = 0;
     std::size_t used = 0;
     for (const auto& slot : slots_) {
@@ -118,6 +120,7 @@ class CaptureSlots : public std::enable_shared_from_this<CaptureSlots> {
       if (slot->is_used()) ++used;
     }
     if (known < used + 1 + reserve) return {};
+    if (used >= (known < asked ? known / 2 : asked - reserve)) return {};
     const SlotPointer* const slot = oldest_free(size, alignment);
     if (slot == nullptr) return {};
     auto lease = std::make_unique<Lease>(Lease{shared_from_this(), *slot});

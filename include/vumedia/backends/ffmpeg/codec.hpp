@@ -10,6 +10,7 @@
 #include <new>
 #include <span>
 #include <utility>
+#include <vector>
 
 #include <vumedia/backends/ffmpeg/formats.hpp>
 #include <vumedia/backends/ffmpeg/interruption.hpp>
@@ -34,6 +35,14 @@ struct CodecOptions {
   std::uint64_t max_pixels = 4096ull * 2304;
 };
 
+// What the stream says that a decoder has to know when it is opened.
+struct CodecSetup {
+  // AVCodecContext::has_b_frames to begin with: how many pictures are held back for those to be shown before.
+  int held_back = 0;
+  // Parameter sets that packets need not bring again, as such packets would have them.
+  std::vector<std::byte> headers;
+};
+
 struct FrameDeleter {
   void operator()(AVFrame* frame) const noexcept { av_frame_free(&frame); }
 };
@@ -42,6 +51,10 @@ struct PacketDeleter {
 };
 using Frame = std::unique_ptr<AVFrame, FrameDeleter>;
 using Packet = std::unique_ptr<AVPacket, PacketDeleter>;
+
+[[nodiscard]] inline std::span<const std::byte> bytes_of(const AVPacket& packet) noexcept {
+  return {reinterpret_cast<const std::byte*>(packet.data), static_cast<std::size_t>(packet.size)};
+}
 
 // A decoder that is open. One thread at a time.
 class Codec {
@@ -57,7 +70,8 @@ class Codec {
   // `interruption` outlives the decoder, and is its AVCodecContext::opaque. ENODEV if there is no such
   // decoder here.
   [[nodiscard]] static Result<Codec> open(const CodedFormat& format, const CodecOptions& options,
-                                          GetBuffer get_buffer, Interruption& interruption) noexcept {
+                                          const CodecSetup& setup, GetBuffer get_buffer,
+                                          Interruption& interruption) noexcept {
     const AVCodec* const decoder = find_decoder(format);
     if (decoder == nullptr) return fail(ENODEV);
     Codec codec;
@@ -66,6 +80,9 @@ class Codec {
     AVCodecContext& context = *codec.context_;
     interruption.attach(context);
     context.get_buffer2 = get_buffer;
+    // Before it is opened, for its frame threads hear of nothing later.
+    context.has_b_frames = setup.held_back;
+    if (!set_headers(context, setup.headers)) return fail(ENOMEM);
     context.max_pixels = static_cast<std::int64_t>(options.max_pixels);
     // 0 would mean as many as there are processors.
     context.thread_count = static_cast<int>(std::clamp(options.threads, 1u, max_threads));
@@ -88,18 +105,14 @@ class Codec {
     return codec;
   }
 
-  [[nodiscard]] explicit operator bool() const noexcept {
-    return context_ != nullptr;
-  }
-  [[nodiscard]] AVCodecContext& context() const noexcept {
-    return *context_;
-  }
+  [[nodiscard]] explicit operator bool() const noexcept { return context_ != nullptr; }
+  [[nodiscard]] AVCodecContext& context() const noexcept { return *context_; }
 
   // A private copy of `bytes` (not empty): the guest may change its buffer at any time, and parsers read past
   // the end. The one copy of the bitstream on its way. It is counted in `budget` (null: in none) for as long
   // as libavcodec or History has it. None without memory.
-  [[nodiscard]] Packet copy(std::span<const std::byte> bytes,
-                            const std::shared_ptr<memory::Budget>& budget) noexcept {
+  [[nodiscard]] static Packet copy(std::span<const std::byte> bytes,
+                                   const std::shared_ptr<memory::Budget>& budget) noexcept {
     Packet packet(av_packet_alloc());
     if (!packet) return nullptr;
     if (bytes.size() > INT32_MAX - AV_INPUT_BUFFER_PADDING_SIZE) return nullptr;
@@ -120,17 +133,18 @@ class Codec {
     return avcodec_send_packet(context_.get(), &packet);
   }
 
-  // From here on only the frames that are left come out, then AVERROR_EOF, until flush().
-  [[nodiscard]] int drain() noexcept {
+  // From here on only the frames that are left come out, then AVERROR_EOF, until flush(). `all`: also those
+  // that libavcodec does not take for right; the caller knows better (see Recovery).
+  [[nodiscard]] int drain(bool all) noexcept {
+    if (all) context_->flags |= AV_CODEC_FLAG_OUTPUT_CORRUPT;
     return avcodec_send_packet(context_.get(), nullptr);
   }
 
-  [[nodiscard]] int receive(AVFrame& frame) noexcept {
-    return avcodec_receive_frame(context_.get(), &frame);
-  }
+  [[nodiscard]] int receive(AVFrame& frame) noexcept { return avcodec_receive_frame(context_.get(), &frame); }
 
   // Forgets all frames; the next packet should begin with a key frame.
   void flush() noexcept {
+    context_->flags &= ~AV_CODEC_FLAG_OUTPUT_CORRUPT;
     avcodec_flush_buffers(context_.get());
   }
 
@@ -171,6 +185,16 @@ class Codec {
     return buffer;
   }
 
+  [[nodiscard]] static bool set_headers(AVCodecContext& context,
+                                        std::span<const std::byte> headers) noexcept {
+    if (headers.empty()) return true;
+    context.extradata =
+        static_cast<std::uint8_t*>(av_mallocz(headers.size() + AV_INPUT_BUFFER_PADDING_SIZE));
+    if (context.extradata == nullptr) return false;
+    std::memcpy(context.extradata, headers.data(), headers.size());
+    context.extradata_size = static_cast<int>(headers.size());
+    return true;
+  }
   std::unique_ptr<AVCodecContext, ContextDeleter> context_;
 };
 

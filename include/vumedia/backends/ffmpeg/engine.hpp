@@ -26,6 +26,8 @@
 #include <vumedia/backends/ffmpeg/layout.hpp>
 #include <vumedia/backends/ffmpeg/picture.hpp>
 #include <vumedia/backends/ffmpeg/picture_splitter.hpp>
+#include <vumedia/backends/ffmpeg/recovery.hpp>
+#include <vumedia/backends/ffmpeg/reordering.hpp>
 #include <vumedia/backends/ffmpeg/stream_hints.hpp>
 #include <vumedia/backends/ffmpeg/workers.hpp>
 #include <vumedia/backends/ffmpeg/write_watch.hpp>
@@ -249,8 +251,11 @@ class Engine : public std::enable_shared_from_this<Engine> {
     CodedBufferDone done;
     Stamp stamp;
     std::uint64_t serial = 0;  // of the picture before it
-    Packet packet;             // none: there is nothing (more) to decode
-    std::size_t at = 0;        // where the next picture begins
+    const CodedFormat* format = nullptr;
+    Packet packet;       // none: there is nothing (more) to take from it
+    std::size_t at = 0;  // where the next picture begins
+    // Begins a sequence, and waits for the pictures of the one before, which the decoder is giving out.
+    Packet next;
   };
   using Lock = std::unique_lock<std::mutex>;
   // running; or stopped behind LAST, until the client has seen to its buffers (changing) or starts anew
@@ -333,7 +338,8 @@ class Engine : public std::enable_shared_from_this<Engine> {
   void announce(const Picture& picture, const AVCodecContext& context) {
     current_ = picture;
     ++serial_;
-    push(PictureChanged{picture, serial_, min_buffers(context), context.profile, context.level, hints_.tier});
+    min_buffers_ = asked_buffers_ = min_buffers(context);
+    push(PictureChanged{picture, serial_, min_buffers_, context.profile, context.level, hints_.tier});
   }
 
   // -- the worker's thread
@@ -342,15 +348,19 @@ class Engine : public std::enable_shared_from_this<Engine> {
   [[nodiscard]] Step step(Lock& lock);
   void begin_stream(Lock& lock);
   void send_next(Lock& lock);
-  [[nodiscard]] bool take_in(const CodedFormat& format, const CodedBuffer& buffer);
+  void send_drain(Lock& lock);
+  [[nodiscard]] bool open_codec(const CodedFormat& format);
   [[nodiscard]] Packet copy_packet(std::span<const std::byte> bytes);
   void send_part(Lock& lock);
-  [[nodiscard]] bool send_packet(const Stamp& stamp, Packet packet);
+  [[nodiscard]] Packet cut_picture(AtHand& hand);
+  [[nodiscard]] bool ends_sequence() const noexcept { return at_hand_ && at_hand_->next; }
+  [[nodiscard]] bool send_packet(const AtHand& hand, Packet packet);
   [[nodiscard]] int send_to_codec(const AVPacket& packet);
   [[nodiscard]] int receive_from_codec(AVFrame& frame);
   void receive_next(Lock& lock);
   [[nodiscard]] bool receive(AVFrame& frame, bool& refused);
   [[nodiscard]] Step deliver(Lock& lock);
+  void notice_look(const Picture& picture);
   [[nodiscard]] Step deliver_last();
   [[nodiscard]] std::optional<std::uint32_t> copy_out(Lock& lock, CaptureSlots::Target target);
   void replay();
@@ -404,6 +414,8 @@ class Engine : public std::enable_shared_from_this<Engine> {
   std::uint64_t capture_epoch_ = 1;
   CaptureSetup capture_;
   std::optional<Picture> current_;
+  std::uint32_t min_buffers_ = 0;    // as announced last
+  std::uint32_t asked_buffers_ = 0;  // as announced with current_
   std::uint64_t serial_ = 0;        // of current_, or the one before it
   std::uint64_t first_serial_ = 1;  // the first since reset_stream()
   StreamHints hints_;               // of the stream that begins
@@ -425,6 +437,8 @@ class Engine : public std::enable_shared_from_this<Engine> {
   bool more_frames_ = false;  // libavcodec may have frames without another packet
   bool codec_draining_ = false;
   std::uint64_t codec_drain_ = 0;  // the drain it is at
+  Reordering reordering_;
+  Recovery recovery_;
   std::uint64_t failures_ = 0;
   std::int64_t next_id_ = 1;
   bool wants_hints_ = true;  // no picture has been seen yet that could give them

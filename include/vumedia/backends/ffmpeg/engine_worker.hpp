@@ -19,6 +19,7 @@ inline void Engine::work() {
   }
   lock.unlock();
   frame_.reset();
+  at_hand_.reset();
   codec_ = {};
 }
 
@@ -34,7 +35,7 @@ inline Engine::Step Engine::step(Lock& lock) {
     receive_next(lock);
     return Step::again;
   }
-  if (at_hand_) {
+  if (output_on_ && at_hand_) {
     send_part(lock);
     return Step::again;
   }
@@ -54,17 +55,25 @@ inline void Engine::begin_stream(Lock& lock) {
   lock.unlock();
   if (frame_) av_frame_unref(frame_.get());
   has_frame_ = more_frames_ = codec_draining_ = false;
+  const bool ends_sequence = this->ends_sequence();
   at_hand_.reset();
   watch_.clear();
   if (reopen) {
     wants_hints_ = true;
     refused_format_ = AV_PIX_FMT_NONE;
     splitter_ = {};
+    reordering_ = {};
+  }
+  if (reopen || ends_sequence) {
     codec_ = {};
   } else if (codec_) {
     codec_.flush();
   }
-  if (!continues) history_.clear();
+  if (!continues || history_.packets().empty()) recovery_.restart();
+  if (!continues) {
+    history_.clear();
+    reordering_.forget_pictures();
+  }
   replay_due_ = continues;
   looks_for_start_ = !continues;
   if (continues) resume_id_ = next_id_;
@@ -73,67 +82,55 @@ inline void Engine::begin_stream(Lock& lock) {
 }
 
 inline void Engine::send_next(Lock& lock) {
-  auto next = std::move(queue_.front());
+  if (std::holds_alternative<DrainMark>(queue_.front())) return send_drain(lock);
+  CodedBuffer buffer = std::move(*std::get_if<CodedBuffer>(&queue_.front()));
   queue_.pop_front();
-  const CodedFormat& format = *format_;
-  const std::uint64_t serial = serial_;
+  at_hand_.emplace(AtHand{.done = {buffer.index, false},
+                          .stamp = buffer.stamp,
+                          .serial = serial_,
+                          .format = format_,
+                          .packet = nullptr,
+                          .next = nullptr});
   lock.unlock();
-  auto* const buffer = std::get_if<CodedBuffer>(&next);
-  if (buffer == nullptr) {
-    codec_draining_ = true;
-    codec_drain_ = std::get<DrainMark>(next).drain;
-    if (codec_) (void)codec_.drain();
-    more_frames_ = true;  // or their end
-    lock.lock();
-    return;
+  // An empty packet would begin a drain.
+  if (!buffer.bytes.empty()) {
+    at_hand_->packet = copy_packet(buffer.bytes);
+    if (!at_hand_->packet) at_hand_->done.damaged = true;
   }
-  at_hand_.emplace(CodedBufferDone{buffer->index, false}, buffer->stamp, serial);
-  at_hand_->done.damaged = !take_in(format, *buffer);
-  buffer->owner.reset();
+  buffer.owner.reset();
   lock.lock();
 }
 
-// Makes a packet of a coded buffer. False if that cannot be; an empty buffer makes none.
-inline bool Engine::take_in(const CodedFormat& format, const CodedBuffer& buffer) {
-  if (!frame_) return false;
-  if (!codec_ || worker_format_ != &format) {
-    codec_ = {};
-    history_.clear();
-    watch_.clear();
-    auto codec = Codec::open(format, options_.codec, &Engine::get_buffer, interruption_);
-    if (!codec) {
-      report("cannot open the decoder", AVERROR(codec.error().value));
-      return false;
-    }
-    codec_ = std::move(*codec);
-    worker_format_ = &format;
-  }
-  // An empty packet would begin a drain.
-  if (buffer.bytes.empty()) return true;
-  at_hand_->packet = copy_packet(buffer.bytes);
-  if (at_hand_->packet) return true;
-  report("no memory for a packet", AVERROR(ENOMEM));
-  return false;
+inline void Engine::send_drain(Lock& lock) {
+  codec_draining_ = true;
+  codec_drain_ = std::get_if<DrainMark>(&queue_.front())->drain;
+  queue_.pop_front();
+  lock.unlock();
+  if (codec_) (void)codec_.drain(recovery_.knows_more());
+  more_frames_ = true;  // or their end
+  lock.lock();
 }
 
 // Decodes the next picture of the buffer at hand.
 inline void Engine::send_part(Lock& lock) {
+  AtHand& hand = *at_hand_;
+  if (hand.next) hand.serial = serial_;
   lock.unlock();
-  bool complete = true;
-  if (AtHand& hand = *at_hand_; hand.packet) {
-    const auto size = static_cast<std::size_t>(hand.packet->size);
-    const std::span all(reinterpret_cast<const std::byte*>(hand.packet->data), size);
-    const auto rest = all.subspan(hand.at);
-    const auto part = rest.first(splitter_.first(worker_format_->codec, rest));
-    complete = part.size() == rest.size();
-    // Parsers read on behind the end, where there are to be zeros.
-    Packet packet = part.size() == size ? std::move(hand.packet) : copy_packet(part);
-    hand.at += part.size();
-    if (!packet) report("no memory for a packet", AVERROR(ENOMEM));
-    if (!packet || !send_packet(hand.stamp, std::move(packet))) hand.done.damaged = true;
+  if (hand.next) {
+    codec_ = {};
+  } else if (hand.packet) {
+    hand.next = cut_picture(hand);
+    if (hand.next && reordering_.begins_sequence(hand.format->codec, bytes_of(*hand.next)) && codec_) {
+      (void)codec_.drain(recovery_.knows_more());
+      more_frames_ = true;
+      return lock.lock();
+    }
   }
-  const CodedBufferDone done = at_hand_->done;
-  const std::uint64_t serial = at_hand_->serial;
+  if (Packet packet = std::move(hand.next); packet && !send_packet(hand, std::move(packet)))
+    hand.done.damaged = true;
+  const CodedBufferDone done = hand.done;
+  const std::uint64_t serial = hand.serial;
+  const bool complete = !hand.packet;
   if (complete) at_hand_.reset();
   lock.lock();
   if (!complete || worker_epoch_ != stream_epoch_) return;
@@ -144,11 +141,51 @@ inline void Engine::send_part(Lock& lock) {
   }
 }
 
+// Takes the next picture from the buffer at hand. None without memory, which is noted.
+inline Packet Engine::cut_picture(AtHand& hand) {
+  const auto all = bytes_of(*hand.packet);
+  const auto rest = all.subspan(hand.at);
+  const auto part = rest.first(splitter_.first(hand.format->codec, rest));
+  // Parsers read on after the end, where there are to be zeros.
+  Packet picture = part.size() == all.size() ? std::move(hand.packet) : copy_packet(part);
+  if (!picture) hand.done.damaged = true;
+  hand.at += part.size();
+  if (part.size() == rest.size()) hand.packet.reset();
+  return picture;
+}
+
+// What is to be decoded goes before what might be once more.
+inline Packet Engine::copy_packet(std::span<const std::byte> bytes) {
+  Packet packet = Codec::copy(bytes, options_.bytes);
+  if (!packet && !history_.packets().empty()) {
+    history_.clear();
+    packet = Codec::copy(bytes, options_.bytes);
+  }
+  if (!packet) report("no memory for a packet", AVERROR(ENOMEM));
+  return packet;
+}
+
+// Makes sure that there is a decoder for the stream at hand. False if there can be none.
+inline bool Engine::open_codec(const CodedFormat& format) {
+  if (codec_ && worker_format_ == &format) return true;
+  codec_ = {};
+  history_.clear();
+  watch_.clear();
+  auto codec = Codec::open(format, options_.codec, reordering_.setup(), &Engine::get_buffer, interruption_);
+  if (!codec) {
+    report("cannot open the decoder", AVERROR(codec.error().value));
+    return false;
+  }
+  codec_ = std::move(*codec);
+  worker_format_ = &format;
+  return true;
+}
+
 // Decodes a packet of at most one picture. False if it did not yield what it should.
-inline bool Engine::send_packet(const Stamp& stamp, Packet packet) {
-  const CodedFormat& format = *worker_format_;
-  const std::span bytes(reinterpret_cast<const std::byte*>(packet->data),
-                        static_cast<std::size_t>(packet->size));
+inline bool Engine::send_packet(const AtHand& hand, Packet packet) {
+  const CodedFormat& format = *hand.format;
+  if (!frame_ || !open_codec(format)) return false;
+  const auto bytes = bytes_of(*packet);
   const ResumePoint point = resume_point_of(format.codec, bytes);
   if (std::exchange(replay_due_, false) && point != ResumePoint::closed) replay();
   bool is_cut = false;
@@ -166,10 +203,11 @@ inline bool Engine::send_packet(const Stamp& stamp, Packet packet) {
     // What this one gives is no frame of the stream.
     if (looks_for_start_) resume_id_ = next_id_;
   }
+  recovery_.note(format.codec, bytes, packet->pts);
   look_for_hints(format, point, *packet);
   history_.add(point, *packet);
   const std::size_t place = static_cast<std::size_t>(packet->pts) % stamps_.size();
-  stamps_[place] = stamp;
+  stamps_[place] = hand.stamp;
   const int sent = send_to_codec(*packet);
   if (interruption_.stopped()) return true;
   const bool headless = lacks_beginning(format.codec, bytes);
@@ -184,14 +222,6 @@ inline bool Engine::send_packet(const Stamp& stamp, Packet packet) {
   bool refused = false;
   has_frame_ = receive(*frame_, refused);
   return !failed && !refused;
-}
-
-// What is to be decoded goes before what might be once more.
-inline Packet Engine::copy_packet(std::span<const std::byte> bytes) {
-  Packet packet = codec_.copy(bytes, options_.bytes);
-  if (packet || history_.packets().empty()) return packet;
-  history_.clear();
-  return codec_.copy(bytes, options_.bytes);
 }
 
 inline int Engine::send_to_codec(const AVPacket& packet) {
@@ -211,8 +241,7 @@ inline int Engine::receive_from_codec(AVFrame& frame) {
 // Before libavcodec sees the packet, for it may ask for a frame's memory, and the picture be announced, at
 // once.
 inline void Engine::look_for_hints(const CodedFormat& format, ResumePoint point, const AVPacket& packet) {
-  const std::span bytes(reinterpret_cast<const std::byte*>(packet.data),
-                        static_cast<std::size_t>(packet.size));
+  const auto bytes = bytes_of(packet);
   std::optional<int> tier;
   if (format.codec == AV_CODEC_ID_HEVC && (wants_hints_ || point != ResumePoint::none))
     tier = hevc_tier(bytes);
@@ -233,7 +262,10 @@ inline void Engine::replay() {
     if (interruption_.stopped()) return;
     // What was wrong with it has been said.
     (void)send_to_codec(*past);
-    while (!interruption_.stopped() && receive_from_codec(*frame_) >= 0) av_frame_unref(frame_.get());
+    while (!interruption_.stopped() && receive_from_codec(*frame_) >= 0) {
+      (void)recovery_.passes(frame_->pts, false);
+      av_frame_unref(frame_.get());
+    }
   }
 }
 
@@ -256,12 +288,15 @@ inline void Engine::receive_next(Lock& lock) {
 inline bool Engine::receive(AVFrame& frame, bool& refused) {
   for (int errors = 0; errors < 32 && codec_; ++errors) {
     int result = 0;
+    bool shows = false;
     do {
       if (interruption_.stopped()) break;
       av_frame_unref(&frame);
       result = receive_from_codec(frame);
       // Those that a replay held back have been delivered; those before a resume point cannot be right.
-    } while (result >= 0 && frame.pts > 0 && frame.pts < resume_id_);
+      shows = result < 0 || frame.pts <= 0 || frame.pts >= resume_id_;
+      if (result >= 0 && !recovery_.passes(frame.pts, codec_draining_ || ends_sequence())) shows = false;
+    } while (!shows);
     if (interruption_.stopped() || result == AVERROR(EAGAIN) || result == AVERROR_EOF) break;
     const bool got = result >= 0;
     if (got && is_supported(static_cast<AVPixelFormat>(frame.format)) &&
@@ -285,12 +320,8 @@ inline Engine::Step Engine::deliver(Lock& lock) {
   const Picture picture = *picture_of(frame, codec_.context().codec_id);
   if (is_news(picture)) {
     announce(picture, codec_.context());
-  } else if (current_->samples != picture.samples || current_->colours != picture.colours ||
-             !covers(current_->field, picture.field)) {
-    current_->samples = picture.samples;
-    current_->colours = picture.colours;
-    if (!covers(current_->field, picture.field)) current_->field = picture.field;
-    push(LookChanged{current_->samples, current_->colours, current_->field});
+  } else {
+    notice_look(picture);
   }
   if (!capture_on_) return Step::wait;
   if (!capture_fits()) {
@@ -323,6 +354,20 @@ inline Engine::Step Engine::deliver(Lock& lock) {
   has_frame_ = false;
   lock.lock();
   return Step::again;
+}
+
+// `picture` has the shape of current_.
+inline void Engine::notice_look(const Picture& picture) {
+  const bool field_changed = !covers(current_->field, picture.field);
+  const std::uint32_t buffers = min_buffers(codec_.context());
+  if (current_->samples == picture.samples && current_->colours == picture.colours && !field_changed &&
+      buffers == min_buffers_)
+    return;
+  current_->samples = picture.samples;
+  current_->colours = picture.colours;
+  if (field_changed) current_->field = picture.field;
+  min_buffers_ = buffers;
+  push(LookChanged{current_->samples, current_->colours, current_->field, min_buffers_});
 }
 
 // LAST comes in a buffer of its own, with no frame. One on the last frame would do for V4L2, which then wakes
@@ -423,7 +468,7 @@ inline bool Engine::try_lend(AVCodecContext& context, AVFrame& frame) {
     }
     if (!options_.direct || phase_ != Phase::running || !can_render || !capture_fits()) return false;
     if (capture_.fourcc != format->fourcc() || capture_.layout != layout) return false;
-    lent = slots_->lend(first_serial_, layout.size_image(), Layout::address_alignment);
+    lent = slots_->lend(first_serial_, layout.size_image(), Layout::address_alignment, asked_buffers_);
   }
   if (lent.buffer == nullptr) return false;
   frame.buf[0] = lent.buffer;

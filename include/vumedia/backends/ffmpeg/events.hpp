@@ -65,11 +65,12 @@ struct PictureChanged {
 };
 
 // Frames to come have other colours or fields, or other samples that suit the client's format, but the same
-// shape.
+// shape; or the decoder holds back more or fewer of them. The buffers that there are still do.
 struct LookChanged {
   Samples samples;
   Colours colours;
   std::uint32_t field = V4L2_FIELD_NONE;
+  std::uint32_t min_buffers = 0;  // as PictureChanged's
 };
 
 // V4L2_EVENT_EOS: a drain is complete.

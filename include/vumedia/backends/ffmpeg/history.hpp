@@ -14,11 +14,12 @@
 
 #include <vumedia/backends/ffmpeg/codec.hpp>
 #include <vumedia/backends/ffmpeg/formats.hpp>
+#include <vumedia/backends/ffmpeg/nal_reader.hpp>
 
 namespace vumedia::backends::ffmpeg {
 
 // Whether decoding can begin with a packet: not at all; with all that follows; or with all that follows but
-// for the pictures that are shown before it (H.265's CRA, I pictures of MPEG-2).
+// for the pictures that are shown before it (H.264's recovery points, H.265's CRA, I pictures of MPEG-2).
 enum class ResumePoint : std::uint8_t { none, open, closed };
 
 namespace detail {
@@ -92,6 +93,33 @@ template <class Wanted>
   return std::nullopt;
 }
 
+// recovery_frame_cnt of H.264's recovery point message (D.1.8), if `bytes` hold one: after how many more
+// references what is decoded from here on is right.
+[[nodiscard]] inline std::optional<unsigned> h264_recovery_frames(std::span<const std::byte> bytes) noexcept {
+  constexpr auto is_sei = [](unsigned header) { return (header & 31) == 6; };
+  for (auto at = find_unit(bytes, is_sei); at; at = find_unit(bytes, is_sei)) {
+    bytes = bytes.subspan(*at);
+    const auto next = find_unit(bytes, [](unsigned) { return true; });
+    NalReader bits((next ? bytes.first(*next - 3) : bytes).subspan(1));
+    const auto number = [&bits] {
+      std::uint32_t sum = 0;
+      std::uint32_t byte = 0;
+      do {
+        byte = bits.bits(8);
+        sum += byte;
+      } while (byte == 255 && !bits.past_end());
+      return sum;
+    };
+    while (!bits.past_end()) {
+      const std::uint32_t type = number();
+      const std::uint32_t size = number();
+      if (type == 6 && size > 0 && !bits.past_end()) return bits.ue();
+      for (std::uint32_t i = 0; i < size && !bits.past_end(); ++i) bits.skip(8);
+    }
+  }
+  return std::nullopt;
+}
+
 }  // namespace detail
 
 // `bytes`: what an OUTPUT buffer holds. Any bytes; at worst they are taken for what they are not.
@@ -102,7 +130,10 @@ template <class Wanted>
       // The first slice says of what kind the picture is.
       const auto slice =
           detail::find_unit(bytes, [](unsigned unit) { return (unit & 31) >= 1 && (unit & 31) <= 5; });
-      return closed_if(slice && (std::to_integer<unsigned>(bytes[*slice]) & 31) == 5);
+      if (!slice) return ResumePoint::none;
+      if ((std::to_integer<unsigned>(bytes[*slice]) & 31) == 5) return ResumePoint::closed;
+      // One that is refreshed bit by bit is all right by the next such point, and not always exact.
+      return detail::h264_recovery_frames(bytes.first(*slice)) == 0u ? ResumePoint::open : ResumePoint::none;
     }
     case AV_CODEC_ID_HEVC: {
       const auto slice = detail::find_unit(bytes, [](unsigned unit) { return ((unit >> 1) & 63) < 32; });

@@ -214,10 +214,11 @@ class DecoderSession {
   void on(const CodedBufferDone& done);
   void on(const FrameDone& done);
   void on(const PictureChanged& change);
-  void on(const LookChanged& change) noexcept {
+  void on(const LookChanged& change) {
     picture_.samples = change.samples;
     set_colours(change.colours);
     picture_.field = change.field;
+    controls_.set_value(V4L2_CID_MIN_BUFFERS_FOR_CAPTURE, change.min_buffers);
   }
   void on(const EndOfStream&);
   void set_colours(const Colours& colours) noexcept { coded_.colours = picture_.colours = colours; }

@@ -1,0 +1,106 @@
+// How many pictures libavcodec is to hold back, and when it has to begin anew for it.
+//
+// Pictures come in the order of decoding, and go out in that of display. What says how far the two may differ
+// is in the headers; but libavcodec follows H.264's only where they write the number out. Where they leave it
+// to be inferred, it guesses from the pictures that it has seen (a player has read ahead with a prober that
+// made the guesses, and nothing is read ahead here) and drops what comes later than guessed. So it is told
+// before the first picture of each sequence. To one that is under way that cannot be told: its frame threads
+// would not hear of it, and once held back, it holds back for good.
+//
+// Its MPEG-2 decoder loses the picture that it holds back when the next sequence is another (another size, an
+// aspect). H.265 always writes its numbers out, and libavcodec keeps to them; VP8, VP9 and AV1 do not
+// reorder, they have hidden frames.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include <vumedia/backends/ffmpeg/codec.hpp>
+#include <vumedia/backends/ffmpeg/h264_parameter_sets.hpp>
+#include <vumedia/backends/ffmpeg/history.hpp>
+
+namespace vumedia::backends::ffmpeg {
+
+class Reordering {
+ public:
+  // Takes note of the next packet of the stream. True if it begins a sequence for which a decoder that has
+  // had packets before has to give out what it holds, and a new one has to be opened with setup(). Any bytes.
+  [[nodiscard]] bool begins_sequence(AVCodecID codec, std::span<const std::byte> bytes) {
+    if (codec == AV_CODEC_ID_H264) return begins_h264_sequence(bytes);
+    if (codec == AV_CODEC_ID_MPEG2VIDEO) return begins_mpeg2_sequence(bytes);
+    return false;
+  }
+
+  // The decoder knows of no pictures (any more), so that a sequence may begin with any.
+  void forget_pictures() noexcept { idle_ = true; }
+
+  // For the decoder of the latest packet.
+  [[nodiscard]] CodecSetup setup() const { return {static_cast<int>(depth_), sets_.stream()}; }
+
+ private:
+  [[nodiscard]] bool begins_h264_sequence(std::span<const std::byte> bytes) {
+    constexpr auto is_wanted = [](unsigned header) {
+      const unsigned type = header & 31;
+      return type == 1 || type == 2 || type == 5 || type == 7 || type == 8;
+    };
+    constexpr unsigned max_parameter_sets = 32 + 256;
+    unsigned parameter_sets = 0;
+    std::optional<unsigned> depth;
+    bool has_slice = false;
+    bool may_begin = false;
+    for (auto at = detail::find_unit(bytes, is_wanted); at; at = detail::find_unit(bytes, is_wanted)) {
+      bytes = bytes.subspan(*at);
+      const unsigned type = std::to_integer<unsigned>(bytes[0]) & 31;
+      // A packet of nothing else could hold a million.
+      if (type >= 7 && ++parameter_sets > max_parameter_sets) continue;
+      if (type == 7) sets_.add_sps(unit_at(bytes));
+      if (type == 8) sets_.add_pps(unit_at(bytes));
+      if (type > 5 || std::exchange(has_slice, true)) continue;
+      depth = sets_.depth_of_slice(bytes);
+      may_begin = type == 5 || idle_;
+    }
+    if (has_slice) idle_ = false;
+    return depth && may_begin && std::exchange(depth_, *depth) != *depth;
+  }
+
+  // The NAL unit that `bytes` begin with.
+  [[nodiscard]] static std::span<const std::byte> unit_at(std::span<const std::byte> bytes) noexcept {
+    const auto next = detail::find_unit(bytes, [](unsigned) { return true; });
+    return next ? bytes.first(*next - 3) : bytes;
+  }
+
+  // H.262, 6.2.2.1 and 6.2.2.3: size, aspect and rate; of the extension all but the rates.
+  [[nodiscard]] bool begins_mpeg2_sequence(std::span<const std::byte> bytes) {
+    const auto header = detail::find_unit(bytes, [](unsigned code) { return code == 0xb3; });
+    if (!header || bytes.size() - *header < 5) return false;
+    bytes = bytes.subspan(*header + 1);
+    const auto word = [](std::span<const std::byte> at) {
+      std::uint64_t value = 0;
+      for (const std::byte byte : at.first(4)) value = value << 8 | std::to_integer<unsigned>(byte);
+      return value;
+    };
+    std::uint64_t sequence = word(bytes) << 32;
+    // The first unit behind the header.
+    const auto next = detail::find_unit(bytes, [](unsigned) { return true; });
+    constexpr std::byte extension{0xb5};
+    if (next && bytes[*next] == extension && bytes.size() - *next >= 7 &&
+        (std::to_integer<unsigned>(bytes[*next + 1]) >> 4) == 1) {
+      constexpr std::uint64_t before_bit_rate = 0xffffe000;
+      const bool low_delay = (std::to_integer<unsigned>(bytes[*next + 6]) & 0x80) != 0;
+      sequence |= (word(bytes.subspan(*next + 1)) & before_bit_rate) | (low_delay ? 1 : 0);
+    }
+    const std::uint64_t before = std::exchange(mpeg2_sequence_, sequence);
+    return before != 0 && before != sequence;
+  }
+
+  H264ParameterSets sets_;
+  unsigned depth_ = 0;
+  bool idle_ = true;
+  std::uint64_t mpeg2_sequence_ = 0;  // 0: none yet
+};
+
+}  // namespace vumedia::backends::ffmpeg
