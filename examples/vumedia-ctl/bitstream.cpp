@@ -348,14 +348,37 @@ Outcome<ReferenceDecoder> ReferenceDecoder::open(const Input& input) {
 
 Outcome<> ReferenceDecoder::seek(double seconds) {
   avcodec_flush_buffers(decoder_.get());
-  draining_ = false;
+  draining_ = packet_waits_ = false;
+  reordering_.forget_pictures();
   return bitstream_.seek(seconds);
+}
+
+int ReferenceDecoder::send(AVPacket* packet) {
+  const std::span bytes(reinterpret_cast<const std::byte*>(packet->data),
+                        static_cast<std::size_t>(packet->size));
+  if (!packet_waits_ && reordering_.begins_sequence(decoder_->codec_id, bytes)) {
+    packet_waits_ = true;
+    return avcodec_send_packet(decoder_.get(), nullptr);
+  }
+  return avcodec_send_packet(decoder_.get(), packet);
+}
+
+int ReferenceDecoder::send_waiting() {
+  avcodec_flush_buffers(decoder_.get());
+  decoder_->has_b_frames = std::max(decoder_->has_b_frames, reordering_.setup().held_back);
+  const int status = send(packet_.get());
+  packet_waits_ = false;
+  return status;
 }
 
 Outcome<std::optional<Picture>> ReferenceDecoder::next() {
   // What is damaged is skipped, as a device skips it; but not for ever.
   for (unsigned errors = 0; errors < 32;) {
     int status = avcodec_receive_frame(decoder_.get(), frame_.get());
+    if (status == AVERROR_EOF && packet_waits_) {
+      if (send_waiting() == AVERROR(ENOMEM)) return failure("out of memory in libavcodec");
+      continue;
+    }
     if (status == AVERROR_EOF) return std::nullopt;
     if (status >= 0) return picture_of(*frame_);
     if (status == AVERROR(ENOMEM)) return ffmpeg::error(status, "libavcodec cannot decode the stream");
@@ -373,7 +396,7 @@ Outcome<std::optional<Picture>> ReferenceDecoder::next() {
       if (status < 0) return ffmpeg::error(status, "libavcodec cannot decode the stream");
       packet_->pts = static_cast<std::int64_t>(bitstream_.number());
     }
-    status = avcodec_send_packet(decoder_.get(), draining_ ? nullptr : packet_.get());
+    status = draining_ ? avcodec_send_packet(decoder_.get(), nullptr) : send(packet_.get());
     if (status == AVERROR(ENOMEM)) return ffmpeg::error(status, "libavcodec cannot decode the stream");
     errors = 0;
   }

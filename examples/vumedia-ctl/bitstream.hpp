@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include <vumedia/backends/ffmpeg/reordering.hpp>
 #include <vumedia/core/result.hpp>
 
 #include "ffmpeg.hpp"
@@ -100,7 +101,9 @@ class Bitstream {
 };
 
 // libavcodec's own decoding of the same file: the truth that a device's frames are compared with. It has one
-// thread, since what becomes of damaged pictures depends on their number.
+// thread, since what becomes of damaged pictures depends on their number; and where a sequence begins it
+// gives out what it holds first and waits for as many pictures as the new one permits, since else it loses
+// some.
 class ReferenceDecoder {
  public:
   [[nodiscard]] static vumedia::Outcome<ReferenceDecoder> open(const Input& input);
@@ -114,11 +117,16 @@ class ReferenceDecoder {
 
  private:
   ReferenceDecoder(Bitstream bitstream) : bitstream_(std::move(bitstream)) {}
+  // Both return what avcodec_send_packet does.
+  [[nodiscard]] int send(AVPacket* packet);
+  [[nodiscard]] int send_waiting();
 
   Bitstream bitstream_;
   ffmpeg::CodecContext decoder_;
   ffmpeg::Frame frame_;
   ffmpeg::Packet packet_;
+  vumedia::backends::ffmpeg::Reordering reordering_;
+  bool packet_waits_ = false;  // packet_ begins a sequence, and those before it are given out
   bool draining_ = false;
 };
 

@@ -61,11 +61,13 @@ Outcome<std::optional<Picture>> Comparison::next(std::uint64_t packet) {
     const std::uint64_t theirs = reference_.packet();
     if (theirs == packet || !refused_(theirs)) return reference;
     ++refused_frames_;
+    damage_seen_ = true;
   }
 }
 
 Outcome<> Comparison::add(const Picture& picture, const FrameNote& note) {
   const std::uint64_t index = count_++;
+  damage_seen_ = damage_seen_ || note.damaged;
   if (!first_difference_.empty()) return {};
   auto reference = next(note.packet);
   if (!reference) return std::unexpected(reference.error());
@@ -75,6 +77,8 @@ Outcome<> Comparison::add(const Picture& picture, const FrameNote& note) {
   } else if (const auto found = difference(picture, **reference)) {
     if (note.damaged) {
       ++damaged_that_differ_;
+    } else if (damage_seen_) {
+      ++later_that_differ_;
     } else {
       first_difference_ =
           format_text("frame %llu: %s", static_cast<unsigned long long>(index), found->c_str());

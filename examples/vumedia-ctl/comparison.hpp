@@ -29,10 +29,13 @@ class Comparison {
   // After the device's last frame.
   [[nodiscard]] vumedia::Outcome<> finish();
 
-  // The first difference in a frame that is not marked as damaged, in words; empty: none.
+  // The first difference in a frame that neither is marked as damaged nor comes after one, in words; empty:
+  // none.
   [[nodiscard]] const std::string& first_difference() const noexcept { return first_difference_; }
   // Frames marked as damaged that differ, and frames of packets that the device refused.
   [[nodiscard]] std::uint64_t damaged_that_differ() const noexcept { return damaged_that_differ_; }
+  // Others that differ after those: what refers to a damaged picture depends on how it was concealed.
+  [[nodiscard]] std::uint64_t later_that_differ() const noexcept { return later_that_differ_; }
   [[nodiscard]] std::uint64_t refused_frames() const noexcept { return refused_frames_; }
 
  private:
@@ -43,7 +46,9 @@ class Comparison {
   Refused refused_;
   std::uint64_t count_ = 0;
   std::string first_difference_;
+  bool damage_seen_ = false;
   std::uint64_t damaged_that_differ_ = 0;
+  std::uint64_t later_that_differ_ = 0;
   std::uint64_t refused_frames_ = 0;
 };
 

@@ -183,10 +183,11 @@ Outcome<Status> decode(Device& device, const DecodeOptions& options) {
     const Comparison& comparison = *frames.comparison;
     note(report, comparison.refused_frames(), "frames of refused packets, not compared");
     note(report, comparison.damaged_that_differ(), "damaged frames that differ");
+    note(report, comparison.later_that_differ(), "frames after damage that differ");
     if (!comparison.first_difference().empty())
       return failure("not bit-exact: %s", comparison.first_difference().c_str());
-    std::fprintf(
-        report, comparison.damaged_that_differ() == 0 ? "bit-exact\n" : "bit-exact but for damaged frames\n");
+    const bool all_alike = comparison.damaged_that_differ() == 0 && comparison.later_that_differ() == 0;
+    std::fprintf(report, all_alike ? "bit-exact\n" : "bit-exact except for damage\n");
   }
   return tell_damage(decoder, *bitstream);
 }

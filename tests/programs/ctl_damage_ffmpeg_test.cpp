@@ -132,8 +132,9 @@ TEST_F(CtlDamage, TellsWhichFramesAreDamaged) {
         decode.errors, std::regex("^vumedia-ctl: the device marked as damaged [1-9][0-9]* frames?: [0-9]")))
         << decode.errors;
   }
-  // The device's libavcodec conceals as the client's does, with one thread each.
-  EXPECT_TRUE(run({"decode", path("bad.264"), "--compare"}).says("bit-exact\n"));
+  // What refers to a damaged picture may differ, and only that.
+  const auto compared = run({"decode", path("bad.264"), "--compare"}).output;
+  EXPECT_TRUE(std::regex_search(compared, std::regex("\nbit-exact( except for damage)?\n"))) << compared;
   const auto bench = run({"bench", "-n", "1", path("bad.264")});
   EXPECT_EQ(bench.status, 3) << bench.errors;
 }
