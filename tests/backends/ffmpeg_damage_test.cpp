@@ -16,10 +16,10 @@
 namespace vumedia::test {
 namespace {
 
-using Bytes = std::vector<std::uint8_t>;
+using CodedBytes = std::vector<std::uint8_t>;
 
 // Where the units of an Annex B stream begin, each with its start code of three bytes.
-std::vector<std::size_t> units_of(const Bytes& bytes) {
+std::vector<std::size_t> units_of(const CodedBytes& bytes) {
   std::vector<std::size_t> found;
   for (std::size_t i = 0; i + 3 < bytes.size(); ++i) {
     if (bytes[i] == 0 && bytes[i + 1] == 0 && bytes[i + 2] == 1) found.push_back(i);
@@ -28,7 +28,7 @@ std::vector<std::size_t> units_of(const Bytes& bytes) {
 }
 
 // Of the codec's slices in a unit: where they begin and end.
-std::vector<std::pair<std::size_t, std::size_t>> slices_of(AVCodecID codec, const Bytes& bytes) {
+std::vector<std::pair<std::size_t, std::size_t>> slices_of(AVCodecID codec, const CodedBytes& bytes) {
   std::vector<std::pair<std::size_t, std::size_t>> slices;
   const auto units = units_of(bytes);
   for (std::size_t i = 0; i < units.size(); ++i) {
@@ -50,7 +50,7 @@ const char* name_of(Damage kind) {
 }
 
 // False if the codec has nothing of the kind.
-bool damage(AVCodecID codec, Bytes& bytes, Damage kind) {
+bool damage(AVCodecID codec, CodedBytes& bytes, Damage kind) {
   if (kind == Damage::cut) {
     bytes.resize(bytes.size() * 6 / 10);
     return true;
@@ -177,7 +177,7 @@ INSTANTIATE_TEST_SUITE_P(Kinds, DamageTest, testing::ValuesIn(kinds), [](const a
 });
 
 // Where in a JPEG picture the last marker `code` is.
-std::size_t find_marker(const Bytes& bytes, std::uint8_t code) {
+std::size_t find_marker(const CodedBytes& bytes, std::uint8_t code) {
   for (std::size_t i = bytes.size() - 1; i-- > 0;) {
     if (bytes[i] == 0xff && bytes[i + 1] == code) return i;
   }
@@ -212,8 +212,8 @@ TEST(JpegDamageTest, RefusesPicturesMadeToTakeTime) {
     const std::size_t begin = find_marker(bytes, static_cast<std::uint8_t>(from));
     std::size_t end = find_marker(bytes, static_cast<std::uint8_t>(to));
     if (end <= begin) end = begin + 69;
-    const Bytes part(bytes.begin() + static_cast<std::ptrdiff_t>(begin),
-                     bytes.begin() + static_cast<std::ptrdiff_t>(end));
+    const CodedBytes part(bytes.begin() + static_cast<std::ptrdiff_t>(begin),
+                          bytes.begin() + static_cast<std::ptrdiff_t>(end));
     for (int i = 0; i < times; ++i)
       bytes.insert(bytes.begin() + static_cast<std::ptrdiff_t>(begin), part.begin(), part.end());
     EngineClient client(ClientOptions{});

@@ -19,11 +19,11 @@
 namespace vumedia::test {
 namespace {
 
-using Bytes = std::vector<std::uint8_t>;
+using CodedBytes = std::vector<std::uint8_t>;
 
 // All units of a clip, again and again, in one.
-Bytes bomb_of(const Clip& clip, std::size_t times) {
-  Bytes all;
+CodedBytes bomb_of(const Clip& clip, std::size_t times) {
+  CodedBytes all;
   for (std::size_t i = 0; i < times; ++i) {
     for (const auto& unit : clip.units) all.insert(all.end(), unit.bytes.begin(), unit.bytes.end());
   }
@@ -190,7 +190,7 @@ TEST(InterruptionTest, ReachesIntoAPacket) {
   const Clip clip = make_clip(
       moving_picture(160, 96, 12) + " -c:v libx264 -g 1 -x264-params threads=1:log-level=none", "intra.264");
   VUMEDIA_SKIP_WITHOUT(clip);
-  const Bytes bytes = bomb_of(clip, 10);
+  const CodedBytes bytes = bomb_of(clip, 10);
   Stopper stopper;
   stopper.at = 5;
   ffmpeg::Codec codec = open_decoder(clip.codec, stopper, {});
@@ -249,7 +249,7 @@ TEST(InterruptionTest, ReachesIntoAPicture) {
 }
 
 // Where the slices of H.264 begin.
-std::vector<std::size_t> slices_of(const Bytes& bytes) {
+std::vector<std::size_t> slices_of(const CodedBytes& bytes) {
   std::vector<std::size_t> slices;
   for (std::size_t i = 0; i + 3 < bytes.size(); ++i) {
     const bool start = bytes[i] == 0 && bytes[i + 1] == 0 && bytes[i + 2] == 1;
@@ -265,10 +265,10 @@ TEST(InterruptionTest, ReachesBetweenSlices) {
       "s.264");
   VUMEDIA_SKIP_WITHOUT(clip);
   Clip again = clip;
-  Bytes& bytes = again.units[1].bytes;
+  CodedBytes& bytes = again.units[1].bytes;
   const auto slices = slices_of(bytes);
   ASSERT_EQ(slices.size(), 4u);
-  const Bytes last(bytes.begin() + static_cast<std::ptrdiff_t>(slices.back()), bytes.end());
+  const CodedBytes last(bytes.begin() + static_cast<std::ptrdiff_t>(slices.back()), bytes.end());
   for (int i = 0; i < 1000; ++i) bytes.insert(bytes.end(), last.begin(), last.end());
 
   static std::atomic<int> calls;
@@ -327,7 +327,7 @@ TEST(WorkersTest, ClosedSessionsLockNobodyOut) {
       ASSERT_EQ(started.error().value, EBUSY);
       std::this_thread::yield();
     }
-    auto copy = std::make_shared<Bytes>(bomb_of(clip, 4));
+    auto copy = std::make_shared<CodedBytes>(bomb_of(clip, 4));
     ffmpeg::CodedBuffer buffer;
     buffer.bytes = std::as_bytes(std::span(*copy));
     buffer.owner = copy;

@@ -388,8 +388,8 @@ TEST(ReorderingTest, SeeksBetweenSequences) {
       ASSERT_TRUE(client.send(writer.clip.units[0].bytes, 1000));
       while (!client.announced) ASSERT_TRUE(client.wait());
       // The client gives no buffers yet.
-      const auto layout = client.announced->picture.layout;
-      client.engine->start_capture({V4L2_PIX_FMT_YUV420, layout, client.announced->serial});
+      const EngineClient::InForce set_up(client.announced->picture, V4L2_PIX_FMT_YUV420);
+      client.engine->start_capture({V4L2_PIX_FMT_YUV420, set_up.layout, client.announced->serial});
       for (std::size_t i = 1; i <= first; ++i) ASSERT_TRUE(client.send(writer.clip.units[i].bytes, 1000));
       while (client.coded_in_flight > 1) ASSERT_TRUE(client.wait());
       client.engine->stop_output();

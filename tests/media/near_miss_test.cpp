@@ -24,14 +24,14 @@ struct Right {
   Result<> ioctl(Session&, tag::G_FMT, Format&);
 };
 template <class... Arguments>
-struct Backend {
+struct Shape {
   using Session = test::Session;
   Result<> ioctl(Arguments...);
 };
 
 template <class... Arguments>
-inline constexpr bool is_near_miss = TakesTagSomewhere<Backend<Arguments...>, tag::G_FMT> &&
-                                     !TakesTagSomewhere<Backend<Arguments...>, tag::S_FMT>;
+inline constexpr bool is_near_miss =
+    TakesTagSomewhere<Shape<Arguments...>, tag::G_FMT> && !TakesTagSomewhere<Shape<Arguments...>, tag::S_FMT>;
 
 TEST(NearMiss, AnyPlaceOfTheTag) {
   using tag::G_FMT;
@@ -69,15 +69,15 @@ TEST(NearMiss, OtherTypesOfTheArguments) {
 
 // Templates that leave out some tags, as a backend may that passes the others on.
 template <class Tag>
-inline constexpr bool is_wanted = Tag::number == tag::G_FMT::number || Tag::direction == v4l2::Direction::write;
+inline constexpr bool is_wanted =
+    Tag::number == tag::G_FMT::number || Tag::direction == v4l2::Direction::write;
 struct Templates {
   using Session = test::Session;
   template <class Context, class Tag>
-    requires is_wanted<Tag>
+  requires is_wanted<Tag>
   void ioctl(Session&, Context, Tag, typename Tag::Payload&, Completion);
   template <class Tag>
-    requires std::same_as<typename Tag::Payload, v4l2_cropcap>
-  Result<> ioctl(Session&, Tag, v4l2_cropcap&);
+  requires std::same_as<typename Tag::Payload, v4l2_cropcap> Result<> ioctl(Session&, Tag, v4l2_cropcap&);
   template <class Context>
   Result<> ioctl(Session&, Context, tag::QBUF, v4l2::BufferPayload&);
   // No ioctls of the guest's.
@@ -108,26 +108,26 @@ TEST(NearMiss, APayloadThatCannotBeAnswered) {
   using tag::G_FMT, tag::STREAMON;
   using Context = AnyContext;
   EXPECT_FALSE((LosesOutput<Right, Context, G_FMT>));
-  EXPECT_TRUE((LosesOutput<Backend<Session&, G_FMT, Format>, Context, G_FMT>));
-  EXPECT_TRUE((LosesOutput<Backend<Session&, G_FMT, const Format&>, Context, G_FMT>));
-  EXPECT_TRUE((LosesOutput<Backend<Session&, Context, G_FMT, Format>, Context, G_FMT>));
-  EXPECT_TRUE((LosesOutput<Backend<Session&, Context, G_FMT, const Format&, Completion>, Context, G_FMT>));
-  EXPECT_TRUE((LosesOutput<Backend<Session&, tag::G_INPUT, std::uint32_t>, Context, tag::G_INPUT>));
-  EXPECT_FALSE((LosesOutput<Backend<Session&, tag::G_INPUT, std::uint32_t&>, Context, tag::G_INPUT>));
+  EXPECT_TRUE((LosesOutput<Shape<Session&, G_FMT, Format>, Context, G_FMT>));
+  EXPECT_TRUE((LosesOutput<Shape<Session&, G_FMT, const Format&>, Context, G_FMT>));
+  EXPECT_TRUE((LosesOutput<Shape<Session&, Context, G_FMT, Format>, Context, G_FMT>));
+  EXPECT_TRUE((LosesOutput<Shape<Session&, Context, G_FMT, const Format&, Completion>, Context, G_FMT>));
+  EXPECT_TRUE((LosesOutput<Shape<Session&, tag::G_INPUT, std::uint32_t>, Context, tag::G_INPUT>));
+  EXPECT_FALSE((LosesOutput<Shape<Session&, tag::G_INPUT, std::uint32_t&>, Context, tag::G_INPUT>));
   // It answers a status only.
-  EXPECT_FALSE((LosesOutput<Backend<Session&, STREAMON, std::uint32_t>, Context, STREAMON>));
+  EXPECT_FALSE((LosesOutput<Shape<Session&, STREAMON, std::uint32_t>, Context, STREAMON>));
   EXPECT_FALSE((LosesOutput<Whatever, Context, G_FMT>));
 }
 
 struct NoTagOfOurs : v4l2::Ioctl<0, v4l2::Direction::read, v4l2_capability> {};
 
 TEST(NearMiss, ATagThatIsNotInTheTable) {
-  EXPECT_TRUE((TakesUnknownTag<Backend<Session&, NoTagOfOurs, v4l2_capability&>, AnyContext>));
-  EXPECT_TRUE((TakesUnknownTag<Backend<Session&, AnyContext, NoTagOfOurs, v4l2_capability&>, AnyContext>));
+  EXPECT_TRUE((TakesUnknownTag<Shape<Session&, NoTagOfOurs, v4l2_capability&>, AnyContext>));
+  EXPECT_TRUE((TakesUnknownTag<Shape<Session&, AnyContext, NoTagOfOurs, v4l2_capability&>, AnyContext>));
   EXPECT_TRUE(
-      (TakesUnknownTag<Backend<Session&, AnyContext, NoTagOfOurs, v4l2_capability&, Completion>, AnyContext>));
+      (TakesUnknownTag<Shape<Session&, AnyContext, NoTagOfOurs, v4l2_capability&, Completion>, AnyContext>));
   EXPECT_FALSE((TakesUnknownTag<Right, AnyContext>));
-  EXPECT_FALSE((TakesUnknownTag<Backend<Session&, unsigned long, void*>, AnyContext>));
+  EXPECT_FALSE((TakesUnknownTag<Shape<Session&, unsigned long, void*>, AnyContext>));
 }
 
 class Private {

@@ -35,7 +35,7 @@ using vumedia::test::bytes_of;
 using vumedia::test::RamFile;
 using vumedia::test::Reply;
 
-constexpr std::uint64_t user_at = 0x8000'0000;
+constexpr std::uint64_t guest_pages = 0x8000'0000;
 constexpr std::uint64_t user_bytes = std::uint64_t{32} << 20;
 // A turn of commands, and one of what they have left to be done.
 constexpr std::int64_t both = 2 * Work::a_turn;
@@ -93,12 +93,12 @@ class Turns : public testing::Test {
   List scattered(std::uint64_t first = 0) const {
     List list;
     for (std::uint64_t done = 0, i = 0; done < size; done += page_size, ++i)
-      list.push_back({user_at + (first + 2 * (i % 3000)) * page_size,
+      list.push_back({guest_pages + (first + 2 * (i % 3000)) * page_size,
                       static_cast<std::uint32_t>(std::min<std::uint64_t>(page_size, size - done))});
     return list;
   }
-  List odd() const { return {{user_at + 1, size - 100}, {user_at + size + 1, 100}}; }
-  List one_piece() const { return {{user_at, size}}; }
+  List odd() const { return {{guest_pages + 1, size - 100}, {guest_pages + size + 1, 100}}; }
+  List one_piece() const { return {{guest_pages, size}}; }
 
   Bytes hand_over(std::uint32_t index, const List& list, std::uint32_t code = tag::QBUF::number) const {
     v4l2_buffer head{};
@@ -163,7 +163,7 @@ class Turns : public testing::Test {
   }
 
   static constexpr std::uint32_t type = V4L2_BUF_TYPE_VIDEO_CAPTURE;
-  RamFile ram{user_at, user_bytes};
+  RamFile ram{guest_pages, user_bytes};
   Guest guest;
   std::uint32_t bystander = 0;
   std::uint32_t id = 0;
@@ -472,7 +472,7 @@ TEST_F(Order, TheMemoryIsThatOfTheTimeItWasQueued) {
   const auto behind = guest.add(hand_over(1, one_piece()), hand_over_room);
   guest.device->process(wire::commandq);
   EXPECT_TRUE(replies().empty());
-  const RamFile other(user_at, user_bytes);
+  const RamFile other(guest_pages, user_bytes);
   guest.host.more_memory = {&other};
   guest.host.replace_memory();
   EXPECT_EQ(all_replies(2), (Replies{{slow, 0}, {behind, 0}}));

@@ -206,6 +206,8 @@ inline const media::detail::Services EventTap::services = {
     .memory = [](void* self) noexcept -> const std::shared_ptr<const memory::GuestMemory>& {
       return of(self).any_.memory();
     },
+    .work = [](void* self) noexcept -> memory::Work& { return of(self).any_.work(); },
+    .do_later = [](void* self, media::Chore& chore) noexcept { of(self).any_.do_later(chore); },
     .log = [](void* self) noexcept -> const Log& { return of(self).any_.log(); },
     .timer = [](void* self, io::Operation& operation,
                 io::TimePoint deadline) noexcept { of(self).any_.timer(operation, deadline); },
