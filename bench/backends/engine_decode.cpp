@@ -84,14 +84,18 @@ class Client {
     queue(done.index);
   }
   void on(const ffmpeg::PictureChanged& change) {
+    const auto offered = ffmpeg::raw_formats_of(change.picture.samples);
+    const auto* const format = ffmpeg::find_raw_format(fourcc_, offered);
+    if (format == nullptr) std::abort();
+    const auto layout = ffmpeg::Layout::of(change.picture.size, *format->pixels);
     blocks_.clear();
     for (std::uint32_t i = 0; i < change.min_buffers + 2; ++i) {
-      auto block = arenas_.allocate(change.picture.layout.size_image());
+      auto block = arenas_.allocate(layout.size_image());
       if (!block) std::abort();
       blocks_.push_back(std::move(*block));
       queue(i);
     }
-    engine_->start_capture({fourcc_, change.picture.layout, change.serial});
+    engine_->start_capture({fourcc_, layout, change.serial});
   }
   void queue(std::uint32_t index) {
     const auto& block = blocks_[index];

@@ -21,7 +21,7 @@ using vumedia::Outcome;
 namespace tag = vumedia::v4l2::tag;
 using Control = v4l2_query_ext_ctrl;
 
-struct Name {
+struct FlagName {
   std::uint32_t value = 0;
   const char* text = "";
 };
@@ -57,9 +57,9 @@ const char* type_name(std::uint32_t type) {
 
 std::string flags_text(std::uint32_t flags) {
   constexpr std::array names{
-      Name{V4L2_CTRL_FLAG_DISABLED, "disabled"},     Name{V4L2_CTRL_FLAG_GRABBED, "grabbed"},
-      Name{V4L2_CTRL_FLAG_READ_ONLY, "read-only"},   Name{V4L2_CTRL_FLAG_INACTIVE, "inactive"},
-      Name{V4L2_CTRL_FLAG_WRITE_ONLY, "write-only"}, Name{V4L2_CTRL_FLAG_VOLATILE, "volatile"}};
+      FlagName{V4L2_CTRL_FLAG_DISABLED, "disabled"},     FlagName{V4L2_CTRL_FLAG_GRABBED, "grabbed"},
+      FlagName{V4L2_CTRL_FLAG_READ_ONLY, "read-only"},   FlagName{V4L2_CTRL_FLAG_INACTIVE, "inactive"},
+      FlagName{V4L2_CTRL_FLAG_WRITE_ONLY, "write-only"}, FlagName{V4L2_CTRL_FLAG_VOLATILE, "volatile"}};
   std::string text;
   for (const auto& name : names) {
     if ((flags & name.value) != 0) text += std::string(", ") + name.text;
