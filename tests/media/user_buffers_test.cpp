@@ -366,7 +366,7 @@ TEST_P(UserBuffersOfAGuest, ListsThatLieAreRefused) {
 TEST_P(UserBuffersOfAGuest, AreNoLongerThanThePicturesOfTheCamera) {
   const std::uint32_t id = open(2);
   const std::uint32_t most = 16384 * 1080 * 3 / 2;  // of NV12
-  const auto repeated = [this](std::uint32_t length) {
+  const auto repeated = [](std::uint32_t length) {
     RangeList list;
     for (std::uint32_t left = length; left > 0;) {
       const auto part = std::min<std::uint32_t>(left, user_pages * page_size);

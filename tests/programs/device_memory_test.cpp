@@ -88,7 +88,8 @@ class TwoFileGuest {
   }
   template <class Payload>
   int ioctl(unsigned long code, const Payload& payload, std::span<const std::byte> more = {}) {
-    const wire::virtio_media_cmd_ioctl head{{wire::cmd_ioctl, 0}, session_, _IOC_NR(code)};
+    const wire::virtio_media_cmd_ioctl head{
+        {wire::cmd_ioctl, 0}, session_, static_cast<std::uint32_t>(_IOC_NR(code))};
     std::vector<std::byte> bytes(sizeof head + sizeof payload + more.size());
     std::memcpy(bytes.data(), &head, sizeof head);
     std::memcpy(bytes.data() + sizeof head, &payload, sizeof payload);
