@@ -395,6 +395,7 @@ inline std::optional<std::uint32_t> Engine::copy_out(Lock& lock, CaptureSlots::T
   // A copy because the frame was decoded elsewhere: the guest's buffers were lent out or not there yet, its
   // format is not libavcodec's, or the decoder brings its own memory.
   copy_frame(*frame_, setup, reinterpret_cast<std::uint8_t*>(target.data));
+  watch_.touched();
   lock.lock();
   const bool stopped = epoch != capture_epoch_;
   const bool dropped = worker_epoch_ != stream_epoch_;

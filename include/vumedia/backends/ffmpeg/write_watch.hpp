@@ -243,6 +243,7 @@ class WriteWatch {
   // `frame` has just got its memory. Without memory for it a picture is not watched.
   void begin(const AVCodecContext& context, AVFrame& frame) {
     if (frame.opaque_ref != nullptr) return;
+    touched();
     AVBufferRef* const state = av_buffer_allocz(sizeof(State));
     if (state == nullptr) return;
     // Visible samples are all written, others may not be.
@@ -250,7 +251,9 @@ class WriteWatch {
     own.width = std::min(frame.width, context.width + static_cast<int>(frame.crop_left));
     own.height = std::min(frame.height, context.height + static_cast<int>(frame.crop_top));
     frame.opaque_ref = state;
+    own.watch = this;
     Marks(frame, own.width, own.height).set();
+    touched();
     // Said here as well as in libavcodec, for tools that see only what we do.
     std::atomic_ref(own.is_marked).store(1, std::memory_order_release);
     // With threads for frames a picture is known to be complete only when it comes out.
@@ -279,8 +282,13 @@ class WriteWatch {
 
   void clear() noexcept { begun_.clear(); }
 
+  // After each use of a picture's memory, on any thread: libavcodec may give it out for another picture. It
+  // orders the two itself, and tools that see only what we do are told so here.
+  void touched() noexcept { uses_.fetch_add(1, std::memory_order_acq_rel); }
+
  private:
   struct State {
+    WriteWatch* watch;
     int width;
     int height;
     std::uint64_t packet;
@@ -302,6 +310,7 @@ class WriteWatch {
     state.settled = true;
     state.holes = found != Marks::Found::none;
     if (state.holes) marks.paint();
+    state.watch->touched();
     return true;
   }
 
@@ -324,6 +333,7 @@ class WriteWatch {
 
   std::vector<Frame> begun_;
   std::uint64_t packets_ = 0;
+  std::atomic<std::uint32_t> uses_{0};
 };
 
 }  // namespace vumedia::backends::ffmpeg
