@@ -1,4 +1,5 @@
-// What it costs to compile a file that only instantiates media::Device on a backend like `null`: bench/run measures it.
+// What it costs to compile a file that only instantiates media::Device on a backend like `null`: bench/run
+// measures it.
 #include <vumedia/backends/null.hpp>
 #include <vumedia/io/uring_reactor.hpp>
 #include <vumedia/media/device.hpp>

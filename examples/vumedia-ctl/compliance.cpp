@@ -65,7 +65,8 @@ class Printer {
                                              : "OK (Not Supported)");
     if (verbose_) std::printf("\t\t%s\n", result.rule->demand);
     if (!verbose_ || result.runs.empty()) {
-      if (const std::string reason = result.reason(); !reason.empty()) std::printf("\t\t%s\n", reason.c_str());
+      if (const std::string reason = result.reason(); !reason.empty())
+        std::printf("\t\t%s\n", reason.c_str());
     }
     for (const auto& run : result.runs) {
       const bool failed = run.finding.verdict == Verdict::failed;

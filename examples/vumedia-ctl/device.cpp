@@ -27,7 +27,7 @@ namespace {
 
 // What to do about a path that cannot be connected to.
 vumedia::Error unreachable(const vumedia::Error& error, const std::string& path) {
-  struct stat status {};
+  struct stat status{};
   if (error.code == ENOENT)
     return {error.message + " (start the device first, with this --socket-path)", error.code};
   if (error.code != ECONNREFUSED || ::stat(path.c_str(), &status) != 0) return error;

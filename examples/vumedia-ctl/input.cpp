@@ -47,7 +47,7 @@ bool is_seekable(const struct stat& status) {
 Outcome<Input> Input::open(const std::string& path, bool more_than_once) {
   Input input;
   input.name_ = path;
-  struct stat status {};
+  struct stat status{};
   if (path == "-") {
     input.name_ = "standard input";
     const bool known = ::fstat(STDIN_FILENO, &status) == 0;

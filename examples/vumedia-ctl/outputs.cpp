@@ -42,7 +42,7 @@ bool keeps_nothing(const struct stat& status) {
 }  // namespace
 
 std::optional<FileIdentity> FileIdentity::of(const std::string& path) {
-  struct stat status {};
+  struct stat status{};
   if (::stat(path.c_str(), &status) != 0 || keeps_nothing(status)) return std::nullopt;
   FileIdentity identity;
   identity.device_ = status.st_dev;
@@ -51,7 +51,7 @@ std::optional<FileIdentity> FileIdentity::of(const std::string& path) {
 }
 
 std::optional<FileIdentity> FileIdentity::of(int fd) {
-  struct stat status {};
+  struct stat status{};
   if (::fstat(fd, &status) != 0 || keeps_nothing(status)) return std::nullopt;
   FileIdentity identity;
   identity.device_ = status.st_dev;

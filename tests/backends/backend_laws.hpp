@@ -1,5 +1,7 @@
 // Laws of every backend, run through a whole device on real rings. To instantiate them for one:
+// clang-format off
 //   INSTANTIATE_TYPED_TEST_SUITE_P(Camera, BackendLaws, backends::Camera);
+// clang-format on
 // A backend that is not default-constructible specialises make_guest.
 #pragma once
 

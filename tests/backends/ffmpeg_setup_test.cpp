@@ -191,9 +191,9 @@ TEST_P(DecoderSetupTest, SaysWhatTheStreamIs) {
     };
     // Neither scaled nor composed: both rectangles are the visible part; the rest of the buffer is written
     // over, and v4l2-compliance wants that within the bounds.
-    for (const std::uint32_t target : std::initializer_list<std::uint32_t>{
-             V4L2_SEL_TGT_CROP, V4L2_SEL_TGT_CROP_DEFAULT, V4L2_SEL_TGT_COMPOSE,
-             V4L2_SEL_TGT_COMPOSE_DEFAULT})
+    for (const std::uint32_t target :
+         std::initializer_list<std::uint32_t>{V4L2_SEL_TGT_CROP, V4L2_SEL_TGT_CROP_DEFAULT,
+                                              V4L2_SEL_TGT_COMPOSE, V4L2_SEL_TGT_COMPOSE_DEFAULT})
       EXPECT_TRUE(is(guest.get_visible(target), width, height)) << target;
     for (const std::uint32_t target : std::initializer_list<std::uint32_t>{
              V4L2_SEL_TGT_CROP_BOUNDS, V4L2_SEL_TGT_COMPOSE_BOUNDS, V4L2_SEL_TGT_COMPOSE_PADDED})

@@ -65,8 +65,8 @@ template <class Backend, class... Arguments>
   return text;
 }
 
-// Runs rule `id` on a sound device, which keeps it, and its group on one with a fault, which breaks it, and no other
-// rule but those in `also`. With `alone`, the rule only: the others of its group take long.
+// Runs rule `id` on a sound device, which keeps it, and its group on one with a fault, which breaks it, and
+// no other rule but those in `also`. With `alone`, the rule only: the others of its group take long.
 inline void check_fault(std::string_view id, std::span<const std::string_view> also,
                         vumedia::test::EmbeddedGuest& sound, vumedia::test::EmbeddedGuest& faulty,
                         compliance::Options options, bool alone = false) {

@@ -3,4 +3,6 @@
 
 int second_half();
 
-int main() { return second_half(); }
+int main() {
+  return second_half();
+}

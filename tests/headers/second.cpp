@@ -2,4 +2,6 @@
 
 int second_half();
 
-int second_half() { return 0; }
+int second_half() {
+  return 0;
+}

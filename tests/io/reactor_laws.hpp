@@ -608,7 +608,9 @@ TYPED_TEST_P(ReactorLaws, ANotifierThatGoesStillDelivers) {
     const int number = notifier->fd();
     notifier->signal();
     typename TypeParam::Notifier moved = std::move(*notifier);
-    { const auto gone = std::exchange(moved, typename TypeParam::Notifier()); }
+    {
+      const auto gone = std::exchange(moved, typename TypeParam::Notifier());
+    }
     // Its descriptor's number goes to another file, which the signal must not reach.
     const OwnedFd other = event_fd(flags);
     EXPECT_EQ(other.get(), number);

@@ -208,8 +208,8 @@ TEST(UringReactor, MoreCompletionsAtOnceThanTheRingHolds) {
 }
 
 TEST(UringReactor, ASignalHandlerInterruptsNothing) {
-  struct sigaction action {};
-  struct sigaction previous {};
+  struct sigaction action{};
+  struct sigaction previous{};
   action.sa_handler = [](int) {};
   ASSERT_EQ(::sigaction(SIGUSR1, &action, &previous), 0);
   const auto reactor = make_reactor();

@@ -74,10 +74,11 @@ inline constexpr bool is_wanted =
 struct Templates {
   using Session = test::Session;
   template <class Context, class Tag>
-  requires is_wanted<Tag>
+    requires is_wanted<Tag>
   void ioctl(Session&, Context, Tag, typename Tag::Payload&, Completion);
   template <class Tag>
-  requires std::same_as<typename Tag::Payload, v4l2_cropcap> Result<> ioctl(Session&, Tag, v4l2_cropcap&);
+    requires std::same_as<typename Tag::Payload, v4l2_cropcap>
+  Result<> ioctl(Session&, Tag, v4l2_cropcap&);
   template <class Context>
   Result<> ioctl(Session&, Context, tag::QBUF, v4l2::BufferPayload&);
   // No ioctls of the guest's.

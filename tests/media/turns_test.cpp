@@ -357,7 +357,7 @@ class FreedMemory : public Turns {
       if (std::filesystem::read_symlink(entry.path(), gone).string().find("vumedia-arena") ==
           std::string::npos)
         continue;
-      struct stat status {};
+      struct stat status{};
       if (::stat(entry.path().c_str(), &status) == 0)
         files[status.st_ino] = static_cast<std::uint64_t>(status.st_blocks) * 512;
     }

@@ -11,9 +11,7 @@ struct Backend {
 #ifdef CORRECTED
   void close(Session&) {}
 #else
-  vumedia::Result<> close(Session&) {
-    return vumedia::fail(EBUSY);
-  }
+  vumedia::Result<> close(Session&) { return vumedia::fail(EBUSY); }
 #endif
 };
 

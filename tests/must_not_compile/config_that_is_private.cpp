@@ -8,15 +8,11 @@ class Backend {
 #ifdef CORRECTED
  public:
 #endif
-  vumedia::media::Config config() const {
-    return {};
-  }
+  vumedia::media::Config config() const { return {}; }
 
  public:
   struct Session {};
-  vumedia::Result<std::unique_ptr<Session>> open() {
-    return std::make_unique<Session>();
-  }
+  vumedia::Result<std::unique_ptr<Session>> open() { return std::make_unique<Session>(); }
 };
 
 template class vumedia::media::Device<Backend, Host>;

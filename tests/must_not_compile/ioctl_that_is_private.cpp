@@ -15,9 +15,7 @@ class Backend {
 #ifndef CORRECTED
  private:
 #endif
-  vumedia::Result<> ioctl(Session&, vumedia::v4l2::tag::G_FMT, v4l2_format&) {
-    return {};
-  }
+  vumedia::Result<> ioctl(Session&, vumedia::v4l2::tag::G_FMT, v4l2_format&) { return {}; }
 };
 
 template class vumedia::media::Device<Backend, Host>;

@@ -10,18 +10,12 @@ struct Backend {
   vumedia::media::Config config() const { return {}; }
   vumedia::Result<std::unique_ptr<Session>> open() { return std::make_unique<Session>(); }
 #ifdef CORRECTED
-  vumedia::Result<> ioctl(Session&, vumedia::v4l2::tag::G_FMT, v4l2_format&) {
-    return {};
-  }
+  vumedia::Result<> ioctl(Session&, vumedia::v4l2::tag::G_FMT, v4l2_format&) { return {}; }
 #else
-  vumedia::Result<> ioctl(Session&, vumedia::v4l2::tag::G_FMT, v4l2_format) {
-    return {};
-  }
+  vumedia::Result<> ioctl(Session&, vumedia::v4l2::tag::G_FMT, v4l2_format) { return {}; }
 #endif
   // This one answers nothing but a status.
-  vumedia::Result<> ioctl(Session&, vumedia::v4l2::tag::STREAMON, std::uint32_t) {
-    return {};
-  }
+  vumedia::Result<> ioctl(Session&, vumedia::v4l2::tag::STREAMON, std::uint32_t) { return {}; }
 };
 
 template class vumedia::media::Device<Backend, Host>;

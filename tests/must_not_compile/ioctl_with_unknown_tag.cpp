@@ -12,9 +12,7 @@ struct Backend {
   vumedia::Result<std::unique_ptr<Session>> open() { return std::make_unique<Session>(); }
   vumedia::Result<> ioctl(Session&, vumedia::v4l2::tag::G_FMT, v4l2_format&) { return {}; }
 #ifndef CORRECTED
-  vumedia::Result<> ioctl(Session&, QUERYCAP, v4l2_capability&) {
-    return {};
-  }
+  vumedia::Result<> ioctl(Session&, QUERYCAP, v4l2_capability&) { return {}; }
 #endif
 };
 

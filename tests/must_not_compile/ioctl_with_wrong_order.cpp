@@ -11,13 +11,9 @@ struct Backend {
   vumedia::media::Config config() const { return {}; }
   vumedia::Result<std::unique_ptr<Session>> open() { return std::make_unique<Session>(); }
 #ifdef CORRECTED
-  vumedia::Result<> ioctl(Session&, vumedia::v4l2::tag::G_FMT, v4l2_format&) {
-    return {};
-  }
+  vumedia::Result<> ioctl(Session&, vumedia::v4l2::tag::G_FMT, v4l2_format&) { return {}; }
 #else
-  vumedia::Result<> ioctl(vumedia::v4l2::tag::G_FMT, Session&, v4l2_format&) {
-    return {};
-  }
+  vumedia::Result<> ioctl(vumedia::v4l2::tag::G_FMT, Session&, v4l2_format&) { return {}; }
 #endif
 };
 

@@ -13,20 +13,14 @@ class Backend {
   vumedia::media::Config config() const { return {}; }
   vumedia::Result<std::unique_ptr<Session>> open() { return std::make_unique<Session>(); }
 #ifdef CORRECTED
-  vumedia::Result<vumedia::media::Mappable> mmap(Session&, std::uint32_t) {
-    return vumedia::fail(EINVAL);
-  }
+  vumedia::Result<vumedia::media::Mappable> mmap(Session&, std::uint32_t) { return vumedia::fail(EINVAL); }
 #else
-  vumedia::Result<vumedia::media::Mappable> mmap(std::uint32_t) {
-    return vumedia::fail(EINVAL);
-  }
+  vumedia::Result<vumedia::media::Mappable> mmap(std::uint32_t) { return vumedia::fail(EINVAL); }
 
  private:
 #endif
   void close(Session&) {}
-  vumedia::media::Statistics& statistics() {
-    return statistics_;
-  }
+  vumedia::media::Statistics& statistics() { return statistics_; }
   vumedia::media::Statistics statistics_;
 };
 

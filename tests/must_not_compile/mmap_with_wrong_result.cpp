@@ -9,9 +9,7 @@ struct Backend {
   vumedia::media::Config config() const { return {}; }
   vumedia::Result<std::unique_ptr<Session>> open() { return std::make_unique<Session>(); }
 #ifdef CORRECTED
-  vumedia::Result<vumedia::media::Mappable> mmap(Session&, std::uint32_t) {
-    return vumedia::fail(EINVAL);
-  }
+  vumedia::Result<vumedia::media::Mappable> mmap(Session&, std::uint32_t) { return vumedia::fail(EINVAL); }
 #else
   vumedia::Result<std::shared_ptr<vumedia::memory::Block>> mmap(Session&, std::uint32_t) {
     return vumedia::fail(EINVAL);

@@ -40,7 +40,8 @@ TEST_F(Ctl, IsNoSuccessOnADeviceOfWhichNothingCanBeTried) {
   start("null");
   const auto report = run({"compliance"});
   EXPECT_EQ(report.status, 2) << report.output;
-  EXPECT_NE(report.errors.find("nothing that the device does could be tried"), std::string::npos) << report.errors;
+  EXPECT_NE(report.errors.find("nothing that the device does could be tried"), std::string::npos)
+      << report.errors;
   EXPECT_TRUE(report.says("Failed: 0")) << report.output;
   EXPECT_EQ(run({"compliance", "--rule", "config/*"}).status, 0);
   EXPECT_EQ(run({"compliance", "--rule", "m2m/*"}).status, 2);

@@ -57,7 +57,8 @@ class ChildProcess {
     std::vector<char*> arguments;
     for (auto& word : command) arguments.push_back(word.data());
     arguments.push_back(nullptr);
-    if (::posix_spawn(&pid_, arguments[0], &actions, nullptr, arguments.data(), environment.data()) != 0) pid_ = -1;
+    if (::posix_spawn(&pid_, arguments[0], &actions, nullptr, arguments.data(), environment.data()) != 0)
+      pid_ = -1;
     ::posix_spawn_file_actions_destroy(&actions);
     if (pid_ > 0) pid_fd_.reset(static_cast<int>(::syscall(SYS_pidfd_open, pid_, 0)));
   }

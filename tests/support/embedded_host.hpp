@@ -50,7 +50,7 @@ class Frontend {
         mapping.length == 0)
       return fail(EINVAL);
     // A device's buffers have no size to be found, and are mapped or not.
-    struct stat status {};
+    struct stat status{};
     if (::fstat(mapping.fd, &status) != 0) return fail(errno);
     if (S_ISREG(status.st_mode) &&
         !range_fits(mapping.fd_offset, mapping.length, static_cast<std::uint64_t>(status.st_size)))

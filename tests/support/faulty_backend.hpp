@@ -5,9 +5,11 @@
 // themselves (from the loop and, through posters, for its workers). Without hooks it is the backend itself;
 // ioctls that the backend lacks reach the fault, too, and are answered ENOTTY if it does not mind.
 //
+// clang-format off
 //   MediaGuest<Faulty<TestPattern>> guest({}, {}, after<tag::G_FMT>([](v4l2_format& format, Result<>&) {
 //     format.fmt.pix.sizeimage = 0;
 //   }));
+// clang-format on
 #pragma once
 
 #include <concepts>

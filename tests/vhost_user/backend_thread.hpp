@@ -167,7 +167,7 @@ class BackendThread {
   }
 
   LogLines lines;
-  EchoState state;                // on the loop's thread only
+  EchoState state;                 // on the loop's thread only
   std::vector<std::string> ended;  // why sessions ended, if not in order; on the loop's thread only
   std::atomic<bool> finished{false};
 

@@ -5,12 +5,14 @@
 // A script is words. `SET_VRING_NUM:1` is that request for queue 1; within `each( ... )` the words are said
 // for one queue after the other, and within `back( ... )` from the last one to the first. `!` behind a name
 // sets the need_reply flag. A value follows `=`:
+// clang-format off
 //   SET_VRING_KICK, CALL, ERR   =none: without descriptor; =shared: the one of queue 0; =blocking
 //   SET_VRING_BASE              =given (by GET_VRING_BASE; 0 after a reset, the default), =available (the
 //                               driver's index)
 //   SET_VRING_ENABLE, SET_STATUS, SET_FEATURES, SET_PROTOCOL_FEATURES   a number; features default to the
 //                               VMM's own, and are cut to what is offered
 //   GET_CONFIG                  the bytes that are read at once, until all are read
+// clang-format on
 #pragma once
 
 #include <algorithm>

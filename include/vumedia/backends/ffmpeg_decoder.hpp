@@ -23,8 +23,10 @@
 // the program's to set.
 //
 // A program serves connections one after another with one set of threads:
+// clang-format off
 //   FfmpegDecoderOptions options;
 //   options.workers = std::make_shared<ffmpeg::Workers>(32);
+// clang-format on
 #pragma once
 
 #include <algorithm>
@@ -133,9 +135,9 @@ class FfmpegDecoder {
   }
   // Every ioctl that a DecoderSession has.
   template <class Tag>
-  requires requires(ffmpeg::DecoderSession& session, typename Tag::Payload& payload) {
-    { session.ioctl(Tag{}, payload) } -> std::same_as<Result<>>;
-  }
+    requires requires(ffmpeg::DecoderSession& session, typename Tag::Payload& payload) {
+      { session.ioctl(Tag{}, payload) } -> std::same_as<Result<>>;
+    }
   [[nodiscard]] Result<> ioctl(Session& session, Tag tag, typename Tag::Payload& payload) {
     if constexpr (v4l2::needs_priority<Tag>) {
       if (auto allowed = session.priority_.may_change(); !allowed) return allowed;

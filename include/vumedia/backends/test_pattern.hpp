@@ -13,8 +13,10 @@
 // the bound on mappings goes (v4l2/user_planes.hpp says what happens beyond).
 //
 // Compressed frames need an encoder, which is a type: TestPattern has none, and with
+// clang-format off
 //   #include <vumedia/backends/ffmpeg/jpeg_encoder.hpp>   // needs FFmpeg
 //   using JpegCamera = backends::BasicTestPattern<backends::ffmpeg::JpegEncoder>;
+// clang-format on
 // Motion-JPEG comes with the raw formats. It is made on a thread of its own (test_pattern/encoding.hpp); a
 // frame that is due while the one before is still being encoded is not made.
 #pragma once

@@ -7,8 +7,10 @@
 // thread of its own (v4l2_proxy/file.hpp), so that a driver that takes its time, or hangs, costs that file
 // its answers in time and no one else.
 //
+// clang-format off
 //   auto node = backends::v4l2_proxy::examine_node("/dev/video0");       // what is wrong with it, in a line
 //   backends::V4l2ProxyOptions options{.node = std::make_shared<...>(std::move(*node))};
+// clang-format on
 #pragma once
 
 #include <concepts>
@@ -33,9 +35,9 @@ struct V4l2ProxyOptions {
   std::shared_ptr<const v4l2_proxy::NodeInfo> node;
   // Mappings of guest pages that USERPTR buffers of one open file may take: as many as they have pieces.
   std::size_t max_mappings = 16384;
-  // Memory of the buffers of all open files together: what the driver takes for MMAP buffers, of which REQBUFS
-  // and CREATE_BUFS give fewer than asked for, or ENOMEM; and planes of USERPTR buffers, each byte as often as
-  // it is named, of which QBUF and PREPARE_BUF refuse more with ENOMEM.
+  // Memory of the buffers of all open files together: what the driver takes for MMAP buffers, of which
+  // REQBUFS and CREATE_BUFS give fewer than asked for, or ENOMEM; and planes of USERPTR buffers, each byte as
+  // often as it is named, of which QBUF and PREPARE_BUF refuse more with ENOMEM.
   std::size_t max_buffer_bytes = std::size_t{256} << 20;
   // Maps MMAP buffers as dmabufs that the driver exports, in place of its own file: for a frontend that maps
   // no device files. Those that the node does not let map are so mapped anyway.

@@ -2,9 +2,11 @@
 // v4l2-compliance is for a kernel's driver, without a kernel. For authors of devices and VMMs, in their own
 // tests, over any transport; `vumedia-ctl compliance` runs it over a vhost-user socket.
 //
+// clang-format off
 //   auto guest = client::Guest::connect(path, {.user_memory = compliance::user_memory_size});
 //   const compliance::Report report = compliance::run(**guest);
 //   EXPECT_EQ(report.failed, 0u);
+// clang-format on
 //
 // The device is used as a program would use it: formats, rates, controls and inputs change while rules run,
 // and formats are put back. Nobody else should use it meanwhile. Each rule has open files of its own, so that
@@ -88,8 +90,8 @@ struct Report {
   // Why the run ended before its last rule, or did not begin: the device has gone, or is stuck. Empty
   // otherwise.
   std::string ended;
-  // No rule was applicable but those that any device can be held to, on its configuration, files and commands: nothing
-  // is known of what it does, though rules on that were asked for.
+  // No rule was applicable but those that any device can be held to, on its configuration, files and
+  // commands: nothing is known of what it does, though rules on that were asked for.
   [[nodiscard]] bool nothing_tried() const noexcept {
     const auto general = [](const RuleResult& result) {
       return result.group == &all_rules[0] || result.group == &all_rules[1] ||
@@ -98,7 +100,8 @@ struct Report {
     const auto idle = [&](const RuleResult& result) {
       return general(result) || result.verdict() == Verdict::not_applicable;
     };
-    return std::ranges::all_of(results, idle) && !(passed + failed != 0 && std::ranges::all_of(results, general));
+    return std::ranges::all_of(results, idle) &&
+           !(passed + failed != 0 && std::ranges::all_of(results, general));
   }
   [[nodiscard]] bool good() const noexcept { return failed == 0 && ended.empty() && !nothing_tried(); }
 };
@@ -206,8 +209,9 @@ inline Finding run_once(const Rule& rule, AnyGuest& guest, const Facts& facts, c
           break;
         case Scope::m2m:
         case Scope::decoder:
-          if (rule.scope == Scope::decoder ? facts->stateful_decoder
-                                           : facts->m2m && !facts->stateful_decoder && facts->queue(true) != nullptr) {
+          if (rule.scope == Scope::decoder
+                  ? facts->stateful_decoder
+                  : facts->m2m && !facts->stateful_decoder && facts->queue(true) != nullptr) {
             for (const std::uint32_t memory : {V4L2_MEMORY_MMAP, V4L2_MEMORY_USERPTR}) {
               if (wanted(memory) && facts->queue(true)->has(memory) && facts->queue(false) != nullptr &&
                   facts->queue(false)->has(memory))

@@ -79,8 +79,8 @@ Result<> BasicGuest<Link>::close(std::uint32_t session) {
   const wire::virtio_media_cmd_close request{{wire::cmd_close, 0}, session, 0};
   const auto length = command(vhost_user::bytes_of(request), {});
   if (!length) return std::unexpected(length.error());
-  // What the session still had to say is for nobody. The device has put it into the event queue before it gave
-  // the command back, and what waits there for buffers, it forgets.
+  // What the session still had to say is for nobody. The device has put it into the event queue before it
+  // gave the command back, and what waits there for buffers, it forgets.
   if (auto done = collect_events(); !done) return done;
   std::erase_if(kept_, [session](const Event& event) {
     return std::visit([session](const auto& each) { return each.session == session; }, event);

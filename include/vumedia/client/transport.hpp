@@ -16,18 +16,19 @@ namespace vumedia::client {
 
 // Movable until negotiate(), and used by one thread. BasicGuest calls, in this order:
 //
-//   negotiate(config)      brings the device up to FEATURES_OK and fills `config` from its configuration
-//   space event_idx()            whether VIRTIO_F_EVENT_IDX was agreed on shm_size()             bytes of
-//   shared memory region 0; 0 if there is none create_memory(size)    once: `size` bytes of zeroed guest
-//   memory at a page boundary. They live as long as the
-//                          transport; guest_base() is the guest's address of the first
+// clang-format off
+//   negotiate(config)      brings the device up to FEATURES_OK and fills `config` from its config space
+//   event_idx()            whether VIRTIO_F_EVENT_IDX was agreed on
+//   shm_size()             bytes of shared memory region 0; 0 if there is none
+//   create_memory(size)    once: `size` bytes of zeroed guest memory at a page boundary. They live as long as
+//                          the transport; guest_base() is the guest's address of the first
 //   start(queues)          starts the device with these queues, whose index is their place
 //   kick(queue)            rings the doorbell. A failure is told by the next call that can tell one
 //   poll()                 lets arrive what has been sent already; does not wait
 //   wait(until)            waits until a queue may have something new, or `until`
-//   shared_memory(at, n)   `n` bytes of region 0, as far as they are mapped: SharedMemory, which is empty()
-//   if not reset()                resets the device, as a driver does: its mappings are gone, and start() may
-//   follow
+//   shared_memory(at, n)   `n` bytes of region 0, as far as they are mapped: SharedMemory, empty() if not
+//   reset()                resets the device, as a driver does: its mappings are gone, and start() may follow
+// clang-format on
 //
 // An Error's code is EPIPE if the device has gone, EPROTO if it broke the protocol (or 0, which means that,
 // too).

@@ -34,14 +34,16 @@ template <std::unsigned_integral T>
 }
 
 // The next multiple of `alignment` (a power of two), or nothing if it does not fit 64 bits.
-[[nodiscard]] constexpr std::optional<std::uint64_t> align_up(std::uint64_t value, std::uint64_t alignment) noexcept {
+[[nodiscard]] constexpr std::optional<std::uint64_t> align_up(std::uint64_t value,
+                                                              std::uint64_t alignment) noexcept {
   const auto raised = checked_add(value, alignment - 1);
   if (!raised) return std::nullopt;
   return *raised & ~(alignment - 1);
 }
 
 // Whether [offset, offset + length) lies within [0, size), with no overflow on the way.
-[[nodiscard]] constexpr bool range_fits(std::uint64_t offset, std::uint64_t length, std::uint64_t size) noexcept {
+[[nodiscard]] constexpr bool range_fits(std::uint64_t offset, std::uint64_t length,
+                                        std::uint64_t size) noexcept {
   return offset <= size && length <= size - offset;
 }
 

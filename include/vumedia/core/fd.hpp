@@ -1,13 +1,13 @@
 // A file descriptor with one owner.
 #pragma once
 
+#include <cstdint>
+#include <utility>
+
 #include <fcntl.h>
 #include <sys/eventfd.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-#include <cstdint>
-#include <utility>
 
 #include <vumedia/core/result.hpp>
 
@@ -58,7 +58,7 @@ class OwnedFd {
 
 // The size in bytes of the file behind `fd`.
 [[nodiscard]] inline Result<std::uint64_t> file_size(int fd) noexcept {
-  struct stat status {};
+  struct stat status{};
   if (::fstat(fd, &status) != 0) return fail(errno);
   return static_cast<std::uint64_t>(status.st_size);
 }

@@ -1,13 +1,13 @@
 // Memory mappings and memory files with one owner.
 #pragma once
 
-#include <fcntl.h>
-#include <sys/mman.h>
-
 #include <cstddef>
 #include <cstdint>
 #include <span>
 #include <utility>
+
+#include <fcntl.h>
+#include <sys/mman.h>
 
 #include <vumedia/core/checked.hpp>
 #include <vumedia/core/fd.hpp>
@@ -54,8 +54,9 @@ class Mapping {
   std::size_t size_ = 0;
 };
 
-// A memory file of `size` bytes (rounded up to whole pages: QEMU refuses others), close-on-exec, sealed against
-// shrinking and growing, so that neither we nor a frontend it is sent to can take pages from under the other.
+// A memory file of `size` bytes (rounded up to whole pages: QEMU refuses others), close-on-exec, sealed
+// against shrinking and growing, so that neither we nor a frontend it is sent to can take pages from under
+// the other.
 [[nodiscard]] inline Result<OwnedFd> make_sealed_memfd(const char* name, std::uint64_t size) noexcept {
   const auto rounded = align_up(size, page_size);
   if (!rounded || *rounded == 0 || *rounded > INT64_MAX) return fail(EINVAL);

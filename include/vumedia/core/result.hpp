@@ -1,8 +1,8 @@
 // Results without exceptions.
 //
 // Two kinds of failure, two types. What a guest did wrong is an errno in its response: `Result<T>`, trivially
-// small, made on the hot path. What a frontend or an operator has to read is a sentence: `Outcome<T>`, made where
-// a connection or a program ends.
+// small, made on the hot path. What a frontend or an operator has to read is a sentence: `Outcome<T>`, made
+// where a connection or a program ends.
 #pragma once
 
 #include <cerrno>
@@ -72,7 +72,8 @@ namespace detail {
 }
 
 // The same with ": " and the text of `error` (a positive errno) behind it.
-[[nodiscard, gnu::format(printf, 2, 3)]] inline std::unexpected<Error> system_failure(int error, const char* format,
+[[nodiscard, gnu::format(printf, 2, 3)]] inline std::unexpected<Error> system_failure(int error,
+                                                                                      const char* format,
                                                                                       ...) {
   std::va_list arguments;
   va_start(arguments, format);

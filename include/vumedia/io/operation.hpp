@@ -1,13 +1,13 @@
 // An asynchronous operation: memory of its owner, lent to a reactor while the operation is under way.
 //
-// Operations are members of what waits for them, so starting one allocates nothing. A reactor keeps a pointer to
-// the operation from start to completion; the owner therefore neither moves nor destroys a pending operation, but
-// cancels it first (Reactor::cancel is synchronous). The handler is called once per start, on the reactor's
-// thread. Before the call the operation is idle again, and the reactor does not touch it afterwards: a handler may
-// start it anew, or destroy its owner.
+// Operations are members of what waits for them, so starting one allocates nothing. A reactor keeps a pointer
+// to the operation from start to completion; the owner therefore neither moves nor destroys a pending
+// operation, but cancels it first (Reactor::cancel is synchronous). The handler is called once per start, on
+// the reactor's thread. Before the call the operation is idle again, and the reactor does not touch it
+// afterwards: a handler may start it anew, or destroy its owner.
 //
-// A completion may bring what has to be given back, as a receive brings descriptors. Then the operation is its
-// owner until the handler runs: an OwningOperation gives it back if no handler will hear of it.
+// A completion may bring what has to be given back, as a receive brings descriptors. Then the operation is
+// its owner until the handler runs: an OwningOperation gives it back if no handler will hear of it.
 #pragma once
 
 #include <cstdint>
@@ -20,7 +20,8 @@ class OwningOperation;
 
 class Operation {
  public:
-  // `result` is what the system call would have returned: bytes, a poll mask, 0 for a timer, or a negative errno.
+  // `result` is what the system call would have returned: bytes, a poll mask, 0 for a timer, or a negative
+  // errno.
   using Handler = void (*)(Operation& operation, std::int32_t result) noexcept;
 
   explicit Operation(Handler handler) noexcept : handler_(handler) {}
@@ -47,9 +48,9 @@ class Operation {
   bool owning_ = false;  // an OwningOperation
 };
 
-// An operation whose completion brings something. If it is cancelled or destroyed, or its reactor goes, before its
-// handler ran, it gives back what came. Unlike a plain operation it may therefore be destroyed while it is pending,
-// on the reactor's thread.
+// An operation whose completion brings something. If it is cancelled or destroyed, or its reactor goes,
+// before its handler ran, it gives back what came. Unlike a plain operation it may therefore be destroyed
+// while it is pending, on the reactor's thread.
 class OwningOperation : public Operation {
  public:
   // Gives back what a completion, which was no error, has brought.
@@ -82,7 +83,9 @@ class OperationAccess {
   static std::int32_t& result(Operation& operation) noexcept { return operation.result_; }
   static Operation*& previous(Operation& operation) noexcept { return operation.previous_; }
   static Operation*& next(Operation& operation) noexcept { return operation.next_; }
-  static void invoke(Operation& operation, std::int32_t result) noexcept { operation.handler_(operation, result); }
+  static void invoke(Operation& operation, std::int32_t result) noexcept {
+    operation.handler_(operation, result);
+  }
 
   // At the start of an operation that may be destroyed while `reactor` has it.
   template <class Reactor>
@@ -102,7 +105,9 @@ class OperationAccess {
 };
 
 // An operation whose handler is a member function, bound at compile time:
+// clang-format off
 //   MemberOperation<&Ring::on_kick> kick_{*this};
+// clang-format on
 template <auto Function, class Base = Operation>
 class MemberOperation;
 

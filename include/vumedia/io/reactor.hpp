@@ -1,32 +1,35 @@
 // The Reactor concept: one loop on one thread, completions to Operations.
 //
 // Laws, for every operation `op` that is idle when started:
-//  - Its handler runs exactly once, later (never from within the call that starts it), on the loop's thread, unless
-//    it is cancelled.
-//  - `cancel(op)` returns with `op` idle and its handler neither called nor to be called; the kernel no longer uses
-//    its memory. Cancelling an idle operation does nothing. It waits for the kernel only, never for a peer.
+//  - Its handler runs exactly once, later (never from within the call that starts it), on the loop's thread,
+//    unless it is cancelled.
+//  - `cancel(op)` returns with `op` idle and its handler neither called nor to be called; the kernel no
+//    longer uses its memory. Cancelling an idle operation does nothing. It waits for the kernel only, never
+//    for a peer.
 //  - Buffers, message headers and descriptors given to a start stay valid until completion or cancel.
-//  - What a completion brings, as a receive brings descriptors, belongs to the operation from the moment the kernel
-//    gives it, until the handler runs. Cancelled or destroyed before, or left behind by a reactor that goes, in
-//    whatever state it is (in our queue, in the kernel's, or completed), the operation closes what came. There is no
-//    accept: a listening socket is polled, and what accept4 returns to the handler is owned at once.
+//  - What a completion brings, as a receive brings descriptors, belongs to the operation from the moment the
+//    kernel gives it, until the handler runs. Cancelled or destroyed before, or left behind by a reactor that
+//    goes, in whatever state it is (in our queue, in the kernel's, or completed), the operation closes what
+//    came. There is no accept: a listening socket is polled, and what accept4 returns to the handler is owned
+//    at once.
 //  - A descriptor that cannot be read, written or polled is an ordinary completion with a negative errno.
-//  - `timer` completes with 0 at or after its CLOCK_MONOTONIC deadline; a deadline in the past completes at once.
+//  - `timer` completes with 0 at or after its CLOCK_MONOTONIC deadline; a deadline in the past completes at
+//    once.
 //  - `run` returns after `stop`, at once after one from before; what is pending then stays pending and can be
 //    cancelled, or run again.
 //  - `make_notifier` and `check_event_fd` refuse with EINVAL what is no event fd.
 //
-// Only `stop` (through `inbox`) and `inbox()->post` may be used from other threads. A reactor is created, run and
-// destroyed on one thread.
+// Only `stop` (through `inbox`) and `inbox()->post` may be used from other threads. A reactor is created, run
+// and destroyed on one thread.
 #pragma once
-
-#include <sys/socket.h>
 
 #include <chrono>
 #include <concepts>
 #include <cstddef>
 #include <memory>
 #include <span>
+
+#include <sys/socket.h>
 
 #include <vumedia/core/fd.hpp>
 #include <vumedia/core/result.hpp>
@@ -51,27 +54,27 @@ concept Loop = requires(L& loop, Operation& operation, int fd, unsigned events, 
 };
 
 // The sender's end of an event fd that a peer gave us (a vhost-user call or err fd). It owns the descriptor.
-// `signal` adds 1 without ever blocking the loop, whatever the fd's flags and count; signals that the peer has not
-// taken may coalesce, none is lost.
+// `signal` adds 1 without ever blocking the loop, whatever the fd's flags and count; signals that the peer
+// has not taken may coalesce, none is lost.
 template <class N>
 concept Notifier = std::movable<N> && requires(N& notifier) {
   { notifier.signal() } -> std::same_as<void>;
 };
 
 template <class R>
-concept Reactor = Loop<R> && Notifier<typename R::Notifier> &&
-                  requires(R& reactor, Operation& operation, ReceiveOperation& receive, int fd,
-                           std::span<std::byte> in, std::span<const std::byte> out, msghdr& message,
-                           OwnedFd owned) {
-                    { reactor.read(operation, fd, in) } -> std::same_as<void>;
-                    { reactor.write(operation, fd, out) } -> std::same_as<void>;
-                    // recvmsg(2) with MSG_CMSG_CLOEXEC; sendmsg(2) with MSG_NOSIGNAL.
-                    { reactor.receive(receive, fd, in) } -> std::same_as<void>;
-                    { reactor.send(operation, fd, message) } -> std::same_as<void>;
-                    { reactor.make_notifier(std::move(owned)) } -> std::same_as<Result<typename R::Notifier>>;
-                    { reactor.check_event_fd(fd) } -> std::same_as<Result<>>;
-                    { reactor.run() } -> std::same_as<void>;
-                    { reactor.stop() } -> std::same_as<void>;
-                  };
+concept Reactor =
+    Loop<R> && Notifier<typename R::Notifier> &&
+    requires(R& reactor, Operation& operation, ReceiveOperation& receive, int fd, std::span<std::byte> in,
+             std::span<const std::byte> out, msghdr& message, OwnedFd owned) {
+      { reactor.read(operation, fd, in) } -> std::same_as<void>;
+      { reactor.write(operation, fd, out) } -> std::same_as<void>;
+      // recvmsg(2) with MSG_CMSG_CLOEXEC; sendmsg(2) with MSG_NOSIGNAL.
+      { reactor.receive(receive, fd, in) } -> std::same_as<void>;
+      { reactor.send(operation, fd, message) } -> std::same_as<void>;
+      { reactor.make_notifier(std::move(owned)) } -> std::same_as<Result<typename R::Notifier>>;
+      { reactor.check_event_fd(fd) } -> std::same_as<Result<>>;
+      { reactor.run() } -> std::same_as<void>;
+      { reactor.stop() } -> std::same_as<void>;
+    };
 
 }  // namespace vumedia::io

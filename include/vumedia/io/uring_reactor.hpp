@@ -215,8 +215,7 @@ class UringReactor {
 // is not O_NONBLOCK is handed to a kernel thread, which a full counter would block:
 //  - O_NONBLOCK: a write that must not wait. A full counter refuses it; its reader has enough to wake up for.
 //  - otherwise: a small ring of its own has the event fd registered; a message to that ring makes the kernel
-//  signal
-//    the fd, which never waits (a full counter stays full).
+//    signal the fd, which never waits (a full counter stays full).
 // Destroyed before its reactor, on its thread.
 class UringReactor::Notifier {
  public:

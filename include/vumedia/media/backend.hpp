@@ -1,12 +1,14 @@
 // What a media backend is: a plain class that media::Device serves to a guest.
 //
+// clang-format off
 //   struct Camera {
-//     struct Session { ... };                                   // one open file; its address is stable
+//     struct Session { ... };  // one open file; its address is stable
 //     media::Config config() const;
-//     Result<std::unique_ptr<Session>> open();                  // or open(context), open(context,
-//     completion) void close(Session&);                                     // optional; or close(session,
-//     context) Result<media::Mappable> mmap(Session&, std::uint32_t mem_offset);   // optional; or with a
-//     context behind
+//     // Or open(context), or open(context, completion).
+//     Result<std::unique_ptr<Session>> open();
+//     // Optional; or with a context as the last argument.
+//     void close(Session&);
+//     Result<media::Mappable> mmap(Session&, std::uint32_t mem_offset);
 //
 //     // One overload for each ioctl it supports, in one of three shapes:
 //     Result<> ioctl(Session&, v4l2::tag::G_FMT, v4l2_format&);
@@ -15,25 +17,22 @@
 //     template <class Context>
 //     void ioctl(Session&, Context, v4l2::tag::S_CTRL, v4l2_control&, media::Completion);
 //   };
+// clang-format on
 //
 // Laws:
 //  - Everything is called on the loop's thread and must not wait there: what takes long is given to a worker,
-//  with
-//    the Completion, and answered from any thread.
+//    with the Completion, and answered from any thread.
 //  - A guest chooses how much a command is. An overload without a completion does as much as its context's
-//    work() allows, returns memory::again, and is called again with the same payload, before other commands of
-//    the session; v4l2::BufferQueue does so for QBUF, given that work.
+//    work() allows, returns memory::again, and is called again with the same payload, before other commands
+//    of the session; v4l2::BufferQueue does so for QBUF, given that work.
 //  - A Session comes from open() and dies after close(), on CLOSE, reset, or the end of the device. No other
-//  function
-//    is called with it afterwards; completions and posters of it may outlive it.
+//    function is called with it afterwards; completions and posters of it may outlive it.
 //  - An errno in a Result is the guest's status. The payload is the guest's own bytes, checked for nothing
-//  but its
-//    shape (v4l2/payload.hpp); reserved fields may hold anything.
+//    but its shape (v4l2/payload.hpp); reserved fields may hold anything.
 //  - `mem_offset` is whatever the guest asked for; EINVAL if QUERYBUF never named it. A buffer that is asked
-//  for
-//    again is given as the same object again.
-//  - What has no overload answers ENOTTY and costs nothing. What is nearly one, private or with its arguments in
-//    another order, is not taken for missing but refused by the compiler (media/near_miss.hpp).
+//    for again is given as the same object again.
+//  - What has no overload answers ENOTTY and costs nothing. What is nearly one, private or with its arguments
+//    in another order, is not taken for missing but refused by the compiler (media/near_miss.hpp).
 //  - A backend with a member `statistics()` is counted (media/statistics.hpp has it ready made).
 #pragma once
 

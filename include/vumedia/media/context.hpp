@@ -1,14 +1,14 @@
 // What the device does for a backend: events, memory, timers, and a way back from other threads.
 //
 // Three handles, all small and freely copied:
+// clang-format off
 //   Context<Backend, Host>  what member functions of a backend are given (declare them as templates over it,
-//   or
-//                           with AnyContext): direct calls, all services;
+//                           or with AnyContext): direct calls, all services;
 //   AnyContext              the same without the types, to be kept in a Session: a Context converts to it.
-//   One
-//                           indirect call a service;
+//                           One indirect call a service;
 //   Poster<Session>         for worker threads: posts a task that runs on the loop, with the session, if that
 //                           still lives.
+// clang-format on
 // The first two are for the loop's thread, and for as long as the device lives. When the session of a context
 // is gone, what concerns the session does nothing; a session id is never taken for a later session's.
 #pragma once

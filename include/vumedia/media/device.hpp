@@ -218,8 +218,10 @@ class Device {
   [[nodiscard]] Result<Mappable> find_buffer(Record& record, std::uint32_t offset);
 
   template <class Tag>
-  [[nodiscard, gnu::always_inline]] static Written answer_ioctl(Device& device, std::uint32_t session, virtio::Writer writer,
-                                            const typename Tag::Payload& payload, Result<> result) noexcept;
+  [[nodiscard, gnu::always_inline]] static Written answer_ioctl(Device& device, std::uint32_t session,
+                                                                virtio::Writer writer,
+                                                                const typename Tag::Payload& payload,
+                                                                Result<> result) noexcept;
   template <class Tag>
   void purge_after(std::uint32_t session, const typename Tag::Payload& payload) noexcept;
 

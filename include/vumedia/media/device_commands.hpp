@@ -96,8 +96,7 @@ void Device<B, H>::process_commands() noexcept {
     // Mostly there is one command; that asks for the next kick, and saves a pop that finds nothing.
     if (!queue.enable_notifications(*host_.memory())) break;
     // A chain may have as many descriptors as its queue.
-    work_.spend(
-        std::max(memory::Work::command, memory::Work::a_turn / descriptors_a_turn * queue.size()));
+    work_.spend(std::max(memory::Work::command, memory::Work::a_turn / descriptors_a_turn * queue.size()));
     if (work_.left() <= 0) {
       resume_later(wire::commandq);
       break;

@@ -171,7 +171,8 @@ template <class B, virtio::Host H>
 template <class B, virtio::Host H>
 template <class Tag>
 inline auto Device<B, H>::answer_ioctl(Device& device, std::uint32_t session, virtio::Writer writer,
-                                const typename Tag::Payload& payload, Result<> result) noexcept -> Written {
+                                       const typename Tag::Payload& payload, Result<> result) noexcept
+    -> Written {
   if (device.host_.log().enabled(LogLevel::trace)) [[unlikely]]
     device.write_trace(Tag::name, session, result, Tag::number, &payload);
   std::uint32_t status = 0;

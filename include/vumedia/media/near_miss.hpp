@@ -1,7 +1,8 @@
 // What is nearly a member of a media::Backend, told from one that is not there.
 //
-// Nothing can list the overloads of `ioctl`. So they are called with arguments that stand for any type: an overload that
-// takes a tag in some other place than it should, beside whatever else, is one that was meant to be found.
+// Nothing can list the overloads of `ioctl`. So they are called with arguments that stand for any type: an
+// overload that takes a tag in some other place than it should, beside whatever else, is one that was meant
+// to be found.
 #pragma once
 
 #include <concepts>
@@ -15,8 +16,9 @@
 
 namespace vumedia::media::detail {
 
-// Whether B has a member of this name, whatever it is and whoever may use it: if so, the name is ambiguous in a class that
-// inherits another one beside it. From a final class nothing can be derived, so that its near misses are not found.
+// Whether B has a member of this name, whatever it is and whoever may use it: if so, the name is ambiguous in
+// a class that inherits another one beside it. From a final class nothing can be derived, so that its near
+// misses are not found.
 // clang-format off
 #define VUMEDIA_NAMES_MEMBER(CONCEPT, NAME)    \
   struct Other##CONCEPT { int NAME; };         \
@@ -34,26 +36,26 @@ VUMEDIA_NAMES_MEMBER(NamesStatistics, statistics);
 // -- The optional members
 
 template <class B, class... Arguments>
-concept CallsMmap =
-    requires(B& backend, Arguments&... arguments) { backend.mmap(arguments...); };
+concept CallsMmap = requires(B& backend, Arguments&... arguments) { backend.mmap(arguments...); };
 template <class B, class... Arguments>
-concept CallsClose =
-    requires(B& backend, Arguments&... arguments) { backend.close(arguments...); };
+concept CallsClose = requires(B& backend, Arguments&... arguments) { backend.close(arguments...); };
 
 template <class B, class C>
 consteval void check_optional_members() {
   using Session = typename B::Session;
   constexpr bool maps = CallsMmap<B, Session, std::uint32_t> || CallsMmap<B, Session, std::uint32_t, C>;
-  static_assert(maps || !NamesMmap<B>,
-                "media::Backend: its member `mmap` is neither a public mmap(Session&, std::uint32_t mem_offset) nor "
-                "one with a context as a third argument");
+  static_assert(
+      maps || !NamesMmap<B>,
+      "media::Backend: its member `mmap` is neither a public mmap(Session&, std::uint32_t mem_offset) nor "
+      "one with a context as a third argument");
   static_assert(!maps || MapsPlainly<B> || MapsWithContext<B, C>,
                 "media::Backend: `mmap` must return vumedia::Result<media::Mappable>, as "
                 "v4l2::BufferQueue::mappable() gives it");
   constexpr bool closes = CallsClose<B, Session> || CallsClose<B, Session, C>;
-  static_assert(closes || !NamesClose<B>,
-                "media::Backend: its member `close` is neither a public close(Session&) nor one with a context as a "
-                "second argument");
+  static_assert(
+      closes || !NamesClose<B>,
+      "media::Backend: its member `close` is neither a public close(Session&) nor one with a context as a "
+      "second argument");
   static_assert(!closes || ClosesPlainly<B> || ClosesWithContext<B, C>,
                 "media::Backend: `close` must return void: nobody hears of its failure");
   static_assert(HasStatistics<B> || !NamesStatistics<B>,
@@ -71,7 +73,8 @@ inline constexpr bool is_tag = [] {
 
 struct Anything;
 
-// What a tag has, for where a template's tag is deduced from one of those below: a constraint that asks is answered.
+// What a tag has, for where a template's tag is deduced from one of those below: a constraint that asks is
+// answered.
 struct LikeATag {
   using Wire = Anything;
   using Payload = Anything;
@@ -106,28 +109,27 @@ struct UnknownTag : LikeATag {
 struct Unrelated : LikeATag {};
 
 template <class B, class... Arguments>
-concept TakesIoctl = requires(B& backend, Arguments&&... arguments) {
-  backend.ioctl(std::forward<Arguments>(arguments)...);
-};
+concept TakesIoctl =
+    requires(B& backend, Arguments&&... arguments) { backend.ioctl(std::forward<Arguments>(arguments)...); };
 
 // An overload takes the tag, in any place, beside up to four other arguments.
 template <class B, class Tag, class Any = Anything>
 concept TakesTagSomewhere =
-    TakesIoctl<B, Tag&> ||                                                                //
-    TakesIoctl<B, Tag&, Any> || TakesIoctl<B, Any, Tag&> ||                               //
-    TakesIoctl<B, Tag&, Any, Any> || TakesIoctl<B, Any, Tag&, Any> ||                     //
-    TakesIoctl<B, Any, Any, Tag&> ||                                                      //
-    TakesIoctl<B, Tag&, Any, Any, Any> || TakesIoctl<B, Any, Tag&, Any, Any> ||           //
-    TakesIoctl<B, Any, Any, Tag&, Any> || TakesIoctl<B, Any, Any, Any, Tag&> ||           //
-    TakesIoctl<B, Tag&, Any, Any, Any, Any> || TakesIoctl<B, Any, Tag&, Any, Any, Any> || //
-    TakesIoctl<B, Any, Any, Tag&, Any, Any> || TakesIoctl<B, Any, Any, Any, Tag&, Any> || //
+    TakesIoctl<B, Tag&> ||                                                                 //
+    TakesIoctl<B, Tag&, Any> || TakesIoctl<B, Any, Tag&> ||                                //
+    TakesIoctl<B, Tag&, Any, Any> || TakesIoctl<B, Any, Tag&, Any> ||                      //
+    TakesIoctl<B, Any, Any, Tag&> ||                                                       //
+    TakesIoctl<B, Tag&, Any, Any, Any> || TakesIoctl<B, Any, Tag&, Any, Any> ||            //
+    TakesIoctl<B, Any, Any, Tag&, Any> || TakesIoctl<B, Any, Any, Any, Tag&> ||            //
+    TakesIoctl<B, Tag&, Any, Any, Any, Any> || TakesIoctl<B, Any, Tag&, Any, Any, Any> ||  //
+    TakesIoctl<B, Any, Any, Tag&, Any, Any> || TakesIoctl<B, Any, Any, Any, Tag&, Any> ||  //
     TakesIoctl<B, Any, Any, Any, Any, Tag&>;
 
-// An overload of the right shape takes this payload, an rvalue: what a reference to something that is not const does not.
+// An overload of the right shape takes this payload, an rvalue: what a reference to something that is not
+// const does not.
 template <class B, class C, class Tag, class Payload, class Session = typename B::Session>
-concept TakesRvalue =
-    TakesIoctl<B, Session&, Tag, Payload> || TakesIoctl<B, Session&, C, Tag, Payload> ||
-    TakesIoctl<B, Session&, C, Tag, Payload, Completion>;
+concept TakesRvalue = TakesIoctl<B, Session&, Tag, Payload> || TakesIoctl<B, Session&, C, Tag, Payload> ||
+                      TakesIoctl<B, Session&, C, Tag, Payload, Completion>;
 
 // So what the backend puts into the payload never reaches the guest.
 template <class B, class C, class Tag>
@@ -148,9 +150,10 @@ template <class B, class C>
 consteval bool check_overloads() {
   if constexpr (NamesIoctl<B>) {
     static_assert(sizeof(EveryOverloadOfIoctlMustBePublic<B>) > 0);
-    static_assert(!TakesUnknownTag<B, C>,
-                  "media::Backend: an overload of `ioctl` takes a tag that v4l2/ioctl_table.hpp does not have, so no "
-                  "command would reach it");
+    static_assert(
+        !TakesUnknownTag<B, C>,
+        "media::Backend: an overload of `ioctl` takes a tag that v4l2/ioctl_table.hpp does not have, so no "
+        "command would reach it");
   }
   return true;
 }

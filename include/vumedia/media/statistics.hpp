@@ -4,8 +4,10 @@
 // as things happen. For a backend without one the calls are not compiled. Counted<Backend> gives any backend
 // such a member, so what a program wants counted is its own choice, not the backend's:
 //
+// clang-format off
 //   media::Statistics statistics;  // outlives the devices; several in a row add up
 //   media::Device<media::Counted<Camera>, Host> device(host, options, statistics, <arguments of Camera>...);
+// clang-format on
 //
 // The device writes from its loop's thread alone, and any thread may read at any time: a count costs a load,
 // an addition and a store, no lock and no locked instruction. Each number is right by itself; numbers that

@@ -36,9 +36,11 @@ class ContiguousRange {
   // Maps `ranges` (structs with `start`, a GuestAddress, and `length`, in bytes) side by side. Where one
   // range meets the next, both must be at the edge of a page; the first may begin and the last may end within
   // one. Errors:
+  // clang-format off
   //   EINVAL  no bytes, an edge within a page, or memory of huge pages, which cannot be mapped in pieces;
   //   EFAULT  not guest memory, or memory whose file is gone;
   //   ENOMEM  more mappings than `budget` has, or than the process may have.
+  // clang-format on
   template <class Range>
   [[nodiscard]] static Result<ContiguousRange> create(const GuestMemory& memory,
                                                       std::span<const Range> ranges,

@@ -245,7 +245,7 @@ inline Outcome<std::shared_ptr<const Region>> Region::create(RegionSpec spec, st
     return failure("region %zu: file offset 0x%llx plus size 0x%llx is no file range", index, offset, size);
   if (!spec.fd) return failure("region %zu at guest address 0x%llx has no file", index, guest);
 
-  struct stat status {};
+  struct stat status{};
   if (::fstat(spec.fd.get(), &status) != 0)
     return system_failure(errno, "region %zu: no status of its file", index);
   // Files that cannot be memory are refused here, where the reason is known. Dma-bufs have no type, and
@@ -259,7 +259,7 @@ inline Outcome<std::shared_ptr<const Region>> Region::create(RegionSpec spec, st
                    offset, size, static_cast<unsigned long long>(status.st_size));
 
   std::uint64_t alignment = page_size;
-  struct statfs file_system {};
+  struct statfs file_system{};
   if (::fstatfs(spec.fd.get(), &file_system) == 0 && file_system.f_type == HUGETLBFS_MAGIC &&
       is_power_of_two(static_cast<std::uint64_t>(file_system.f_bsize)))
     alignment = std::max(alignment, static_cast<std::uint64_t>(file_system.f_bsize));

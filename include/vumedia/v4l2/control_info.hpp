@@ -21,11 +21,13 @@ inline constexpr std::uint32_t ctrl_flag_has_which_min_max = 0x1000;  // V4L2_CT
 
 // One control, as v4l2_ctrl_config has it in the kernel. Names are English, at most 31 bytes.
 //
+// clang-format off
 //   constexpr ControlInfo controls[] = {
 //       {.id = V4L2_CID_BRIGHTNESS, .name = "Brightness", .maximum = 255, .default_value = 128},
 //       {.id = V4L2_CID_TEST_PATTERN, .type = V4L2_CTRL_TYPE_MENU, .name = "Test Pattern", .maximum = 2,
-//       .menu = names}};
+//        .menu = names}};
 //   static_assert(valid_controls(controls));
+// clang-format on
 struct ControlInfo {
   std::uint32_t id = 0;
   std::uint32_t type = V4L2_CTRL_TYPE_INTEGER;

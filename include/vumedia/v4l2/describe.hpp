@@ -1,7 +1,9 @@
 // The payload of an ioctl in words, for logs: its fields under the kernel's own names, and values by their
 // names where they have one, as in
 //
+// clang-format off
 //   {type=V4L2_BUF_TYPE_VIDEO_CAPTURE, fmt.pix={width=640, height=480, pixelformat='NV12', ...}}
+// clang-format on
 //
 // Driven by tables (detail/describe_tables.hpp); an ioctl whose payload they do not know does not compile.
 // What a guest wrote is shown, never trusted: text ends within its array and is escaped, counts are bounded

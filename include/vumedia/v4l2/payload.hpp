@@ -3,11 +3,12 @@
 //
 // Everything is read once, into storage of ours, and checked there; counts and lengths that the guest chose
 // bound every loop and every allocation. Errors are errnos for the guest's status:
+// clang-format off
 //   EINVAL  the payload is shorter than its structs and counts say, a count is over V4L2's own limit, or a
-//   list of
-//           guest ranges does not cover its buffer exactly;
+//           list of guest ranges does not cover its buffer exactly;
 //   E2BIG   more guest ranges than `max_guest_ranges`;
 //   ENOSPC  (writing) the writable part has no room for the payload.
+// clang-format on
 #pragma once
 
 #include <algorithm>

@@ -5,9 +5,11 @@
 // files share its state or not: the kernel asks before a driver does. A backend holds the Priorities, each of
 // its sessions a Priority:
 //
+// clang-format off
 //   if constexpr (v4l2::needs_priority<Tag>) {
 //     if (auto allowed = session.priority.may_change(); !allowed) return allowed;
 //   }
+// clang-format on
 #pragma once
 
 #include <array>

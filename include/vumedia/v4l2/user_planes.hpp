@@ -3,10 +3,12 @@
 //
 // A queued plane is a list of ranges of the guest's memory, as a rule single pages in no order. Backends want
 // one address and a length, so a UserPlane gives them that in the first of three ways that is possible:
+// clang-format off
 //   direct        one piece of one region: the frontend's memory as it is mapped here already;
 //   side_by_side  the pages mapped a second time, in the plane's order (memory/contiguous.hpp);
 //   copied        a buffer of ours and one copy: edges within a page, huge pages, which cannot be mapped in
 //                 pieces, or a Budget of mappings that is used up.
+// clang-format on
 // BufferQueue does this at QBUF and PREPARE_BUF, and copies, where need be, at QBUF (what the guest has
 // written) and at complete() (what the backend has). Backends need not know: BufferQueue::Plane::bytes() and
 // owner() are the same for MMAP and USERPTR planes.
@@ -57,8 +59,10 @@ class UserPlane {
 
   // All bytes of `ranges`, which are `length` (> 0) together. `mappings` may be null: no page is mapped a
   // second time. Errors:
+  // clang-format off
   //   EFAULT  not guest memory, memory whose file is gone, or other than `length` bytes;
   //   ENOMEM  neither mappings nor arenas have room, or the arenas' budget none for the list.
+  // clang-format on
   // else what the system answered, such as EMFILE.
   [[nodiscard]] static Result<UserPlane> map(const UserMemory& user, std::span<const GuestRange> ranges,
                                              std::uint64_t length,

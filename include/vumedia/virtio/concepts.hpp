@@ -1,11 +1,12 @@
 // Device and Host: what is asked of a virtio device and of what carries it.
 //
-// A Host owns guest memory, queues and notifications: a vhost-user session, or a VMM that embeds the device. It
-// knows nothing of media. A Device owns the meaning of the queues. Both are known to each other at compile time; a
-// Device is constructed with a reference to its Host, which outlives it.
+// A Host owns guest memory, queues and notifications: a vhost-user session, or a VMM that embeds the device.
+// It knows nothing of media. A Device owns the meaning of the queues. Both are known to each other at compile
+// time; a Device is constructed with a reference to its Host, which outlives it.
 //
-// Threads: every function of both is called on the Host's one loop thread, except `inbox()->post`. Neither side
-// calls the other's functions from a destructor, but that a Device cancels its operations and drops its mappings.
+// Threads: every function of both is called on the Host's one loop thread, except `inbox()->post`. Neither
+// side calls the other's functions from a destructor, but that a Device cancels its operations and drops its
+// mappings.
 #pragma once
 
 #include <cerrno>
@@ -24,7 +25,8 @@
 
 namespace vumedia::virtio {
 
-// A piece of a file to be shown to the guest in a VIRTIO shared memory region. All numbers in bytes, page-aligned.
+// A piece of a file to be shown to the guest in a VIRTIO shared memory region. All numbers in bytes,
+// page-aligned.
 struct ShmMapping {
   std::uint8_t region = 0;
   int fd = -1;  // borrowed until the call returns (a host duplicates what it must keep)
@@ -34,13 +36,14 @@ struct ShmMapping {
   bool writable = true;
 };
 
-// One map or unmap under way; memory of its owner, like an io::Operation. The handler runs exactly once, on the
-// loop's thread, possibly before the call that started it returns, unless the operation is abandoned first.
+// One map or unmap under way; memory of its owner, like an io::Operation. The handler runs exactly once, on
+// the loop's thread, possibly before the call that started it returns, unless the operation is abandoned
+// first.
 class ShmOperation {
  public:
-  // Success, or the errno with which the other side refused. If it has not answered, an errno that is none of its
-  // answers: ENXIO: there is no shared memory; EBUSY: too many are under way; neither was sent. ECANCELED: the
-  // queues were stopped or the peer went, before it was sent or after.
+  // Success, or the errno with which the other side refused. If it has not answered, an errno that is none of
+  // its answers: ENXIO: there is no shared memory; EBUSY: too many are under way; neither was sent.
+  // ECANCELED: the queues were stopped or the peer went, before it was sent or after.
   using Handler = void (*)(ShmOperation& operation, Result<> result) noexcept;
   explicit ShmOperation(Handler handler) noexcept : handler_(handler) {}
   ShmOperation(const ShmOperation&) = delete;
@@ -59,14 +62,15 @@ class ShmOperation {
   Handler handler_;
 };
 
-// Among the members of a class the class itself is not complete, and satisfies nothing. A VMM that is a Host has its
-// device in a class after it, or behind a pointer to such a class.
+// Among the members of a class the class itself is not complete, and satisfies nothing. A VMM that is a Host
+// has its device in a class after it, or behind a pointer to such a class.
 template <class H>
 concept HostIsCompleteHere = requires { sizeof(H); };
 
 template <class H>
 concept Host =
-    HostIsCompleteHere<H> && io::Loop<H> && requires(H& host, const H& constant, std::uint16_t index, ShmOperation& shm, const ShmMapping& mapping) {
+    HostIsCompleteHere<H> && io::Loop<H> &&
+    requires(H& host, const H& constant, std::uint16_t index, ShmOperation& shm, const ShmMapping& mapping) {
       // The memory table in force. A copy of the pointer keeps a table alive for a worker.
       { constant.memory() } -> std::convertible_to<const std::shared_ptr<const memory::GuestMemory>&>;
       // Queue `index` < Device::queue_count. Processable only while the host says so (Device::process).
@@ -95,17 +99,18 @@ concept Device = requires(D& device, const D& constant, std::uint16_t index) {
   { constant.config() } -> std::same_as<std::span<const std::byte>>;
   // Sizes in bytes of the shared memory regions, by id; page multiples whose sum is a power of two.
   { constant.shm_regions() } -> std::same_as<std::span<const std::uint64_t>>;
-  // Queue `index` is running and may hold new buffers (it was kicked, started or enabled): serve what is there. A
-  // device that has emptied it calls Queue::enable_notifications and looks again if that says so: what came before
-  // the driver knew that it is to kick is kicked for by nobody.
+  // Queue `index` is running and may hold new buffers (it was kicked, started or enabled): serve what is
+  // there. A device that has emptied it calls Queue::enable_notifications and looks again if that says so:
+  // what came before the driver knew that it is to kick is kicked for by nobody.
   { device.process(index) } -> std::same_as<void>;
-  // Queue `index` is about to stop. The device starts nothing new on it and answers or drops what depends on the
-  // frontend (a pending map); the host waits until `in_flight(index)` is 0 and calls nothing else in between.
+  // Queue `index` is about to stop. The device starts nothing new on it and answers or drops what depends on
+  // the frontend (a pending map); the host waits until `in_flight(index)` is 0 and calls nothing else in
+  // between.
   { device.stop(index) } -> std::same_as<void>;
   // Chains of the queue that were popped and are not pushed yet.
   { constant.in_flight(index) } -> std::same_as<std::uint32_t>;
-  // The driver reset the device: no session of before lives, chains in flight are dropped without an answer, and
-  // the guest's mappings are void.
+  // The driver reset the device: no session of before lives, chains in flight are dropped without an answer,
+  // and the guest's mappings are void.
   { device.reset() } -> std::same_as<void>;
 };
 

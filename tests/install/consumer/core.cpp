@@ -1,4 +1,5 @@
-// What a daemon includes for its device, against an installed copy: the headers are there, and what they need is linked.
+// What a daemon includes for its device, against an installed copy: the headers are there, and what they need
+// is linked.
 #include <cstring>
 
 #include <vumedia/core/version.hpp>

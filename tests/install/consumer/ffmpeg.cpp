@@ -1,4 +1,7 @@
-// What needs the component `ffmpeg`, or vumedia-ffmpeg.pc: the smallest of the decoder's headers that calls libavcodec.
+// What needs the component `ffmpeg`, or vumedia-ffmpeg.pc: the smallest of the decoder's headers that calls
+// libavcodec.
 #include <vumedia/backends/ffmpeg/codec.hpp>
 
-int main() { return avcodec_version() != 0 ? 0 : 1; }
+int main() {
+  return avcodec_version() != 0 ? 0 : 1;
+}

@@ -40,8 +40,8 @@ struct BufferMemory {
 // get_buffer2 cannot wait for a buffer, and references may be held for ever (long-term ones). So at least
 // `reserve` buffers are never lent: a frame from elsewhere can always be copied to one of them as soon as the
 // guest queues it. But a guest may keep frames until it has been given more, and the next can be one from
-// elsewhere while all that is queued is lent to those behind it. So no more are lent than it was told to make,
-// what it makes on top is for it to keep; and of fewer, no more than half.
+// elsewhere while all that is queued is lent to those behind it. So no more are lent than it was told to
+// make, what it makes on top is for it to keep; and of fewer, no more than half.
 //
 // A guest can write to its buffers at any time, also to those that libavcodec decodes into or refers to, be
 // they MMAP or USERPTR: the memory is shared. Its pictures are spoiled then, and nothing else. What

@@ -174,9 +174,8 @@ class Codec {
       av_free(memory);
       delete static_cast<memory::Share*>(opaque);
     };
-    AVBufferRef* const buffer = share == nullptr || data == nullptr
-                                    ? nullptr
-                                    : av_buffer_create(data, size, release, share.get(), 0);
+    AVBufferRef* const buffer =
+        share == nullptr || data == nullptr ? nullptr : av_buffer_create(data, size, release, share.get(), 0);
     if (buffer == nullptr) {
       av_free(data);
       return nullptr;
@@ -188,8 +187,7 @@ class Codec {
   [[nodiscard]] static bool set_headers(AVCodecContext& context,
                                         std::span<const std::byte> headers) noexcept {
     if (headers.empty()) return true;
-    context.extradata =
-        static_cast<std::uint8_t*>(av_mallocz(headers.size() + AV_INPUT_BUFFER_PADDING_SIZE));
+    context.extradata = static_cast<std::uint8_t*>(av_mallocz(headers.size() + AV_INPUT_BUFFER_PADDING_SIZE));
     if (context.extradata == nullptr) return false;
     std::memcpy(context.extradata, headers.data(), headers.size());
     context.extradata_size = static_cast<int>(headers.size());

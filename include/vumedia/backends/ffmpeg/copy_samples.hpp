@@ -143,9 +143,8 @@ inline constexpr auto copiers = []<std::size_t... formats>(std::index_sequence<f
   constexpr auto row = []<std::size_t format, std::size_t... samplings>(std::index_sequence<samplings...>) {
     return std::array{copier_of<format, samplings>()...};
   };
-  return std::array{row.template operator()<formats>(std::make_index_sequence<sampling_count>())...};
-}
-(std::make_index_sequence<raw_formats.size()>());
+  return std::array { row.template operator()<formats>(std::make_index_sequence<sampling_count>())... };
+}(std::make_index_sequence<raw_formats.size()>());
 
 // The function for a format that suits the samples; `format` is one of raw_formats.
 [[nodiscard]] inline CopySamples find_copier(const RawFormat& format, Sampling sampling) noexcept {

@@ -416,9 +416,9 @@ class Engine : public std::enable_shared_from_this<Engine> {
   std::optional<Picture> current_;
   std::uint32_t min_buffers_ = 0;    // as announced last
   std::uint32_t asked_buffers_ = 0;  // as announced with current_
-  std::uint64_t serial_ = 0;        // of current_, or the one before it
-  std::uint64_t first_serial_ = 1;  // the first since reset_stream()
-  StreamHints hints_;               // of the stream that begins
+  std::uint64_t serial_ = 0;         // of current_, or the one before it
+  std::uint64_t first_serial_ = 1;   // the first since reset_stream()
+  StreamHints hints_;                // of the stream that begins
   Counters counters_;
   // What came for which there is no CAPTURE format, and no picture since; or AV_PIX_FMT_NONE. libavcodec's
   // threads write it, too.

@@ -1,5 +1,7 @@
 // Motion-JPEG for the test pattern camera, by libavcodec (FFmpeg 5.1 or newer):
+// clang-format off
 //   using JpegCamera = backends::BasicTestPattern<backends::ffmpeg::JpegEncoder>;
+// clang-format on
 //
 // Baseline pictures of 4:2:0 with the whole range of a byte, each with its tables, as JFIF has it and as
 // Android's camera and browsers take it.

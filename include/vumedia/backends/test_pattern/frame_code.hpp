@@ -52,8 +52,8 @@ static_assert(!decode_frame_number(0) && !decode_frame_number((std::uint64_t{1} 
 
 // Reads the number from a picture of RGB3, YUYV, NV12 or YU12 (or any format that starts with a plane of
 // 8-bit luma, like GREY or NM12): `format` says pixelformat, width, height and bytesperline, `picture` is the
-// buffer, or its first plane. Nothing if the format is not known, the picture is too small for the code or shorter than its
-// format says, or carries no valid number.
+// buffer, or its first plane. Nothing if the format is not known, the picture is too small for the code or
+// shorter than its format says, or carries no valid number.
 [[nodiscard]] constexpr std::optional<std::uint32_t> read_frame_number(
     const v4l2_pix_format& format, std::span<const std::byte> picture) noexcept {
   std::uint32_t step = 1;    // bytes from pixel to pixel

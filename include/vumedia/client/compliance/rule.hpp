@@ -20,7 +20,8 @@ enum class Scope : std::uint8_t {
   buffers,  // for each queue that has buffers, with each memory type that it has
   stream,   // the same for queues that stream by themselves: those of a memory-to-memory device do not
   capture,  // the same, CAPTURE queues only
-  m2m,      // once, for a memory-to-memory device that is no stateful decoder; with each memory type of both queues
+  m2m,  // once, for a memory-to-memory device that is no stateful decoder; with each memory type that both
+        // queues have
   decoder,  // once, for a stateful decoder; with each memory type that both queues have
 };
 
