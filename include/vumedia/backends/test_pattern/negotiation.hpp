@@ -77,7 +77,7 @@ class Negotiation {
          std::span(raw_formats).first(multiplanar ? raw_formats.size() : single_plane_formats))
       formats_[count_++] = {code, 0};
     if (compressed != 0) formats_[count_++] = {compressed, 0};
-    mode_ = make_mode(known(first), frame_sizes.front());
+    use(make_mode(known(first), frame_sizes.front()));
   }
 
   [[nodiscard]] std::uint32_t type() const noexcept { return type_; }
@@ -113,7 +113,7 @@ class Negotiation {
 
   [[nodiscard]] Result<> g_fmt(v4l2_format& format) const noexcept {
     if (format.type != type_) return fail(EINVAL);
-    describe(mode_, format);
+    format = description_;
     return {};
   }
   [[nodiscard]] Result<> try_fmt(v4l2_format& format) const noexcept {
@@ -124,9 +124,9 @@ class Negotiation {
   // Whoever calls this has seen to it that there are no buffers.
   [[nodiscard]] Result<> s_fmt(v4l2_format& format) noexcept {
     if (format.type != type_) return fail(EINVAL);
-    mode_ = adjust(format);
+    use(adjust(format));
     rate_ = nearest_rate(*mode_.size, {1, rate_});
-    describe(mode_, format);
+    format = description_;
     return {};
   }
 
@@ -188,6 +188,11 @@ class Negotiation {
     return make_mode(known(code), nearest_frame_size(width, height), stride);
   }
 
+  void use(const Mode& mode) noexcept {
+    mode_ = mode;
+    describe(mode_, description_);
+  }
+
   void describe(const Mode& mode, v4l2_format& format) const noexcept {
     format = {};
     format.type = type_;
@@ -215,6 +220,7 @@ class Negotiation {
   std::array<v4l2::EnumeratedFormat, raw_formats.size() + 1> formats_{};
   std::size_t count_ = 0;
   Mode mode_;
+  v4l2_format description_{};  // of mode_, which guests ask for more often than they change it
   std::uint32_t rate_ = default_rate;
 };
 
