@@ -89,6 +89,47 @@ TEST(Arenas, APartOfTheUsersHasAnAccountOfItsOwn) {
   EXPECT_EQ(arenas.budget()->used(), 2 * page_size);
 }
 
+// What is kept for a loop to clean, it can clean without its arenas, or at once.
+TEST(Arenas, LeaveWhatTheyHaveKept) {
+  for (const bool at_once : {false, true}) {
+    Arenas arenas({.arena_size = 64 * page_size, .total_bytes = 64 * page_size});
+    int dirtied = 0;
+    arenas.clean_later([](void* count) noexcept { ++*static_cast<int*>(count); }, &dirtied);
+    auto block = must(arenas.allocate(16 * page_size));
+    const auto keeper = must(arenas.allocate(page_size));
+    std::memset(block->data(), 0x7e, block->size());
+    const std::span<std::byte> place = block->bytes();
+    block.reset();
+    auto held = std::make_shared<int>(7);
+    const std::weak_ptr<int> watch = held;
+    arenas.discard(std::move(held), 8 * page_size);
+    EXPECT_TRUE(arenas.dirty());
+    EXPECT_EQ(dirtied, 1);
+    {
+      Arenas::Leavings leavings = arenas.leave();
+      EXPECT_FALSE(arenas.dirty());
+      EXPECT_FALSE(leavings.empty());
+      EXPECT_FALSE(watch.expired());
+      EXPECT_EQ(arenas.budget()->used(), 17 * page_size);
+      Work work;
+      int calls = 1;
+      for (work.begin(8 * Work::cleared_page); !at_once && leavings.clean(work); ++calls)
+        work.begin(8 * Work::cleared_page);
+      if (!at_once) {
+        EXPECT_EQ(calls, 3) << "what was discarded, and two halves";
+        EXPECT_TRUE(leavings.empty());
+      }
+    }
+    EXPECT_TRUE(watch.expired());
+    EXPECT_EQ(arenas.budget()->used(), page_size);
+    EXPECT_TRUE(all_zero(place));
+    // Nothing is kept any more.
+    must(arenas.allocate(page_size)).reset();
+    EXPECT_FALSE(arenas.dirty());
+    EXPECT_EQ(dirtied, 1);
+  }
+}
+
 TEST(Arenas, WhatIsWrittenIsInTheFile) {
   Arenas arenas;
   const auto before = must(arenas.allocate(page_size));

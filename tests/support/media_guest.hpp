@@ -61,16 +61,21 @@ struct Reply {
 };
 
 // A device with backend B, its host, and the driver.
-template <class B>
+template <class B, class HostType = EmbeddedHost<io::UringReactor>>
 class MediaGuest {
  public:
-  using Host = EmbeddedHost<io::UringReactor>;
+  using Host = HostType;
   using Device = media::Device<B, Host>;
 
   template <class... Arguments>
   explicit MediaGuest(EmbeddedOptions host_options, media::DeviceOptions device_options,
                       Arguments&&... arguments)
-      : reactor(make_reactor()),
+      : MediaGuest(make_reactor(), host_options, device_options, std::forward<Arguments>(arguments)...) {}
+  // One of several on a loop.
+  template <class... Arguments>
+  explicit MediaGuest(std::shared_ptr<io::UringReactor> loop, EmbeddedOptions host_options,
+                      media::DeviceOptions device_options, Arguments&&... arguments)
+      : reactor(std::move(loop)),
         host(*reactor, host_options),
         device(std::make_unique<Device>(host, device_options, std::forward<Arguments>(arguments)...)) {}
   MediaGuest() : MediaGuest(EmbeddedOptions{}, media::DeviceOptions{}) {}
@@ -240,7 +245,7 @@ class MediaGuest {
   }
   B& backend() { return device->backend(); }
 
-  std::unique_ptr<io::UringReactor> reactor;
+  std::shared_ptr<io::UringReactor> reactor;
   Host host;
   std::unique_ptr<Device> device;
 
@@ -253,7 +258,7 @@ class MediaGuest {
   struct Waker final : io::Operation {
     Waker() : Operation([](io::Operation&, std::int32_t) noexcept {}) {}
   };
-  static std::unique_ptr<io::UringReactor> make_reactor() {
+  static std::shared_ptr<io::UringReactor> make_reactor() {
     auto made = io::UringReactor::create();
     if (!made) std::abort();
     return std::move(*made);

@@ -140,7 +140,9 @@ class FfmpegDecoder {
     }
   [[nodiscard]] Result<> ioctl(Session& session, Tag tag, typename Tag::Payload& payload) {
     if constexpr (v4l2::needs_priority<Tag>) {
-      if (auto allowed = session.priority_.may_change(); !allowed) return allowed;
+      bool goes_on = false;
+      if constexpr (requires { payload.done; }) goes_on = payload.done != 0;
+      if (auto allowed = session.priority_.may_change(); !allowed && !goes_on) return allowed;
     }
     return session.session_.ioctl(tag, payload);
   }

@@ -194,14 +194,18 @@ class BasicTestPattern {
     return controls_.s_ctrl(control, &session.subscriptions_);
   }
   [[nodiscard]] Result<> ioctl(Session& session, v4l2::tag::G_EXT_CTRLS, v4l2::ExtControls& controls) {
-    return controls_.g_ext_ctrls(controls, *session.context_.memory());
+    const media::AnyContext& context = session.context_;
+    return controls_.g_ext_ctrls(controls, *context.memory(), &context.work());
   }
   [[nodiscard]] Result<> ioctl(Session& session, v4l2::tag::S_EXT_CTRLS, v4l2::ExtControls& controls) {
-    if (auto allowed = session.priority_.may_change(); !allowed) return allowed;
-    return controls_.s_ext_ctrls(controls, *session.context_.memory(), &session.subscriptions_);
+    // Once for all of them.
+    if (auto allowed = session.priority_.may_change(); !allowed && controls.done == 0) return allowed;
+    const media::AnyContext& context = session.context_;
+    return controls_.s_ext_ctrls(controls, *context.memory(), &session.subscriptions_, &context.work());
   }
   [[nodiscard]] Result<> ioctl(Session& session, v4l2::tag::TRY_EXT_CTRLS, v4l2::ExtControls& controls) {
-    return controls_.try_ext_ctrls(controls, *session.context_.memory());
+    const media::AnyContext& context = session.context_;
+    return controls_.try_ext_ctrls(controls, *context.memory(), &context.work());
   }
   [[nodiscard]] Result<> ioctl(Session& session, v4l2::tag::SUBSCRIBE_EVENT,
                                v4l2_event_subscription& request) {

@@ -26,6 +26,7 @@
 #include <chrono>
 #include <concepts>
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <span>
 
@@ -42,6 +43,16 @@ namespace vumedia::io {
 // CLOCK_MONOTONIC: the clock of V4L2 time stamps and of the reactors' timers.
 using Clock = std::chrono::steady_clock;
 using TimePoint = Clock::time_point;
+
+// What is done in one turn of a loop: one wait and the handlers that it brings. Whoever has more to do than
+// others should wait for spends from these accounts, so that several on one loop share its turns. The
+// currency is theirs. A loop has it as `Turn& turn()`; one without leaves each of its users an account of its
+// own. A loop begins each turn with nothing spent.
+struct Turn {
+  std::int64_t spent = 0;          // on what peers ask for
+  std::int64_t spent_on_left = 0;  // on what earlier turns have left to be done
+  std::uint32_t waiting = 0;       // things that are left to be done, of all users
+};
 
 // What wakes for operations beyond byte streams; shared by reactors and by a VMM that embeds a device.
 template <class L>

@@ -118,6 +118,7 @@ class UringReactor {
   std::size_t run_once(bool wait) noexcept;
 
   [[nodiscard]] const Counters& counters() const noexcept { return counters_; }
+  [[nodiscard]] Turn& turn() noexcept { return turn_; }
 
  private:
   // Bits of user_data beside the pointer to the Operation; 0 as a whole is a request nobody waits for.
@@ -203,6 +204,7 @@ class UringReactor {
   unsigned submission_head_ = 0;
   // Operations the kernel knows, or will, and has not completed.
   std::size_t outstanding_ = 0;
+  Turn turn_;
   Counters counters_;
   // One a slot of the submission queue: the kernel copies it when it takes the request.
   std::unique_ptr<__kernel_timespec[]> deadlines_;
@@ -448,6 +450,7 @@ inline void UringReactor::run() noexcept {
 
 inline std::size_t UringReactor::run_once(bool wait) noexcept {
   arm_inbox();
+  turn_.spent = turn_.spent_on_left = 0;
   if (!ready_.empty()) [[unlikely]] {
     enter(0);
     gather();

@@ -8,10 +8,11 @@
 //  - ENFILE: OPEN beyond DeviceOptions::max_sessions
 //  - what an error event named: the session has ended with it
 //  - ENODEV: MMAP, and the backend has nothing to map; ENXIO: the host has no shared memory
-//  - EBUSY: too many commands wait for their answer, or for one of their session that takes its time
+//  - EBUSY: too many commands wait for their answer, or for one of their session that takes its time: 64 of
+//    a session, fewer where others have many as well
 //  - ETIMEDOUT: no answer in DeviceOptions::command_timeout
 // One turn of the loop does a bounded part of a command (memory/work.hpp): what a backend leaves to be done
-// with memory::again it goes on with in other turns. Commands of one session are carried out in their order,
+// with memory::again it goes on with in other turns. Devices on one loop share its turns (io::Turn). Commands of one session are carried out in their order,
 // but for CLOSE, which ends what is under way with EIO.
 //
 // A chain without room for a response header is returned with length 0, carried out only if it is a CLOSE.
@@ -23,6 +24,7 @@
 #include <algorithm>
 #include <bit>
 #include <chrono>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -45,6 +47,7 @@
 #include <vumedia/media/context.hpp>
 #include <vumedia/media/dispatch.hpp>
 #include <vumedia/media/event_queue.hpp>
+#include <vumedia/media/leftovers.hpp>
 #include <vumedia/media/mappings.hpp>
 #include <vumedia/media/pending.hpp>
 #include <vumedia/media/sessions.hpp>
@@ -80,7 +83,7 @@ struct DeviceOptions {
 };
 
 // Lives on its host's loop and thread, both of which outlive it; never moves. Destroying it closes all
-// sessions.
+// sessions; memory of theirs is freed in turns of the loop, or with it.
 template <class BackendType, virtio::Host Host>
 class Device {
   using Handle = Context<BackendType, Host>;
@@ -158,7 +161,6 @@ class Device {
 
   // What one turn of the loop serves before others have theirs, besides its Work. Drivers that mean well have
   // few at a time.
-  static constexpr std::int64_t descriptors_a_turn = 32768;
   static constexpr std::uint32_t event_buffers_a_turn = 64;
 
   // What a command leaves behind: the length of its answer, or that its chain is not to be pushed now.
@@ -226,18 +228,28 @@ class Device {
   void purge_after(std::uint32_t session, const typename Tag::Payload& payload) noexcept;
 
   [[nodiscard, gnu::cold]] Written refuse_or_hold(Record& record, const virtio::Chain& chain);
+  // In place of an errno: what a step has given to its backend, which answers it.
+  static constexpr int handed_over = -EINPROGRESS;
+  void begin_steps(Record& record, Pending& command) noexcept;
   void go_on(Pending& command) noexcept;
+  void end_steps(const Pending& command) noexcept;
   void abandon(Record& record) noexcept;
   void end_step(Pending& command, Written written) noexcept;
   void serve_held() noexcept;
   void serve(Record* record, const Held& held) noexcept;
-  [[nodiscard]] bool too_many_wait() const noexcept {
-    return pending_.count() + held_.size() >= pending_.max_count;
+  // A session may have no more commands waiting than it leaves places for others: alone half of them, and
+  // however many are greedy, one that has none finds a place.
+  [[nodiscard]] bool too_many_wait(std::uint32_t session) const noexcept {
+    const std::size_t all = pending_.count() + held_.size();
+    const auto of_session = [session](const Held& held) { return held.session_id == session; };
+    const auto held = static_cast<std::size_t>(std::ranges::count_if(held_, of_session));
+    return all + held + pending_.count_of(session) >= pending_.max_count;
   }
   [[nodiscard]] Pending& defer(const virtio::Chain& chain, std::size_t room, std::uint32_t session);
   [[nodiscard]] std::shared_ptr<detail::Deferred> make_deferred();
   void finish(detail::Deferred& command) noexcept;
   void answer(Pending& command, Written written) noexcept;
+  void forget(Pending& command) noexcept;
   void refuse(Pending& command, int status) noexcept {
     answer(command, write_status(command.writer(), status));
   }
@@ -252,6 +264,11 @@ class Device {
     events_.purge(record.events, [=](const Event& event) { return event.is_dqbuf_of(buffer_type); });
   }
   enum class Delivery : std::uint8_t { done, no_buffer, broken };
+  // Descriptors of no bytes give no segment, and are passed over quickly, but may be as many as the queue has.
+  [[nodiscard]] static std::int64_t event_cost(const virtio::Queue& queue, std::size_t segments) noexcept {
+    return memory::Work::event + memory::Work::descriptor / 4 * queue.size() +
+           memory::Work::descriptor * static_cast<std::int64_t>(segments);
+  }
   [[nodiscard]] Delivery deliver(const Event& event, std::uint32_t& budget) noexcept;
   void deliver_waiting() noexcept;
   void flush_events() noexcept;
@@ -331,6 +348,16 @@ class Device {
     OwnChore(Device& owner, Handler handler) noexcept : Chore(handler), device(owner) {}
     Device& device;
   };
+  // The loop's, if it has one that others use as well.
+  static constexpr bool shares_turns = requires(Host& host) {
+    { host.turn() } -> std::same_as<io::Turn&>;
+  };
+  [[nodiscard]] static io::Turn* turn_of([[maybe_unused]] Host& host) noexcept {
+    if constexpr (shares_turns)
+      return &host.turn();
+    else
+      return nullptr;
+  }
   memory::Work work_;
   Chores chores_;
   OwnChore clean_{*this, [](Chore& chore) noexcept {

@@ -17,7 +17,7 @@ auto Device<B, H>::mmap(const virtio::Chain& chain, std::uint32_t session, std::
   Record* const record = sessions_.find(session);
   if (record == nullptr) return write_status(chain, EINVAL);
   if ((record->error | record->waiting) != 0) return refuse_or_hold(*record, chain);
-  if (too_many_wait()) return write_status(chain, EBUSY);
+  if (too_many_wait(session)) return write_status(chain, EBUSY);
   auto buffer = find_buffer(*record, offset);
   trace("MMAP", record->id, buffer ? Result<>{} : fail(buffer.error().value));
   if (!buffer) return write_status(chain, buffer.error().value);
@@ -110,10 +110,21 @@ template <class B, virtio::Host H>
 void Device<B, H>::answer(Pending& command, Written written) noexcept {
   const std::uint16_t head = command.head;
   const std::uint64_t begun = command.begun;
-  pending_.remove(command);
+  forget(command);
   push(head, written);
   count([begun](auto& statistics) { statistics.on_answer(begun); });
   if (!in_commands_) host_.flush(wire::commandq);
+}
+
+template <class B, virtio::Host H>
+void Device<B, H>::forget(Pending& command) noexcept {
+  // Long lists are freed in turns, as many commands may end in one.
+  constexpr std::size_t large = std::size_t{64} << 10;
+  if (command.deferred != nullptr && command.deferred->list_bytes.count() >= large) [[unlikely]] {
+    const std::size_t bytes = command.deferred->list_bytes.count();
+    arenas_.discard(std::move(command.deferred), bytes);
+  }
+  pending_.remove(command);
 }
 
 template <class B, virtio::Host H>
@@ -136,27 +147,46 @@ void Device<B, H>::expire() noexcept {
 // -- Commands that take several turns, and those behind them
 
 template <class B, virtio::Host H>
+void Device<B, H>::begin_steps(Record& record, Pending& command) noexcept {
+  command.device = this;
+  command.go_on = [](Pending& stepped) noexcept { stepped.device->go_on(stepped); };
+  ++record.waiting;
+  record.under_way = true;
+  do_later(command.step_chore);
+}
+
+template <class B, virtio::Host H>
 void Device<B, H>::go_on(Pending& command) noexcept {
   const Result<> result = command.step(*this, command);
   if (!result && result.error().value == memory::again) return do_later(command.step_chore);
+  if (!result && result.error().value == handed_over) {
+    command.step = nullptr;
+    return end_steps(command);
+  }
   end_step(command, command.answer(*this, command, result));
 }
 
 template <class B, virtio::Host H>
 void Device<B, H>::end_step(Pending& command, Written written) noexcept {
+  end_steps(command);
+  answer(command, written);
+}
+
+// Those behind it need not wait any more.
+template <class B, virtio::Host H>
+void Device<B, H>::end_steps(const Pending& command) noexcept {
   if (Record* const record = sessions_.find(command.session_id)) {
     --record->waiting;
     record->under_way = false;
   }
   if (!held_.empty()) do_later(serve_held_);
-  answer(command, written);
 }
 
 // Of a session that has ended with an error, or that has commands under way.
 template <class B, virtio::Host H>
 auto Device<B, H>::refuse_or_hold(Record& record, const virtio::Chain& chain) -> Written {
   if (record.error != 0) return write_status(chain, record.error);
-  if (too_many_wait()) return write_status(chain, EBUSY);
+  if (too_many_wait(record.id)) return write_status(chain, EBUSY);
   const auto segments = chain.segments();
   auto bytes = memory::Share::take(arenas_.budget(), segments.size_bytes());
   if (!bytes) return write_status(chain, EBUSY);

@@ -20,7 +20,9 @@ Device<B, H>::Device(H& host, const DeviceOptions& options, Arguments&&... argum
       command_timeout_(options.command_timeout),
       describe_(options.describe),
       sessions_(options.max_sessions),
-      mappings_(host, *this, shm_size_, options.arena_bytes) {
+      mappings_(host, *this, shm_size_, options.arena_bytes),
+      work_(shares_turns ? &turn_of(host)->spent : nullptr),
+      chores_(turn_of(host)) {
   anchor_->device = this;
   arenas_.clean_later(
       [](void* self) noexcept {
@@ -35,7 +37,8 @@ Device<B, H>::~Device() {
   // Before the sessions: what their workers post from now on finds no device.
   anchor_->device = nullptr;
   reset();
-  arenas_.clean_at_once();
+  // After it there may be other devices on the loop, or the next frontend.
+  Leftovers::free(host_.inbox(), arenas_.leave(), turn_of(host_));
   host_.cancel(turn_);
 }
 
@@ -48,8 +51,13 @@ wire::virtio_media_config Device<B, H>::make_config(const Config& config) noexce
 
 template <class B, virtio::Host H>
 void Device<B, H>::process(std::uint16_t queue) noexcept {
+  if constexpr (!shares_turns) work_.begin();
   if (queue == wire::commandq) {
     process_commands();
+    // Where it has a loop's turns to itself, this is one.
+    if constexpr (!shares_turns) {
+      if (!in_commands_ && !chores_.empty()) run_chores();
+    }
   } else if (queue == wire::eventq) {
     deliver_waiting();
   }
@@ -58,12 +66,10 @@ void Device<B, H>::process(std::uint16_t queue) noexcept {
 // The loop's turn after one that left something to be done.
 template <class B, virtio::Host H>
 void Device<B, H>::turn() noexcept {
-  if (std::exchange(resume_events_, false)) process(wire::eventq);
-  if (std::exchange(resume_commands_, false) && host_.queue_running(wire::commandq)) {
-    process_commands();
-  } else {
-    run_chores();
-  }
+  if constexpr (!shares_turns) work_.begin();
+  if (std::exchange(resume_events_, false)) deliver_waiting();
+  if (std::exchange(resume_commands_, false)) process_commands();
+  run_chores();
 }
 
 template <class B, virtio::Host H>
@@ -77,7 +83,6 @@ void Device<B, H>::process_commands() noexcept {
   if (in_commands_ || !host_.queue_running(wire::commandq)) return;
   in_commands_ = true;
   virtio::Queue& queue = host_.queue(wire::commandq);
-  work_.begin();
   while (true) {
     // A command may replace the memory table, so it is asked for anew each time.
     const virtio::PopResult popped = queue.pop(*host_.memory());
@@ -96,7 +101,7 @@ void Device<B, H>::process_commands() noexcept {
     // Mostly there is one command; that asks for the next kick, and saves a pop that finds nothing.
     if (!queue.enable_notifications(*host_.memory())) break;
     // A chain may have as many descriptors as its queue.
-    work_.spend(std::max(memory::Work::command, memory::Work::a_turn / descriptors_a_turn * queue.size()));
+    work_.spend(std::max(memory::Work::command, memory::Work::descriptor * queue.size()));
     if (work_.left() <= 0) {
       resume_later(wire::commandq);
       break;
@@ -106,8 +111,6 @@ void Device<B, H>::process_commands() noexcept {
   // Events of a command reach the driver before its answer.
   if (events_unflushed_) flush_events();
   host_.flush(wire::commandq);
-  if (!chores_.empty()) [[unlikely]]
-    run_chores();
 }
 
 template <class B, virtio::Host H>
@@ -233,7 +236,7 @@ template <class B, virtio::Host H>
 auto Device<B, H>::open_later(Record& record, const virtio::Chain& chain) -> Written
   requires OpensDeferred<B, Handle>
 {
-  if (pending_.full()) return refuse_open(record, chain, EBUSY);
+  if (too_many_wait(record.id)) return refuse_open(record, chain, EBUSY);
   auto command = make_deferred();
   Pending& pending = defer(chain, sizeof(wire::virtio_media_resp_open), record.id);
   command->slot = pending_.slot(pending);
@@ -308,7 +311,7 @@ void Device<B, H>::reset() noexcept {
   host_.cancel(deadline_);
   host_.cancel(turn_);
   resume_commands_ = resume_events_ = events_unflushed_ = false;
-  while (Pending* const first = pending_.first()) pending_.remove(*first);
+  while (Pending* const first = pending_.first()) forget(*first);
   held_.clear();
   mappings_.reset();
   sessions_.for_each([this](Record& record) { close(record); });

@@ -43,6 +43,7 @@ bool Device<B, H>::send_or_keep(Record& record, const Event& event) noexcept {
       return true;
     }
   }
+  work_.spend(memory::Work::event);
   if (!events_.push(record.events, event)) return false;
   count([](auto& statistics) { statistics.on_event_waits(); });
   // Asks for kicks, and finds the buffer that came in between.
@@ -50,7 +51,8 @@ bool Device<B, H>::send_or_keep(Record& record, const Event& event) noexcept {
   return true;
 }
 
-// Fills the next buffer that has room for `event`. `budget` bounds the buffers that are tried.
+// Fills the next buffer that has room for `event`. `budget` bounds the buffers that are tried; of those that
+// are too short a turn of the loop takes no more than it has time for, then `budget` is 0.
 template <class B, virtio::Host H>
 auto Device<B, H>::deliver(const Event& event, std::uint32_t& budget) noexcept -> Delivery {
   virtio::Queue& queue = host_.queue(wire::eventq);
@@ -61,6 +63,7 @@ auto Device<B, H>::deliver(const Event& event, std::uint32_t& budget) noexcept -
       return Delivery::broken;
     }
     if (!popped) return Delivery::no_buffer;
+    work_.spend(event_cost(queue, popped->segments().size()));
     virtio::Writer writer = popped->writer();
     const bool written = writer.write_bytes(event.bytes()).has_value();
     events_unflushed_ = true;
@@ -74,6 +77,7 @@ auto Device<B, H>::deliver(const Event& event, std::uint32_t& budget) noexcept -
       return Delivery::done;
     }
     host_.log().write(LogLevel::debug, "event buffer of %u bytes is too short", popped->writable_size());
+    if (work_.left() <= 0) budget = 1;  // the last one
   }
   return Delivery::no_buffer;
 }
@@ -113,7 +117,7 @@ void Device<B, H>::deliver_waiting() noexcept {
     if (delivery == Delivery::broken) break;
     if (delivery == Delivery::done) {
       events_.pop_front();
-      --budget;
+      budget = work_.left() > 0 ? budget - 1 : 0;
     } else if (budget != 0) {
       if (!queue.enable_notifications(*host_.memory())) break;
       --budget;

@@ -12,8 +12,7 @@ template <class Tag>
 struct Device<B, H>::IoctlEntry {
   using Payload = typename Tag::Payload;
   static constexpr IoctlShape shape = ioctl_shape<B, Handle, Tag>();
-  // It may carry lists of guest ranges.
-  static constexpr bool carries_lists = requires(Payload& payload) { payload.ranges; };
+  static constexpr bool carries_lists = v4l2::carries_lists<Payload>;
   static constexpr bool supported = shape != IoctlShape::missing || v4l2::answers_failure<Tag>;
 
   // Before the backend acts, not after: what it does must not go unanswered for want of room.
@@ -35,18 +34,13 @@ struct Device<B, H>::IoctlEntry {
       }
       return call(device, record, chain, payload);
     } else {
-      const auto payload = v4l2::read_payload<Tag>(reader, device.payload_);
-      if (!payload) [[unlikely]]
-        return device.write_status(chain, payload.error().value);
-      if constexpr (carries_lists) device.work_.spend(cost_of_lists(**payload));
+      const auto payload = v4l2::read_payload<Tag>(reader, device.payload_, &device.work_);
+      if (!payload) [[unlikely]] {
+        if (payload.error().value != memory::again) return device.write_status(chain, payload.error().value);
+        return read_later(device, record, chain, reader, device.payload_.template make<Payload>());
+      }
       return call(device, record, chain, **payload);
     }
-  }
-
-  static std::int64_t cost_of_lists(const Payload& payload) noexcept
-    requires carries_lists
-  {
-    return static_cast<std::int64_t>(payload.ranges.range_count()) * memory::Work::compared_range;
   }
 
   static Written call(Device& device, Record& record, const virtio::Chain& chain, Payload& payload) {
@@ -75,27 +69,28 @@ struct Device<B, H>::IoctlEntry {
     auto command = device.make_deferred();
     Payload& kept = command->storage.template make<Payload>();
     kept = std::move(payload);
-    Pending* const pending = keep(device, record, chain, std::move(command), kept);
+    std::size_t ranges = 0;
+    if constexpr (carries_lists) ranges = kept.ranges.range_count();
+    Pending* const pending = keep(device, record, chain, std::move(command), kept, ranges);
     if (pending == nullptr) return device.write_status(chain, EBUSY);
-    pending->device = &device;
-    pending->go_on = [](Pending& stepped) noexcept { stepped.device->go_on(stepped); };
-    pending->step = [](Device& self, Pending& stepped) noexcept {
-      // There: a CLOSE abandons the command, and a reset forgets it.
-      return act(self, *self.sessions_.find(stepped.session_id), *static_cast<Payload*>(stepped.payload));
-    };
-    ++record.waiting;
-    record.under_way = true;
-    device.do_later(pending->step_chore);
+    pending->step = &act_again;
+    device.begin_steps(record, *pending);
     return not_now;
   }
 
-  // Null if no more commands may wait, or their lists are too long.
+  static Result<> act_again(Device& device, Pending& command) noexcept {
+    // There: a CLOSE abandons the command, and a reset forgets it.
+    Record& record = *device.sessions_.find(command.session_id);
+    return act(device, record, *static_cast<Payload*>(command.payload));
+  }
+
+  // Null if no more commands may wait, or their lists, of so many ranges, are too long.
   static Pending* keep(Device& device, Record& record, const virtio::Chain& chain,
-                       std::shared_ptr<detail::Deferred> command, Payload& payload) {
-    if (device.too_many_wait()) return nullptr;
+                       std::shared_ptr<detail::Deferred> command, Payload& payload,
+                       [[maybe_unused]] std::size_t ranges) {
+    if (device.too_many_wait(record.id)) return nullptr;
     if constexpr (carries_lists) {
-      auto bytes = memory::Share::take(device.arenas_.budget(),
-                                       payload.ranges.range_count() * sizeof(v4l2::GuestRange));
+      auto bytes = memory::Share::take(device.arenas_.budget(), ranges * sizeof(v4l2::GuestRange));
       if (!bytes) return nullptr;
       command->list_bytes = std::move(*bytes);
     }
@@ -117,17 +112,71 @@ struct Device<B, H>::IoctlEntry {
                            const virtio::Reader& behind_command) {
     virtio::Reader reader = behind_command;
     auto command = device.make_deferred();
-    const auto payload = v4l2::read_payload<Tag>(reader, command->storage);
+    const auto payload = v4l2::read_payload<Tag>(reader, command->storage, &device.work_);
+    std::size_t ranges = 0;
+    if constexpr (carries_lists) {
+      Payload& begun = command->storage.template make<Payload>();
+      if (!payload && payload.error().value == memory::again) [[unlikely]]
+        return read_later(device, record, chain, reader, begun);
+      ranges = begun.ranges.range_count();
+    }
     if (!payload) [[unlikely]]
       return device.write_status(chain, payload.error().value);
     if (!has_room(chain, **payload)) [[unlikely]]
       return device.write_status(chain, EINVAL);
-    if constexpr (carries_lists) device.work_.spend(cost_of_lists(**payload));
-    if (keep(device, record, chain, command, **payload) == nullptr) [[unlikely]]
+    if (keep(device, record, chain, command, **payload, ranges) == nullptr) [[unlikely]]
       return device.write_status(chain, EBUSY);
     Handle context(device, record.id);
     device.backend_.ioctl(*record.session, context, Tag{}, **payload, Completion(std::move(command)));
     return not_now;
+  }
+
+  // Keeps a command whose lists are longer than this turn of the loop has time for.
+  [[gnu::cold]] static Written read_later(Device& device, Record& record, const virtio::Chain& chain,
+                                          const virtio::Reader& reader, Payload& begun)
+    requires carries_lists
+  {
+    if (!has_room(chain, begun)) return device.write_status(chain, EINVAL);
+    auto command = device.make_deferred();
+    Payload& kept = command->storage.template make<Payload>();
+    kept = std::move(begun);
+    const std::size_t ranges = std::min(
+        v4l2::max_guest_ranges, kept.ranges.range_count() + reader.remaining() / sizeof(v4l2::GuestRange));
+    auto segments =
+        memory::Share::take(device.arenas_.budget(), chain.readable().size() * sizeof(virtio::Segment));
+    Pending* const pending =
+        segments ? keep(device, record, chain, std::move(command), kept, ranges) : nullptr;
+    if (pending == nullptr) return device.write_status(chain, EBUSY);
+    pending->unread = std::make_unique<UnreadPart>(chain, reader, std::move(*segments));
+    pending->step = &go_on_reading;
+    device.begin_steps(record, *pending);
+    return not_now;
+  }
+
+  static Result<> go_on_reading(Device& device, Pending& command) noexcept
+    requires carries_lists
+  {
+    Payload& payload = *static_cast<Payload*>(command.payload);
+    const auto read = v4l2::read_lists(command.unread->reader, payload, &device.work_);
+    if (!read) {
+      if (read.error().value != memory::again) command.answer = &refuse_later;
+      return read;
+    }
+    command.unread.reset();
+    if constexpr (shape == IoctlShape::deferred) {
+      Handle context(device, command.session_id);
+      Record& record = *device.sessions_.find(command.session_id);
+      device.backend_.ioctl(*record.session, context, Tag{}, payload, Completion(command.deferred));
+      return fail(handed_over);
+    } else {
+      command.step = &act_again;
+      return device.work_.left() > 0 ? act_again(device, command) : fail(memory::again);
+    }
+  }
+
+  // As of a payload that is wrong at once.
+  static Written refuse_later(Device& device, Pending& command, Result<> result) noexcept {
+    return device.write_status(command.writer(), result.error().value);
   }
 
   static consteval IoctlFunction run() {

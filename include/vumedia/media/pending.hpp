@@ -16,10 +16,30 @@
 #include <vumedia/media/backend.hpp>
 #include <vumedia/media/chores.hpp>
 #include <vumedia/media/completion.hpp>
+#include <vumedia/memory/budget.hpp>
 #include <vumedia/memory/guest_memory.hpp>
 #include <vumedia/virtio/chain.hpp>
+#include <vumedia/virtio/reader_writer.hpp>
 
 namespace vumedia::media {
+
+// What of a command is still to be read, of its chain's readable part, which its queue forgets as well.
+struct UnreadPart {
+  // `read_to` is where the chain has been read to, `bytes` are of the copy of its readable segments.
+  UnreadPart(const virtio::Chain& chain, const virtio::Reader& read_to, memory::Share bytes)
+      : segments(chain.readable().begin(), chain.readable().end()),
+        segment_bytes(std::move(bytes)),
+        reader(segments, chain.readable_size()) {
+    // No further than the chain has been read.
+    static_cast<void>(reader.skip(chain.readable_size() - read_to.remaining()));
+  }
+  UnreadPart(const UnreadPart&) = delete;
+  UnreadPart& operator=(const UnreadPart&) = delete;
+
+  const std::vector<virtio::Segment> segments;
+  const memory::Share segment_bytes;
+  virtio::Reader reader;
+};
 
 template <class Device>
 struct PendingCommand {
@@ -49,6 +69,7 @@ struct PendingCommand {
   void* payload = nullptr;
   // ...or an ioctl that takes several turns of the loop, in each of which the chore calls `go_on`...
   Step step = nullptr;
+  std::unique_ptr<UnreadPart> unread;
   void (*go_on)(PendingCommand& command) noexcept = nullptr;
   struct StepChore final : Chore {
     explicit StepChore(PendingCommand& owner) noexcept
@@ -80,7 +101,7 @@ class PendingCommands {
   using Command = PendingCommand<Device>;
 
   // Linux has one command under way at a time; other drivers may have one a session.
-  static constexpr std::uint32_t max_count = 64;
+  static constexpr std::uint32_t max_count = 128;
   [[nodiscard]] bool full() const noexcept { return count_ >= max_count; }
 
   // The answer is of `room` bytes at most, which are all that is kept of the chain. Not if full().
@@ -123,6 +144,7 @@ class PendingCommands {
     command.opens = false;
     command.step = nullptr;
     command.step_chore.cancel();
+    command.unread.reset();
     command.mappable.reset();
     free_.push_back(&command);  // within what add() reserved
     --count_;
@@ -140,6 +162,12 @@ class PendingCommands {
   [[nodiscard]] Command* first() const noexcept { return first_; }
   [[nodiscard]] static Command* next(const Command& command) noexcept { return command.next; }
   [[nodiscard]] std::uint32_t count() const noexcept { return count_; }
+  [[nodiscard]] std::uint32_t count_of(std::uint32_t session) const noexcept {
+    std::uint32_t count = 0;
+    for (const Command* command = first_; command != nullptr; command = command->next)
+      count += command->session_id == session ? 1 : 0;
+    return count;
+  }
 
  private:
   std::vector<std::unique_ptr<Command>> slots_;

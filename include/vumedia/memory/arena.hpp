@@ -72,18 +72,23 @@ class Arenas {
     return part;
   }
 
+  // What is left of blocks, and what was given to discard(): to be cleaned and freed.
+  class Leavings;
+
   // From here on, what ends on this thread is kept until clean() is called on it, and counts as used until
-  // then: blocks, and pages side by side that were given to discard(). `dirtied(owner)` says so, from within
-  // destructors. What ends on another thread is cleaned there at once.
+  // then: blocks, and what was given to discard(). `dirtied(owner)` says so, from within destructors. What
+  // ends on another thread is cleaned there at once.
   using Dirty = void (*)(void* owner) noexcept;
   void clean_later(Dirty dirtied, void* owner) noexcept;
-  // Cleans up all that is kept, and keeps nothing any more.
-  void clean_at_once() noexcept;
+  // What is kept, to be cleaned without these arenas. They keep nothing any more.
+  [[nodiscard]] Leavings leave() noexcept;
   // Cleans up as much as `work` allows. Whether there is more.
   bool clean(Work& work) noexcept;
   // Whether memory is kept that could be had after clean().
-  [[nodiscard]] bool dirty() const noexcept { return pool_->dirty.load(std::memory_order_relaxed); }
+  [[nodiscard]] bool dirty() const noexcept;
   void discard(ContiguousRange range) noexcept;
+  // Lets go of `memory`, of so many bytes, as a whole. For what is large: it costs an allocation.
+  void discard(std::shared_ptr<const void> memory, std::size_t bytes) noexcept;
 
   // Bytes of all arenas alive.
   [[nodiscard]] std::uint64_t total_bytes() const;
@@ -106,36 +111,67 @@ class Arenas {
     [[nodiscard]] bool clear(std::uint64_t pages) noexcept;
   };
 
-  struct Pool {
-    // Whether the caller is to leave what it has to clean().
-    [[nodiscard]] bool keeps() const noexcept {
-      return ::pthread_equal(::pthread_self(), loop) != 0 && dirtied != nullptr;
-    }
-    void set_dirty() noexcept {
-      if (!dirty.exchange(true, std::memory_order_relaxed)) dirtied(dirty_owner);
-    }
-
-    // The loop's own; which thread that is, is said once, before there are others.
-    Dirty dirtied = nullptr;
-    void* dirty_owner = nullptr;
-    pthread_t loop{};
-    std::vector<Remains> blocks;
-    std::vector<ContiguousRange> ranges;
-    std::atomic<bool> dirty{false};
-
-    std::mutex mutex;  // guards all below, and the allocators of the arenas
-    Limits limits;
-    std::uint64_t total = 0;
-    std::uint64_t used = 0;
-    std::uint64_t last_id = 0;
-    std::vector<Arena*> arenas;  // in order of age; an arena takes itself out as it ends
-  };
+  struct Pool;
 
   [[nodiscard]] static Result<std::shared_ptr<Arena>> make_arena(const std::shared_ptr<Pool>& pool,
                                                                  std::uint64_t size);
 
   std::shared_ptr<Pool> pool_;
   std::shared_ptr<Budget> budget_;
+};
+
+class Arenas::Leavings {
+ public:
+  Leavings() = default;
+  Leavings(Leavings&&) = default;
+  Leavings& operator=(Leavings&&) = delete;
+  // Whatever is there still is cleaned at once.
+  ~Leavings() {
+    Work work;
+    do {
+      work.begin(INT64_MAX);
+    } while (clean(work));
+  }
+
+  [[nodiscard]] bool empty() const noexcept { return blocks_.empty() && ranges_.empty() && memory_.empty(); }
+  // Cleans as much as `work` allows. Whether there is more.
+  bool clean(Work& work) noexcept;
+
+ private:
+  friend class Arenas;
+  friend class Block;
+
+  struct Memory {
+    std::shared_ptr<const void> held;
+    std::size_t bytes = 0;
+  };
+  std::vector<Remains> blocks_;
+  std::vector<ContiguousRange> ranges_;
+  std::vector<Memory> memory_;
+};
+
+struct Arenas::Pool {
+  // Whether the caller is to leave what it has to clean().
+  [[nodiscard]] bool keeps() const noexcept {
+    return ::pthread_equal(::pthread_self(), loop) != 0 && dirtied != nullptr;
+  }
+  void set_dirty() noexcept {
+    if (!dirty.exchange(true, std::memory_order_relaxed)) dirtied(dirty_owner);
+  }
+
+  // The loop's own; which thread that is, is said once, before there are others.
+  Dirty dirtied = nullptr;
+  void* dirty_owner = nullptr;
+  pthread_t loop{};
+  Leavings kept;
+  std::atomic<bool> dirty{false};
+
+  std::mutex mutex;  // guards all below, and the allocators of the arenas
+  Limits limits;
+  std::uint64_t total = 0;
+  std::uint64_t used = 0;
+  std::uint64_t last_id = 0;
+  std::vector<Arena*> arenas;  // in order of age; an arena takes itself out as it ends
 };
 
 // One memory file, mapped here for reading and writing throughout its life.
@@ -287,7 +323,7 @@ inline Block::~Block() {
   const std::shared_ptr<Arenas::Pool> pool = arena_->pool_;
   Arenas::Remains remains{std::move(arena_), place_, std::move(size_)};
   if (pool->keeps()) {
-    pool->blocks.push_back(std::move(remains));
+    pool->kept.blocks_.push_back(std::move(remains));
     pool->set_dirty();
   } else {
     static_cast<void>(remains.clear(UINT64_MAX));
@@ -320,36 +356,54 @@ inline void Arenas::clean_later(Dirty dirtied, void* owner) noexcept {
   pool_->loop = ::pthread_self();
 }
 
-inline void Arenas::clean_at_once() noexcept {
+inline Arenas::Leavings Arenas::leave() noexcept {
   pool_->dirtied = nullptr;
-  Work work;
-  do {
-    work.begin(INT64_MAX);
-  } while (clean(work));
+  pool_->dirty.store(false, std::memory_order_relaxed);
+  return std::move(pool_->kept);
+}
+
+inline bool Arenas::dirty() const noexcept {
+  return pool_->dirty.load(std::memory_order_relaxed);
 }
 
 inline bool Arenas::clean(Work& work) noexcept {
-  while (!pool_->ranges.empty()) {
-    ContiguousRange& last = pool_->ranges.back();
+  if (pool_->kept.clean(work)) return true;
+  pool_->dirty.store(false, std::memory_order_relaxed);
+  return false;
+}
+
+inline bool Arenas::Leavings::clean(Work& work) noexcept {
+  while (!ranges_.empty()) {
+    ContiguousRange& last = ranges_.back();
     const std::size_t pages = work.take(last.pages(), Work::unmapped_page);
     const bool done = pages == last.pages();
     last.shrink(pages);
     if (!done) return true;
-    pool_->ranges.pop_back();
+    ranges_.pop_back();
   }
-  while (!pool_->blocks.empty()) {
-    Remains& last = pool_->blocks.back();
+  while (!memory_.empty()) {
+    if (work.left() <= 0) return true;
+    work.spend(static_cast<std::int64_t>(memory_.back().bytes / page_size) * Work::cleared_page);
+    memory_.pop_back();
+  }
+  while (!blocks_.empty()) {
+    Remains& last = blocks_.back();
     const std::uint64_t left = (last.size.count() - last.cleared) / page_size;
     if (!last.clear(work.take(left, Work::cleared_page))) return true;
-    pool_->blocks.pop_back();
+    blocks_.pop_back();
   }
-  pool_->dirty.store(false, std::memory_order_relaxed);
   return false;
 }
 
 inline void Arenas::discard(ContiguousRange range) noexcept {
   if (!range || !pool_->keeps()) return;  // it ends here
-  pool_->ranges.push_back(std::move(range));
+  pool_->kept.ranges_.push_back(std::move(range));
+  pool_->set_dirty();
+}
+
+inline void Arenas::discard(std::shared_ptr<const void> memory, std::size_t bytes) noexcept {
+  if (memory == nullptr || !pool_->keeps()) return;  // it ends here
+  pool_->kept.memory_.push_back({std::move(memory), bytes});
   pool_->set_dirty();
 }
 

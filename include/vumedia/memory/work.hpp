@@ -24,28 +24,40 @@ class Work {
   // What things cost.
   static constexpr std::int64_t command = a_turn / 16;
   static constexpr std::int64_t copied_byte = 4;
-  static constexpr std::int64_t listed_range = 64;     // to be read, and found in a table
+  static constexpr std::int64_t read_range = 32;       // of a list, to where no memory was before
+  static constexpr std::int64_t listed_range = 64;     // to be found in a table
   static constexpr std::int64_t compared_range = 8;    // to be the same as before
+  static constexpr std::int64_t control = 128;         // to be read, found and checked
+  static constexpr std::int64_t event = 1024;          // to be kept, or a buffer to be found for it
+  static constexpr std::int64_t descriptor = 32;       // of a chain
   static constexpr std::int64_t mapping = 8192;        // a piece put at its place
   static constexpr std::int64_t unmapped_page = 2048;  // of which each may be a mapping
   static constexpr std::int64_t cleared_page = 1024;   // punched out of a file
 
-  void begin(std::int64_t allowance = a_turn) noexcept { left_ = allowance; }
-  [[nodiscard]] std::int64_t left() const noexcept { return left_; }
+  // One that is nobody else's.
+  Work() noexcept : spent_(&own_) {}
+  // Of a loop, whose turns set `spent` to 0 (io::Turn). Null: as above.
+  explicit Work(std::int64_t* spent) noexcept : spent_(spent != nullptr ? spent : &own_) {}
+  Work(const Work&) = delete;
+  Work& operator=(const Work&) = delete;
+
+  void begin(std::int64_t allowance = a_turn) noexcept { *spent_ = a_turn - allowance; }
+  [[nodiscard]] std::int64_t left() const noexcept { return a_turn - *spent_; }
 
   // Spends what cannot be divided: beyond what is left, if need be.
-  void spend(std::int64_t cost) noexcept { left_ -= cost; }
+  void spend(std::int64_t cost) noexcept { *spent_ += cost; }
 
   // Of `count` things that cost `each`: how many may be done now. They are spent.
   [[nodiscard]] std::size_t take(std::size_t count, std::int64_t each) noexcept {
-    const std::size_t most = left_ > 0 ? static_cast<std::size_t>(left_ / each) : 0;
+    const std::size_t most = left() > 0 ? static_cast<std::size_t>(left() / each) : 0;
     const std::size_t taken = std::min(count, most);
-    left_ -= static_cast<std::int64_t>(taken) * each;  // no overflow: not more than was left
+    spend(static_cast<std::int64_t>(taken) * each);  // no overflow: not more than was left
     return taken;
   }
 
  private:
-  std::int64_t left_ = a_turn;
+  std::int64_t own_ = 0;
+  std::int64_t* const spent_;
 };
 
 // The same without bounds if `work` is null.

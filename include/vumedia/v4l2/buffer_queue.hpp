@@ -300,6 +300,7 @@ class BufferQueue {
     bool prepared = false;     // what is left is to fetch
     std::uint32_t plane = 0;   // which is being fetched
     UserPlane::Cursor cursor;
+    std::array<UserPlane::Comparison, max_planes> compared{};
     std::array<UserPlane, max_planes> fresh;
   };
   [[nodiscard]] bool goes_on(const BufferPayload& payload) const noexcept {

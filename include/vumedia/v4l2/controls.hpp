@@ -14,12 +14,14 @@
 #include <optional>
 #include <span>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include <linux/videodev2.h>
 
 #include <vumedia/core/result.hpp>
 #include <vumedia/memory/guest_memory.hpp>
+#include <vumedia/memory/work.hpp>
 #include <vumedia/v4l2/control_info.hpp>
 #include <vumedia/v4l2/payload.hpp>
 #include <vumedia/v4l2/subscriptions.hpp>
@@ -61,14 +63,19 @@ class Controls {
   [[nodiscard]] Result<> querymenu(v4l2_querymenu& query) const;
   [[nodiscard]] Result<> g_ctrl(v4l2_control& control);
   [[nodiscard]] Result<> s_ctrl(v4l2_control& control, const Subscriptions* origin = nullptr);
-  // These set error_idx as the kernel does; a failure is answered with the payload too.
-  [[nodiscard]] Result<> g_ext_ctrls(ExtControls& request, const memory::GuestMemory& memory);
+  // These set error_idx as the kernel does; a failure is answered with the payload too. With `work` (a
+  // Context's), from which the hooks spend as well, they go as far as it allows and answer memory::again: to
+  // be called again in another turn, with the same request. What other requests do in between comes between
+  // two controls, as it may in the kernel.
+  [[nodiscard]] Result<> g_ext_ctrls(ExtControls& request, const memory::GuestMemory& memory,
+                                     memory::Work* work = nullptr);
   [[nodiscard]] Result<> s_ext_ctrls(ExtControls& request, const memory::GuestMemory& memory,
-                                     const Subscriptions* origin = nullptr) {
-    return set_all(request, memory, origin, true);
+                                     const Subscriptions* origin = nullptr, memory::Work* work = nullptr) {
+    return set_all(request, memory, origin, true, work);
   }
-  [[nodiscard]] Result<> try_ext_ctrls(ExtControls& request, const memory::GuestMemory& memory) {
-    return set_all(request, memory, nullptr, false);
+  [[nodiscard]] Result<> try_ext_ctrls(ExtControls& request, const memory::GuestMemory& memory,
+                                       memory::Work* work = nullptr) {
+    return set_all(request, memory, nullptr, false, work);
   }
 
   // ---- The backend's side. A control that does not exist has the value 0, and is not set.
@@ -145,7 +152,10 @@ class Controls {
   [[nodiscard]] Result<> get_one(const Control& control, std::uint32_t which, std::size_t index,
                                  ExtControls& request, const memory::GuestMemory& memory);
   [[nodiscard]] Result<> set_all(ExtControls& request, const memory::GuestMemory& memory,
-                                 const Subscriptions* origin, bool set);
+                                 const Subscriptions* origin, bool set, memory::Work* work);
+  // Does `one(control, index)` for each that is not done, as far as `work` allows.
+  template <class One>
+  [[nodiscard]] Result<> for_each_left(ExtControls& request, memory::Work* work, One&& one);
   [[nodiscard]] Result<> set_one(Control& control, std::size_t index, ExtControls& request,
                                  const memory::GuestMemory& memory, const Subscriptions* origin, bool set);
   [[nodiscard]] Result<> read_bytes(const Control& control, v4l2_ext_control& wire,

@@ -15,6 +15,7 @@
 #include <vumedia/core/result.hpp>
 #include <vumedia/memory/address.hpp>
 #include <vumedia/memory/guest_memory.hpp>
+#include <vumedia/memory/work.hpp>
 #include <vumedia/virtio/reader_writer.hpp>
 
 namespace vumedia::v4l2 {
@@ -34,6 +35,7 @@ class GuestRangeLists {
   void clear() noexcept {
     ranges_.clear();
     ends_.clear();
+    unfinished_ = false;
   }
 
   [[nodiscard]] std::size_t size() const noexcept { return ends_.size(); }
@@ -48,17 +50,26 @@ class GuestRangeLists {
     return {ranges_.data() + begin, ends_[index] - begin};
   }
 
-  // Reads the next list, which covers `length` bytes. Guest addresses are looked up when they are used.
-  [[nodiscard]] Result<> read_list(virtio::Reader& reader, std::uint64_t length) {
-    while (length > 0) {
-      WireRange wire;
-      if (!reader.read_to(wire)) return fail(EINVAL);
-      if (wire.length == 0 || wire.length > length) return fail(EINVAL);
-      if (!checked_add(wire.start, std::uint64_t{wire.length})) return fail(EINVAL);
-      if (ranges_.size() == max_guest_ranges) return fail(E2BIG);
-      ranges_.push_back({memory::GuestAddress{wire.start}, wire.length});
-      length -= wire.length;
+  // Reads the next list, which covers `length` bytes. Guest addresses are looked up when they are used. With
+  // `work` as far as that allows: memory::again, to be called again for the same list.
+  [[nodiscard]] Result<> read_list(virtio::Reader& reader, std::uint64_t length,
+                                   memory::Work* work = nullptr) {
+    if (!unfinished_) {
+      unfinished_ = true;
+      left_ = length;
+      // What is there at most, so that no list is moved as it grows. Memory that is not used costs nothing.
+      ranges_.reserve(std::min(max_guest_ranges, ranges_.size() + reader.remaining() / sizeof(WireRange)));
     }
+    while (left_ > 0) {
+      // At least a part, for what is listed in few pieces is not worth another turn.
+      if (work != nullptr && work->left() <= 0) return fail(memory::again);
+      const std::size_t before = ranges_.size();
+      const auto read = read_part(reader);
+      if (work != nullptr)
+        work->spend(static_cast<std::int64_t>(ranges_.size() - before) * memory::Work::read_range);
+      if (!read) return read;
+    }
+    unfinished_ = false;
     ends_.push_back(ranges_.size());
     return {};
   }
@@ -77,8 +88,24 @@ class GuestRangeLists {
   };
   static_assert(sizeof(WireRange) == 16);
 
+  // A part of the list, or what is left of it.
+  [[nodiscard]] Result<> read_part(virtio::Reader& reader) {
+    for (int i = 0; i < 256 && left_ > 0; ++i) {
+      WireRange wire;
+      if (!reader.read_to(wire)) return fail(EINVAL);
+      if (wire.length == 0 || wire.length > left_) return fail(EINVAL);
+      if (!checked_add(wire.start, std::uint64_t{wire.length})) return fail(EINVAL);
+      if (ranges_.size() == max_guest_ranges) return fail(E2BIG);
+      ranges_.push_back({memory::GuestAddress{wire.start}, wire.length});
+      left_ -= wire.length;
+    }
+    return {};
+  }
+
   std::vector<GuestRange> ranges_;
   std::vector<std::size_t> ends_;
+  std::uint64_t left_ = 0;   // bytes of the list that is being read
+  bool unfinished_ = false;  // there is one
 };
 
 // Calls `visit(std::span<std::byte>)` for the pieces of host memory behind the first `length` bytes of

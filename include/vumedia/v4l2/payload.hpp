@@ -26,6 +26,7 @@
 
 #include <vumedia/core/result.hpp>
 #include <vumedia/memory/address.hpp>
+#include <vumedia/memory/work.hpp>
 #include <vumedia/v4l2/guest_ranges.hpp>
 #include <vumedia/v4l2/ioctl_table.hpp>
 #include <vumedia/virtio/reader_writer.hpp>
@@ -61,6 +62,7 @@ struct BufferPayload {
   // Of USERPTR buffers, on QBUF and PREPARE_BUF: list p covers plane p (0 if single-planar), exactly its
   // length.
   GuestRangeLists ranges;
+  std::uint32_t lists = 0;  // that came with it
 
   // What the guest sent, which decides the shape of the answer and comes back in place of pointers.
   struct Sent {
@@ -77,6 +79,8 @@ struct ExtControls {
   std::vector<v4l2_ext_control> controls;  // head.count of them, at most V4L2_CID_MAX_CTRLS
   // List i covers `controls[i].ptr`, exactly `controls[i].size` bytes as it was sent.
   GuestRangeLists ranges;
+  // Of a command that takes several calls, between two of them: controls that are got, tried or set.
+  std::uint32_t done = 0;
 
   struct Sent {
     std::uint32_t count = 0;
@@ -138,6 +142,7 @@ template <class T>
 // `with_ranges`: the buffer is handed over, so the guest's memory is listed behind the planes.
 [[nodiscard]] inline Result<> read_buffer(virtio::Reader& reader, BufferPayload& payload, bool with_ranges) {
   payload.ranges.clear();
+  payload.lists = 0;
   ++payload.serial;
   v4l2_buffer& head = payload.buffer.head;
   if (auto done = read_into(reader, head); !done) return done;
@@ -150,18 +155,22 @@ template <class T>
     if (auto done = read_into(reader, payload.buffer.planes[p]); !done) return done;
   }
 
-  if (with_ranges && head.memory == V4L2_MEMORY_USERPTR) {
-    const std::uint32_t lists = multiplanar ? planes : 1;
-    for (std::uint32_t p = 0; p < lists; ++p) {
-      const std::uint32_t length = multiplanar ? payload.buffer.planes[p].length : head.length;
-      if (auto done = payload.ranges.read_list(reader, length); !done) return done;
-    }
-  }
+  if (with_ranges && head.memory == V4L2_MEMORY_USERPTR) payload.lists = multiplanar ? planes : 1;
   payload.sent.planes = planes;
   payload.sent.memory = head.memory;
   payload.sent.restores_memory = with_ranges && head.memory != V4L2_MEMORY_MMAP;
   payload.sent.buffer.head.m = head.m;
   for (std::uint32_t p = 0; p < planes; ++p) payload.sent.buffer.planes[p].m = payload.buffer.planes[p].m;
+  return {};
+}
+
+[[nodiscard]] inline Result<> read_lists(virtio::Reader& reader, BufferPayload& payload, memory::Work* work) {
+  const v4l2_buffer& head = payload.buffer.head;
+  while (payload.ranges.size() < payload.lists) {
+    const std::size_t p = payload.ranges.size();
+    const std::uint32_t length = is_multiplanar(head.type) ? payload.buffer.planes[p].length : head.length;
+    if (auto done = payload.ranges.read_list(reader, length, work); !done) return done;
+  }
   return {};
 }
 
@@ -190,6 +199,7 @@ template <class T>
 [[nodiscard]] inline Result<> read_controls(virtio::Reader& reader, ExtControls& payload) {
   payload.ranges.clear();
   payload.controls.clear();
+  payload.done = 0;
   payload.sent.controls.clear();
   if (auto done = read_into(reader, payload.head); !done) return done;
   if (payload.head.count > V4L2_CID_MAX_CTRLS) return fail(EINVAL);
@@ -200,13 +210,18 @@ template <class T>
   const std::span<std::byte> bytes(reinterpret_cast<std::byte*>(payload.controls.data()),
                                    payload.controls.size() * sizeof(v4l2_ext_control));
   if (!reader.read_bytes(bytes)) return fail(EINVAL);
-  for (const v4l2_ext_control& control : payload.controls) {
-    if (auto done = payload.ranges.read_list(reader, control.size); !done) return done;
-  }
   payload.sent.count = payload.head.count;
   payload.sent.array = payload.head.controls;
   payload.sent.request_fd = payload.head.request_fd;
   payload.sent.controls = payload.controls;
+  return {};
+}
+
+[[nodiscard]] inline Result<> read_lists(virtio::Reader& reader, ExtControls& payload, memory::Work* work) {
+  while (payload.ranges.size() < payload.controls.size()) {
+    const v4l2_ext_control& control = payload.controls[payload.ranges.size()];
+    if (auto done = payload.ranges.read_list(reader, control.size, work); !done) return done;
+  }
   return {};
 }
 
@@ -252,17 +267,35 @@ template <class Tag>
 template <class Tag>
 inline constexpr bool answers_failure = std::same_as<typename Tag::Payload, ExtControls>;
 
+// Whether lists of guest ranges may come behind the payload.
+template <class Payload>
+inline constexpr bool carries_lists = requires(Payload& payload) { payload.ranges; };
+
+// Reads the lists of a payload, whose structs have been read, or what is left of them: memory::again until
+// all are read, if `work` does not allow it in one call.
+template <class Payload>
+  requires carries_lists<Payload>
+[[nodiscard]] Result<> read_lists(virtio::Reader& reader, Payload& payload, memory::Work* work) {
+  return detail::read_lists(reader, payload, work);
+}
+
 // The payload of a command, from behind its header. What the guest does not send (_IOR, _IO) is zero. The
-// payload belongs to `storage` and lives until the next read into it.
+// payload belongs to `storage` and lives until the next read into it. memory::again, if `work` is not null:
+// the structs are there, and read_lists() is to go on with the payload.
 template <class Tag>
-[[nodiscard]] Result<typename Tag::Payload*> read_payload(virtio::Reader& reader, PayloadStorage& storage) {
+[[nodiscard]] Result<typename Tag::Payload*> read_payload(virtio::Reader& reader, PayloadStorage& storage,
+                                                          memory::Work* work = nullptr) {
   using Payload = typename Tag::Payload;
   Payload& payload = storage.template make<Payload>();
   Result<> done;
   if constexpr (std::same_as<Payload, BufferPayload>) {
     done = detail::read_buffer(reader, payload, detail::hands_over_buffer<Tag>);
+    if (done) done = detail::read_lists(reader, payload, work);
   } else if constexpr (std::same_as<Payload, ExtControls>) {
     done = detail::read_controls(reader, payload);
+    if (work != nullptr)
+      work->spend(static_cast<std::int64_t>(payload.controls.size()) * memory::Work::control);
+    if (done) done = detail::read_lists(reader, payload, work);
   } else if constexpr (carries_input<Tag>) {
     done = detail::read_into(reader, payload);
   }

@@ -82,7 +82,19 @@ class UserPlane {
   // Whether map() would give the same memory: it was called with these ranges and length, by this table, or
   // by one that has the same bytes of the same files there.
   [[nodiscard]] bool maps(const UserMemory& user, std::span<const GuestRange> ranges,
-                          std::uint64_t length) noexcept;
+                          std::uint64_t length) noexcept {
+    Comparison comparison;
+    return *maps({user.table, user.arenas}, ranges, length, comparison);
+  }
+  // How far that has come.
+  struct Comparison {
+    std::size_t equal = 0;         // ranges that are as before
+    std::size_t same = 0;          // ranges that are where they were
+    std::uint64_t generation = 0;  // of the table that has them there
+  };
+  // The same in as many calls as user.work takes: memory::again until it is known.
+  [[nodiscard]] Result<bool> maps(const UserMemory& user, std::span<const GuestRange> ranges,
+                                  std::uint64_t length, Comparison& comparison) noexcept;
 
   [[nodiscard]] Way way() const noexcept { return way_; }
   // Whether begin_or_go_on() is to be called again.
@@ -91,7 +103,9 @@ class UserPlane {
   [[nodiscard]] std::span<std::byte> bytes() const noexcept { return bytes_; }
   // Keeps bytes() valid. The same pointer for as long as maps() stays true.
   [[nodiscard]] const std::shared_ptr<const void>& owner() const noexcept { return owner_; }
-  [[nodiscard]] std::size_t range_count() const noexcept { return ranges_.size(); }
+  [[nodiscard]] std::size_t range_count() const noexcept {
+    return list_ == nullptr ? 0 : list_->ranges.size();
+  }
 
   // How far a copy has come.
   struct Cursor {
@@ -122,6 +136,22 @@ class UserPlane {
   }
 
  private:
+  // The list of a plane. A long one may be left to its arenas to be freed.
+  struct List {
+    List(const memory::Arenas& of, memory::Share share) : arenas(of), bytes(std::move(share)) {}
+    List(const List&) = delete;
+    List& operator=(const List&) = delete;
+    ~List() {
+      constexpr std::size_t large = std::size_t{64} << 10;
+      if (bytes.count() < large) return;
+      using Freed = std::pair<std::vector<GuestRange>, memory::Share>;
+      const std::size_t count = bytes.count();
+      arenas.discard(std::make_shared<Freed>(std::move(ranges), std::move(bytes)), count);
+    }
+    memory::Arenas arenas;
+    std::vector<GuestRange> ranges;
+    memory::Share bytes;
+  };
   // Pages side by side. They may be left to their arenas to be taken apart.
   struct Sides {
     explicit Sides(const memory::Arenas& of) : arenas(of) {}
@@ -133,7 +163,6 @@ class UserPlane {
   };
   // A plane on its way.
   struct Building {
-    std::size_t walked = 0;  // ranges
     std::uint64_t length = 0;
     memory::ContiguousRange::Pieces pieces;
     std::shared_ptr<Sides> sides;
@@ -141,17 +170,17 @@ class UserPlane {
     bool copies = false;
   };
   [[nodiscard]] Result<> begin(const UserMemory& user, std::span<const GuestRange> ranges);
-  [[nodiscard]] Result<> go_on(const UserMemory& user, std::uint64_t length,
-                               const std::shared_ptr<memory::Budget>& mappings);
-  [[nodiscard]] Result<> walk(const UserMemory& user, std::uint64_t length);
+  [[nodiscard]] Result<> go_on(const UserMemory& user, std::span<const GuestRange> ranges,
+                               std::uint64_t length, const std::shared_ptr<memory::Budget>& mappings);
+  [[nodiscard]] Result<> walk(const UserMemory& user, std::span<const GuestRange> ranges,
+                              std::uint64_t length);
   [[nodiscard]] Result<> map_pieces(const UserMemory& user, const std::shared_ptr<memory::Budget>& mappings);
   template <class Copy>
   [[nodiscard]] Result<> copy(std::size_t count, Cursor& cursor, memory::Work* work,
                               Copy&& copy) const noexcept;
 
   std::shared_ptr<const memory::GuestMemory> table_;
-  std::vector<GuestRange> ranges_;
-  memory::Share list_bytes_;  // of ranges_
+  std::unique_ptr<List> list_;  // null: there is none
   std::span<std::byte> bytes_;
   std::shared_ptr<const void> owner_;
   std::unique_ptr<Building> building_;
@@ -165,7 +194,7 @@ inline Result<> UserPlane::begin_or_go_on(const UserMemory& user, std::span<cons
   if (building_ == nullptr) {
     if (auto begun = begin(user, ranges); !begun) return begun;
   }
-  const auto done = go_on(user, length, mappings);
+  const auto done = go_on(user, ranges, length, mappings);
   if (!done && done.error().value == memory::again) return done;
   building_.reset();
   if (!done) *this = {};
@@ -175,18 +204,21 @@ inline Result<> UserPlane::begin_or_go_on(const UserMemory& user, std::span<cons
 inline Result<> UserPlane::begin(const UserMemory& user, std::span<const GuestRange> ranges) {
   auto list_bytes = memory::Share::take(user.arenas.budget(), ranges.size_bytes());
   if (!list_bytes) return std::unexpected(list_bytes.error());
-  list_bytes_ = std::move(*list_bytes);
-  ranges_.assign(ranges.begin(), ranges.end());
+  list_ = std::make_unique<List>(user.arenas, std::move(*list_bytes));
   table_ = user.table;
   generation_ = user.table->generation();
   building_ = std::make_unique<Building>();
+  // For all of them, so that they are not moved as they are added, which is done in parts. Memory that is not
+  // used costs nothing.
+  list_->ranges.reserve(ranges.size());
+  building_->pieces.reserve(ranges.size());
   return {};
 }
 
-inline Result<> UserPlane::go_on(const UserMemory& user, std::uint64_t length,
-                                 const std::shared_ptr<memory::Budget>& mappings) {
+inline Result<> UserPlane::go_on(const UserMemory& user, std::span<const GuestRange> ranges,
+                                 std::uint64_t length, const std::shared_ptr<memory::Budget>& mappings) {
   Building& building = *building_;
-  if (auto walked = walk(user, length); !walked) return walked;
+  if (auto walked = walk(user, ranges, length); !walked) return walked;
   if (building.pieces.size() == 1) {
     way_ = Way::direct;
     bytes_ = {building.pieces[0].data, length};
@@ -217,17 +249,19 @@ inline Result<> UserPlane::go_on(const UserMemory& user, std::uint64_t length,
   return {};
 }
 
-// Finds all pieces.
-inline Result<> UserPlane::walk(const UserMemory& user, std::uint64_t length) {
+// Keeps the list, and finds all pieces.
+inline Result<> UserPlane::walk(const UserMemory& user, std::span<const GuestRange> ranges,
+                                std::uint64_t length) {
   Building& building = *building_;
-  const std::size_t left = ranges_.size() - building.walked;
+  std::vector<GuestRange>& walked = list_->ranges;
+  const std::size_t left = ranges.size() - walked.size();
   const std::size_t count = memory::take(user.work, left, memory::Work::listed_range);
-  for (std::size_t i = 0; i < count; ++i) {
-    const GuestRange& range = ranges_[building.walked++];
+  for (const GuestRange& range : ranges.subspan(walked.size(), count)) {
+    walked.push_back(range);
     if (auto found = memory::ContiguousRange::collect(*table_, range, building.pieces); !found) return found;
     building.length += range.length;
   }
-  if (building.walked != ranges_.size()) return fail(memory::again);
+  if (walked.size() != ranges.size()) return fail(memory::again);
   if (length == 0 || building.length != length) return fail(EFAULT);
   return {};
 }
@@ -259,7 +293,7 @@ Result<> UserPlane::copy(std::size_t count, Cursor& cursor, memory::Work* work, 
   count = std::min(count, bytes_.size());
   while (cursor.done < count) {
     // A range is worth the search for it, however short.
-    const GuestRange& range = ranges_[cursor.range];
+    const GuestRange& range = list_->ranges[cursor.range];
     const std::size_t part = std::min<std::size_t>(range.length - cursor.within, count - cursor.done);
     if (memory::take(work, 1, memory::Work::listed_range) == 0) return fail(memory::again);
     const std::size_t length = memory::take(work, part, memory::Work::copied_byte);
@@ -276,17 +310,29 @@ Result<> UserPlane::copy(std::size_t count, Cursor& cursor, memory::Work* work, 
   return {};
 }
 
-inline bool UserPlane::maps(const UserMemory& user, std::span<const GuestRange> ranges,
-                            std::uint64_t length) noexcept {
-  if (way_ == Way::unmapped || length != bytes_.size() || ranges.size() != ranges_.size()) return false;
-  if (user.work != nullptr)
-    user.work->spend(static_cast<std::int64_t>(ranges.size()) * memory::Work::compared_range);
-  if (!std::ranges::equal(ranges, ranges_)) return false;
-  if (generation_ == user.table->generation()) return true;
-  for (const GuestRange& range : ranges) {
+inline Result<bool> UserPlane::maps(const UserMemory& user, std::span<const GuestRange> ranges,
+                                    std::uint64_t length, Comparison& comparison) noexcept {
+  if (way_ == Way::unmapped || length != bytes_.size() || ranges.size() != range_count()) return false;
+  const std::size_t unequal = ranges.size() - comparison.equal;
+  const std::size_t compared = memory::take(user.work, unequal, memory::Work::compared_range);
+  if (!std::ranges::equal(ranges.subspan(comparison.equal, compared),
+                          std::span(list_->ranges).subspan(comparison.equal, compared)))
+    return false;
+  comparison.equal += compared;
+  if (compared != unequal) return fail(memory::again);
+
+  const std::uint64_t generation = user.table->generation();
+  if (generation_ == generation) return true;
+  if (comparison.generation != generation) comparison.same = 0;
+  comparison.generation = generation;
+  const std::size_t unknown = ranges.size() - comparison.same;
+  const std::size_t looked_up = memory::take(user.work, unknown, 2 * memory::Work::listed_range);
+  for (const GuestRange& range : ranges.subspan(comparison.same, looked_up)) {
     if (!table_->same_bytes(*user.table, range.start, range.length)) return false;
   }
-  generation_ = user.table->generation();
+  comparison.same += looked_up;
+  if (looked_up != unknown) return fail(memory::again);
+  generation_ = generation;
   // Pages side by side have a mapping of their own. The others need the regions of the old table, which are
   // mapped for certain.
   if (way_ == Way::side_by_side) table_ = user.table;

@@ -84,6 +84,11 @@ class SessionHost {
   }
   void cancel(io::Operation& operation) noexcept { reactor_.cancel(operation); }
   [[nodiscard]] std::shared_ptr<io::Inbox> inbox() noexcept { return reactor_.inbox(); }
+  [[nodiscard]] io::Turn& turn() noexcept
+    requires requires(R& reactor) { reactor.turn(); }
+  {
+    return reactor_.turn();
+  }
 
   [[nodiscard]] R& reactor() noexcept { return reactor_; }
 

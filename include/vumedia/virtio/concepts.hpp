@@ -67,6 +67,8 @@ class ShmOperation {
 template <class H>
 concept HostIsCompleteHere = requires { sizeof(H); };
 
+// A host whose loop others use as well may have `io::Turn& turn()`, so that they share what one turn of the
+// loop does; without it each device has a whole turn to itself.
 template <class H>
 concept Host =
     HostIsCompleteHere<H> && io::Loop<H> &&

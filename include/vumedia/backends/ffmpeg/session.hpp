@@ -133,13 +133,13 @@ class DecoderSession {
     return controls_.s_ctrl(control, &subscriptions_);
   }
   [[nodiscard]] Result<> ioctl(v4l2::tag::G_EXT_CTRLS, v4l2::ExtControls& controls) {
-    return controls_.g_ext_ctrls(controls, *context_.memory());
+    return controls_.g_ext_ctrls(controls, *context_.memory(), &context_.work());
   }
   [[nodiscard]] Result<> ioctl(v4l2::tag::S_EXT_CTRLS, v4l2::ExtControls& controls) {
-    return controls_.s_ext_ctrls(controls, *context_.memory(), &subscriptions_);
+    return controls_.s_ext_ctrls(controls, *context_.memory(), &subscriptions_, &context_.work());
   }
   [[nodiscard]] Result<> ioctl(v4l2::tag::TRY_EXT_CTRLS, v4l2::ExtControls& controls) {
-    return controls_.try_ext_ctrls(controls, *context_.memory());
+    return controls_.try_ext_ctrls(controls, *context_.memory(), &context_.work());
   }
 
  private:

@@ -175,20 +175,26 @@ inline Result<> BufferQueue::map_planes(Slot& slot, const BufferPayload& payload
   const auto length = [&](std::uint32_t p) {
     return is_multiplanar(options_.type) ? payload.buffer.planes[p].length : payload.buffer.head.length;
   };
-  const auto maps = [&](std::uint32_t p) {
-    return slot.planes[p].user.maps(user, payload.ranges[p], length(p));
+  const auto maps = [&](std::uint32_t p, UserPlane::Comparison& comparison) {
+    return slot.planes[p].user.maps(user, payload.ranges[p], length(p), comparison);
   };
   if (!goes_on(payload)) {
+    std::array<UserPlane::Comparison, max_planes> compared{};
     std::uint32_t same = 0;
-    while (same < slot.plane_count && maps(same)) ++same;
+    while (same < slot.plane_count && maps(same, compared[same]).value_or(false)) ++same;
     if (same == slot.plane_count) return {};
     progress_ = std::make_unique<Progress>();
     progress_->serial = payload.serial;
+    progress_->compared = compared;
   }
   auto& fresh = progress_->fresh;
   const auto map = [&](std::uint32_t p) -> Result<> {
     if (fresh[p].way() != UserPlane::Way::unmapped) return {};
-    if (!fresh[p].unfinished() && maps(p)) return {};
+    if (!fresh[p].unfinished()) {
+      const auto same = maps(p, progress_->compared[p]);
+      if (!same) return std::unexpected(same.error());
+      if (*same) return {};
+    }
     return fresh[p].begin_or_go_on(user, payload.ranges[p], length(p), options_.mappings);
   };
   for (std::uint32_t p = 0; p < slot.plane_count; ++p) {

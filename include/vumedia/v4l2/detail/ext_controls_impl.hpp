@@ -199,8 +199,37 @@ inline Result<> Controls::prepare(ExtControls& request, bool get) {
   return {};
 }
 
-inline Result<> Controls::g_ext_ctrls(ExtControls& request, const memory::GuestMemory& memory) {
+template <class One>
+Result<> Controls::for_each_left(ExtControls& request, memory::Work* work, One&& one) {
+  const auto count = static_cast<std::uint32_t>(request.controls.size());
+  for (std::uint32_t i = std::exchange(request.done, 0); i < count;) {
+    request.head.error_idx = i;
+    // Looked up anew: `chosen_` may be another request's by now.
+    Control& control = *find(request.controls[i].id & V4L2_CTRL_ID_MASK);
+    if (work != nullptr) {
+      const std::uint32_t size =
+          std::max(control.size(), control.is_dynamic() ? request.controls[i].size : 0);
+      const auto bytes = control.has_payload ? std::int64_t{size} : 0;
+      const auto ranges = static_cast<std::int64_t>(request.ranges[i].size());
+      work->spend(memory::Work::control + bytes * memory::Work::copied_byte +
+                  ranges * memory::Work::listed_range);
+    }
+    if (auto done = one(control, i); !done) return done;
+    ++i;
+    if (work == nullptr || work->left() > 0 || i == count) continue;
+    request.done = i;
+    return fail(memory::again);
+  }
+  return {};
+}
+
+inline Result<> Controls::g_ext_ctrls(ExtControls& request, const memory::GuestMemory& memory,
+                                      memory::Work* work) {
   v4l2_ext_controls& head = request.head;
+  const auto get = [&](const Control& control, std::uint32_t i) {
+    return get_one(control, head.which, i, request, memory);
+  };
+  if (request.done != 0) return for_each_left(request, work, get);
   const auto count = static_cast<std::uint32_t>(request.controls.size());
   head.reserved[0] = 0;
   head.error_idx = count;
@@ -215,11 +244,7 @@ inline Result<> Controls::g_ext_ctrls(ExtControls& request, const memory::GuestM
   for (const Control* control : chosen_) {
     if (control->info.flags & V4L2_CTRL_FLAG_WRITE_ONLY) return fail(EACCES);
   }
-  for (std::uint32_t i = 0; i < count; ++i) {
-    head.error_idx = i;
-    if (auto done = get_one(*chosen_[i], head.which, i, request, memory); !done) return done;
-  }
-  return {};
+  return for_each_left(request, work, get);
 }
 
 inline Result<> Controls::get_one(const Control& control, std::uint32_t which, std::size_t index,
@@ -279,8 +304,12 @@ inline Result<> Controls::validate_all(ExtControls& request, bool set) {
 }
 
 inline Result<> Controls::set_all(ExtControls& request, const memory::GuestMemory& memory,
-                                  const Subscriptions* origin, bool set) {
+                                  const Subscriptions* origin, bool set, memory::Work* work) {
   v4l2_ext_controls& head = request.head;
+  const auto set_or_try = [&](Control& control, std::uint32_t i) {
+    return set_one(control, i, request, memory, origin, set);
+  };
+  if (request.done != 0) return for_each_left(request, work, set_or_try);
   const auto count = static_cast<std::uint32_t>(request.controls.size());
   head.reserved[0] = 0;
   head.error_idx = count;
@@ -293,16 +322,16 @@ inline Result<> Controls::set_all(ExtControls& request, const memory::GuestMemor
   if (done) done = validate_all(request, set);
   // error_idx == count says that nothing was set; trying sets nothing anyway, and names the culprit.
   if (!done && set) head.error_idx = count;
-  for (std::uint32_t i = 0; done && i < count; ++i) {
-    head.error_idx = i;
-    done = set_one(*chosen_[i], i, request, memory, origin, set);
-  }
-  return done;
+  return done ? for_each_left(request, work, set_or_try) : done;
 }
 
 inline Result<> Controls::set_one(Control& control, std::size_t index, ExtControls& request,
                                   const memory::GuestMemory& memory, const Subscriptions* origin, bool set) {
   v4l2_ext_control& wire = request.controls[index];
+  // What was found before may have changed with a control before it, or in an earlier turn.
+  if (set && (control.info.flags & V4L2_CTRL_FLAG_GRABBED)) return fail(EBUSY);
+  if (control.has_payload && !control.is_string() && !control.is_dynamic() && wire.size != control.size())
+    return fail(EFAULT);
   if (!control.has_payload) {
     const bool wide = control.info.type == V4L2_CTRL_TYPE_INTEGER64;
     const std::int64_t number =
