@@ -90,7 +90,7 @@ class Ring {
   bool running = false;      // served: started, enabled, not failed, not being stopped
   bool was_running = false;  // at some time since the last start
   bool held_back = false;    // woken while the device must not be called
-  bool missed_call = false;  // an interrupt was due and there was no descriptor for it
+  bool missed_call = false;  // an interrupt is due of which the next descriptor is to tell
 
   std::optional<typename R::Notifier> call;
   std::optional<typename R::Notifier> err;

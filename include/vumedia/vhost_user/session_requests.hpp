@@ -236,6 +236,9 @@ VUMEDIA_HANDLER(SetVringKick, U64& body) {
 VUMEDIA_HANDLER(SetVringCall, U64& body) {
   VUMEDIA_VRING_OF_FD(index);
   RingType& ring = this->ring(*index);
+  // The last interrupt may have gone to the former descriptor when the frontend no longer looked at it: QEMU,
+  // which gives another when the driver masks or unmasks an interrupt, does not wait until we have read that.
+  if (ring.call && ring.was_running) ring.missed_call = true;
   if (incoming.fds.empty()) {
     ring.call.reset();
     return {};
@@ -243,7 +246,8 @@ VUMEDIA_HANDLER(SetVringCall, U64& body) {
   auto notifier = host_.reactor_.make_notifier(incoming.fds.take(0));
   if (!notifier) return refused(notifier.error().value, "the descriptor for queue %u is no event fd", *index);
   ring.call = std::move(*notifier);
-  // Some frontends send this after the kick: an interrupt that was due in between is due still.
+  // Some frontends send this after the kick: an interrupt that was due in between is due still. One too many
+  // does no harm.
   if (std::exchange(ring.missed_call, false)) ring.call->signal();
   return {};
 }
