@@ -287,7 +287,7 @@ class MarksTest : public testing::TestWithParam<Samples> {
 };
 
 TEST_P(MarksTest, StayWhereNothingIsWritten) {
-  const ffmpeg::Marks marks(*frame, frame->width, frame->height);
+  const ffmpeg::Marks marks(*frame, frame->width, frame->height, ffmpeg::Marks::Planes::all);
   using Found = ffmpeg::Marks::Found;
   EXPECT_EQ(marks.find(), Found::none);
   marks.set();
@@ -315,7 +315,7 @@ TEST_P(MarksTest, BlocksWithThemArePaintedBlack) {
     const int block = plane == 0 ? 16 : 8;
     for (int row = 0; row * 16 < frame->height; ++row) {
       for (int column = 0; (column + 1) * 16 <= frame->width; ++column) {
-        const ffmpeg::Marks marks(*frame, frame->width, frame->height);
+        const ffmpeg::Marks marks(*frame, frame->width, frame->height, ffmpeg::Marks::Planes::all);
         marks.set();
         for (int i = 0; i < 3; ++i) {
           if (i != plane) write(i, 0, rows(i), 0, columns(i));
@@ -334,6 +334,51 @@ TEST_P(MarksTest, BlocksWithThemArePaintedBlack) {
         EXPECT_EQ(value(1, column * 8, row * 8), grey);
         EXPECT_EQ(value(2, column * 8 + 7, row * 8), grey);
         EXPECT_TRUE(column == 0 || value(0, column * 16 - 1, row * 16) == written);
+        write_all();
+      }
+    }
+  }
+}
+
+// Where chroma is written with its luma, that alone is marked, and both are painted.
+TEST_P(MarksTest, MayStandForTheirChroma) {
+  const ffmpeg::Marks marks(*frame, frame->width, frame->height, ffmpeg::Marks::Planes::luma);
+  marks.set();
+  for (int plane = 1; plane < 3; ++plane) {
+    for (int y = 0; y < rows(plane); ++y) {
+      for (int x = 0; x < columns(plane); ++x) ASSERT_EQ(value(plane, x, y), written);
+    }
+  }
+  write(0, 0, 16, 0, columns(0));
+  write(0, 16, 32, 32, columns(0));
+  write(0, 32, rows(0), 0, columns(0));
+  EXPECT_EQ(marks.find(), ffmpeg::Marks::Found::some);
+  marks.paint();
+  EXPECT_EQ(value(0, 20, 15), written);
+  EXPECT_EQ(value(0, 20, 16), black);
+  EXPECT_EQ(value(1, 10, 7), written);
+  EXPECT_EQ(value(1, 10, 8), grey);
+  EXPECT_EQ(value(2, 10, 15), grey);
+  EXPECT_EQ(value(2, 10, 16), written);
+  EXPECT_EQ(value(2, 16, 10), written);
+}
+
+// Of a field a block is every other line of two, one below the other.
+TEST_P(MarksTest, BlocksOfFieldsHaveThem) {
+  const ffmpeg::Marks marks(*frame, frame->width, frame->height, ffmpeg::Marks::Planes::luma);
+  for (int row = 0; (row + 1) * 32 <= frame->height; ++row) {
+    for (int column = 0; (column + 1) * 16 <= frame->width; ++column) {
+      for (const int parity : {0, 1}) {
+        marks.set();
+        for (int y = 0; y < rows(0); ++y) {
+          if (y / 32 != row || y % 2 != parity) {
+            write(0, y, y + 1, 0, columns(0));
+          } else {
+            write(0, y, y + 1, 0, column * 16);
+            write(0, y, y + 1, (column + 1) * 16, columns(0));
+          }
+        }
+        EXPECT_EQ(marks.find(), ffmpeg::Marks::Found::some) << column << " " << row << " " << parity;
         write_all();
       }
     }

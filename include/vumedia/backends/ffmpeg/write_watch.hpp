@@ -2,7 +2,7 @@
 //
 // When slices are missing or cut, some of libavcodec's decoders conceal that and say so, and others say
 // nothing: they leave the memory as it was, which may hold an older picture, or whatever the guest had there.
-// To clear each picture's memory first would cost as much as to copy it. So some samples of each block of
+// To clear each picture's memory first would cost as much as to copy it. So eight samples of each block of
 // 16x16 are marked before a picture is decoded; where a mark is found afterwards nothing was written, and the
 // block is painted black.
 #pragma once
@@ -30,14 +30,17 @@ namespace vumedia::backends::ffmpeg {
 
 // The marks in a picture's memory.
 //
-// A block is 16x16 samples of luma, and those of chroma that belong to them. Each has marks on two lines near
-// its middle, an even and an odd one, so that a missing field shows; they keep away from the edges of chroma
-// blocks, where filters of neighbours write. Samples of 10 bits stay below 1024, for libavcodec may refer to
-// a picture before anybody has looked for marks.
+// A block is 16x16 samples of luma, and those of chroma that belong to them. Each has a mark in its middle,
+// away from its edges, where filters of neighbours write; in every other row of blocks on an odd line, so
+// that each block of a field has one, too (it is two blocks high), and a missing field shows. Samples of 10
+// bits stay below 1024, for libavcodec may refer to a picture before anybody has looked for marks.
 class Marks {
  public:
+  // Chroma is written with its luma, except where a picture may have a scan of its own for each (JPEG).
+  enum class Planes : std::uint8_t { luma, all };
+
   // The part of `frame`, which has memory, that will be written: `width` x `height` luma samples.
-  Marks(const AVFrame& frame, int width, int height) noexcept {
+  Marks(const AVFrame& frame, int width, int height, Planes planes) noexcept {
     const AVPixFmtDescriptor* const format = av_pix_fmt_desc_get(static_cast<AVPixelFormat>(frame.format));
     if (format == nullptr || width <= 0 || height <= 0) return;
     constexpr std::uint64_t others =
@@ -65,36 +68,38 @@ class Marks {
       };
     }
     plane_count_ = static_cast<std::size_t>(components);
+    marked_planes_ = planes == Planes::luma ? 1 : plane_count_;
   }
 
   void set() const noexcept {
-    for_each([&](std::uint8_t* at, auto size, const Plane&, int, int, unsigned) {
-      std::memcpy(at, pattern().data(), size);
-    });
+    for_each(
+        [mark = pattern()](std::uint8_t* at, auto size, int, int) { std::memcpy(at, mark.data(), size); });
   }
 
   enum class Found : std::uint8_t { none, some, a_field };
 
   // What is left of them: none; all of one field and none of the other; or any others.
   [[nodiscard]] Found find() const noexcept {
-    std::array<bool, 2> left{};
-    std::array<bool, 2> gone{};
-    for_each([&](const std::uint8_t* at, auto size, const Plane&, int, int, unsigned parity) {
-      (is_marked(at, size) ? left : gone)[parity] = true;
+    // Counted without a branch: hardly ever is there one.
+    std::array<std::size_t, 2> all{};
+    std::array<std::size_t, 2> left{};
+    for_each([&, mark = pattern()](const std::uint8_t* at, auto size, int, int row) {
+      ++all[row & 1];
+      left[row & 1] += is_marked(at, mark, size) ? 1 : 0;
     });
-    if (!left[0] && !left[1]) return Found::none;
-    if (left[0] != left[1] && gone[0] != gone[1]) return Found::a_field;
-    return Found::some;
+    if (left[0] == 0 && left[1] == 0) return Found::none;
+    const bool even = left[0] == all[0] && left[1] == 0;
+    const bool odd = left[1] == all[1] && left[0] == 0;
+    return (even || odd) && all[0] != 0 && all[1] != 0 ? Found::a_field : Found::some;
   }
 
   // Paints the blocks that still have one.
   void paint() const {
     std::vector<bool> unwritten(static_cast<std::size_t>(columns_) * static_cast<std::size_t>(rows_));
     std::vector<bool> marked(unwritten.size());
-    for_each([&](const std::uint8_t* at, auto size, const Plane& plane, int x, int row, unsigned) {
-      const int column = x / plane.block_width;
+    for_each([&, mark = pattern()](const std::uint8_t* at, auto size, int column, int row) {
       marked[index(column, row)] = true;
-      if (is_marked(at, size)) unwritten[index(column, row)] = true;
+      if (is_marked(at, mark, size)) unwritten[index(column, row)] = true;
     });
     for (int row = 0; row < rows_; ++row) {
       for (int column = 0; column < columns_; ++column) {
@@ -140,11 +145,10 @@ class Marks {
   }
   // In words: this is asked for each mark of each picture.
   template <std::size_t Bytes>
-  [[nodiscard]] bool is_marked(const std::uint8_t* at,
-                               std::integral_constant<std::size_t, Bytes>) const noexcept {
-    const std::uint8_t* const mark = pattern().data();
+  [[nodiscard]] static bool is_marked(const std::uint8_t* at, const std::array<std::uint8_t, 16>& mark,
+                                      std::integral_constant<std::size_t, Bytes>) noexcept {
     const auto alike = [&]<class Word>(Word, std::size_t offset) {
-      return word_at<Word>(at + offset) == word_at<Word>(mark + offset);
+      return word_at<Word>(at + offset) == word_at<Word>(mark.data() + offset);
     };
     bool all = true;
     constexpr std::size_t quads = Bytes / 8 * 8;
@@ -159,12 +163,11 @@ class Marks {
            static_cast<std::size_t>(column);
   }
 
-  // Calls use(address, bytes, its plane, x, row, parity of the line) for each mark that lies within the
-  // picture. The number of bytes is a constant: a call of memcpy for each mark would cost a fifth of
-  // decoding.
+  // Calls use(address, bytes, column, row) for each mark that lies within the picture. The number of bytes is
+  // a constant: a call of memcpy for each mark would cost a fifth of decoding.
   template <class Use>
   void for_each(Use use) const noexcept {
-    for (const Plane& plane : std::span(planes_).first(plane_count_)) {
+    for (const Plane& plane : std::span(planes_).first(marked_planes_)) {
       switch (length_in(plane) * sample_bytes_) {
         case 2:
           each_mark<2>(plane, use);
@@ -187,25 +190,31 @@ class Marks {
     }
   }
 
-  // Of luma both halves of a line are marked, of chroma its middle.
-  [[nodiscard]] static bool is_narrow(const Plane& plane) noexcept { return plane.block_width < 16; }
   [[nodiscard]] static int length_in(const Plane& plane) noexcept {
-    return is_narrow(plane) ? plane.block_width - 2 : 8;
+    return plane.block_width < 16 ? plane.block_width - 2 : 8;
   }
 
+  // In a block that is cut off by the picture's edge the mark is as near to the middle as it can be.
   template <std::size_t Bytes, class Use>
   void each_mark(const Plane& plane, Use& use) const noexcept {
     constexpr std::integral_constant<std::size_t, Bytes> bytes;
     const int length = length_in(plane);
+    const int before = (plane.block_width - length) / 2;
+    const int whole = std::min(plane.width / plane.block_width, columns_);
     for (int row = 0; row < rows_; ++row) {
       const int top = row * plane.block_height;
-      for (const int line : {top + plane.block_height / 2, top + plane.block_height / 2 - 3}) {
-        const int y = std::min(line, plane.height - 1);
-        std::uint8_t* const start = plane.data + y * plane.stride;
-        for (int x = is_narrow(plane) ? 1 : 0; x + length <= plane.width; x += 8) {
-          use(start + std::ptrdiff_t{x} * sample_bytes_, bytes, plane, x, row, static_cast<unsigned>(y & 1));
-        }
+      int y = top + plane.block_height / 2 - (row & 1);
+      if (y >= plane.height) y = plane.height - 1 - ((plane.height - 1 - row) & 1);
+      if (y < top) continue;
+      std::uint8_t* const start = plane.data + y * plane.stride;
+      for (int column = 0; column < whole; ++column) {
+        const std::ptrdiff_t x = column * plane.block_width + before;
+        use(start + x * sample_bytes_, bytes, column, row);
       }
+      const int left = whole * plane.block_width;
+      if (whole == columns_ || left + length > plane.width) continue;
+      const std::ptrdiff_t x = std::min(left + before, plane.width - length);
+      use(start + x * sample_bytes_, bytes, whole, row);
     }
   }
 
@@ -229,6 +238,7 @@ class Marks {
 
   std::array<Plane, 3> planes_;
   std::size_t plane_count_ = 0;
+  std::size_t marked_planes_ = 0;
   int sample_bytes_ = 1;
   int columns_ = 0;
   int rows_ = 0;
@@ -252,7 +262,8 @@ class WriteWatch {
     own.height = std::min(frame.height, context.height + static_cast<int>(frame.crop_top));
     frame.opaque_ref = state;
     own.watch = this;
-    Marks(frame, own.width, own.height).set();
+    own.planes = context.codec_id == AV_CODEC_ID_MJPEG ? Marks::Planes::all : Marks::Planes::luma;
+    Marks(frame, own.width, own.height, own.planes).set();
     touched();
     // Said here as well as in libavcodec, for tools that see only what we do.
     std::atomic_ref(own.is_marked).store(1, std::memory_order_release);
@@ -293,6 +304,7 @@ class WriteWatch {
     int height;
     std::uint64_t packet;
     std::uint32_t is_marked;
+    Marks::Planes planes;
     bool settled;
     bool holes;
   };
@@ -304,7 +316,7 @@ class WriteWatch {
   [[nodiscard]] static bool settle(const AVFrame& frame, bool may_wait) {
     State& state = state_of(*frame.opaque_ref);
     if (std::atomic_ref(state.is_marked).load(std::memory_order_acquire) == 0 || state.settled) return true;
-    const Marks marks(frame, state.width, state.height);
+    const Marks marks(frame, state.width, state.height, state.planes);
     const auto found = marks.find();
     if (found == Marks::Found::a_field && may_wait) return false;
     state.settled = true;
