@@ -131,6 +131,42 @@ TEST(NearMiss, ATagThatIsNotInTheTable) {
   EXPECT_FALSE((TakesUnknownTag<Shape<Session&, unsigned long, void*>, AnyContext>));
 }
 
+// Sessions that can be copied, and such as have none.
+struct Copyable {};
+struct Abstract {
+  virtual ~Abstract() = default;
+  virtual void go() = 0;
+};
+template <class S, class... Arguments>
+struct ShapeOf {
+  using Session = S;
+  Result<> ioctl(Arguments...);
+};
+
+TEST(NearMiss, ASessionByValue) {
+  using detail::CopiesSession;
+  using tag::G_FMT;
+  using Context = AnyContext;
+  EXPECT_TRUE((CopiesSession<ShapeOf<Copyable, Copyable, G_FMT, Format&>, Context, G_FMT>));
+  EXPECT_TRUE((CopiesSession<ShapeOf<Copyable, const Copyable, G_FMT, Format&>, Context, G_FMT>));
+  EXPECT_TRUE((CopiesSession<ShapeOf<Copyable, Copyable, Context, G_FMT, Format&>, Context, G_FMT>));
+  EXPECT_TRUE(
+      (CopiesSession<ShapeOf<Copyable, Copyable, Context, G_FMT, Format&, Completion>, Context, G_FMT>));
+  EXPECT_TRUE((CopiesSession<ShapeOf<Session, Session, G_FMT, Format&>, Context, G_FMT>));
+  EXPECT_FALSE((CopiesSession<ShapeOf<Copyable, Copyable&, G_FMT, Format&>, Context, G_FMT>));
+  EXPECT_FALSE((CopiesSession<ShapeOf<Copyable, const Copyable&, G_FMT, Format&>, Context, G_FMT>));
+  EXPECT_FALSE((CopiesSession<ShapeOf<Session, const Session&, G_FMT, Format&>, Context, G_FMT>));
+  EXPECT_FALSE((CopiesSession<ShapeOf<Abstract, Abstract&, G_FMT, Format&>, Context, G_FMT>));
+  EXPECT_FALSE((CopiesSession<ShapeOf<Abstract, const Abstract&, G_FMT, Format&>, Context, G_FMT>));
+  EXPECT_FALSE((CopiesSession<Whatever, Context, G_FMT>));
+  // In the wrong place, too.
+  EXPECT_TRUE((is_near_miss<G_FMT, Session, Format&>));
+  EXPECT_TRUE((is_near_miss<G_FMT, Format&, Session>));
+  EXPECT_TRUE((is_near_miss<Session, Format&, G_FMT>));
+  EXPECT_TRUE((is_near_miss<Session, G_FMT, AnyContext, Format&, Completion>));
+  EXPECT_TRUE((is_near_miss<Copyable, G_FMT>));
+}
+
 class Private {
   void mmap();
   int close = 0;

@@ -1,6 +1,6 @@
-// expect: media::Backend: this ioctl (Tag) answers with its payload, which its overload must take as
-// `Tag::Payload&` expect: which its overload must take as `Tag::Payload&`: neither by value nor as const Were
-// it not refused, the guest would get back what it sent.
+// expect: media::Backend: this ioctl (Tag) answers with its payload
+// expect: which its overload must take as `Tag::Payload&`: neither by value nor as const
+// Were it not refused, the guest would get back what it sent.
 #include <vumedia/media/device.hpp>
 
 #include "host.hpp"

@@ -32,7 +32,8 @@
 //  - `mem_offset` is whatever the guest asked for; EINVAL if QUERYBUF never named it. A buffer that is asked
 //    for again is given as the same object again.
 //  - What has no overload answers ENOTTY and costs nothing. What is nearly one, private or with its arguments
-//    in another order, is not taken for missing but refused by the compiler (media/near_miss.hpp).
+//    in another order, is not taken for missing but refused by the compiler (media/near_miss.hpp), which has
+//    to derive from the backend for that: it cannot be `final`.
 //  - A backend with a member `statistics()` is counted (media/statistics.hpp has it ready made).
 #pragma once
 
@@ -68,7 +69,14 @@ using memory::Mappable;
 // The parts of a Backend, so that a diagnostic can name the one that is missing. `C` is the context it will
 // be given.
 template <class B>
-concept HasSession = requires { typename B::Session; } && std::destructible<typename B::Session>;
+concept BackendIsCompleteHere = requires { sizeof(B); };
+
+template <class B>
+concept NamesSession = requires { typename B::Session; };
+template <class B>
+concept SessionIsCompleteHere = requires { sizeof(typename B::Session); };
+template <class B>
+concept HasSession = NamesSession<B> && SessionIsCompleteHere<B> && std::destructible<typename B::Session>;
 
 template <class B>
 concept HasConfig = requires(const B& backend) {

@@ -88,6 +88,17 @@ template <class BackendType, virtio::Host Host>
 class Device {
   using Handle = Context<BackendType, Host>;
   static_assert(
+      BackendIsCompleteHere<BackendType>,
+      "media::Device<BackendType, Host>: BackendType is not complete here: its definition must come "
+      "before the device");
+  static_assert(
+      !BackendIsCompleteHere<BackendType> || !std::is_final_v<BackendType>,
+      "media::Device<BackendType, Host>: BackendType is `final`, which hides what is private in it: "
+      "leave `final` out, so that members that cannot be called are not taken for missing");
+  static_assert(!NamesSession<BackendType> || SessionIsCompleteHere<BackendType>,
+                "media::Device<BackendType, Host>: BackendType::Session is not complete here: its definition "
+                "must come before the device");
+  static_assert(
       HasSession<BackendType>,
       "media::Device<BackendType, Host>: BackendType is no media::Backend: it has no public type `Session`");
   static_assert(HasConfig<BackendType>,
@@ -96,7 +107,7 @@ class Device {
   static_assert(OpensPlainly<BackendType> || OpensWithContext<BackendType, Handle> ||
                     OpensDeferred<BackendType, Handle>,
                 "media::Device<BackendType, Host>: BackendType is no media::Backend: it has no public "
-                "`Result<std::unique_ptr<Session>> open()` or `open(context)`");
+                "`Result<std::unique_ptr<Session>> open()`, `open(context)` or `open(context, completion)`");
 
  public:
   using Session = typename BackendType::Session;

@@ -54,6 +54,9 @@ template <class B, class C, class Tag>
                 "media::Backend: this ioctl (Tag) has overloads of more than one shape; "
                 "keep one of (session, tag, payload), (session, context, tag, payload) and "
                 "(session, context, tag, payload, completion)");
+  static_assert(!detail::CopiesSession<B, C, Tag>,
+                "media::Backend: the overload for this ioctl (Tag) takes its session by value, and so would "
+                "change a copy: it must take `Session&`");
   static_assert(!detail::LosesOutput<B, C, Tag>,
                 "media::Backend: this ioctl (Tag) answers with its payload, which its overload must take as "
                 "`Tag::Payload&`: neither by value nor as const");

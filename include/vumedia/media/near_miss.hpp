@@ -17,8 +17,8 @@
 namespace vumedia::media::detail {
 
 // Whether B has a member of this name, whatever it is and whoever may use it: if so, the name is ambiguous in
-// a class that inherits another one beside it. From a final class nothing can be derived, so that its near
-// misses are not found.
+// a class that inherits another one beside it. From a final class nothing can be derived, which is why
+// media::Device takes none.
 // clang-format off
 #define VUMEDIA_NAMES_MEMBER(CONCEPT, NAME)    \
   struct Other##CONCEPT { int NAME; };         \
@@ -33,6 +33,26 @@ VUMEDIA_NAMES_MEMBER(NamesClose, close);
 VUMEDIA_NAMES_MEMBER(NamesStatistics, statistics);
 #undef VUMEDIA_NAMES_MEMBER
 
+// -- Sessions by value
+
+// Becomes a session where a reference to one is taken, const or not; by value it becomes one in two ways,
+// neither of which is better, and where any type is taken by value it cannot be copied.
+template <class S>
+struct OneSession {
+  OneSession() = default;
+  OneSession(const OneSession&) = delete;
+  OneSession& operator=(const OneSession&) = delete;
+  operator S&() const noexcept;         // NOLINT(google-explicit-constructor)
+  operator const S&&() const noexcept;  // NOLINT(google-explicit-constructor)
+};
+
+// Becomes a session by value even where no session can be copied or moved; of an abstract one there is none.
+template <class S>
+struct NewSession {
+  operator S() const noexcept  // NOLINT(google-explicit-constructor)
+    requires(!std::is_abstract_v<S>);
+};
+
 // -- The optional members
 
 template <class B, class... Arguments>
@@ -40,9 +60,31 @@ concept CallsMmap = requires(B& backend, Arguments&... arguments) { backend.mmap
 template <class B, class... Arguments>
 concept CallsClose = requires(B& backend, Arguments&... arguments) { backend.close(arguments...); };
 
+// The session, which comes first, is passed on as an rvalue.
+template <class B, class S, class... Arguments>
+concept CallsMmapOf = requires(B& backend, S&& session, Arguments&... arguments) {
+  backend.mmap(std::forward<S>(session), arguments...);
+};
+template <class B, class S, class... Arguments>
+concept CallsCloseOf = requires(B& backend, S&& session, Arguments&... arguments) {
+  backend.close(std::forward<S>(session), arguments...);
+};
+template <class B, class... Arguments>
+concept CopiesSessionToMap = CallsMmapOf<B, NewSession<typename B::Session>, Arguments...> &&
+                             !CallsMmapOf<B, OneSession<typename B::Session>, Arguments...>;
+template <class B, class... Arguments>
+concept CopiesSessionToClose = CallsCloseOf<B, NewSession<typename B::Session>, Arguments...> &&
+                               !CallsCloseOf<B, OneSession<typename B::Session>, Arguments...>;
+
 template <class B, class C>
 consteval void check_optional_members() {
   using Session = typename B::Session;
+  static_assert(!CopiesSessionToMap<B, std::uint32_t> && !CopiesSessionToMap<B, std::uint32_t, C>,
+                "media::Backend: `mmap` takes its session by value, and so would use a copy: it must take "
+                "`Session&`");
+  static_assert(!CopiesSessionToClose<B> && !CopiesSessionToClose<B, C>,
+                "media::Backend: `close` takes its session by value, and so would close a copy: it must take "
+                "`Session&`");
   constexpr bool maps = CallsMmap<B, Session, std::uint32_t> || CallsMmap<B, Session, std::uint32_t, C>;
   static_assert(
       maps || !NamesMmap<B>,
@@ -84,6 +126,11 @@ struct LikeATag {
   static constexpr const char* name = "";
 };
 
+// A class that by value can be passed only as it is made.
+template <class T>
+concept StaysWhereItIs = std::is_class_v<T> && requires { sizeof(T); } && !std::is_abstract_v<T> &&
+                         !std::is_move_constructible_v<T>;
+
 // An argument of any type but a tag, by value or by reference.
 struct Anything : LikeATag {
   // clang-format off
@@ -91,8 +138,10 @@ struct Anything : LikeATag {
     requires(!is_tag<std::remove_cv_t<T>>)
   operator T&() const& noexcept;  // NOLINT(google-explicit-constructor)
   template <class T>
-    requires(!is_tag<std::remove_cv_t<T>>)
+    requires(!is_tag<std::remove_cv_t<T>> && !StaysWhereItIs<T>)
   operator T&&() const&& noexcept;  // NOLINT(google-explicit-constructor)
+  template <StaysWhereItIs T>
+  operator T() const&& noexcept;  // NOLINT(google-explicit-constructor)
   // clang-format on
 };
 
@@ -135,6 +184,14 @@ concept TakesRvalue = TakesIoctl<B, Session&, Tag, Payload> || TakesIoctl<B, Ses
 template <class B, class C, class Tag>
 concept LosesOutput = v4l2::carries_output<Tag> && TakesRvalue<B, C, Tag, typename Tag::Payload> &&
                       !TakesRvalue<B, C, Tag, Unrelated>;
+
+// An overload of the right shape, but for its session, which it takes by value.
+template <class B, class C, class S, class Tag, class Payload = typename Tag::Payload&>
+concept TakesIoctlOf = TakesIoctl<B, S, Tag, Payload> || TakesIoctl<B, S, C, Tag, Payload> ||
+                       TakesIoctl<B, S, C, Tag, Payload, Completion>;
+template <class B, class C, class Tag>
+concept CopiesSession = TakesIoctlOf<B, C, NewSession<typename B::Session>, Tag> &&
+                        !TakesIoctlOf<B, C, OneSession<typename B::Session>, Tag>;
 
 // There is an overload, and one only, whose tag is none of the table's.
 template <class B, class C>

@@ -55,6 +55,10 @@ struct SessionOptions {
 // socket, descriptors and mappings, is given back when it is destroyed.
 template <class Device, io::Reactor R>
 class Session {
+  static_assert(
+      virtio::DeviceIsCompleteHere<Device>,
+      "vhost_user::Session: Device is not complete here: its definition must come before the session");
+
  public:
   using Host = SessionHost<R>;
   // Called once, as the last thing the session does: the connection has ended (with an empty message if the

@@ -92,8 +92,12 @@ concept Host =
       { constant.log() } -> std::same_as<const Log&>;
     };
 
+// Before its definition a class satisfies nothing, either.
 template <class D>
-concept Device = requires(D& device, const D& constant, std::uint16_t index) {
+concept DeviceIsCompleteHere = requires { sizeof(D); };
+
+template <class D>
+concept Device = DeviceIsCompleteHere<D> && requires(D& device, const D& constant, std::uint16_t index) {
   { D::device_id } -> std::convertible_to<std::uint32_t>;
   { D::queue_count } -> std::convertible_to<std::uint16_t>;
   // Device-specific feature bits, without those of transport and ring, which belong to the Host.

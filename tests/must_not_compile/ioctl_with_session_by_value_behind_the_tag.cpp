@@ -1,0 +1,22 @@
+// expect: media::Backend: an overload of `ioctl` takes this tag (Tag), but is not one of
+// expect: (session, tag, payload), (session, context, tag, payload) and
+// expect: (session, context, tag, payload, completion)
+// Two mistakes at once, with a session that cannot be copied.
+#include "minimal_backend.hpp"
+
+struct Backend {
+  struct Session {
+    Session() = default;
+    Session(const Session&) = delete;
+    Session& operator=(const Session&) = delete;
+  };
+  vumedia::media::Config config() const { return {}; }
+  vumedia::Result<std::unique_ptr<Session>> open() { return std::make_unique<Session>(); }
+#ifdef CORRECTED
+  vumedia::Result<> ioctl(Session&, vumedia::v4l2::tag::G_FMT, v4l2_format&) { return {}; }
+#else
+  vumedia::Result<> ioctl(vumedia::v4l2::tag::G_FMT, Session, v4l2_format&) { return {}; }
+#endif
+};
+
+template class vumedia::media::Device<Backend, Host>;

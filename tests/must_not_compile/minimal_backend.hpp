@@ -1,0 +1,12 @@
+// A backend without a mistake, to make one of.
+#pragma once
+
+#include <vumedia/media/device.hpp>
+
+#include "host.hpp"
+
+struct MinimalBackend {
+  struct Session {};
+  vumedia::media::Config config() const { return {}; }
+  vumedia::Result<std::unique_ptr<Session>> open() { return std::make_unique<Session>(); }
+};

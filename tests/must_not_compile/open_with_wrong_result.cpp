@@ -1,0 +1,19 @@
+// expect: BackendType is no media::Backend: it has no public `Result<std::unique_ptr<Session>> open()`
+// A session that others share does not die when its file is closed.
+#include "minimal_backend.hpp"
+
+struct Backend {
+  struct Session {};
+  vumedia::media::Config config() const { return {}; }
+#ifdef CORRECTED
+  vumedia::Result<std::unique_ptr<Session>> open(vumedia::media::AnyContext) {
+    return std::make_unique<Session>();
+  }
+#else
+  vumedia::Result<std::shared_ptr<Session>> open(vumedia::media::AnyContext) {
+    return std::make_shared<Session>();
+  }
+#endif
+};
+
+template class vumedia::media::Device<Backend, Host>;
