@@ -13,6 +13,8 @@ extern "C" {
 #include <libavutil/pixdesc.h>
 }
 
+#include "container_end.hpp"
+
 namespace ctl {
 namespace {
 
@@ -199,6 +201,7 @@ bool Bitstream::read() {
   } while (status >= 0 && packet_->stream_index != stream_);
   if (status >= 0) {
     ++read_;
+    last_is_whole_ = (packet_->flags & AV_PKT_FLAG_CORRUPT) == 0;
     return true;
   }
   // Whatever is wrong there, it is the end, as it is for the ffmpeg program.
@@ -212,6 +215,10 @@ bool Bitstream::read() {
              read_ < static_cast<std::uint64_t>(std::max(listed, 0))) {
     cut_short_ = vumedia::format_text("of %d packets in its index, %llu are there", listed,
                                       static_cast<unsigned long long>(read_));
+  } else if (const auto missing = missing_end(*container_, url_)) {
+    cut_short_ = *missing;
+  } else if (!last_is_whole_) {
+    cut_short_ = "its last packet is not whole";
   }
   return false;
 }
