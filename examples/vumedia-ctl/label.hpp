@@ -1,6 +1,7 @@
 // Times as text in a picture: digits of three by five dots.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -14,9 +15,12 @@ namespace ctl {
 inline constexpr std::size_t label_dot = 2;  // pixels across
 inline constexpr std::size_t label_height = 5 * label_dot;
 
-// As 0:01.50, or 1:02:03 from an hour on.
+// As 0:01.50, or 1:02:03 from an hour on. A file may claim any time: 0 stands for those before the beginning,
+// 999999:59:59 for those that are later.
 [[nodiscard]] inline std::string time_text(double seconds) {
-  const auto hundredths = static_cast<unsigned long long>(seconds > 0 ? seconds * 100 + 0.5 : 0);
+  constexpr double latest = 1e6 * 3600 - 1;
+  const auto hundredths =
+      static_cast<unsigned long long>(seconds > 0 ? std::min(seconds, latest) * 100 + 0.5 : 0);
   const unsigned long long whole = hundredths / 100;
   if (whole >= 3600)
     return vumedia::format_text("%llu:%02llu:%02llu", whole / 3600, whole / 60 % 60, whole % 60);
