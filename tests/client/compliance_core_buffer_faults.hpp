@@ -428,36 +428,6 @@ inline const SeededFault loss_faults[] = {
 
 // ---- Streams of a camera
 
-// Shows the guest other memory than the frames'.
-inline Fault maps_elsewhere() {
-  const auto context = std::make_shared<media::AnyContext>();
-  Fault fault;
-  fault.ioctl = [context](IoctlCall& call) {
-    *context = call.context;
-    call.forward();
-  };
-  fault.mmap = [context](std::uint32_t, std::uint32_t, Result<media::Mappable>& result) {
-    if (!result) return;
-    if (auto block = context->arenas().allocate(result->length))
-      result = media::Mappable(std::move(*block), result->length);
-  };
-  return fault;
-}
-
-inline Fault writes_beyond() {
-  return instead<tag::QBUF>([](IoctlCall& call) {
-    const auto& payload = call.payload<tag::QBUF>();
-    const auto list = payload.ranges[0];
-    const v4l2::GuestRange last = list.empty() ? v4l2::GuestRange{} : list.back();
-    call.forward();
-    if (!call.result || last.length == 0) return;
-    const v4l2::GuestRange behind{{last.start.value + last.length}, 1};
-    const std::byte byte{0x11};
-    static_cast<void>(v4l2::copy_to_ranges(*call.context.memory(), std::span(&behind, 1),
-                                           std::span<const std::byte>(&byte, 1)));
-  });
-}
-
 inline const SeededFault camera_stream_faults[] = {
     {"stream/whole-frames", [] { return each_dqbuf([](v4l2_buffer& head) { head.bytesused = 16; }); }},
     {"stream/sequence-restarts",

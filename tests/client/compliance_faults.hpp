@@ -53,6 +53,46 @@ template <class Backend, class... Arguments>
   return guest ? std::move(*guest) : nullptr;
 }
 
+// Shows the guest other memory than the frames'.
+[[nodiscard]] inline vumedia::test::Fault maps_elsewhere() {
+  const auto context = std::make_shared<media::AnyContext>();
+  vumedia::test::Fault fault;
+  fault.ioctl = [context](vumedia::test::IoctlCall& call) {
+    *context = call.context;
+    call.forward();
+  };
+  fault.mmap = [context](std::uint32_t, std::uint32_t, Result<media::Mappable>& result) {
+    if (!result) return;
+    if (auto block = context->arenas().allocate(result->length))
+      result = media::Mappable(std::move(*block), result->length);
+  };
+  return fault;
+}
+
+// Writes one byte into the guest's memory when a USERPTR buffer is queued: where `place` says, given the
+// buffer's type and its first list of ranges, which is not empty; nowhere if that has no length.
+template <class F>
+[[nodiscard]] vumedia::test::Fault writes_at(F place) {
+  using v4l2::tag::QBUF;
+  return vumedia::test::instead<QBUF>([place](vumedia::test::IoctlCall& call) {
+    const auto& payload = call.payload<QBUF>();
+    const auto list = payload.ranges[0];
+    const v4l2::GuestRange range =
+        list.empty() ? v4l2::GuestRange{} : place(std::uint32_t{payload.buffer.head.type}, list);
+    call.forward();
+    if (!call.result || range.length == 0) return;
+    const std::byte byte{0x11};
+    static_cast<void>(v4l2::copy_to_ranges(*call.context.memory(), std::span(&range, 1),
+                                           std::span<const std::byte>(&byte, 1)));
+  });
+}
+[[nodiscard]] inline vumedia::test::Fault writes_beyond() {
+  return writes_at([](std::uint32_t, auto list) {
+    const v4l2::GuestRange last = list.back();
+    return v4l2::GuestRange{{last.start.value + last.length}, 1};
+  });
+}
+
 // What a run objected to, a line a rule.
 [[nodiscard]] inline std::string failures(const compliance::Report& report) {
   std::string text;

@@ -57,10 +57,12 @@ class CopyDevice {
     }
 
     media::AnyContext context;
-    v4l2::BufferQueue output{{.type = V4L2_BUF_TYPE_VIDEO_OUTPUT, .copies_timestamps = true}};
+    v4l2::BufferQueue output{
+        {.type = V4L2_BUF_TYPE_VIDEO_OUTPUT, .copies_timestamps = true, .userptr = true}};
     v4l2::BufferQueue capture{{.type = V4L2_BUF_TYPE_VIDEO_CAPTURE,
                                .copies_timestamps = true,
-                               .mem_offset_base = v4l2::BufferQueue::mem_offset_span}};
+                               .mem_offset_base = v4l2::BufferQueue::mem_offset_span,
+                               .userptr = true}};
     std::uint32_t sequence = 0;
     io::MemberOperation<&Session::on_due> timer{*this};
   };
@@ -113,7 +115,7 @@ class CopyDevice {
   [[nodiscard]] Result<> ioctl(Session& session, v4l2::tag::QBUF, v4l2::BufferPayload& payload) {
     v4l2::BufferQueue* const queue = session.queue(payload.buffer.head.type);
     if (queue == nullptr) return fail(EINVAL);
-    auto done = queue->qbuf(payload);
+    auto done = queue->qbuf(payload, v4l2::UserMemory{session.context.memory(), session.context.arenas()});
     session.schedule();
     return done;
   }
@@ -126,7 +128,9 @@ class CopyDevice {
   }
   [[nodiscard]] Result<> ioctl(Session& session, v4l2::tag::STREAMOFF, std::uint32_t& type) {
     v4l2::BufferQueue* const queue = session.queue(type);
-    return queue == nullptr ? fail(EINVAL) : queue->stream_off(type);
+    if (queue == nullptr) return fail(EINVAL);
+    session.context.purge_dqbuf(type);
+    return queue->stream_off(type);
   }
 
  private:

@@ -4,10 +4,16 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
+#include <cstddef>
 #include <cstdint>
+#include <set>
+#include <vector>
 
 #include <vumedia/client/compliance/buffers.hpp>
+#include <vumedia/client/compliance/queueing.hpp>
 #include <vumedia/client/compliance/rule.hpp>
+#include <vumedia/client/compliance/streaming.hpp>
 
 namespace vumedia::client::compliance::m2m {
 
@@ -56,6 +62,9 @@ class Pair {
   }
   [[nodiscard]] std::uint32_t jobs() const noexcept { return std::min(output.size(), capture.size()); }
 
+  // Both queues, for rules that hold for each alone.
+  [[nodiscard]] std::array<const Buffers*, 2> queues() const noexcept { return {&output, &capture}; }
+
   // Calls `look(buffer, n)` for the n-th buffer of a queue that comes, for as many as there are jobs.
   template <class Look>
   Finding watch(const Buffers& buffers, Look&& look) const {
@@ -92,7 +101,7 @@ inline Finding returns_capture(Subject& s) {
 inline Finding keeps_order(Subject& s) {
   Pair pair(s);
   if (auto found = pair.stream()) return found;
-  for (const Buffers* const buffers : {&pair.output, &pair.capture}) {
+  for (const Buffers* const buffers : pair.queues()) {
     if (auto found = pair.watch(*buffers, [&](const v4l2::Buffer& buffer, std::uint32_t n) {
           if (buffer.head.index == n) return passed();
           return failed("%s: buffer %u came before buffer %u, which was queued first",
@@ -106,7 +115,7 @@ inline Finding keeps_order(Subject& s) {
 inline Finding describes_itself(Subject& s) {
   Pair pair(s);
   if (auto found = pair.stream()) return found;
-  for (const Buffers* const buffers : {&pair.output, &pair.capture}) {
+  for (const Buffers* const buffers : pair.queues()) {
     const bool made = buffers == &pair.capture;
     if (auto found = pair.watch(*buffers, [&](const v4l2::Buffer& buffer, std::uint32_t) -> Finding {
           constexpr std::uint32_t never = V4L2_BUF_FLAG_QUEUED | V4L2_BUF_FLAG_PREPARED | V4L2_BUF_FLAG_DONE;
@@ -161,6 +170,189 @@ inline Finding streams_again(Subject& s) {
   return passed();
 }
 
+inline Finding returns_once(Subject& s) {
+  Pair pair(s);
+  if (auto found = pair.stream()) return found;
+  for (const Buffers* const buffers : pair.queues()) {
+    std::set<std::uint32_t> seen;
+    const auto is_first = [&](const v4l2::Buffer& buffer, std::uint32_t) -> Finding {
+      if (!seen.insert(buffer.head.index).second)
+        return failed("%s: buffer %u came twice and was queued once", type_name(buffers->type()),
+                      buffer.head.index);
+      v4l2::BufferPayload payload{};
+      if (auto found = buffers->query(buffer.head.index, payload)) return found;
+      return rules::has_state(payload.buffer, 0, "VIDIOC_QUERYBUF of a buffer that has come");
+    };
+    if (auto found = pair.watch(*buffers, is_first)) return found;
+  }
+  for (const Buffers* const buffers : pair.queues()) {
+    if (auto found = rules::stays_quiet(s, *buffers, "more than were queued")) return found;
+  }
+  return passed();
+}
+
+// ---- The pixels
+
+// One job, on memory that was filled: OUTPUT with `sent`, CAPTURE with what no picture is made of.
+class FilledJob {
+ public:
+  static constexpr auto sent = std::byte{0x37};
+
+  explicit FilledJob(Subject& subject) : pair(subject), subject_(subject) {}
+  // Until its frame has come.
+  Finding run() {
+    if (subject_.memory() == V4L2_MEMORY_MMAP && subject_.facts().shm_size == 0)
+      return not_applicable("the device has no shared memory");
+    if (auto found = pair.allocate()) return found;
+    if (auto found = rules::fill(subject_, pair.output[0], of_output, sent)) return found;
+    if (auto found = rules::fill(subject_, pair.capture[0], of_capture)) return found;
+    if (auto found = pair.output.queue(0)) return found;
+    if (auto found = pair.capture.queue(0)) return found;
+    if (auto found = pair.start()) return found;
+    return subject_.next_buffer(pair.capture.type(), frame);
+  }
+
+  Pair pair;
+  std::vector<MappedBuffer> of_output, of_capture;
+  v4l2::Buffer frame{};
+
+ private:
+  Subject& subject_;
+};
+
+inline Finding frames_arrive(Subject& s) {
+  FilledJob job(s);
+  if (auto found = job.run()) return found;
+  if (!rules::carries_picture(job.frame)) return passed();
+  return rules::frame_is_there(s, job.pair.capture[0], job.of_capture, job.frame);
+}
+
+inline Finding keeps_output(Subject& s) {
+  FilledJob job(s);
+  if (auto found = job.run()) return found;
+  const Buffers::Record& record = job.pair.output[0];
+  for (std::uint32_t p = 0; p < record.plane_count; ++p) {
+    std::vector<std::byte> bytes(record.planes[p].length);
+    if (auto found = rules::read_plane(s, record, job.of_output, p, bytes)) return found;
+    if (!rules::is_all(bytes, FilledJob::sent))
+      return failed("plane %u of the frame that went in was changed", p);
+  }
+  return passed();
+}
+
+// ---- USERPTR
+
+inline Finding returns_pointers(Subject& s) {
+  if (s.memory() != V4L2_MEMORY_USERPTR) return not_applicable("only USERPTR buffers have pointers");
+  Pair pair(s);
+  if (auto found = pair.stream()) return found;
+  for (const Buffers* const buffers : pair.queues()) {
+    if (auto found = pair.watch(*buffers, [&](const v4l2::Buffer& buffer, std::uint32_t) {
+          const Buffers::Record& record = (*buffers)[buffer.head.index];
+          for (std::uint32_t p = 0; p < record.plane_count; ++p) {
+            const auto sent = reinterpret_cast<unsigned long>(record.planes[p].own_memory.data());
+            if (Buffers::pointer(buffer, p) != sent)
+              return failed("%s: pointer 0x%lx of plane %u came as 0x%lx", type_name(buffers->type()), sent,
+                            p, Buffers::pointer(buffer, p));
+          }
+          return passed();
+        }))
+      return found;
+  }
+  return passed();
+}
+
+inline Finding writes_within(Subject& s) {
+  if (s.memory() != V4L2_MEMORY_USERPTR)
+    return not_applicable("only the guest's own memory has something behind it");
+  Pair pair(s);
+  if (auto found = pair.allocate()) return found;
+  auto payload = pair.capture.handed(0);
+  rules::GuardedBuffer guarded;
+  if (auto found = guarded.stand_in(s, pair.capture[0], payload)) return found;
+  if (auto found = s.expect<v4l2::tag::QBUF>(payload)) return found;
+  if (auto found = pair.output.queue(0)) return found;
+  if (auto found = pair.start()) return found;
+  v4l2::Buffer buffer{};
+  if (auto found = s.next_buffer(pair.capture.type(), buffer)) return found;
+  if (auto found = pair.stop()) return found;
+  return guarded.check();
+}
+
+// ---- VIDIOC_STREAMON, VIDIOC_STREAMOFF
+
+inline Finding needs_both(Subject& s) {
+  Pair pair(s);
+  if (auto found = pair.allocate()) return found;
+  for (const bool out : {true, false}) {
+    if (auto found = pair.queue_all()) return found;
+    const Buffers &first = out ? pair.output : pair.capture, &second = out ? pair.capture : pair.output;
+    if (auto found = first.start()) return found;
+    for (const Buffers* const buffers : pair.queues()) {
+      if (auto found = rules::stays_quiet(s, *buffers, "though only one queue streams")) return found;
+    }
+    if (auto found = second.start()) return found;
+    if (auto found = pair.watch(pair.capture, [](const v4l2::Buffer&, std::uint32_t) { return passed(); }))
+      return found;
+    if (auto found = pair.stop()) return found;
+    s.drop_events();
+  }
+  return passed();
+}
+
+// While the device has more CAPTURE buffers than frames, and then the other way round.
+inline Finding stop_gives_back(Subject& s) {
+  Pair pair(s);
+  if (auto found = pair.allocate()) return found;
+  for (const bool out : {true, false}) {
+    const Buffers &many = out ? pair.output : pair.capture, &one = out ? pair.capture : pair.output;
+    if (auto found = many.queue_all()) return found;
+    if (auto found = one.queue(0)) return found;
+    if (auto found = pair.start()) return found;
+    v4l2::Buffer buffer{};
+    if (auto found = s.next_buffer(one.type(), buffer)) return found;
+    if (auto found = many.stop()) return found;
+    if (auto found = rules::have_state(many, 0, "VIDIOC_QUERYBUF after VIDIOC_STREAMOFF")) return found;
+    if (auto found = many.queue_all()) return found;
+    if (auto found = pair.stop()) return found;
+    s.drop_events();
+  }
+  return passed();
+}
+
+inline Finding stop_ends_it(Subject& s) {
+  Pair pair(s);
+  if (auto found = pair.stream()) return found;
+  if (auto found = pair.stop()) return found;
+  // What came before the answers is there by now.
+  s.drop_events();
+  for (const Buffers* const buffers : pair.queues()) {
+    if (auto found = rules::stays_quiet(s, *buffers, "after VIDIOC_STREAMOFF")) return found;
+  }
+  return passed();
+}
+
+inline Finding stop_of_one(Subject& s) {
+  Pair pair(s);
+  if (auto found = pair.allocate()) return found;
+  for (const bool out : {true, false}) {
+    const Buffers &kept = out ? pair.capture : pair.output, &stopped = out ? pair.output : pair.capture;
+    if (auto found = kept.queue_all()) return found;
+    if (auto found = pair.start()) return found;
+    if (auto found = stopped.stop()) return found;
+    if (auto found =
+            rules::have_state(kept, V4L2_BUF_FLAG_QUEUED, "VIDIOC_QUERYBUF, the other queue stopped"))
+      return found;
+    if (auto found = stopped.queue_all()) return found;
+    if (auto found = stopped.start()) return found;
+    if (auto found = pair.watch(pair.capture, [](const v4l2::Buffer&, std::uint32_t) { return passed(); }))
+      return found;
+    if (auto found = pair.stop()) return found;
+    s.drop_events();
+  }
+  return passed();
+}
+
 inline constexpr Rule rules[] = {
     {"m2m/returns-output", "every OUTPUT buffer that was queued comes back",
      "V4L2 API, Video Memory-To-Memory Interface", Scope::m2m, returns_output},
@@ -175,6 +367,24 @@ inline constexpr Rule rules[] = {
      "V4L2 API, Buffers, V4L2_BUF_FLAG_TIMESTAMP_COPY", Scope::m2m, copies_times},
     {"m2m/again", "both queues may be started again and again", "V4L2 API, ioctl VIDIOC_STREAMON", Scope::m2m,
      streams_again},
+    {"m2m/returns-once", "a buffer comes once for each time that it was queued, and is the program's then",
+     "V4L2 API, ioctl VIDIOC_DQBUF", Scope::m2m, returns_once},
+    {"m2m/frames-arrive", "the bytes of a frame are in the memory of its CAPTURE buffer",
+     "V4L2 API, Input/Output; VIRTIO 1.4, 5.22.6.3.3 V4L2 ioctls", Scope::m2m, frames_arrive},
+    {"m2m/keeps-output", "a frame that went in comes back unchanged",
+     "V4L2 API, Video Memory-To-Memory Interface", Scope::m2m, keeps_output},
+    {"m2m/pointers", "the guest's pointers come back with both kinds of buffers",
+     "VIRTIO 1.4, 5.22.6.3.3 V4L2 ioctls, userptr", Scope::m2m, returns_pointers},
+    {"m2m/writes-within", "nothing is written before or behind the guest's memory",
+     "V4L2 API, Streaming I/O (User Pointers)", Scope::m2m, writes_within},
+    {"m2m/needs-both", "no buffer comes until both queues stream",
+     "V4L2 API, Video Memory-To-Memory Interface", Scope::m2m, needs_both},
+    {"m2m/streamoff-returns", "stopping a queue amid its stream gives back all of its buffers",
+     "V4L2 API, ioctl VIDIOC_STREAMOFF", Scope::m2m, stop_gives_back},
+    {"m2m/streamoff-ends", "no buffer comes after both queues were stopped",
+     "V4L2 API, ioctl VIDIOC_STREAMOFF", Scope::m2m, stop_ends_it},
+    {"m2m/streamoff-of-one", "stopping one queue leaves the other as it is",
+     "V4L2 API, Video Memory-To-Memory Interface", Scope::m2m, stop_of_one},
 };
 
 }  // namespace vumedia::client::compliance::m2m

@@ -246,22 +246,86 @@ inline Finding times_rise(Subject& s) {
 
 inline constexpr auto poison = std::byte{0x5a};
 
-// Fills all memory of a buffer with what no picture is.
-inline Finding fill_poison(Subject& s, const Buffers::Record& record, std::vector<MappedBuffer>& mappings) {
+// Fills all memory of a buffer with one byte, which no picture is made of.
+inline Finding fill(Subject& s, const Buffers::Record& record, std::vector<MappedBuffer>& mappings,
+                    std::byte value = poison) {
   for (std::uint32_t p = 0; p < record.plane_count; ++p) {
     const Buffers::Plane& plane = record.planes[p];
     if (s.memory() == V4L2_MEMORY_USERPTR) {
-      std::ranges::fill(plane.own_memory, poison);
+      std::ranges::fill(plane.own_memory, value);
       continue;
     }
     const auto mapping = s.map(s.session(), plane.offset);
     if (!mapping) return failed("MMAP: %s", errno_name(mapping.error().value).c_str());
-    const std::vector<std::byte> bytes(plane.length, poison);
+    const std::vector<std::byte> bytes(plane.length, value);
     if (!s.guest().write(*mapping, bytes)) return failed("memory that was mapped cannot be written");
     mappings.push_back(*mapping);
   }
   return passed();
 }
+
+// The first bytes of plane `p` of a buffer that was filled.
+inline Finding read_plane(Subject& s, const Buffers::Record& record,
+                          const std::vector<MappedBuffer>& mappings, std::uint32_t p,
+                          std::span<std::byte> bytes) {
+  if (s.memory() == V4L2_MEMORY_USERPTR) {
+    std::ranges::copy(record.planes[p].own_memory.first(bytes.size()), bytes.begin());
+  } else if (!s.guest().read(mappings[p], bytes)) {
+    return failed("memory that was mapped cannot be read");
+  }
+  return passed();
+}
+
+[[nodiscard]] inline bool is_all(std::span<const std::byte> bytes, std::byte value) noexcept {
+  return std::ranges::all_of(bytes, [value](std::byte byte) { return byte == value; });
+}
+
+// Whether a frame has put bytes into a buffer that was filled before.
+inline Finding frame_is_there(Subject& s, const Buffers::Record& record,
+                              const std::vector<MappedBuffer>& mappings, const v4l2::Buffer& buffer) {
+  for (std::uint32_t p = 0; p < record.plane_count; ++p) {
+    std::vector<std::byte> seen(std::min(Buffers::used(buffer, p), record.planes[p].length));
+    if (auto found = read_plane(s, record, mappings, p, seen)) return found;
+    if (!seen.empty() && is_all(seen, poison))
+      return failed("%zu bytes are said to have come in plane %u of buffer %u, and none did", seen.size(), p,
+                    buffer.head.index);
+  }
+  return passed();
+}
+
+// A USERPTR buffer with a page before and one after each plane, to which nobody may write.
+class GuardedBuffer {
+ public:
+  // Puts it into `payload`, which is a buffer as it is handed to the device.
+  Finding stand_in(Subject& s, const Buffers::Record& record, v4l2::BufferPayload& payload) {
+    record_ = &record;
+    for (std::uint32_t p = 0; p < record.plane_count; ++p) {
+      memory_[p] = s.take_user_memory(std::size_t{record.planes[p].length} + 2 * page_size);
+      if (memory_[p].empty()) return not_applicable("its buffers are too large for the guest's memory");
+      std::ranges::fill(memory_[p], poison);
+      const auto pointer = reinterpret_cast<unsigned long>(memory_[p].data() + page_size);
+      if (v4l2::is_multiplanar(payload.buffer.head.type)) {
+        payload.buffer.planes[p].m.userptr = pointer;
+      } else {
+        payload.buffer.head.m.userptr = pointer;
+      }
+    }
+    return passed();
+  }
+  [[nodiscard]] Finding check() const {
+    for (std::uint32_t p = 0; p < record_->plane_count; ++p) {
+      if (!is_all(memory_[p].first(page_size), poison))
+        return failed("bytes before plane %u were written", p);
+      if (!is_all(memory_[p].subspan(page_size + record_->planes[p].length), poison))
+        return failed("bytes behind plane %u were written", p);
+    }
+    return passed();
+  }
+
+ private:
+  const Buffers::Record* record_ = nullptr;
+  std::array<std::span<std::byte>, VIDEO_MAX_PLANES> memory_;
+};
 
 inline Finding frames_arrive(Subject& s) {
   if (s.memory() == V4L2_MEMORY_MMAP && s.facts().shm_size == 0)
@@ -270,7 +334,7 @@ inline Finding frames_arrive(Subject& s) {
   if (auto found = buffers.allocate(3)) return found;
   std::vector<std::vector<MappedBuffer>> mappings(buffers.size());
   for (std::uint32_t place = 0; place < buffers.size(); ++place) {
-    if (auto found = fill_poison(s, buffers[place], mappings[place])) return found;
+    if (auto found = fill(s, buffers[place], mappings[place])) return found;
   }
   if (auto found = buffers.queue_all()) return found;
   if (auto found = buffers.start()) return found;
@@ -280,18 +344,8 @@ inline Finding frames_arrive(Subject& s) {
     if (buffer.head.index >= buffers.size())
       return failed("buffer %u came, of %u", buffer.head.index, buffers.size());
     if (!carries_picture(buffer)) continue;
-    for (std::uint32_t p = 0; p < buffers[buffer.head.index].plane_count; ++p) {
-      const Buffers::Plane& plane = buffers[buffer.head.index].planes[p];
-      std::vector<std::byte> seen(std::min(Buffers::used(buffer, p), plane.length));
-      if (s.memory() == V4L2_MEMORY_USERPTR) {
-        std::ranges::copy(plane.own_memory.first(seen.size()), seen.begin());
-      } else if (!s.guest().read(mappings[buffer.head.index][p], seen)) {
-        return failed("memory that was mapped cannot be read");
-      }
-      if (std::ranges::all_of(seen, [](std::byte byte) { return byte == poison; }))
-        return failed("%zu bytes are said to have come in plane %u of buffer %u, and none did", seen.size(),
-                      p, buffer.head.index);
-    }
+    const std::uint32_t index = buffer.head.index;
+    if (auto found = frame_is_there(s, buffers[index], mappings[index], buffer)) return found;
   }
   return passed();
 }
@@ -301,40 +355,42 @@ inline Finding writes_within(Subject& s) {
     return not_applicable("only the guest's own memory has something behind it");
   Buffers buffers(s);
   if (auto found = buffers.allocate(2)) return found;
-  // The guard stands behind the last plane, on pages that no buffer has.
   auto payload = buffers.handed(0);
-  const Buffers::Record& record = buffers[0];
-  std::array<std::span<std::byte>, VIDEO_MAX_PLANES> memory;
-  for (std::uint32_t p = 0; p < record.plane_count; ++p) {
-    const std::uint32_t length = record.planes[p].length;
-    memory[p] = s.take_user_memory(std::size_t{length} + 2 * page_size);
-    if (memory[p].empty()) return not_applicable("its buffers are too large for the guest's memory");
-    std::ranges::fill(memory[p], poison);
-    const auto pointer = reinterpret_cast<unsigned long>(memory[p].data() + page_size);
-    if (s.queue().multiplanar()) {
-      payload.buffer.planes[p].m.userptr = pointer;
-    } else {
-      payload.buffer.head.m.userptr = pointer;
-    }
-  }
+  GuardedBuffer guarded;
+  if (auto found = guarded.stand_in(s, buffers[0], payload)) return found;
   if (auto found = s.expect<v4l2::tag::QBUF>(payload)) return found;
   if (auto found = buffers.queue(1)) return found;
   if (auto found = buffers.start()) return found;
   v4l2::Buffer buffer{};
   if (auto found = s.next_buffer(s.type(), buffer)) return found;
   if (auto found = buffers.stop()) return found;
-  for (std::uint32_t p = 0; p < record.plane_count; ++p) {
-    const auto untouched = [](std::span<const std::byte> bytes) {
-      return std::ranges::all_of(bytes, [](std::byte byte) { return byte == poison; });
-    };
-    if (!untouched(memory[p].first(page_size))) return failed("bytes before plane %u were written", p);
-    if (!untouched(memory[p].subspan(page_size + record.planes[p].length)))
-      return failed("bytes behind plane %u were written", p);
-  }
-  return passed();
+  return guarded.check();
 }
 
 // ---- The end of a stream
+
+// Nothing comes of a queue for the time of so many commands and a little more: what a device sends by itself
+// comes before the answers to these, what it makes of frames may take longer. `when` for the complaint.
+inline Finding stays_quiet(Subject& s, const Buffers& buffers, const char* when) {
+  for (int i = 0; i < 50; ++i) {
+    v4l2_format format{};
+    format.type = buffers.type();
+    if (auto found = s.expect<v4l2::tag::G_FMT>(format)) return found;
+    if (s.buffers_waiting(buffers.type()) != 0)
+      return failed("%s: a buffer came %s", type_name(buffers.type()), when);
+  }
+  static_cast<void>(s.wait_for([](const Event&) { return false; }, std::chrono::milliseconds(20)));
+  if (s.buffers_waiting(buffers.type()) == 0) return passed();
+  return failed("%s: a buffer came %s", type_name(buffers.type()), when);
+}
+inline Finding have_state(const Buffers& buffers, std::uint32_t wanted, const char* when) {
+  for (std::uint32_t index = 0; index < buffers.size(); ++index) {
+    v4l2::BufferPayload payload{};
+    if (auto found = buffers.query(index, payload)) return found;
+    if (auto found = has_state(payload.buffer, wanted, when)) return found;
+  }
+  return passed();
+}
 
 inline Finding stops_at_once(Subject& s) {
   Buffers buffers(s);
@@ -343,18 +399,8 @@ inline Finding stops_at_once(Subject& s) {
   if (auto found = buffers.stop()) return found;
   // What came before the answer is there by now.
   s.drop_events();
-  for (int i = 0; i < 50; ++i) {
-    v4l2_format format{};
-    format.type = s.type();
-    if (auto found = s.expect<v4l2::tag::G_FMT>(format)) return found;
-    if (s.buffers_waiting(s.type()) != 0) return failed("a buffer came behind VIDIOC_STREAMOFF");
-  }
-  for (std::uint32_t index = 0; index < buffers.size(); ++index) {
-    v4l2::BufferPayload payload{};
-    if (auto found = buffers.query(index, payload)) return found;
-    if (auto found = has_state(payload.buffer, 0, "VIDIOC_QUERYBUF behind VIDIOC_STREAMOFF")) return found;
-  }
-  return passed();
+  if (auto found = stays_quiet(s, buffers, "after VIDIOC_STREAMOFF")) return found;
+  return have_state(buffers, 0, "VIDIOC_QUERYBUF after VIDIOC_STREAMOFF");
 }
 
 inline Finding streams_again(Subject& s) {
