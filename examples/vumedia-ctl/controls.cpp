@@ -145,8 +145,9 @@ std::optional<std::int64_t> parse_number(std::string_view text) {
   std::uint64_t number = 0;
   const auto [end, error] =
       std::from_chars(text.data(), text.data() + text.size(), number, hexadecimal ? 16 : 10);
-  if (error != std::errc{} || end != text.data() + text.size() || number > INT64_MAX) return std::nullopt;
-  return negative ? -static_cast<std::int64_t>(number) : static_cast<std::int64_t>(number);
+  if (error != std::errc{} || end != text.data() + text.size()) return std::nullopt;
+  if (number > std::uint64_t{INT64_MAX} + (negative ? 1 : 0)) return std::nullopt;
+  return static_cast<std::int64_t>(negative ? 0 - number : number);
 }
 
 bool is_number(const Control& control) {
@@ -156,6 +157,14 @@ bool is_number(const Control& control) {
 }
 bool is_menu(const Control& control) {
   return control.type == V4L2_CTRL_TYPE_MENU || control.type == V4L2_CTRL_TYPE_INTEGER_MENU;
+}
+
+// In words, for what is not a single number or text.
+std::string kind(const Control& control) {
+  if (control.nr_of_dims != 0)
+    return format_text("an array of %u elements", static_cast<unsigned>(control.elems));
+  if (control.type >= V4L2_CTRL_COMPOUND_TYPES) return "of a compound type";
+  return std::string("a ") + type_name(control.type);
 }
 
 // The one that is meant: by its name as it is listed or as v4l2-ctl writes it, or by its number.
@@ -205,7 +214,10 @@ Outcome<std::int64_t> parse_value(Device& device, const Control& control, const 
     if (plain == "on" || plain == "true" || plain == "yes") number = 1;
     if (plain == "off" || plain == "false" || plain == "no") number = 0;
   }
-  if (!number) return failure("%s: '%s' is no number", name.c_str(), value.c_str());
+  if (!number) {
+    return failure("%s: '%s' is no number from %" PRId64 " to %" PRId64, name.c_str(), value.c_str(),
+                   static_cast<std::int64_t>(control.minimum), static_cast<std::int64_t>(control.maximum));
+  }
   const auto step = static_cast<std::int64_t>(std::max<std::uint64_t>(control.step, 1));
   if (control.type == V4L2_CTRL_TYPE_BITMASK) {
     const auto bits = static_cast<std::uint64_t>(control.maximum);
@@ -252,7 +264,7 @@ Outcome<v4l2_ext_control> value_for(Device& device, const Control& control, cons
   }
   if (control.type == V4L2_CTRL_TYPE_BUTTON) return made;
   if (!is_number(control))
-    return failure("%s is %s, which cannot be set here", name.c_str(), type_name(control.type));
+    return failure("%s is %s and cannot be set here", name.c_str(), kind(control).c_str());
   const auto number = parse_value(device, control, value);
   if (!number) return std::unexpected(number.error());
   if (control.type == V4L2_CTRL_TYPE_INTEGER64) {
@@ -283,6 +295,9 @@ Outcome<> apply(Device& device, std::span<const Control> controls, std::span<con
     return refused(controls[index < controls.size() ? index : 0], done.error().value);
   }
   for (std::size_t index = 0; index < values.size(); ++index) {
+    const std::uint32_t type = controls[index].type;
+    if (type == V4L2_CTRL_TYPE_INTEGER64 || type == V4L2_CTRL_TYPE_STRING)
+      return refused(controls[index], ENOTTY);
     v4l2_control one{values[index].id, values[index].value};
     if (const auto set = device.try_call<tag::S_CTRL>(one); !set)
       return refused(controls[index], set.error().value);
@@ -308,13 +323,15 @@ Outcome<> print_value(Device& device, const Control& control) {
     return {};
   }
   if (!is_number(control))
-    return failure("%s is %s, which has no value to print", name.c_str(), type_name(control.type));
+    return failure("%s is %s and has no value to print", name.c_str(), kind(control).c_str());
   const auto value = device.get_control(control.id);
   if (auto connection = device.alive(); !connection) return connection;
   if (!value) return failure("the device does not tell what %s is at", name.c_str());
-  std::string text = format_text("%" PRId64, value.value_or(0));
+  std::string text = control.type == V4L2_CTRL_TYPE_BITMASK
+                         ? format_text("0x%08x", static_cast<std::uint32_t>(*value))
+                         : format_text("%" PRId64, *value);
   if (is_menu(control)) {
-    if (const auto words = entry(device, control, value.value_or(0))) text += " (" + *words + ")";
+    if (const auto words = entry(device, control, *value)) text += " (" + *words + ")";
   }
   std::printf("%s: %s\n", name.c_str(), text.c_str());
   return {};

@@ -57,7 +57,12 @@ TEST_F(CtlControls, SaysWhatIsWrong) {
   start("test-pattern");
   expect_failure(run({"set-ctrl", "brightness=300"}), "Brightness: 300 is not within 0 to 255");
   expect_failure(run({"set-ctrl", "brightness=-1"}), "Brightness: -1 is not within 0 to 255");
-  expect_failure(run({"set-ctrl", "brightness=bright"}), "Brightness: 'bright' is no number");
+  expect_failure(run({"set-ctrl", "brightness=bright"}), "Brightness: 'bright' is no number from 0 to 255");
+  for (const char* const value :
+       {"99999999999999999999", "-9223372036854775809", "0x", "+5", " 5", "1e2", "nan"})
+    expect_failure(run({"set-ctrl", std::string("brightness=") + value}), "is no number from 0 to 255");
+  expect_failure(run({"set-ctrl", "brightness=-9223372036854775808"}), "is not within 0 to 255");
+  expect_failure(run({"get-ctrl", ""}), "the device has no control ''");
   expect_failure(run({"set-ctrl", "brightness="}), "Brightness: '' is no number");
   expect_failure(run({"set-ctrl", "test_pattern=plaid"}),
                  "Test Pattern: there is no entry 'plaid'; there are 0 (Colour bars)");

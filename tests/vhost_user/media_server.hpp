@@ -22,7 +22,29 @@ class MediaServer {
 
   template <class... Arguments>
   explicit MediaServer(bool mem_slots, const Arguments&... arguments) {
-    OwnedFd socket = listen_on(address_, length_);
+    serve(listen_on(address_, length_), mem_slots, arguments...);
+  }
+  // On a socket that has a name, for programs; connect() is not for it.
+  template <class... Arguments>
+  explicit MediaServer(OwnedFd socket, const Arguments&... arguments) {
+    serve(std::move(socket), false, arguments...);
+  }
+  ~MediaServer() {
+    inbox_->post([this] { reactor_->stop(); });
+    thread_.join();
+  }
+
+  [[nodiscard]] OwnedFd connect() const {
+    OwnedFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    EXPECT_EQ(::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address_), length_), 0);
+    return fd;
+  }
+
+  LogLines lines;
+
+ private:
+  template <class... Arguments>
+  void serve(OwnedFd socket, bool mem_slots, const Arguments&... arguments) {
     std::promise<void> ready;
     auto is_ready = ready.get_future();
     thread_ = std::thread([&, fd = std::move(socket)]() mutable {
@@ -44,20 +66,7 @@ class MediaServer {
     });
     is_ready.wait();
   }
-  ~MediaServer() {
-    inbox_->post([this] { reactor_->stop(); });
-    thread_.join();
-  }
 
-  [[nodiscard]] OwnedFd connect() const {
-    OwnedFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    EXPECT_EQ(::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address_), length_), 0);
-    return fd;
-  }
-
-  LogLines lines;
-
- private:
   sockaddr_un address_{};
   socklen_t length_ = 0;
   Reactor* reactor_ = nullptr;
