@@ -26,10 +26,11 @@ template <std::uint64_t Lowest, std::uint64_t Highest>
 bool in_range(std::string_view text) {
   std::uint64_t number = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (text.size() > 1 && text.starts_with('0')) return false;
   return error == std::errc{} && end == text.data() + text.size() && number >= Lowest && number <= Highest;
 }
 
-// A whole number from Lowest to Highest.
+// A whole number from Lowest to Highest. Without zeros before it, which make an octal number for CLI11.
 template <std::uint64_t Lowest, std::uint64_t Highest>
 CLI::Validator whole_number() {
   return check(in_range<Lowest, Highest>,
