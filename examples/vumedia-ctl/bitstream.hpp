@@ -89,7 +89,7 @@ class Bitstream {
   int stream_ = -1;
   const CodedFormat* format_ = nullptr;
   std::uint64_t next_number_ = 0;
-  std::uint64_t read_ = 0;  // packets, since the container was opened
+  std::uint64_t read_ = 0;     // packets, since the container was opened
   bool last_is_whole_ = true;  // of what was read last
   bool flushing_ = false;
   // By the decoding time of the packet that they came with. Those that a file begins with come before all.

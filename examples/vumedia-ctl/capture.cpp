@@ -27,15 +27,16 @@ namespace tag = vumedia::v4l2::tag;
 
 constexpr std::chrono::seconds patience{10};
 
-// The first of the device's formats whose pixels we can read, else one that can be decoded; 0 if there is
+// The first of the device's formats that `accepts(fourcc)`, else one that can be decoded; 0 if there is
 // neither.
-std::uint32_t first_known_format(Device& device, std::uint32_t type) {
+template <class Accepts>
+std::uint32_t first_format(Device& device, std::uint32_t type, Accepts accepts) {
   std::uint32_t jpeg = 0;
   v4l2_fmtdesc description{};
   description.type = type;
   for (; description.index < max_formats; ++description.index) {
     if (!device.try_call<tag::ENUM_FMT>(description)) break;
-    if (is_known(description.pixelformat)) return description.pixelformat;
+    if (accepts(std::uint32_t{description.pixelformat})) return description.pixelformat;
     if (jpeg == 0 && is_jpeg(description.pixelformat)) jpeg = description.pixelformat;
   }
   return jpeg;
@@ -64,9 +65,16 @@ Outcome<> choose_format(Device& device, std::uint32_t type, const CaptureOptions
     fourcc = parse_fourcc(options.format);
   } else if (output_kind(options.output) == OutputKind::mjpeg) {
     if (!is_jpeg(layout_of(*format).fourcc)) fourcc = V4L2_PIX_FMT_MJPEG;
-  } else if (const std::uint32_t now = layout_of(*format).fourcc;
-             needs_pixels && !is_known(now) && !is_jpeg(now)) {
-    fourcc = first_known_format(device, type);
+  } else if (const std::uint32_t now = layout_of(*format).fourcc, promised = promised_format(options.output);
+             promised != 0) {
+    if (!keeps_promise(promised, now)) fourcc = promised;
+  } else if (promises_yuv(options.output)) {
+    if (!is_yuv(now)) fourcc = first_format(device, type, is_yuv);
+    if (!is_yuv(now) && !is_yuv(fourcc))
+      return failure("the device has no YUV format, which %s promises; name a file such as FILE.raw",
+                     options.output.c_str());
+  } else if (needs_pixels && !is_known(now) && !is_jpeg(now)) {
+    fourcc = first_format(device, type, is_known);
     if (fourcc == 0)
       return failure("the device has no pixel format that can be read here; capture raw frames instead");
   }
@@ -131,6 +139,15 @@ Outcome<> check_format(const CaptureOptions& options) {
   const std::uint32_t fourcc = parse_fourcc(options.format);
   if (output_kind(options.output) == OutputKind::mjpeg && !is_jpeg(fourcc))
     return failure("%s is for MJPG, not for %s", options.output.c_str(), fourcc_text(fourcc).c_str());
+  const std::uint32_t promised = promised_format(options.output);
+  if (promised != 0 && !keeps_promise(promised, fourcc)) {
+    return failure("%s is for %s, not for %s", options.output.c_str(), fourcc_text(promised).c_str(),
+                   fourcc_text(fourcc).c_str());
+  }
+  if (promises_yuv(options.output) && (is_known(fourcc) || is_jpeg(fourcc)) && !is_yuv(fourcc)) {
+    return failure("%s is for YUV formats, not for %s; a name such as FILE.raw promises nothing",
+                   options.output.c_str(), fourcc_text(fourcc).c_str());
+  }
   return {};
 }
 

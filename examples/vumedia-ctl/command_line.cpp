@@ -93,7 +93,8 @@ void add_capture(CLI::App& app, CommandLine& line) {
       ->add_option(
           "-o,--output", options->output,
           "FILE.y4m; FILE.png, an image, or FILE-%03d.png, an image a frame, numbered from 0; FILE.mjpeg "
-          "(MJPG as it comes); or any other name, such as FILE.yuv, for the bytes as they are; - is "
+          "(MJPG as it comes); FILE.nv12, FILE.yuyv, FILE.rgb and the like, frames of that format, or "
+          "FILE.yuv, of any YUV format; any other name, such as FILE.raw, for the bytes as they are; - is "
           "standard output")
       ->required()
       ->type_name("FILE");
@@ -238,7 +239,12 @@ void add_compliance(CLI::App& app, CommandLine& line) {
                     "Say what each rule demands, where it stands, and what it was tried with");
   // After --rule, whose value it uses. It needs no device, so it must not wait to be told one.
   command->add_flag_callback(
-      "-l,--list", [options] { throw CLI::CallForVersion(list_rules(options->filter), 0); },
+      "-l,--list",
+      [options] {
+        const std::string rules = list_rules(options->filter);
+        if (rules.empty()) throw CLI::ValidationError("--rule", "no rule is named " + options->filter);
+        throw CLI::CallForVersion(rules, 0);
+      },
       "List the rules, with what they demand and where that stands");
   command->callback([&line, options] {
     demand("--stream", keep_input(options->stream));

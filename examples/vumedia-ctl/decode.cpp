@@ -66,12 +66,20 @@ class Frames {
     if (images_) {
       const std::string name = images_->name(count);
       if (auto kept = keep_input(input_, name); !kept) return kept;
+      if (auto kept = keep_open_files(name); !kept) return kept;
       if (auto done = write_png(name, picture); !done) return done;
     }
     if (video_) {
       if (auto done = video_->add(picture); !done) return done;
     }
     if (raw_) {
+      const bool is_i420 =
+          picture.model == Model::yuv && picture.bits == 8 && picture.shift_x == 1 && picture.shift_y == 1;
+      if (promised_format(output_) != 0 && !is_i420) {
+        return failure(
+            "frame %llu is not 8-bit 4:2:0, which %s promises; a name such as FILE.yuv promises less",
+            static_cast<unsigned long long>(count), output_.c_str());
+      }
       bytes_.clear();
       append_planar(picture, bytes_);
       if (auto done = raw_->write(bytes_); !done) return done;
@@ -140,6 +148,7 @@ Outcome<Status> decode(Device& device, const DecodeOptions& options) {
   if (!input) return std::unexpected(input.error());
   auto bitstream = Bitstream::open(*input);
   if (!bitstream) return std::unexpected(bitstream.error());
+  if (auto kept = keep_open_files(options.output); !kept) return std::unexpected(kept.error());
   Decoder decoder(device, *bitstream, fourcc);
   Frames frames;
   const auto refused = [&decoder](std::uint64_t packet) { return decoder.refused(packet); };

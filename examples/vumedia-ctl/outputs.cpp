@@ -3,8 +3,13 @@
 #include <algorithm>
 #include <array>
 #include <cctype>
+#include <charconv>
+#include <filesystem>
 #include <string_view>
+#include <system_error>
 
+#include <fcntl.h>
+#include <linux/videodev2.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -26,11 +31,27 @@ std::string extension(const std::string& path) {
 }
 
 // Formats that people know by these names, and that are not written here.
-constexpr std::array<std::string_view, 49> promises = {
-    "jpg",  "jpeg", "jpe", "jfif", "gif",  "bmp",  "tif", "tiff", "webp", "avif", "heic", "heif", "ppm",
-    "pgm",  "pnm",  "pam", "exr",  "apng", "mp4",  "m4v", "mov",  "mkv",  "webm", "avi",  "ts",   "m2ts",
-    "mts",  "flv",  "f4v", "mpg",  "mpeg", "m2v",  "m1v", "ogv",  "ogg",  "3gp",  "wmv",  "asf",  "nut",
-    "h264", "264",  "avc", "h265", "265",  "hevc", "vp8", "vp9",  "ivf",  "obu"};
+constexpr std::array<std::string_view, 56> promises = {
+    "jp2",  "jxl",  "ico",  "tga",  "svg",  "qoi",  "pdf",  "jpg", "jpeg", "jpe", "jfif", "gif",
+    "bmp",  "tif",  "tiff", "webp", "avif", "heic", "heif", "ppm", "pgm",  "pnm", "pam",  "exr",
+    "apng", "mp4",  "m4v",  "mov",  "mkv",  "webm", "avi",  "ts",  "m2ts", "mts", "flv",  "f4v",
+    "mpg",  "mpeg", "m2v",  "m1v",  "ogv",  "ogg",  "3gp",  "wmv", "asf",  "nut", "h264", "264",
+    "avc",  "h265", "265",  "hevc", "vp8",  "vp9",  "ivf",  "obu"};
+
+struct PixelName {
+  std::string_view extension;
+  std::uint32_t fourcc = 0;
+};
+constexpr std::array pixel_names = {
+    PixelName{"nv12", V4L2_PIX_FMT_NV12},   PixelName{"nv21", V4L2_PIX_FMT_NV21},
+    PixelName{"nv16", V4L2_PIX_FMT_NV16},   PixelName{"nv24", V4L2_PIX_FMT_NV24},
+    PixelName{"i420", V4L2_PIX_FMT_YUV420}, PixelName{"yu12", V4L2_PIX_FMT_YUV420},
+    PixelName{"yv12", V4L2_PIX_FMT_YVU420}, PixelName{"p010", V4L2_PIX_FMT_P010},
+    PixelName{"yuyv", V4L2_PIX_FMT_YUYV},   PixelName{"yuy2", V4L2_PIX_FMT_YUYV},
+    PixelName{"uyvy", V4L2_PIX_FMT_UYVY},   PixelName{"rgb", V4L2_PIX_FMT_RGB24},
+    PixelName{"rgb24", V4L2_PIX_FMT_RGB24}, PixelName{"bgr", V4L2_PIX_FMT_BGR24},
+    PixelName{"bgr24", V4L2_PIX_FMT_BGR24}, PixelName{"grey", V4L2_PIX_FMT_GREY},
+    PixelName{"gray", V4L2_PIX_FMT_GREY}};
 
 std::optional<FileIdentity> identity_of_output(const std::string& output) {
   return output == "-" ? FileIdentity::of(STDOUT_FILENO) : FileIdentity::of(output);
@@ -60,7 +81,33 @@ std::optional<FileIdentity> FileIdentity::of(int fd) {
 }
 
 std::optional<FileIdentity> identity_of_input(const std::string& path) {
-  return path == "-" ? FileIdentity::of(STDIN_FILENO) : FileIdentity::of(path);
+  if (path == "-") return FileIdentity::of(STDIN_FILENO);
+  if (auto plain = FileIdentity::of(path)) return plain;
+  // As libavformat takes names.
+  if (path.starts_with("file:")) return FileIdentity::of(path.substr(5));
+  if (path.starts_with("pipe:")) {
+    int fd = STDIN_FILENO;
+    std::from_chars(path.data() + 5, path.data() + path.size(), fd);
+    return FileIdentity::of(fd);
+  }
+  return std::nullopt;
+}
+
+Outcome<> keep_open_files(const std::string& output) {
+  const auto written = output.empty() ? std::nullopt : identity_of_output(output);
+  const auto printed = FileIdentity::of(STDOUT_FILENO);
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd", error)) {
+    const std::string name = entry.path().filename();
+    int fd = -1;
+    std::from_chars(name.data(), name.data() + name.size(), fd);
+    if (fd <= STDERR_FILENO || (::fcntl(fd, F_GETFL) & O_ACCMODE) == O_WRONLY) continue;
+    const auto read = FileIdentity::of(fd);
+    if (read && read == written)
+      return failure("the output %s is the input, which would be lost", output.c_str());
+    if (read && read == printed) return failure("standard output is the input, which would be damaged");
+  }
+  return {};
 }
 
 Outcome<> keep_input(const std::string& input, const std::string& output) {
@@ -122,6 +169,21 @@ std::string ImageNames::name(std::uint64_t number) const {
   return before_ + vumedia::format_text("%0*llu", digits_, static_cast<unsigned long long>(number)) + after_;
 }
 
+std::uint32_t promised_format(const std::string& output) {
+  const auto found = std::ranges::find(pixel_names, extension(output), &PixelName::extension);
+  return found != pixel_names.end() ? found->fourcc : 0;
+}
+
+bool keeps_promise(std::uint32_t promised, std::uint32_t fourcc) {
+  return fourcc == promised || (promised == V4L2_PIX_FMT_NV12 && fourcc == V4L2_PIX_FMT_NV12M) ||
+         (promised == V4L2_PIX_FMT_NV16 && fourcc == V4L2_PIX_FMT_NV16M) ||
+         (promised == V4L2_PIX_FMT_YUV420 && fourcc == V4L2_PIX_FMT_YUV420M);
+}
+
+bool promises_yuv(const std::string& output) {
+  return extension(output) == "yuv";
+}
+
 std::string output_complaint(const std::string& output, bool motion_jpeg) {
   const OutputKind kind = output_kind(output);
   const std::string written = std::string("there are FILE.y4m, FILE.png") +
@@ -129,6 +191,10 @@ std::string output_complaint(const std::string& output, bool motion_jpeg) {
   const std::string promised = extension(output);
   if (std::ranges::find(promises, promised) != promises.end() || (kind == OutputKind::mjpeg && !motion_jpeg))
     return "no ." + promised + " is written here: " + written;
+  // What is decoded is written in planes, whatever the device gives.
+  if (const std::uint32_t fourcc = promised_format(output);
+      !motion_jpeg && fourcc != 0 && fourcc != V4L2_PIX_FMT_YUV420)
+    return "no ." + promised + " is written here, but planes one after the other: FILE.yuv";
   if (kind != OutputKind::png && ImageNames::of(output)) return "only images are numbered: FILE-%03d.png";
   return {};
 }

@@ -36,6 +36,10 @@ class FileIdentity {
 
 // Whether what is written to `output` goes where standard output goes.
 [[nodiscard]] bool is_standard_output(const std::string& output);
+
+// Fails if `output` or standard output is a file that is open here to be read: the input, where its name is
+// a URL that leads to a file. Standard streams are not looked at.
+[[nodiscard]] vumedia::Outcome<> keep_open_files(const std::string& output);
 // Where a summary is printed: not among the data.
 [[nodiscard]] std::FILE* report_beside(const std::string& output);
 
@@ -55,6 +59,13 @@ class ImageNames {
   std::string after_;
   int digits_ = 0;
 };
+
+// The pixel format that the end of the name promises, as in FILE.nv12; 0 if it promises none.
+[[nodiscard]] std::uint32_t promised_format(const std::string& output);
+// Whether frames of this format keep the promise: NM12 written plane after plane is NV12.
+[[nodiscard]] bool keeps_promise(std::uint32_t promised, std::uint32_t fourcc);
+// Whether the name promises luma and chroma of any kind: FILE.yuv.
+[[nodiscard]] bool promises_yuv(const std::string& output);
 
 // Why nothing can be written under this name: it promises what is not written here, or has a number and is no
 // image. Empty: it can.

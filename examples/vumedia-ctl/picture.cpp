@@ -146,6 +146,11 @@ bool is_known(std::uint32_t fourcc) {
   return find_format(fourcc) != nullptr;
 }
 
+bool is_yuv(std::uint32_t fourcc) {
+  const Format* const format = find_format(fourcc);
+  return format != nullptr && format->model != Model::rgb;
+}
+
 vumedia::Outcome<Picture> make_picture(const Layout& layout, const Rectangle& visible,
                                        std::span<const std::span<const std::byte>> memory) {
   const Format* const format = find_format(layout.fourcc);

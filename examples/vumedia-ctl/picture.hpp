@@ -83,6 +83,8 @@ struct Rectangle {
 
 // Whether make_picture knows the pixel format.
 [[nodiscard]] bool is_known(std::uint32_t fourcc);
+// Whether it is known, and of luma and chroma or of luma alone.
+[[nodiscard]] bool is_yuv(std::uint32_t fourcc);
 
 // The visible part of the picture that lies in `memory` (one span a V4L2 plane). Fails for formats that are
 // not known, and where the buffer is shorter than the format says: a device is not trusted.

@@ -22,6 +22,10 @@ Outcome<OutputFile> OutputFile::create(const std::string& path) {
   }
   std::FILE* const file = std::fopen(path.c_str(), "wbe");
   if (file == nullptr) return system_failure(errno, "cannot create %s", path.c_str());
+  if (::isatty(::fileno(file)) != 0) {
+    std::fclose(file);
+    return failure("frames are not written to a terminal, which %s is: name a file", path.c_str());
+  }
   return OutputFile(path, file);
 }
 

@@ -1,4 +1,5 @@
 // vumedia-ctl keeps the file that it reads, by whatever name, and its summaries apart from data.
+#include <algorithm>
 #include <cstddef>
 #include <filesystem>
 #include <string>
@@ -69,6 +70,68 @@ TEST_F(CtlFiles, RefusesToPrintIntoTheInput) {
     expect_kept(shell("compliance --stream " + film_ + redirection + film_), 2,
                 "standard output is the input");
   }
+}
+
+// As libavformat takes names.
+TEST_F(CtlFiles, RefusesAnOutputThatAUrlLeadsTo) {
+  const std::string plain = path("plain");
+  std::filesystem::create_hard_link(film_, plain);
+  for (const std::string& url : {"file:" + film_, "file://" + film_, "concat:" + film_,
+                                 "'concat:" + film_ + "|" + film_ + "'", "subfile,,start,0,end,0,,:" + film_})
+    expect_failure(shell("decode " + url + " -o " + plain), "is the input");
+  expect_kept(shell("decode file:" + film_ + " -o " + plain), 2, "is the input");
+  expect_kept(shell("decode pipe:0 -o " + plain + " <" + film_), 2, "is the input");
+  expect_kept(shell("decode pipe: -o " + plain + " <" + film_), 2, "is the input");
+  expect_kept(shell("decode concat:" + film_ + " --md5 >>" + film_), 1, "standard output is the input");
+  EXPECT_EQ(shell("decode file:" + film_ + " -o " + path("other.yuv")).status, 0);
+}
+
+TEST_F(CtlFiles, AFullDiskIsTold) {
+  for (const std::string name : {"full.yuv", "full.y4m", "full.png", "full-%03d.png"}) {
+    SCOPED_TRACE(name);
+    std::filesystem::create_symlink("/dev/full", path(name == "full-%03d.png" ? "full-000.png" : name));
+    expect_failure(run({"decode", film_, "--output", path(name)}), "No space left on device");
+  }
+  expect_failure(shell("decode " + film_ + " --output - >/dev/full"), "No space left on device");
+  expect_failure(shell("decode " + film_ + " --md5 >/dev/full"), "No space left on device");
+}
+
+TEST_F(CtlFiles, AReaderThatHasGoneIsTold) {
+  for (const std::string& words : {"decode " + film_ + " -o -", "decode " + film_ + " --md5",
+                                   std::string("info"), std::string("--help"), std::string("--man-page")}) {
+    SCOPED_TRACE(words);
+    // The reader ends before anything is written.
+    const auto ended =
+        run_command({"/bin/sh", "-c",
+                     "exec 3>&1; { sleep 0.2; status=0; " VUMEDIA_BIN_DIR "/vumedia-ctl -s " + socket() +
+                         " " + words + " || status=$?; echo $status >&3; } | true"});
+    EXPECT_EQ(ended.output, "1\n") << ended.errors;
+    EXPECT_TRUE(ended.errors.starts_with("vumedia-ctl: cannot write ")) << ended.errors;
+    EXPECT_EQ(std::ranges::count(ended.errors, '\n'), 1) << ended.errors;
+  }
+}
+
+TEST_F(CtlFiles, FramesAreNotWrittenToATerminal) {
+  const auto terminal = [&](const std::string& words) {
+    return run_command(
+        {"/bin/sh", "-c",
+         "script -qec '" VUMEDIA_BIN_DIR "/vumedia-ctl -s " + socket() + " " + words + "' /dev/null"});
+  };
+  if (terminal("info").status != 0) GTEST_SKIP() << "no program script, which makes terminals (bsdutils)";
+  for (const char* const output : {"-", "/dev/stdout", "/dev/tty", "/dev/stderr"}) {
+    const auto ended = terminal("decode " + film_ + " -o " + output);
+    EXPECT_NE(ended.status, 0);
+    EXPECT_TRUE(ended.says("frames are not written to a terminal")) << ended.output.substr(0, 200);
+    EXPECT_LT(ended.output.size(), 300u);
+  }
+}
+
+// A file must not become standard output because that was free.
+TEST_F(CtlFiles, StandardStreamsMayBeClosed) {
+  constexpr std::size_t frames = 5 * 320 * 180 * 3 / 2;
+  EXPECT_EQ(shell("decode " + film_ + " -o " + path("closed.yuv") + " <&- >&- 2>&-").status, 0);
+  EXPECT_EQ(read("closed.yuv").size(), frames);
+  EXPECT_EQ(shell("decode " + film_ + " -o - >&-").status, 0);
 }
 
 TEST_F(CtlFiles, RefusesAnImageThatIsTheInput) {

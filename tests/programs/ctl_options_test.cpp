@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <fstream>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -34,17 +35,21 @@ TEST_F(CtlOptions, NumbersAreRefusedByName) {
   rows.push_back({{"decode", path("a.mp4"), "--seek-to", "1"}, "--seek-after"});
 #endif
   for (const auto& row : rows) {
-    for (const char* const value : {"-1", "0", "1000000001", "18446744073709551616", "1.5", "many", ""}) {
+    for (const char* const value : {"-1", "0", "1000000001", "18446744073709551616", "1.5", "many", "", "1e9",
+                                    "0x10", " 5", "5 ", "+5", "010", "nan"}) {
       SCOPED_TRACE(row.option + " " + value);
       std::vector<std::string> words = row.words;
       words.push_back(row.option + "=" + value);
       expect_mistake(words, row.option);
+      // As a word of its own it could be taken for an option.
+      if (value != std::string_view("-1")) continue;
       words.back() = row.option;
       words.emplace_back(value);
       expect_mistake(words, row.option);
     }
   }
-  for (const char* const rate : {"0", "-1", "nan", "inf", "1001", "1e400", "fast", "0.0001"})
+  for (const char* const rate :
+       {"0", "-1", "nan", "NaN", "inf", "1001", "1e400", "fast", "0.0001", "0x10", "+5", " 5", "5 "})
     expect_mistake({"capture", "-o", path("a.yuv"), "--fps", rate}, "--fps");
   for (const char* const size :
        {"0x0", "640x0", "-1x480", "640x-1", "65536x1", "640x480x", "640", "x", "6 x4"})
@@ -81,9 +86,46 @@ TEST_F(CtlOptions, ANameIsAPromise) {
   }
   expect_mistake({"capture", "-o", path("b.mjpeg"), "-f", "NV12"}, "is for MJPG, not for NV12");
   expect_mistake({"capture", "-o", path("f-%03d.yuv")}, "only images are numbered");
+  expect_mistake({"capture", "-o", path("a.nv12"), "-f", "RGB3"}, "is for NV12, not for RGB3");
+  expect_mistake({"capture", "-o", path("a.I420"), "-f", "NV12"}, "is for YU12, not for NV12");
+  for (const std::string format : {"RGB3", "MJPG"})
+    expect_mistake({"capture", "-o", path("a.yuv"), "-f", format}, "is for YUV formats, not for " + format);
 #ifdef VUMEDIA_WITH_FFMPEG
   expect_mistake({"decode", path("a.mp4"), "-o", path("x.mjpeg")}, "no .mjpeg is written here");
+  for (const char* const name : {"x.nv12", "x.p010", "x.rgb", "x.YUYV"})
+    expect_mistake({"decode", path("a.mp4"), "-o", path(name)}, "planes one after the other: FILE.yuv");
 #endif
+}
+
+TEST_F(CtlOptions, AFormatThatANamePromisesIsTaken) {
+  start("test-pattern");
+  struct Row {
+    const char* name;
+    const char* format;
+  };
+  for (const auto& [name, format] : {Row{"a.nv12", "NV12"}, Row{"a.i420", "YU12"}, Row{"a.yuyv", "YUYV"},
+                                     Row{"a.rgb", "RGB3"}, Row{"a.raw", "RGB3"}, Row{"a.y4m", "RGB3"}}) {
+    const auto ended = run({"capture", "-n", "1", "-o", path(name)});
+    EXPECT_EQ(ended.status, 0) << ended.errors;
+    EXPECT_TRUE(ended.says(std::string(" ") + format + " in ")) << name << ": " << ended.output;
+  }
+  const auto any = run({"capture", "-n", "1", "-o", path("a.yuv")});
+  EXPECT_FALSE(any.says("RGB3")) << any.output;
+  EXPECT_EQ(run({"capture", "-n", "1", "-o", path("a.yuv"), "-f", "NV12"}).status, 0);
+  expect_failure(run({"capture", "-n", "1", "-o", path("a.p010")}), "the device has no format P010");
+}
+
+TEST_F(CtlOptions, WhatIsPrintedMustArrive) {
+  start("test-pattern");
+  for (const char* const words : {"--help", "--version", "--man-page", "capture --help", "compliance --list",
+                                  "info", "list-ctrls", "compliance -r 'enum-fmt/*'"}) {
+    SCOPED_TRACE(words);
+    const auto ended = run_command(
+        {"/bin/sh", "-c", VUMEDIA_BIN_DIR "/vumedia-ctl -s " + socket() + " " + words + " >/dev/full"});
+    expect_failure(ended, "cannot write to standard output: ");
+    EXPECT_EQ(ended.status, 1);
+  }
+  expect_mistake({"compliance", "--list", "-r", "nothing/*"}, "no rule is named nothing/*");
 }
 
 // In both programs, as their manual pages are made of the same text as their help.
