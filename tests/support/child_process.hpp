@@ -57,8 +57,19 @@ class ChildProcess {
     std::vector<char*> arguments;
     for (auto& word : command) arguments.push_back(word.data());
     arguments.push_back(nullptr);
-    if (::posix_spawn(&pid_, arguments[0], &actions, nullptr, arguments.data(), environment.data()) != 0)
+    // Whoever runs the tests may have had signals ignored: nohup, or a shell that runs them in the background.
+    posix_spawnattr_t attributes;
+    ::posix_spawnattr_init(&attributes);
+    sigset_t signals;
+    ::sigemptyset(&signals);
+    ::posix_spawnattr_setsigmask(&attributes, &signals);
+    for (const int number : {SIGHUP, SIGINT, SIGQUIT, SIGPIPE, SIGTERM, SIGUSR1})
+      ::sigaddset(&signals, number);
+    ::posix_spawnattr_setsigdefault(&attributes, &signals);
+    ::posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK);
+    if (::posix_spawn(&pid_, arguments[0], &actions, &attributes, arguments.data(), environment.data()) != 0)
       pid_ = -1;
+    ::posix_spawnattr_destroy(&attributes);
     ::posix_spawn_file_actions_destroy(&actions);
     if (pid_ > 0) pid_fd_.reset(static_cast<int>(::syscall(SYS_pidfd_open, pid_, 0)));
   }
