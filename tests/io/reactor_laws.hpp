@@ -25,6 +25,8 @@
 #include <vumedia/io/fd_passing.hpp>
 #include <vumedia/io/reactor.hpp>
 
+#include "support/patience.hpp"
+
 namespace vumedia::io::test {
 
 using namespace std::chrono_literals;
@@ -45,7 +47,7 @@ class ReactorLaws : public ::testing::Test {
       ADD_FAILURE() << "nothing completed in time";
       reactor_->stop();
     });
-    reactor_->timer(watchdog.operation(), Clock::now() + 20s);
+    reactor_->timer(watchdog.operation(), Clock::now() + vumedia::test::patience);
     reactor_->run();
     reactor_->cancel(watchdog.operation());
   }

@@ -9,6 +9,8 @@
 
 #include <vumedia/io/uring_reactor.hpp>
 
+#include "support/patience.hpp"
+
 namespace vumedia::io::test {
 
 INSTANTIATE_TYPED_TEST_SUITE_P(Uring, ReactorLaws, ::testing::Types<UringReactor>);
@@ -75,7 +77,7 @@ TEST(UringReactor, ServesARoundTripWithOneSystemCall) {
       for (int i = 0; i < rounds; ++i) {
         add(kick);
         pollfd state{call.get(), POLLIN, 0};
-        EXPECT_EQ(::poll(&state, 1, 20'000), 1);
+        EXPECT_EQ(::poll(&state, 1, vumedia::test::poll_patience), 1);
         EXPECT_EQ(take(call), 1U);
       }
       reactor->stop();

@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include "programs/ctl_fixture.hpp"
+#include "support/patience.hpp"
 
 namespace vumedia::ctl_test {
 namespace {
@@ -52,7 +53,7 @@ TEST_F(Ctl, NamesTheRulesThatAreBroken) {
   device_ =
       std::make_unique<ChildProcess>(std::vector<std::string>{VUMEDIA_BIN_DIR "/minimal_backend", socket()});
   // It says nothing, and listens a moment after its socket is there.
-  const auto deadline = std::chrono::steady_clock::now() + 20s;
+  const auto deadline = std::chrono::steady_clock::now() + vumedia::test::patience;
   while (run({"info"}).status != 0) ASSERT_LT(std::chrono::steady_clock::now(), deadline);
   const auto report = run({"compliance", "-m", "mmap", "-r", "[a-q]*/*"});
   EXPECT_EQ(report.status, 1) << report.errors << report.output;
@@ -99,7 +100,7 @@ TEST_F(Ctl, TellsThatTheDeviceHasGoneAmidARule) {
   ASSERT_TRUE(device_->wait_for_error_text("has connected")) << device_->error_output();
   device_->signal(SIGKILL);
   Ended gone;
-  gone.status = endless.wait(60s).value_or(-1);
+  gone.status = endless.wait().value_or(-1);
   gone.errors = endless.error_output();
   expect_failure(gone, "");
 }

@@ -20,6 +20,7 @@
 
 #include "programs/ctl_fixture.hpp"
 #include "support/media_file.hpp"
+#include "support/patience.hpp"
 
 namespace vumedia::ctl_test {
 namespace {
@@ -218,7 +219,7 @@ TEST_F(CtlDecode, TheDeviceEndsInTheMidstOfAStream) {
   std::vector<char> frame(std::size_t{640} * 360 * 3 / 2);
   while (got < frame.size()) {
     pollfd readable{reader.get(), POLLIN, 0};
-    ASSERT_EQ(::poll(&readable, 1, 30000), 1) << client.error_output();
+    ASSERT_EQ(::poll(&readable, 1, vumedia::test::poll_patience), 1) << client.error_output();
     const ssize_t count = ::read(reader.get(), frame.data(), frame.size() - got);
     ASSERT_GT(count, 0);
     got += static_cast<std::size_t>(count);

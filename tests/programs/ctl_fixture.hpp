@@ -58,7 +58,7 @@ class Ctl : public testing::Test {
   Ended run_command(std::vector<std::string> words) {
     ChildProcess child(std::move(words));
     Ended run;
-    run.status = child.wait(120s).value_or(-1);
+    run.status = child.wait().value_or(-1);
     run.output = child.output();
     run.errors = child.error_output();
     return run;

@@ -22,6 +22,7 @@
 #include <vumedia/virtio/driver_queue.hpp>
 
 #include "support/child_process.hpp"
+#include "support/patience.hpp"
 #include "support/temporary_folder.hpp"
 
 namespace vumedia::device::test {
@@ -81,7 +82,7 @@ class TwoFileGuest {
       if (*used) return answer<int>(0);
       if (commands_.enable_interrupts()) continue;
       pollfd state{call_[0].get(), POLLIN, 0};
-      if (::poll(&state, 1, 20'000) != 1) return -1;
+      if (::poll(&state, 1, vumedia::test::poll_patience) != 1) return -1;
       eventfd_t count = 0;
       ::eventfd_read(call_[0].get(), &count);
     }
@@ -112,7 +113,7 @@ class TwoFileGuest {
   void cut_off() { ASSERT_EQ(::ftruncate(pages_.get(), 0), 0); }
   // Whether the connection ends, in which requests are answered until then.
   bool is_dropped() {
-    const auto deadline = std::chrono::steady_clock::now() + 20s;
+    const auto deadline = std::chrono::steady_clock::now() + vumedia::test::patience;
     while (frontend_.get_status()) {
       if (std::chrono::steady_clock::now() > deadline) return false;
     }

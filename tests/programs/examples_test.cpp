@@ -13,6 +13,7 @@
 #include <stdlib.h>
 
 #include "programs/ctl_fixture.hpp"
+#include "support/patience.hpp"
 
 namespace vumedia::ctl_test {
 namespace {
@@ -20,7 +21,7 @@ namespace {
 TEST_F(Ctl, CapturesFromTheMinimalBackend) {
   device_ =
       std::make_unique<ChildProcess>(std::vector<std::string>{VUMEDIA_BIN_DIR "/minimal_backend", socket()});
-  const auto deadline = std::chrono::steady_clock::now() + 20s;
+  const auto deadline = std::chrono::steady_clock::now() + vumedia::test::patience;
   // It says nothing; its socket listens a moment after its file is there.
   Ended info;
   do {
@@ -66,7 +67,7 @@ TEST_F(Ctl, ShowsProgressOnATerminal) {
   auto words = command({"capture", "-o", path("a.raw"), "-n", "12", "--size", "320x240"});
   words.insert(words.begin(), {"/bin/sh", "-c", "exec \"$@\" 2>&3", "sh"});
   ChildProcess child(words, other.get());
-  EXPECT_EQ(child.wait(60s), 0);
+  EXPECT_EQ(child.wait(), 0);
   std::string shown;
   pollfd readable{terminal.get(), POLLIN, 0};
   while (::poll(&readable, 1, 0) > 0 && (readable.revents & POLLIN) != 0) {

@@ -25,6 +25,7 @@
 #include "qemu/machine.hpp"
 #include "qemu/virtio_pci.hpp"
 #include "support/child_process.hpp"
+#include "support/patience.hpp"
 #include "support/temporary_folder.hpp"
 
 namespace vumedia::qemu_test {
@@ -40,7 +41,7 @@ struct Qemu {
 inline const Qemu& qemu() {
   static const Qemu found = [] {
     test::ChildProcess script({VUMEDIA_SOURCE_DIR "/tests/qemu/get-qemu", "--offline"});
-    const bool there = script.wait(60s) == 0;
+    const bool there = script.wait() == 0;
     std::string said = there ? script.output() : script.error_output();
     while (!said.empty() && said.back() == '\n') said.pop_back();
     return there ? Qemu{std::move(said), {}} : Qemu{{}, std::move(said)};
@@ -52,7 +53,7 @@ inline const Qemu& qemu() {
 class DeviceTest : public testing::Test {
  protected:
   // Nothing here waits for time to pass; this is for what hangs.
-  static constexpr std::chrono::seconds patience{60};
+  static constexpr std::chrono::seconds patience = vumedia::test::patience;
 
   void start_device(const std::string& backend, const std::vector<std::string>& more = {}) {
     std::vector<std::string> words{VUMEDIA_BIN_DIR "/vumedia-device", "--backend", backend, "--socket-path",
@@ -186,7 +187,7 @@ class Camera {
   // The next buffer of this session, whose picture carries its own number; nothing, and a failure noted,
   // otherwise.
   std::optional<v4l2_buffer> next_frame() {
-    const auto event = guest_->wait_event(std::chrono::seconds(60));
+    const auto event = guest_->wait_event(vumedia::test::patience);
     EXPECT_TRUE(event && *event) << "no frame came: " << guest_->error().message;
     if (!event || !*event) return std::nullopt;
     const auto* const dqbuf = std::get_if<client::DqbufEvent>(&**event);

@@ -17,10 +17,12 @@
 #include <vumedia/core/result.hpp>
 #include <vumedia/io/reactor.hpp>
 
+#include "support/patience.hpp"
+
 namespace vumedia::qemu_test {
 
 // How long an answer of QEMU's may take. It answers at once; only one that hangs gets to feel this.
-inline constexpr std::chrono::seconds qemu_patience{60};
+inline constexpr std::chrono::seconds qemu_patience = vumedia::test::patience;
 
 // The first failure ends the connection: every later call fails, too.
 class LineChannel {

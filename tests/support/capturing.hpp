@@ -1,7 +1,6 @@
 // A guest that captures, for tests of what is around it.
 #pragma once
 
-#include <chrono>
 #include <cstdint>
 #include <variant>
 
@@ -9,6 +8,8 @@
 #include <linux/videodev2.h>
 
 #include <vumedia/client/guest.hpp>
+
+#include "support/patience.hpp"
 
 namespace vumedia::test {
 
@@ -31,7 +32,7 @@ inline void start_capture(client::Guest& guest, std::uint32_t session, std::uint
   }
   tag::BufferType type = request.type;
   ASSERT_TRUE(guest.ioctl<tag::STREAMON>(session, type));
-  const auto event = guest.wait_event(std::chrono::seconds(10));
+  const auto event = guest.wait_event(patience);
   ASSERT_TRUE(event && *event && std::holds_alternative<client::DqbufEvent>(**event)) << "no frame came";
 }
 

@@ -19,6 +19,8 @@
 
 #include <vumedia/core/fd.hpp>
 
+#include "support/patience.hpp"
+
 namespace vumedia::test {
 
 using namespace std::chrono_literals;
@@ -90,7 +92,7 @@ class ChildProcess {
 
   // The exit status (128 + the number of a signal that ended it), or nothing if it still runs when time is
   // up.
-  std::optional<int> wait(std::chrono::milliseconds limit = 20s) {
+  std::optional<int> wait(std::chrono::milliseconds limit = patience) {
     const auto deadline = std::chrono::steady_clock::now() + limit;
     // The pipes are emptied meanwhile, since a child blocked on a full one would not end.
     while (pid_ > 0) {
@@ -116,7 +118,7 @@ class ChildProcess {
   }
 
   // Waits until standard error holds `text`; false if the child ended or time is up first.
-  bool wait_for_error_text(const std::string& text, std::chrono::milliseconds limit = 20s) {
+  bool wait_for_error_text(const std::string& text, std::chrono::milliseconds limit = patience) {
     const auto deadline = std::chrono::steady_clock::now() + limit;
     while (err_text_.find(text) == std::string::npos) {
       pollfd fd{err_.get(), POLLIN, 0};
@@ -129,7 +131,7 @@ class ChildProcess {
   }
 
   // Waits for more on standard error and reads it; false if the child ended or time is up first.
-  bool read_more_errors(std::chrono::milliseconds limit = 20s) {
+  bool read_more_errors(std::chrono::milliseconds limit = patience) {
     pollfd fd{err_.get(), POLLIN, 0};
     return ::poll(&fd, 1, static_cast<int>(limit.count())) == 1 && read_some(err_, err_text_);
   }

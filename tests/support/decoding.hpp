@@ -18,6 +18,7 @@
 #include <vumedia/client/guest.hpp>
 
 #include "support/media_file.hpp"
+#include "support/patience.hpp"
 
 namespace vumedia::test {
 
@@ -45,7 +46,7 @@ class Decoding {
     if (session_ == 0 && !start()) return false;
     while (!last_seen_ && frames_.size() < enough) {
       if (!feed()) return false;
-      const auto event = guest_->wait_event(std::chrono::seconds(60));
+      const auto event = guest_->wait_event(patience);
       EXPECT_TRUE(event && *event) << "the decoder says nothing: " << guest_->error().message;
       if (!event || !*event || !take(**event)) return false;
     }

@@ -21,6 +21,8 @@
 
 #include <vumedia/backends/ffmpeg/engine.hpp>
 
+#include "support/patience.hpp"
+
 namespace vumedia::test {
 
 namespace ffmpeg = vumedia::backends::ffmpeg;
@@ -192,8 +194,7 @@ class EngineClient {
   bool wait() {
     {
       std::unique_lock lock(signal_->mutex);
-      if (!signal_->condition.wait_for(lock, std::chrono::seconds(30), [&] { return signal_->raised; }))
-        return false;
+      if (!signal_->condition.wait_for(lock, patience, [&] { return signal_->raised; })) return false;
       signal_->raised = false;
     }
     engine->take_events(events_);

@@ -20,6 +20,8 @@
 #include <vumedia/io/operation.hpp>
 #include <vumedia/io/receive_operation.hpp>
 
+#include "support/patience.hpp"
+
 namespace vumedia::io::test {
 
 inline OwnedFd event_fd(int flags = EFD_CLOEXEC | EFD_NONBLOCK) {
@@ -114,7 +116,7 @@ class Travellers {
   // The kernel may close the last one a little later than we do.
   [[nodiscard]] bool all_closed() const {
     pollfd state{ends_.first.get(), 0, 0};
-    return ::poll(&state, 1, 5'000) == 1 && (state.revents & POLLHUP) != 0;
+    return ::poll(&state, 1, vumedia::test::poll_patience) == 1 && (state.revents & POLLHUP) != 0;
   }
 
  private:

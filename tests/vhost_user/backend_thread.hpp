@@ -28,6 +28,7 @@
 #include <vumedia/vhost_user/session.hpp>
 #include <vumedia/virtio/driver_queue.hpp>
 
+#include "support/patience.hpp"
 #include "vhost_user/echo_device.hpp"
 
 namespace vumedia::vhost_user::test {
@@ -37,7 +38,7 @@ using Echo = EchoDevice<SessionHost<Reactor>>;
 using EchoSession = Session<Echo, Reactor>;
 using EchoServer = Server<Reactor, EchoSession>;
 
-inline constexpr std::chrono::seconds patience{10};
+using vumedia::test::patience;
 
 // Lines of a log, which any thread may write and read.
 class LogLines {
@@ -204,7 +205,7 @@ class Vmm {
   static constexpr std::size_t queue_stride = 0x4000;
   static constexpr std::size_t data_offset = 0x10000;
 
-  explicit Vmm(OwnedFd socket, std::chrono::milliseconds deadline = Frontend::default_deadline)
+  explicit Vmm(OwnedFd socket, std::chrono::milliseconds deadline = patience)
       : frontend(std::move(socket), deadline) {
     auto file = make_sealed_memfd("guest", memory_size);
     memory_fd = std::move(*file);

@@ -7,6 +7,7 @@
 
 #include <vumedia/io/fd_passing.hpp>
 
+#include "support/patience.hpp"
 #include "vhost_user/backend_thread.hpp"
 
 namespace vumedia::vhost_user::test {
@@ -327,7 +328,6 @@ class HostileBackend {
 };
 
 TEST(FrontendAbuse, SurvivesAHostileBackend) {
-  using namespace std::chrono_literals;
   struct Case {
     const char* name;
     std::uint32_t request, flags;
@@ -345,7 +345,7 @@ TEST(FrontendAbuse, SurvivesAHostileBackend) {
   for (const auto& each : cases) {
     SCOPED_TRACE(each.name);
     HostileBackend backend;
-    Frontend frontend(std::move(backend.other), 5s);
+    Frontend frontend(std::move(backend.other), patience);
     backend.say(each.request, each.flags, std::vector<std::byte>(each.size));
     const auto features = frontend.get_features();
     ASSERT_FALSE(features);

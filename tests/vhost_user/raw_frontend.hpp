@@ -17,6 +17,8 @@
 #include <vumedia/vhost_user/frontend.hpp>
 #include <vumedia/vhost_user/wire.hpp>
 
+#include "support/patience.hpp"
+
 namespace vumedia::vhost_user::test {
 
 [[nodiscard]] constexpr std::uint32_t number(Request request) {
@@ -28,8 +30,8 @@ inline constexpr std::uint64_t everything = Frontend::default_protocol_features;
 class RawFrontend {
  public:
   explicit RawFrontend(OwnedFd socket) : socket_(std::move(socket)) {
-    const timeval limit{10, 0};
-    ::setsockopt(socket_.get(), SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+    ::setsockopt(socket_.get(), SOL_SOCKET, SO_RCVTIMEO, &vumedia::test::socket_patience,
+                 sizeof vumedia::test::socket_patience);
   }
 
   void send_bytes(std::span<const std::byte> bytes, std::span<const int> fds = {}) {

@@ -43,6 +43,8 @@
 #include <vumedia/virtio/driver_queue.hpp>
 #include <vumedia/virtio/ring_layout.hpp>
 
+#include "support/patience.hpp"
+
 namespace vumedia::vhost_user::test {
 
 // One message, or what becomes one.
@@ -200,7 +202,6 @@ class ScriptedVmm {
   }
 
  private:
-  static constexpr std::chrono::seconds patience{20};
   struct Mapped {
     OwnedFd fd;
     ShmemMap range;
@@ -409,7 +410,7 @@ inline Outcome<> ScriptedVmm::exchange_bytes(const Step& step, std::span<const s
   const bool own = find_request(step.request)->reply == ReplyKind::own;
   if (!own && !(step.need_reply && (protocol_ & protocol_feature::reply_ack) != 0)) return {};
 
-  const auto until = io::Clock::now() + patience;
+  const auto until = io::Clock::now() + vumedia::test::patience;
   while (io::Clock::now() < until) {
     auto message = main_.receive_some();
     if (!message) return failure("%s: %s", name, message.error().message.c_str());

@@ -20,6 +20,7 @@
 
 #include "support/effort.hpp"
 #include "support/guest_ram.hpp"
+#include "support/patience.hpp"
 #include "support/raw_ring.hpp"
 
 namespace vumedia::virtio::test {
@@ -383,7 +384,7 @@ TEST_P(Conversation, NoNotificationIsLost) {
   ASSERT_TRUE(kick && call);
   const auto wait = [](const OwnedFd& fd) {
     pollfd entry{fd.get(), POLLIN, 0};
-    if (::poll(&entry, 1, 30'000) != 1) return false;
+    if (::poll(&entry, 1, vumedia::test::poll_patience) != 1) return false;
     std::uint64_t count = 0;
     return ::read(fd.get(), &count, sizeof count) == sizeof count;
   };

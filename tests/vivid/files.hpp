@@ -32,12 +32,13 @@
 #include <vumedia/v4l2/ioctl_table.hpp>
 #include <vumedia/v4l2/payload.hpp>
 
+#include "support/patience.hpp"
+
 namespace vumedia::vivid {
 
 namespace tag = v4l2::tag;
 
-// How long a test waits for what has to come: not a measure of anything.
-inline constexpr std::chrono::milliseconds patience{20'000};
+using vumedia::test::patience;
 
 // A buffer that came back, or the errno of the way there (ETIMEDOUT if nothing came).
 using Dequeued = Result<v4l2::Buffer>;
@@ -93,7 +94,7 @@ class NodeFile {
   [[nodiscard]] Dequeued dequeue(std::uint32_t type) {
     const auto events = static_cast<short>(v4l2::is_output(type) ? POLLOUT : POLLIN);
     pollfd state{fd_.get(), events, 0};
-    if (::poll(&state, 1, static_cast<int>(patience.count())) != 1) return fail(ETIMEDOUT);
+    if (::poll(&state, 1, vumedia::test::poll_patience) != 1) return fail(ETIMEDOUT);
     v4l2::Buffer buffer{};
     buffer.head.type = type;
     buffer.head.memory = V4L2_MEMORY_MMAP;
@@ -109,7 +110,7 @@ class NodeFile {
 
   [[nodiscard]] std::optional<v4l2_event> event() {
     pollfd state{fd_.get(), POLLPRI, 0};
-    if (::poll(&state, 1, static_cast<int>(patience.count())) != 1) return std::nullopt;
+    if (::poll(&state, 1, vumedia::test::poll_patience) != 1) return std::nullopt;
     v4l2_event event{};
     if (call(VIDIOC_DQEVENT, &event) != 0) return std::nullopt;
     return event;

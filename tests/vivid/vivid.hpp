@@ -18,12 +18,14 @@
 
 #include <vumedia/core/fd.hpp>
 
+#include "support/patience.hpp"
+
 namespace vumedia::vivid {
 
-// Asks `condition` until it holds; false after 20 s. For what the kernel finishes in its own time.
+// Asks `condition` until it holds; false when patience is at an end. For what the kernel finishes in its own time.
 template <class Condition>
 [[nodiscard]] bool eventually(Condition&& condition) {
-  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+  const auto deadline = std::chrono::steady_clock::now() + vumedia::test::patience;
   while (!condition()) {
     if (std::chrono::steady_clock::now() > deadline) return false;
     std::this_thread::sleep_for(std::chrono::milliseconds(2));
