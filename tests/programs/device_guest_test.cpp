@@ -22,6 +22,7 @@
 
 #include "support/capturing.hpp"
 #include "support/child_process.hpp"
+#include "support/patience.hpp"
 #include "support/temporary_folder.hpp"
 
 namespace vumedia::device::test {
@@ -43,7 +44,7 @@ constexpr const char* all_backends[] = {"null", "test-pattern"};
 
 template <class Condition>
 bool eventually(Condition&& condition) {
-  const auto deadline = std::chrono::steady_clock::now() + 20s;
+  const auto deadline = std::chrono::steady_clock::now() + vumedia::test::patience;
   while (!condition()) {
     if (std::chrono::steady_clock::now() > deadline) return false;
     std::this_thread::sleep_for(2ms);
@@ -87,7 +88,7 @@ class DeviceGuest : public testing::Test {
   }
   [[nodiscard]] std::string path() const { return folder_.path("socket"); }
   [[nodiscard]] std::unique_ptr<Guest> connect() const {
-    auto guest = Guest::connect(path());
+    auto guest = Guest::connect(path(), {.command_timeout = vumedia::test::patience});
     EXPECT_TRUE(guest) << guest.error().message;
     return guest ? std::move(*guest) : nullptr;
   }
@@ -105,16 +106,15 @@ class DeviceGuest : public testing::Test {
   std::unique_ptr<ChildProcess> device_;
 };
 
-TEST_F(DeviceGuest, EndsSoonWhileItStreams) {
+TEST_F(DeviceGuest, EndsWhileItStreams) {
   for (const int signal : {SIGTERM, SIGINT}) {
     start("test-pattern");
     const auto guest = connect();
     ASSERT_TRUE(guest);
     ASSERT_NE(stream(*guest), 0u);
-    const auto begin = std::chrono::steady_clock::now();
+    // Without waiting for the guest, which stays.
     device_->signal(signal);
     EXPECT_EQ(device_->wait(), 0) << device_->error_output();
-    EXPECT_LT(std::chrono::steady_clock::now() - begin, 1s);
     EXPECT_FALSE(std::filesystem::exists(path()));
     EXPECT_EQ(guest->open().error().value, EPIPE);
   }

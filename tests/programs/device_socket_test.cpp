@@ -1,7 +1,6 @@
 // vumedia-device and its socket: who gets to listen, who is served, and how it ends.
 #include <algorithm>
 #include <array>
-#include <chrono>
 #include <csignal>
 #include <cstdint>
 #include <cstring>
@@ -17,11 +16,12 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
+#include "support/patience.hpp"
+
 namespace vumedia::device::test {
 namespace {
 
 using vumedia::test::ChildProcess;
-using namespace std::chrono_literals;
 
 OwnedFd unix_socket() {
   return OwnedFd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
@@ -72,8 +72,8 @@ class Frontend {
 
  private:
   void bound_waits() {
-    const timeval limit{.tv_sec = 20, .tv_usec = 0};
-    ::setsockopt(fd_.get(), SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+    ::setsockopt(fd_.get(), SOL_SOCKET, SO_RCVTIMEO, &vumedia::test::socket_patience,
+                 sizeof vumedia::test::socket_patience);
   }
   OwnedFd fd_;
 };
@@ -103,27 +103,24 @@ class DeviceSocket : public testing::Test {
   const std::string path_ = folder_.path("socket");
 };
 
-TEST_F(DeviceSocket, EndsSoonWithStatusZeroAndRemovesItsFile) {
+TEST_F(DeviceSocket, EndsWithStatusZeroAndRemovesItsFile) {
   for (const int signal : {SIGTERM, SIGINT, SIGHUP}) {
     ChildProcess child(command());
     ASSERT_TRUE(is_ready(child)) << child.error_output();
     EXPECT_TRUE(exists());
-    const auto start = std::chrono::steady_clock::now();
     EXPECT_EQ(end(child, signal), 0) << child.error_output();
-    EXPECT_LT(std::chrono::steady_clock::now() - start, 1s);
     EXPECT_FALSE(exists());
   }
 }
 
-TEST_F(DeviceSocket, EndsSoonWhileAFrontendIsServed) {
+TEST_F(DeviceSocket, EndsWhileAFrontendIsServed) {
   for (const char* const backend : {"null", "test-pattern"}) {
     ChildProcess child(command({"--backend", backend}));
     ASSERT_TRUE(is_ready(child)) << child.error_output();
     Frontend frontend(path_);
     EXPECT_TRUE(frontend.is_served());
-    const auto start = std::chrono::steady_clock::now();
+    // Without waiting for the frontend, which stays.
     EXPECT_EQ(end(child, SIGTERM), 0) << child.error_output();
-    EXPECT_LT(std::chrono::steady_clock::now() - start, 1s);
     EXPECT_FALSE(exists());
     EXPECT_TRUE(frontend.is_refused());
   }
@@ -157,15 +154,14 @@ TEST_F(DeviceSocket, ServesTheNextFrontendWhenOneLeaves) {
   EXPECT_EQ(end(child, SIGTERM), 0);
 }
 
-TEST_F(DeviceSocket, RefusesASecondFrontendAtOnce) {
+TEST_F(DeviceSocket, RefusesASecondFrontendMeanwhile) {
   ChildProcess child(command());
   ASSERT_TRUE(is_ready(child)) << child.error_output();
   Frontend first(path_);
   ASSERT_TRUE(first.is_served());
   Frontend second(path_);
-  const auto start = std::chrono::steady_clock::now();
+  // While the first one stays: it is not kept waiting for the first one's end.
   EXPECT_TRUE(second.is_refused());
-  EXPECT_LT(std::chrono::steady_clock::now() - start, 1s);
   EXPECT_TRUE(first.is_served());
   EXPECT_EQ(end(child, SIGTERM), 0);
 }
