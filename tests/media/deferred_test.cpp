@@ -3,6 +3,8 @@
 #include <chrono>
 #include <cstdint>
 #include <thread>
+#include <tuple>
+#include <utility>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -205,44 +207,65 @@ TEST_F(DeferredTest, AnswersAfterTheDeviceAreDiscarded) {
   EXPECT_FALSE(guest.take_reply());
 }
 
+constexpr std::chrono::milliseconds short_timeout{30};
+
+// Where this thread gets no processor for so long, what it answers at once is late, too, and rightly told
+// ETIMEDOUT: then `attempt` is made again. It returns since when the answer was owed, and its status.
+template <class Attempt>
+void expect_prompt_answer(Attempt&& attempt) {
+  int status = ETIMEDOUT;
+  for (int i = 0; i < 100 && status == ETIMEDOUT && !testing::Test::HasFailure(); ++i) {
+    io::TimePoint since;
+    std::tie(since, status) = attempt();
+    EXPECT_TRUE(status != ETIMEDOUT || io::Clock::now() - since >= short_timeout);
+  }
+  EXPECT_EQ(status, 0);
+}
+
 class TimeoutTest : public DeferredTest {
  protected:
-  TimeoutTest() : DeferredTest(DeviceOptions{.command_timeout = std::chrono::milliseconds(30)}) {}
+  TimeoutTest() : DeferredTest(DeviceOptions{.command_timeout = short_timeout}) {}
+  // Of the next reply; -1 if none comes.
+  int next_status() {
+    const auto reply = guest.wait_reply();
+    return reply ? reply->status() : -1;
+  }
 };
 
 TEST_F(TimeoutTest, LateAnswersAreDiscarded) {
-  const auto before = io::Clock::now();
-  defer();
-  auto reply = guest.wait_reply();
-  ASSERT_TRUE(reply);
-  EXPECT_EQ(reply->status(), ETIMEDOUT);
-  EXPECT_GE(io::Clock::now() - before, std::chrono::milliseconds(30));
-  // In the meantime another command takes the slot.
-  defer();
-  session().payloads[0]->value = 99;  // still the backend's
-  session().owed[0].complete(fail(EPERM));
-  session().owed[1].complete({});
-  reply = guest.wait_reply();
-  ASSERT_TRUE(reply);
-  EXPECT_EQ(reply->status(), 0);
-  EXPECT_FALSE(guest.take_reply());
+  expect_prompt_answer([&] {
+    session().owed.clear();
+    session().payloads.clear();
+    const auto before = io::Clock::now();
+    defer();
+    EXPECT_EQ(next_status(), ETIMEDOUT);
+    const auto after = io::Clock::now();
+    EXPECT_GE(after - before, short_timeout);
+    // In the meantime another command takes the slot.
+    defer();
+    session().payloads[0]->value = 99;  // still the backend's
+    session().owed[0].complete(fail(EPERM));
+    session().owed[1].complete({});
+    const int status = next_status();
+    EXPECT_FALSE(guest.take_reply());
+    return std::pair(after, status);
+  });
   EXPECT_EQ(serve_another(), 0);
 }
 
 TEST_F(TimeoutTest, IsEachCommandsOwn) {
+  expect_prompt_answer([&] {
+    session().owed.clear();
+    const auto begin = io::Clock::now();
+    defer();
+    defer();
+    session().owed[0].complete({});
+    const int status = next_status();
+    EXPECT_EQ(next_status(), ETIMEDOUT);
+    return std::pair(begin, status);
+  });
   defer();
-  defer();
-  session().owed[0].complete({});
-  auto reply = guest.wait_reply();
-  ASSERT_TRUE(reply);
-  EXPECT_EQ(reply->status(), 0);
-  reply = guest.wait_reply();
-  ASSERT_TRUE(reply);
-  EXPECT_EQ(reply->status(), ETIMEDOUT);
-  defer();
-  reply = guest.wait_reply();
-  ASSERT_TRUE(reply);
-  EXPECT_EQ(reply->status(), ETIMEDOUT);
+  EXPECT_EQ(next_status(), ETIMEDOUT);
 }
 
 // A backend whose OPEN is answered later.
@@ -342,7 +365,7 @@ TEST_F(DeferredOpenTest, AResetForgetsIt) {
 
 class SlowOpenTest : public DeferredOpenTest {
  protected:
-  SlowOpenTest() : DeferredOpenTest(DeviceOptions{.command_timeout = std::chrono::milliseconds(50)}) {}
+  SlowOpenTest() : DeferredOpenTest(DeviceOptions{.command_timeout = short_timeout}) {}
 };
 
 TEST_F(SlowOpenTest, TimesOutAndIsClosed) {
@@ -352,9 +375,13 @@ TEST_F(SlowOpenTest, TimesOutAndIsClosed) {
   EXPECT_EQ(reply->status(), ETIMEDOUT);
   EXPECT_EQ(guest.backend().destroyed, 1);
   guest.backend().owed[0].complete({});
-  begin_open();
-  guest.backend().owed[1].complete({});
-  EXPECT_EQ(guest.wait_reply()->status(), 0);
+  expect_prompt_answer([&] {
+    const auto begin = io::Clock::now();
+    begin_open();
+    guest.backend().owed.back().complete({});
+    const auto next = guest.wait_reply();
+    return std::pair(begin, next ? next->status() : -1);
+  });
 }
 
 }  // namespace
