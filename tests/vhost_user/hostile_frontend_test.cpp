@@ -47,6 +47,12 @@ std::size_t open_descriptors() {
   return count;
 }
 
+// What a session held is closed by its loop, which may do so a moment after what the test has waited for.
+void expect_no_more_descriptors_than(std::size_t count) {
+  EXPECT_TRUE(eventually([count] { return open_descriptors() <= count; }))
+      << open_descriptors() << " are open, not " << count;
+}
+
 // This process can open no more descriptors as long as this lives.
 class NoDescriptorsLeft {
  public:
@@ -270,7 +276,7 @@ TEST(HostileFrontend, SendsManyDescriptors) {
     send_with(frontend.fd(), bytes_of(header).subspan(i, 1), fds);
   EXPECT_TRUE(frontend.is_closed());
   ASSERT_TRUE(eventually([&] { return !backend.has_session(); }));
-  EXPECT_EQ(open_descriptors(), before + 1);  // ours
+  expect_no_more_descriptors_than(before + 1);  // ours
   expect_service(backend);
 }
 
@@ -469,7 +475,7 @@ TEST(HostileFrontend, ReplacesTheChannelAgainAndAgain) {
   const std::size_t before = open_descriptors();
   for (int i = 0; i < 300; ++i) Vmm::check(vmm.frontend.open_backend_channel());
   ASSERT_TRUE(vmm.frontend.get_status());
-  EXPECT_EQ(open_descriptors(), before);
+  expect_no_more_descriptors_than(before);
   EXPECT_EQ(vmm.echo("still"), "still");
 }
 
@@ -588,7 +594,7 @@ TEST(HostileFrontend, ComesAndGoes) {
   ASSERT_TRUE(eventually([&] { return !backend.has_session(); }));
   expect_service(backend);
   ASSERT_TRUE(eventually([&] { return !backend.has_session(); }));
-  EXPECT_EQ(open_descriptors(), before + 1);
+  expect_no_more_descriptors_than(before + 1);
 }
 
 }  // namespace

@@ -184,13 +184,17 @@ bool is_readable(const OwnedFd& fd) {
 std::size_t times_processed(BackendThread& backend) {
   return backend.run([&] { return backend.state.processed.size(); });
 }
-// The same once no queue is looked at any more without a kick.
+// The same once no queue is looked at any more without a kick: not in several intervals one after the other,
+// for the loop may come late to one.
 std::optional<std::size_t> times_processed_at_rest(BackendThread& backend) {
-  std::size_t count = 0;
+  std::size_t count = times_processed(backend);
+  int idle = 0;
   const bool rests = eventually([&] {
-    count = times_processed(backend);
-    std::this_thread::sleep_for(std::chrono::milliseconds(10));
-    return times_processed(backend) == count;
+    std::this_thread::sleep_for(2 * Ring<Reactor>::poll_interval);
+    const std::size_t now = times_processed(backend);
+    idle = now == count ? idle + 1 : 0;
+    count = now;
+    return idle == 8;
   });
   return rests ? std::optional(count) : std::nullopt;
 }
