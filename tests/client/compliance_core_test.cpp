@@ -19,8 +19,6 @@
 namespace vumedia::client::test {
 namespace {
 
-constexpr std::chrono::milliseconds core_patience{1000};
-
 const FaultTable core_tables[] = {
     {"camera: configuration", make_camera, core_faults::config_faults},
     {"codec: configuration", make_m2m, core_faults::m2m_faults},
@@ -33,11 +31,11 @@ const FaultTable core_tables[] = {
     {"camera: queueing", make_camera, core_faults::queueing_faults},
     {"planar camera: queueing", make_planar_camera, core_faults::multiplanar_buffer_faults},
     {"output: queueing", make_output, core_faults::output_buffer_faults},
-    {"output: streams", make_output, core_faults::stream_faults, nullptr, core_patience},
-    {"output: losses", make_output, core_faults::loss_faults, nullptr, core_patience, true},
-    {"camera: streams", make_camera, core_faults::camera_stream_faults, nullptr, core_patience, true},
+    {"output: streams", make_output, core_faults::stream_faults},
+    {"output: losses", make_output, core_faults::loss_faults, nullptr, short_patience, true},
+    {"camera: streams", make_camera, core_faults::camera_stream_faults, nullptr, short_patience, true},
     {"camera: mappings", make_camera, core_faults::mapping_faults},
-    {"camera: files", make_camera, core_faults::file_faults, nullptr, core_patience},
+    {"camera: files", make_camera, core_faults::file_faults},
 };
 
 class CoreFaultsOf : public testing::TestWithParam<const FaultTable*> {};
@@ -225,7 +223,7 @@ TEST(CoreFaults, OfTheDeviceAreNoticedByTheirRules) {
     ASSERT_TRUE(sound && faulty);
     faulty->transport().tamper = seeded.make();
     compliance::Options options;
-    options.patience = core_patience;
+    options.patience = vumedia::test::patience;
     check_fault(seeded.rule, seeded.also, *sound, *faulty, options);
   }
 }

@@ -6,13 +6,10 @@
 namespace vumedia::client::test {
 namespace {
 
-// No fault of these has to be waited for.
-constexpr std::chrono::milliseconds zoo_patience{5000};
-
 const FaultTable zoo_tables[] = {
-    {"control zoo: queries", make_zoo, control_faults::query_faults, nullptr, zoo_patience},
-    {"control zoo: values", make_zoo, control_faults::value_faults, nullptr, zoo_patience},
-    {"control zoo: events", make_zoo, control_faults::event_faults, nullptr, zoo_patience},
+    {"control zoo: queries", make_zoo, control_faults::query_faults},
+    {"control zoo: values", make_zoo, control_faults::value_faults},
+    {"control zoo: events", make_zoo, control_faults::event_faults},
 };
 
 class SeededFaultsOf : public testing::TestWithParam<const FaultTable*> {};
