@@ -13,7 +13,7 @@
 
 namespace vumedia {
 
-// Owns a descriptor, or none (-1). Closing keeps errno, so that an error path can still report it.
+// Owns one file descriptor, or none (-1). Closing keeps errno, so that an error path can still report it.
 class OwnedFd {
  public:
   OwnedFd() = default;

@@ -55,8 +55,8 @@ class Mapping {
 };
 
 // A memory file of `size` bytes (rounded up to whole pages: QEMU refuses others), close-on-exec, sealed
-// against shrinking and growing, so that neither we nor a frontend it is sent to can take pages from under
-// the other.
+// against shrinking and growing, so that neither we nor the frontend that receives it can remove pages that
+// the other uses.
 [[nodiscard]] inline Result<OwnedFd> make_sealed_memfd(const char* name, std::uint64_t size) noexcept {
   const auto rounded = align_up(size, page_size);
   if (!rounded || *rounded == 0 || *rounded > INT64_MAX) return fail(EINVAL);

@@ -1,8 +1,8 @@
 // Results without exceptions.
 //
-// Two kinds of failure, two types. What a guest did wrong is an errno in its response: `Result<T>`, trivially
-// small, made on the hot path. What a frontend or an operator has to read is a sentence: `Outcome<T>`, made
-// where a connection or a program ends.
+// Two kinds of failure, two types. A guest's mistake becomes an errno in its response: `Result<T>`, which is
+// tiny and is made on the hot path. A frontend or an operator has to read a sentence: `Outcome<T>`, which is
+// made where a connection or a program ends.
 #pragma once
 
 #include <cerrno>
@@ -32,7 +32,8 @@ using Result = std::expected<T, Errno>;
   return std::unexpected<Errno>(Errno{error});
 }
 
-// What went wrong in words, and the errno behind it (0 if none). The message is one line without a full stop.
+// What went wrong, in words, and the errno that caused it (0 if none). The message is one line without a full
+// stop.
 struct Error {
   std::string message;
   int code = 0;
@@ -71,7 +72,7 @@ namespace detail {
   return std::unexpected<Error>(Error{std::move(text), 0});
 }
 
-// The same with ": " and the text of `error` (a positive errno) behind it.
+// The same, followed by ": " and the text of `error` (a positive errno).
 [[nodiscard, gnu::format(printf, 2, 3)]] inline std::unexpected<Error> system_failure(int error,
                                                                                       const char* format,
                                                                                       ...) {

@@ -1,17 +1,17 @@
-// The version of the library and of the programs that come with it. This is the one place where it stands:
+// The version of the library and of the programs that come with it. This is the only place that defines it:
 // the build system, the package files and the programs read it from here, so that a bare copy of include/
 // knows its version, too.
 //
 // Semantic versioning; before 1.0 a new minor version may change the interface.
 #pragma once
 
-// Macros, for what the preprocessor has to decide on.
+// Macros, for decisions that the preprocessor has to make.
 #define VUMEDIA_VERSION_MAJOR 0
 #define VUMEDIA_VERSION_MINOR 3
 #define VUMEDIA_VERSION_PATCH 0
 
 #define VUMEDIA_VERSION_TEXT(major, minor, patch) #major "." #minor "." #patch
-// Another level, for operands of # are not expanded.
+// A second level, because operands of # are not expanded.
 #define VUMEDIA_VERSION_EXPANDED_TEXT(major, minor, patch) VUMEDIA_VERSION_TEXT(major, minor, patch)
 
 namespace vumedia {
