@@ -1,7 +1,7 @@
-// File descriptors travelling with bytes over a UNIX stream socket (SCM_RIGHTS), see unix(7).
+// File descriptors that travel with bytes over a UNIX stream socket (SCM_RIGHTS); see unix(7).
 //
-// What arrives is owned at once, whatever becomes of the message it came with: a peer cannot make us leak
-// descriptors by sending too many, or by sending them where none belong.
+// Each descriptor that arrives has an owner at once, whatever happens to its message: a peer cannot make us
+// leak descriptors by sending too many, or by sending them where none belong.
 #pragma once
 
 #include <algorithm>
@@ -19,7 +19,7 @@
 
 namespace vumedia::io {
 
-// The descriptors of one message, in the order of sending. Closes what was not taken.
+// The descriptors of one message, in the order of sending. Closes those that were not taken.
 class FdList {
  public:
   // As many as any vhost-user message carries.
@@ -35,13 +35,13 @@ class FdList {
     return *this;
   }
 
-  // Taken ones count.
+  // Includes those that were taken.
   [[nodiscard]] std::size_t size() const noexcept { return size_; }
   [[nodiscard]] bool empty() const noexcept { return size_ == 0; }
 
   // The descriptor at `index`, still owned by the list; -1 if it was taken or never there.
   [[nodiscard]] int get(std::size_t index) const noexcept { return index < size_ ? fds_[index].get() : -1; }
-  // The same, given away.
+  // The same, but hands over ownership.
   [[nodiscard]] OwnedFd take(std::size_t index) noexcept {
     return index < size_ ? std::move(fds_[index]) : OwnedFd();
   }
@@ -76,7 +76,7 @@ class FdList {
   return list;
 }
 
-// One sendmsg or recvmsg: the message header and all that it points to. Not movable, for it points into
+// One sendmsg or recvmsg: the message header and all that it points to. Not movable, because it points into
 // itself. `Capacity` is the number of descriptors that fit, at most FdList::capacity.
 template <std::size_t Capacity = FdList::capacity>
 class FdMessage {
@@ -89,7 +89,7 @@ class FdMessage {
 
   [[nodiscard]] msghdr& header() noexcept { return header_; }
 
-  // Makes header() ready to receive into `bytes`, which stays valid until the call is done, and at most so
+  // Makes header() ready to receive into `bytes`, which stays valid until the call is done, and up to that
   // many descriptors.
   void prepare_receive(std::span<std::byte> bytes, std::size_t max_fds = Capacity) noexcept {
     vector_ = {bytes.data(), bytes.size()};
@@ -98,8 +98,8 @@ class FdMessage {
     prepare(max_fds == 0 ? 0 : CMSG_LEN(max_fds * sizeof(int)));
   }
 
-  // After a receive that succeeded: adds the descriptors to `fds`. False if some were lost, because more came
-  // than fit there or here, or because this process may not open that many.
+  // After a receive that succeeded: adds the descriptors to `fds`. False if some were lost because more came
+  // than fit in `fds` or in this message, or because this process may not open that many.
   [[nodiscard]] bool collect(FdList& fds) noexcept {
     bool complete = (header_.msg_flags & MSG_CTRUNC) == 0;
     for (cmsghdr* part = CMSG_FIRSTHDR(&header_); part != nullptr; part = CMSG_NXTHDR(&header_, part)) {
@@ -138,7 +138,8 @@ class FdMessage {
   }
 
  private:
-  // Comes unasked if whoever made the socket has set SO_PASSPIDFD on it (Linux 6.5); not in all headers.
+  // Arrives unrequested if whoever made the socket has set SO_PASSPIDFD on it (Linux 6.5); not in all
+  // headers.
   static constexpr int scm_pidfd = 4;
 
   void prepare(std::size_t control_size) noexcept {
@@ -154,8 +155,8 @@ class FdMessage {
   alignas(cmsghdr) std::array<std::byte, CMSG_SPACE(Capacity * sizeof(int))> control_{};
 };
 
-// Sends all of `bytes`, `fds` with the first of them, waiting as long as the socket does: EAGAIN if it is
-// non-blocking or its SO_SNDTIMEO has passed, and part of the message may then be sent.
+// Sends all of `bytes`, `fds` with the first of them, and waits as long as the socket does: EAGAIN if it is
+// non-blocking or its SO_SNDTIMEO has passed. Part of the message may have been sent by then.
 [[nodiscard]] inline Result<> send_message(int socket, std::span<const std::byte> bytes,
                                            std::span<const int> fds = {}) noexcept {
   if (fds.size() > FdList::capacity) return fail(EINVAL);
@@ -173,9 +174,9 @@ class FdMessage {
   return {};
 }
 
-// Receives until `bytes` is full or the peer has ended; returns how many came. The descriptors that came with
-// them are added to `fds`. EMSGSIZE if there were more than FdList::capacity, else the socket's errors
-// (EAGAIN as above).
+// Receives until `bytes` is full or the peer has closed its end; returns how many bytes came. The descriptors
+// that came with them are added to `fds`. Fails with EMSGSIZE if there were more than FdList::capacity,
+// otherwise with the socket's errors (EAGAIN as above).
 [[nodiscard]] inline Result<std::size_t> receive_message(int socket, std::span<std::byte> bytes,
                                                          FdList& fds) noexcept {
   FdMessage<> message;

@@ -13,8 +13,8 @@
 
 namespace vumedia::io {
 
-// What is to be called once, with what it owns. std::move_only_function would do, but <functional> alone is
-// some 3 % of what it costs to compile a device.
+// A callable that is called once, with what it owns. std::move_only_function would do, but <functional> alone
+// makes up some 3 % of the time to compile a device.
 class Task {
  public:
   template <class F>
@@ -34,8 +34,8 @@ class Task {
 // Tasks for one loop, posted by any thread. Shared by the loop and its posters, so that a worker may outlive
 // the loop: after close() tasks are dropped (destroyed on the posting thread).
 //
-// Posting allocates and locks: it is the hand-off of a worker's result, not the hot path. The loop polls fd()
-// for reading and calls run().
+// Posting allocates and locks: it hands over a worker's result and is not on the hot path. The loop polls
+// fd() for reading and calls run().
 class Inbox {
  public:
   using Task = io::Task;
@@ -46,7 +46,7 @@ class Inbox {
     return std::shared_ptr<Inbox>(new Inbox(std::move(*fd)));
   }
 
-  // Any thread. False if the loop is gone; the task is then dropped.
+  // Callable from any thread. False if the loop is gone; the task is then dropped.
   bool post(Task task) {
     {
       const std::lock_guard lock(mutex_);
@@ -61,7 +61,7 @@ class Inbox {
   // Readable while tasks wait. Owned by the inbox.
   [[nodiscard]] int fd() const noexcept { return fd_.get(); }
 
-  // The loop's thread: takes the wake-up back and runs the tasks that are there, in the order of posting.
+  // On the loop's thread: consumes the wake-up and runs the waiting tasks in the order of posting.
   void run() {
     std::uint64_t count = 0;
     [[maybe_unused]] const auto got = ::read(fd_.get(), &count, sizeof count);
@@ -78,7 +78,7 @@ class Inbox {
     for (auto& task : batch) task();
   }
 
-  // The loop's thread, before the loop ends. Waiting tasks are destroyed unrun.
+  // On the loop's thread, before the loop ends. Waiting tasks are destroyed without being run.
   void close() {
     std::vector<Task> batch;
     {
@@ -92,7 +92,7 @@ class Inbox {
   explicit Inbox(OwnedFd fd) noexcept : fd_(std::move(fd)) {}
   void wake() noexcept {
     const std::uint64_t one = 1;
-    // Cannot fail for want of room: at most one wake-up per emptied list is ever pending.
+    // Cannot fail for lack of room: at most one wake-up is pending each time the list was emptied.
     [[maybe_unused]] const auto written = ::write(fd_.get(), &one, sizeof one);
   }
 

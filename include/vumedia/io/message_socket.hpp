@@ -1,8 +1,8 @@
-// Framed messages with file descriptors over a UNIX stream socket, by a reactor.
+// Framed messages with file descriptors over a UNIX stream socket, driven by a reactor.
 //
-// A message is a header of fixed size and a body whose size the header tells. Pieces may be as small as the
-// peer likes, and descriptors may come with any of them. Nothing is read beyond the message under way, so
-// descriptors are never credited to the wrong one.
+// A message is a header of fixed size and a body whose size is in the header. It may arrive in pieces as
+// small as the peer likes, and descriptors may come with any of them. Nothing is read beyond the current
+// message, so descriptors are never attributed to the wrong one.
 #pragma once
 
 #include <concepts>
@@ -30,8 +30,8 @@ struct Message {
   FdList fds;                        // closed unless taken
 };
 
-// How a stream falls into messages. `body_size` bounds what it returns: that much is allocated for a peer's
-// message. Its error ends the connection.
+// How a stream is divided into messages. `body_size` bounds what it returns, because that much is allocated
+// for a peer's message. An error from it ends the connection.
 template <class F>
 concept MessageFraming = requires(std::span<const std::byte> header) {
   { F::header_size } -> std::convertible_to<std::size_t>;
@@ -39,21 +39,21 @@ concept MessageFraming = requires(std::span<const std::byte> header) {
   { F::body_size(header) } -> std::same_as<Outcome<std::size_t>>;
 } && (F::header_size > 0) && (F::max_fds <= FdList::capacity);
 
-// What a MessageSocket tells its owner, on the loop's thread, never from within a call of the owner's. In
-// both calls the owner may destroy the socket, and itself.
+// What a MessageSocket calls on its owner: on the loop's thread, never from within a call that the owner
+// makes. In both calls the owner may destroy the socket, and itself.
 template <class O>
 concept MessageOwner = requires(O& owner, Message& message, const Error& error) {
   { owner.on_message(message) } noexcept;
-  // The last call, the socket is closed: the peer has ended between two messages (an empty error.message),
-  // within one, or sends what is no message; or the connection broke.
+  // The last call; the socket is closed. The peer closed its end between two messages (an empty
+  // error.message) or within one, or sent something that is not a message, or the connection broke.
   { owner.on_closed(error) } noexcept;
 };
 
-// Neither moved nor copied: the kernel knows its address. Nothing is read before start().
+// Neither movable nor copyable, because the kernel knows its address. Nothing is read before start().
 template <class Reactor, MessageFraming Framing, class Owner>
 class MessageSocket {
  public:
-  // What may wait for a peer that does not read. Beyond, send() refuses.
+  // Bytes that may wait for a peer that does not read. Beyond that, send() refuses.
   static constexpr std::size_t max_queued_bytes = 256 * 1024;
   static constexpr std::size_t max_queued_messages = 256;
 
@@ -74,19 +74,20 @@ class MessageSocket {
     resume();
   }
 
-  // No message is delivered until resume(); at most one is read ahead. An error still closes the socket; a
-  // peer that ends is noticed after resume() if no read was under way, and peer_has_left() tells before.
+  // No message is delivered until resume(); at most one is read ahead. An error still closes the socket. If
+  // no read was pending, the end of the peer is noticed only after resume(); peer_has_left() detects it
+  // earlier.
   void pause() noexcept { paused_ = true; }
   void resume() noexcept;
 
-  // Queues a message, which is not empty; its descriptors are duplicated. False if the peer has let too much
-  // pile up, if descriptors cannot be duplicated (none or more than FdList::capacity), or if the socket is
-  // closed.
+  // Queues a message, which must not be empty; its descriptors are duplicated. False if too much already
+  // waits for the peer, if descriptors cannot be duplicated (none or more than FdList::capacity), or if the
+  // socket is closed.
   [[nodiscard]] bool send(std::span<const std::byte> bytes, std::span<const int> fds = {});
-  // The same with descriptors to give away.
+  // The same, but takes ownership of the descriptors.
   [[nodiscard]] bool send_owned(std::span<const std::byte> bytes, FdList fds);
 
-  // Drops what was not sent, without a call of on_closed. May be repeated.
+  // Drops what was not sent, and does not call on_closed. May be called again.
   void close() noexcept;
 
   // Whether the peer has closed its end; what it sent before may still be unread.
@@ -120,11 +121,11 @@ class MessageSocket {
   Owner& owner_;
   OwnedFd socket_;
   bool paused_ = true;
-  // Set while on_message runs: where to note that this object went in it.
+  // Set while on_message runs: where to note that the call destroyed this object.
   bool* destroyed_ = nullptr;
 
-  // The message under way: `received_` of `expected_` bytes are there. The body's size counts once the header
-  // is complete.
+  // The current message: `received_` of `expected_` bytes have arrived. `expected_` includes the body once
+  // the header is complete.
   std::vector<std::byte> buffer_ = std::vector<std::byte>(Framing::header_size);
   std::size_t received_ = 0;
   bool header_done_ = false;
@@ -143,8 +144,8 @@ template <class Reactor, MessageFraming Framing, class Owner>
 void MessageSocket<Reactor, Framing, Owner>::resume() noexcept {
   if (!paused_) return;
   paused_ = false;
-  // Within on_message, deliver() goes on by itself. Else the loop does, for a message may be complete already
-  // and the caller is not to be called back from here.
+  // Within on_message, deliver() continues by itself. Otherwise the loop does it, because a message may be
+  // complete already and the caller must not be called back from here.
   if (!is_open() || destroyed_ != nullptr || receive_operation_.pending() || resume_operation_.pending())
     return;
   if (received_ < buffer_.size())
@@ -187,7 +188,7 @@ void MessageSocket<Reactor, Framing, Owner>::on_received(std::int32_t result) no
   advance();
 }
 
-// Whatever comes next, if anything may.
+// Reads on, if a message may come.
 template <class Reactor, MessageFraming Framing, class Owner>
 void MessageSocket<Reactor, Framing, Owner>::advance() noexcept {
   if (paused_) return;
@@ -197,7 +198,7 @@ void MessageSocket<Reactor, Framing, Owner>::advance() noexcept {
 
 template <class Reactor, MessageFraming Framing, class Owner>
 void MessageSocket<Reactor, Framing, Owner>::deliver() noexcept {
-  // The owner may destroy this socket, so what the message consists of moves out of it.
+  // The owner may destroy this socket, so the parts of the message are moved out of it.
   std::vector<std::byte> bytes = std::exchange(buffer_, {});
   Message message{bytes, std::exchange(fds_, {})};
   received_ = 0;

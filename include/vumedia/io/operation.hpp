@@ -1,13 +1,13 @@
-// An asynchronous operation: memory of its owner, lent to a reactor while the operation is under way.
+// An asynchronous operation: memory of its owner, lent to a reactor while the operation is pending.
 //
 // Operations are members of what waits for them, so starting one allocates nothing. A reactor keeps a pointer
 // to the operation from start to completion; the owner therefore neither moves nor destroys a pending
 // operation, but cancels it first (Reactor::cancel is synchronous). The handler is called once per start, on
-// the reactor's thread. Before the call the operation is idle again, and the reactor does not touch it
-// afterwards: a handler may start it anew, or destroy its owner.
+// the reactor's thread. When the handler is called the operation is idle again, and the reactor does not
+// touch it afterwards: a handler may start it anew, or destroy its owner.
 //
-// A completion may bring what has to be given back, as a receive brings descriptors. Then the operation is
-// its owner until the handler runs: an OwningOperation gives it back if no handler will hear of it.
+// A completion may bring resources that have to be released, as a receive brings descriptors. The operation
+// owns them until the handler runs: an OwningOperation releases them if no handler will be called.
 #pragma once
 
 #include <cstdint>
@@ -48,12 +48,12 @@ class Operation {
   bool owning_ = false;  // an OwningOperation
 };
 
-// An operation whose completion brings something. If it is cancelled or destroyed, or its reactor goes,
-// before its handler ran, it gives back what came. Unlike a plain operation it may therefore be destroyed
-// while it is pending, on the reactor's thread.
+// An operation whose completion brings resources. If it is cancelled or destroyed, or if its reactor is
+// destroyed, before its handler has run, it releases what came. Unlike a plain operation it may therefore be
+// destroyed while it is pending, on the reactor's thread.
 class OwningOperation : public Operation {
  public:
-  // Gives back what a completion, which was no error, has brought.
+  // Releases what a successful completion has brought.
   using Discard = void (*)(OwningOperation& operation) noexcept;
 
  protected:
@@ -61,7 +61,8 @@ class OwningOperation : public Operation {
     owning_ = true;
   }
   ~OwningOperation() = default;
-  // For the destructor of the class that `discard` is about, while all that it uses is there.
+  // To be called in the destructor of the class that provides `discard`, while everything that it uses still
+  // exists.
   void cancel_pending() noexcept {
     if (pending()) cancel_(reactor_, *this);
   }
@@ -70,7 +71,7 @@ class OwningOperation : public Operation {
   friend class OperationAccess;
 
   Discard discard_;
-  // Whom to ask while this is pending.
+  // The reactor to ask while this is pending.
   void* reactor_ = nullptr;
   void (*cancel_)(void* reactor, Operation& operation) noexcept = nullptr;
 };
@@ -87,7 +88,7 @@ class OperationAccess {
     operation.handler_(operation, result);
   }
 
-  // At the start of an operation that may be destroyed while `reactor` has it.
+  // Called at the start of an operation that may be destroyed while `reactor` has it.
   template <class Reactor>
   static void bind(OwningOperation& operation, Reactor& reactor) noexcept {
     operation.reactor_ = &reactor;
@@ -95,7 +96,7 @@ class OperationAccess {
       static_cast<Reactor*>(self)->cancel(pending);
     };
   }
-  // The end of a completed operation whose handler will not run.
+  // Ends a completed operation whose handler will not run.
   static void discard(Operation& operation) noexcept {
     operation.state_ = State::idle;
     if (!operation.owning_ || operation.result_ < 0) return;
@@ -111,7 +112,7 @@ class OperationAccess {
 template <auto Function, class Base = Operation>
 class MemberOperation;
 
-// After the owner come the further arguments of `Base`.
+// The owner is followed by the further arguments of `Base`.
 template <class Owner, void (Owner::*Function)(std::int32_t) noexcept, class Base>
 class MemberOperation<Function, Base> final : public Base {
  public:

@@ -5,8 +5,8 @@
 
 namespace vumedia::io {
 
-// First in, first out; links through the operations, so that any one leaves in constant time when it is
-// cancelled.
+// First in, first out. The operations hold the links, so that any one can be removed in constant time when it
+// is cancelled.
 class OperationList {
  public:
   OperationList() = default;

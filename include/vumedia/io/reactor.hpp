@@ -1,23 +1,23 @@
-// The Reactor concept: one loop on one thread, completions to Operations.
+// The Reactor concept: one loop on one thread that delivers completions to Operations.
 //
 // Laws, for every operation `op` that is idle when started:
 //  - Its handler runs exactly once, later (never from within the call that starts it), on the loop's thread,
 //    unless it is cancelled.
 //  - `cancel(op)` returns with `op` idle and its handler neither called nor to be called; the kernel no
-//    longer uses its memory. Cancelling an idle operation does nothing. It waits for the kernel only, never
+//    longer uses its memory. Cancelling an idle operation does nothing. It may wait for the kernel, but never
 //    for a peer.
 //  - Buffers, message headers and descriptors given to a start stay valid until completion or cancel.
 //  - What a completion brings, as a receive brings descriptors, belongs to the operation from the moment the
-//    kernel gives it, until the handler runs. Cancelled or destroyed before, or left behind by a reactor that
-//    goes, in whatever state it is (in our queue, in the kernel's, or completed), the operation closes what
-//    came. There is no accept: a listening socket is polled, and what accept4 returns to the handler is owned
-//    at once.
+//    kernel hands it over until the handler runs. If the operation is cancelled or destroyed before that, or
+//    if its reactor is destroyed, it closes what came, in whatever state it is (in our queue, in the
+//    kernel's, or completed). There is no accept: a listening socket is polled, and the handler owns at once
+//    what accept4 returns to it.
 //  - A descriptor that cannot be read, written or polled is an ordinary completion with a negative errno.
 //  - `timer` completes with 0 at or after its CLOCK_MONOTONIC deadline; a deadline in the past completes at
 //    once.
-//  - `run` returns after `stop`, at once after one from before; what is pending then stays pending and can be
-//    cancelled, or run again.
-//  - `make_notifier` and `check_event_fd` refuse with EINVAL what is no event fd.
+//  - `run` returns after `stop`, immediately if `stop` was called earlier; what is pending then stays pending
+//    and can be cancelled, or completed by another run.
+//  - `make_notifier` and `check_event_fd` fail with EINVAL if the descriptor is not an event fd.
 //
 // Only `stop` (through `inbox`) and `inbox()->post` may be used from other threads. A reactor is created, run
 // and destroyed on one thread.
@@ -66,7 +66,7 @@ concept Loop = requires(L& loop, Operation& operation, int fd, unsigned events, 
 
 // The sender's end of an event fd that a peer gave us (a vhost-user call or err fd). It owns the descriptor.
 // `signal` adds 1 without ever blocking the loop, whatever the fd's flags and count; signals that the peer
-// has not taken may coalesce, none is lost.
+// has not consumed may coalesce, but none is lost.
 template <class N>
 concept Notifier = std::movable<N> && requires(N& notifier) {
   { notifier.signal() } -> std::same_as<void>;

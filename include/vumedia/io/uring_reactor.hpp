@@ -1,9 +1,9 @@
-// The io_uring reactor: the default loop, one system call a wake-up.
+// The io_uring reactor: the default loop, with one system call for each wake-up.
 //
 // What handlers start (re-armed reads, replies, event fd signals) is only written into the submission queue.
-// One io_uring_enter then submits all of it and waits; all completions it returns with are gathered into a
-// list before the first handler runs, so that a handler may cancel or destroy any other operation, a
-// completed one too.
+// One io_uring_enter then submits all of it and waits; all completions that it returns are gathered into a
+// list before the first handler runs, so that a handler may cancel or destroy any other operation, even a
+// completed one.
 //
 // The laws are those of io/reactor.hpp. Needs Linux 5.19; from 6.1 on completions are processed in our own
 // calls only (DEFER_TASKRUN) instead of interrupting the thread.
@@ -49,19 +49,19 @@ class UringReactor {
     std::uint64_t signals = 0;      // event fd signals queued, after coalescing
   };
 
-  // A ring for the calling thread, which is the one that has to run and destroy it. `entries` bounds what one
+  // Creates a ring for the calling thread, which must also run and destroy it. `entries` bounds what one
   // system call submits, not what may be pending: a full queue is submitted early.
   [[nodiscard]] static Outcome<std::unique_ptr<UringReactor>> create(unsigned entries = 128);
 
   UringReactor(const UringReactor&) = delete;
   UringReactor& operator=(const UringReactor&) = delete;
 
-  // All operations and notifiers of the owner's are gone by now. Should some be pending against that rule,
-  // the kernel is made to let go of their memory, and what they own is given back; their handlers are not
+  // The owner has to end all its operations and notifiers before this. If some are still pending against that
+  // rule, the kernel is made to release their memory, and what they own is released; their handlers are not
   // called.
   ~UringReactor();
 
-  // At most 2 GiB less a page are transferred at once. Files that have a position are used at it.
+  // At most 2 GiB minus a page are transferred at once. Files that have a position are used at that position.
   void read(Operation& operation, int fd, std::span<std::byte> in) noexcept {
     if (full()) [[unlikely]]
       return read_with_room(operation, fd, in);
@@ -96,38 +96,38 @@ class UringReactor {
 
   [[nodiscard]] const std::shared_ptr<Inbox>& inbox() const noexcept { return inbox_; }
 
-  // An event fd of a peer, blocking or not. EINVAL for anything else: a write to a pipe whose reader has gone
-  // would raise SIGPIPE in this process.
+  // Takes an event fd of a peer, blocking or not. EINVAL for anything else: a write to a pipe whose reader
+  // has gone would raise SIGPIPE in this process.
   [[nodiscard]] Result<Notifier> make_notifier(OwnedFd fd) noexcept;
 
-  // Success if `fd` is an event fd, else EINVAL or EBADF. It may be signalled once.
+  // Success if `fd` is an event fd, otherwise EINVAL or EBADF. It may be signalled once.
   [[nodiscard]] Result<> check_event_fd(int fd) noexcept;
 
-  // Runs handlers until stop(). A stop() from before makes it return at once; each run takes one stop back.
+  // Runs handlers until stop(). An earlier stop() makes it return at once; each run consumes one stop.
   void run() noexcept;
 
-  // Any thread, while the reactor exists. The handlers of the batch under way still run.
+  // Callable from any thread while the reactor exists. The handlers of the current batch still run.
   void stop() {
     stop_.store(true, std::memory_order_release);
     inbox_->post([] {});
   }
 
-  // For embedding in another loop, and for tests: submits, runs the handlers of what has completed (with
-  // `wait`, of at least one completion, unless a signal interrupts), and returns how many ran. The inbox is
-  // served too.
+  // For embedding in another loop, and for tests: submits, runs the handlers of what has completed, and
+  // returns how many ran. With `wait`, it waits for at least one completion, unless a signal interrupts. The
+  // inbox is served too.
   std::size_t run_once(bool wait) noexcept;
 
   [[nodiscard]] const Counters& counters() const noexcept { return counters_; }
   [[nodiscard]] Turn& turn() noexcept { return turn_; }
 
  private:
-  // Bits of user_data beside the pointer to the Operation; 0 as a whole is a request nobody waits for.
+  // Bits of user_data next to the pointer to the Operation; a user_data of 0 is a request nobody waits for.
   static constexpr std::uint64_t timer_tag = 1;
   static constexpr std::uint64_t owning_tag = 2;  // an OwningOperation
   static constexpr std::uint64_t tag_mask = 7;
   static_assert(alignof(Operation) > tag_mask);
   static constexpr std::uint64_t current_position = ~std::uint64_t{0};
-  // What an event fd takes. The kernel may read it at any time up to the submission.
+  // The value written to an event fd. The kernel may read it at any time until it has taken the request.
   static constexpr std::uint64_t one = 1;
 
   explicit UringReactor(std::shared_ptr<Inbox> inbox) : inbox_(std::move(inbox)) {}
@@ -137,7 +137,7 @@ class UringReactor {
     return static_cast<unsigned>(std::min<std::size_t>(size, 0x7ffff000));
   }
 
-  // A free entry of the submission queue, made so by submitting if need be.
+  // Returns a free entry of the submission queue, and submits first if there is none.
   [[nodiscard]] io_uring_sqe* next_sqe() noexcept {
     if (full()) [[unlikely]]
       make_room();
@@ -146,7 +146,7 @@ class UringReactor {
   [[gnu::cold, gnu::noinline]] void make_room() noexcept {
     while (full()) submit();
   }
-  // Apart, so that the usual read calls nothing.
+  // A separate function, so that the usual read calls nothing.
   [[gnu::cold, gnu::noinline]] void read_with_room(Operation& operation, int fd,
                                                    std::span<std::byte> in) noexcept {
     make_room();
@@ -158,7 +158,7 @@ class UringReactor {
   void start(Operation& operation, io_uring_sqe* sqe, std::uint64_t tag = 0) noexcept {
     assert(!operation.pending());
     OperationAccess::state(operation) = OperationAccess::State::submitted;
-    // Kept for cancel(), which has to name the request by the whole of its user_data.
+    // Kept for cancel(), which has to name the request by its complete user_data.
     OperationAccess::result(operation) = static_cast<std::int32_t>(tag);
     io_uring_sqe_set_data64(sqe, reinterpret_cast<std::uintptr_t>(&operation) | tag);
     ++outstanding_;
@@ -199,14 +199,14 @@ class UringReactor {
   bool closing_ = false;
   std::atomic<bool> stop_{false};
   OperationList ready_;
-  // Requests of the submission queue that the kernel has taken since the beginning.
+  // Requests of the submission queue that the kernel has taken so far.
   std::uint64_t taken_ = 0;
   unsigned submission_head_ = 0;
-  // Operations the kernel knows, or will, and has not completed.
+  // Operations that are submitted or about to be, and have not completed.
   std::size_t outstanding_ = 0;
   Turn turn_;
   Counters counters_;
-  // One a slot of the submission queue: the kernel copies it when it takes the request.
+  // One for each slot of the submission queue: the kernel copies it when it takes the request.
   std::unique_ptr<__kernel_timespec[]> deadlines_;
   std::shared_ptr<Inbox> inbox_;
   std::uint64_t inbox_count_ = 0;
@@ -216,9 +216,9 @@ class UringReactor {
 // Signals travel with the reactor's next submission. How depends on the event fd, because a write to one that
 // is not O_NONBLOCK is handed to a kernel thread, which a full counter would block:
 //  - O_NONBLOCK: a write that must not wait. A full counter refuses it; its reader has enough to wake up for.
-//  - otherwise: a small ring of its own has the event fd registered; a message to that ring makes the kernel
-//    signal the fd, which never waits (a full counter stays full).
-// Destroyed before its reactor, on its thread.
+//  - otherwise: the event fd is registered with a small ring of its own; a message to that ring makes the
+//    kernel signal the fd, which never waits (a full counter stays full).
+// It is destroyed before its reactor, on the reactor's thread.
 class UringReactor::Notifier {
  public:
   Notifier() = default;
@@ -244,10 +244,10 @@ class UringReactor::Notifier {
   [[nodiscard]] int fd() const noexcept { return fd_.get(); }
   [[nodiscard]] explicit operator bool() const noexcept { return reactor_ != nullptr; }
 
-  // Nothing on an empty notifier.
+  // Does nothing on an empty notifier.
   void signal() noexcept {
     if (reactor_ == nullptr || queued()) return;
-    // Room for the message's completion; the kernel has signalled for all that is there.
+    // Makes room for the message's completion; the kernel has signalled for all that are there.
     if (ring_ != nullptr) {
       const io_uring_cq& done = ring_->ring.cq;
       io_uring_smp_store_release(done.khead, io_uring_smp_load_acquire(done.ktail));
@@ -285,11 +285,11 @@ class UringReactor::Notifier {
     std::memcpy(request_.data(), &sqe, sizeof sqe);
   }
 
-  // Whether the kernel has yet to take the last signal: what happens until then needs no other.
+  // Whether the kernel has yet to take the last signal: until then no other signal is needed.
   [[nodiscard]] bool queued() const noexcept { return last_signal_ > reactor_->taken_; }
 
-  // A request in the queue names descriptors by number. Before they are closed, and their numbers given to
-  // others, it has to be submitted.
+  // A request in the queue names descriptors by number. It has to be submitted before they are closed and
+  // their numbers are reused.
   void flush() noexcept {
     while (reactor_ != nullptr && queued()) reactor_->submit();
   }
@@ -298,7 +298,7 @@ class UringReactor::Notifier {
   OwnedFd fd_;
   std::unique_ptr<MessageRing> ring_;
   std::array<std::byte, sizeof(io_uring_sqe)> request_{};  // the same for each signal
-  // Position of the last signal among all requests ever queued, counted from 1.
+  // The position of the last signal among all requests so far, counted from 1.
   std::uint64_t last_signal_ = 0;
 };
 
@@ -313,9 +313,9 @@ inline Outcome<std::unique_ptr<UringReactor>> UringReactor::create(unsigned entr
   constexpr unsigned needed = IORING_FEAT_NODROP | IORING_FEAT_SUBMIT_STABLE | IORING_FEAT_CQE_SKIP;
   if ((reactor->ring_.features & needed) != needed)
     return failure("the io_uring of this kernel is too old: Linux 5.19 or newer is needed");
-  // Spares each call the look-up of the ring's descriptor; a kernel that cannot do it loses nothing else.
+  // Saves each call the look-up of the ring's descriptor; without it everything else still works.
   if (io_uring_register_ring_fd(&reactor->ring_) == 1) reactor->enter_flags_ |= IORING_ENTER_REGISTERED_RING;
-  // Where the kernel wants a queue of indices before that of the entries, it is never anything but in order.
+  // Where the kernel wants a queue of indices in front of the entries, the indices are always in order.
   if (unsigned* const indices = reactor->ring_.sq.array) {
     for (unsigned i = 0; i < reactor->ring_.sq.ring_entries; ++i) indices[i] = i;
   }
@@ -325,7 +325,7 @@ inline Outcome<std::unique_ptr<UringReactor>> UringReactor::create(unsigned entr
 
 // Returns 0 or an errno.
 inline int UringReactor::open_ring(unsigned entries) noexcept {
-  // From Linux 6.1, 6.0, 5.19 and 5.18 on. An older kernel refuses flags it does not know.
+  // These need Linux 6.1, 6.0, 5.19 and 5.18. An older kernel refuses flags that it does not know.
   constexpr unsigned base = IORING_SETUP_CLAMP | IORING_SETUP_CQSIZE;
   constexpr unsigned wanted[] = {
       base | IORING_SETUP_SUBMIT_ALL | IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN,
@@ -353,7 +353,8 @@ inline UringReactor::~UringReactor() {
   io_uring_queue_exit(&ring_);
 }
 
-// From here on completions are only counted, except for operations that own what came: others may be gone.
+// From here on completions are only counted, except those of operations that own what came: the others may
+// have been destroyed.
 inline void UringReactor::end_all() noexcept {
   closing_ = true;
   io_uring_sqe* const sqe = next_sqe();
@@ -386,9 +387,8 @@ inline void UringReactor::cancel(Operation& operation) noexcept {
     }
     const std::uint64_t key = reinterpret_cast<std::uintptr_t>(&operation) |
                               static_cast<std::uint64_t>(OperationAccess::result(operation));
-    // May submit, and gather the completion we are after; the request to cancel then finds nothing. One that
-    // finds something is not left behind for a later start of the same operation: requests are taken in their
-    // order.
+    // This may submit and gather the very completion that we wait for; the cancel request then finds nothing.
+    // It cannot hit a later start of the same operation, because requests are taken in order.
     io_uring_sqe* const sqe = next_sqe();
     io_uring_prep_cancel64(sqe, key, 0);
     start_unattended(sqe);
@@ -413,8 +413,7 @@ inline bool UringReactor::withdraw(Operation& operation) noexcept {
   return false;
 }
 
-// Only event fds can be registered for signals of completions; there is no other way to ask that needs no
-// /proc.
+// Only event fds can be registered to be signalled by completions; no other check works without /proc.
 inline Result<> UringReactor::check_event_fd(int fd) noexcept {
   const int error = -io_uring_register_eventfd(&ring_, fd);
   if (error != 0) return fail(error);
@@ -474,8 +473,8 @@ inline std::size_t UringReactor::run_ready() noexcept {
   return count;
 }
 
-// One system call: publishes what is in the submission queue, waits for so many completions, and notes what
-// the kernel has taken. In place of io_uring_submit_and_wait, which does the same in three times the
+// One system call: publishes what is in the submission queue, waits for that many completions, and notes what
+// the kernel has taken. It replaces io_uring_submit_and_wait, which does the same in three times the
 // instructions.
 inline void UringReactor::enter(unsigned wait_for) noexcept {
   const unsigned to_submit = queued();
@@ -492,8 +491,9 @@ inline void UringReactor::enter(unsigned wait_for) noexcept {
 }
 
 // EINTR: a signal ended the wait. EBUSY, EAGAIN: the kernel is short of memory or wants completions taken
-// first. Anything else breaks the contract of thread or descriptor (EEXIST: called on another thread than the
-// creating one). Memory lent to the kernel could never be got back, so nothing can go on from there.
+// first. Anything else breaks the contract of thread or descriptor (EEXIST: called on a thread other than the
+// one that created the ring). Memory lent to the kernel could never be recovered, so the program cannot
+// continue.
 inline void UringReactor::enter_failed(int error) const noexcept {
   if (error == EINTR || error == EBUSY || error == EAGAIN || error == ETIME) return;
   std::fprintf(stderr, "vumedia: io_uring_enter: %s\n", std::strerror(error));
@@ -509,8 +509,8 @@ inline Operation& UringReactor::completed(const io_uring_cqe& cqe) noexcept {
   return operation;
 }
 
-// For when nothing is ready from before. Mostly one operation has completed: it needs no list. Null, and
-// nothing is taken, if it is not so.
+// For use when nothing is left from before. Usually one operation has completed, and that needs no list.
+// Otherwise returns null and takes nothing.
 [[gnu::always_inline]] inline Operation* UringReactor::take_only_one() noexcept {
   const unsigned head = *ring_.cq.khead;
   if (io_uring_smp_load_acquire(ring_.cq.ktail) - head != 1) return nullptr;
@@ -521,7 +521,7 @@ inline Operation& UringReactor::completed(const io_uring_cqe& cqe) noexcept {
   return &operation;
 }
 
-// Takes all that has completed.
+// Gathers everything that has completed.
 inline void UringReactor::gather() noexcept {
   const unsigned tail = io_uring_smp_load_acquire(ring_.cq.ktail);
   unsigned head = *ring_.cq.khead;
