@@ -8,20 +8,21 @@
 
 namespace vumedia::virtio {
 
-// What a driver can do wrong with a queue. Each leaves the queue as it was: the device is to stop serving it.
+// What a driver can do wrong with a queue. Each error leaves the queue as it was: the device must stop
+// serving it.
 enum class ChainError : std::uint8_t {
   none,
   avail_index_jump,         // the available index is more than the queue size ahead of ours
   head_out_of_range,        // the available ring names a descriptor that the table does not have
   head_in_flight,           // it names a chain that the device has not given back
-  next_out_of_range,        // a descriptor goes on where its table has none
+  next_out_of_range,        // a descriptor's next one is not in its table
   loop,                     // more descriptors than their table has
-  too_long,                 // more descriptors than the queue size, those of an indirect table counted
+  too_long,                 // more descriptors than the queue size, including those of an indirect table
   nested_indirect,          // an indirect table refers to another
   indirect_with_next,       // a descriptor is both indirect and continued
   indirect_not_negotiated,  // an indirect table without VIRTIO_F_INDIRECT_DESC
-  bad_indirect_size,        // an indirect table of no or of a fractional number of descriptors
-  readable_after_writable,  // a device-readable descriptor behind a device-writable one
+  bad_indirect_size,        // an indirect table of zero, or of a fractional number of descriptors
+  readable_after_writable,  // a device-readable descriptor after a device-writable one
   outside_memory,           // a buffer or an indirect table that is not guest memory
   length_overflow,          // more than 2^32 - 1 bytes in all
   too_many_segments,        // buffers that cross more regions than any real table has
@@ -51,9 +52,9 @@ enum class ChainError : std::uint8_t {
     case ChainError::indirect_not_negotiated:
       return "indirect descriptor without the feature";
     case ChainError::bad_indirect_size:
-      return "indirect table is no whole number of descriptors";
+      return "indirect table is not a whole number of descriptors";
     case ChainError::readable_after_writable:
-      return "readable descriptor behind a writable one";
+      return "readable descriptor after a writable one";
     case ChainError::outside_memory:
       return "descriptor points outside guest memory";
     case ChainError::length_overflow:
@@ -71,7 +72,7 @@ enum class ChainError : std::uint8_t {
 class Chain {
  public:
   Chain() = default;
-  // One that was taken before, of whose segments these are a copy.
+  // A chain that was taken before; `segments` are a copy of its own.
   Chain(const Chain& taken, std::span<const Segment> segments) noexcept
       : segments_(segments.data()),
         first_writable_(segments.data() + taken.readable().size()),
@@ -80,7 +81,7 @@ class Chain {
         writable_size_(taken.writable_size_),
         head_(taken.head_) {}
 
-  // Names the chain: goes back with Queue::push.
+  // Names the chain in Queue::push.
   [[nodiscard]] std::uint16_t head() const noexcept { return head_; }
 
   [[nodiscard]] std::span<const Segment> readable() const noexcept { return {segments_, first_writable_}; }

@@ -1,12 +1,12 @@
-// Device and Host: what is asked of a virtio device and of what carries it.
+// Device and Host: the requirements on a virtio device and on what hosts it.
 //
 // A Host owns guest memory, queues and notifications: a vhost-user session, or a VMM that embeds the device.
 // It knows nothing of media. A Device owns the meaning of the queues. Both are known to each other at compile
 // time; a Device is constructed with a reference to its Host, which outlives it.
 //
 // Threads: every function of both is called on the Host's one loop thread, except `inbox()->post`. Neither
-// side calls the other's functions from a destructor, but that a Device cancels its operations and drops its
-// mappings.
+// side calls the other's functions from a destructor, except that a Device cancels its operations and drops
+// its mappings.
 #pragma once
 
 #include <cerrno>
@@ -36,14 +36,14 @@ struct ShmMapping {
   bool writable = true;
 };
 
-// One map or unmap under way; memory of its owner, like an io::Operation. The handler runs exactly once, on
-// the loop's thread, possibly before the call that started it returns, unless the operation is abandoned
-// first.
+// One pending map or unmap; memory of its owner, like an io::Operation. The handler runs exactly once, on the
+// loop's thread, possibly before the call that started it returns, unless the operation is abandoned first.
 class ShmOperation {
  public:
-  // Success, or the errno with which the other side refused. If it has not answered, an errno that is none of
-  // its answers: ENXIO: there is no shared memory; EBUSY: too many are under way; neither was sent.
-  // ECANCELED: the queues were stopped or the peer went, before it was sent or after.
+  // Success, or the errno with which the other side refused. If it has not answered, an errno that it cannot
+  // answer with: ENXIO means that there is no shared memory, EBUSY that too many are pending; in neither case
+  // was it sent. ECANCELED means that the queues were stopped or that the peer left, before or after it was
+  // sent.
   using Handler = void (*)(ShmOperation& operation, Result<> result) noexcept;
   explicit ShmOperation(Handler handler) noexcept : handler_(handler) {}
   ShmOperation(const ShmOperation&) = delete;
@@ -62,8 +62,8 @@ class ShmOperation {
   Handler handler_;
 };
 
-// Among the members of a class the class itself is not complete, and satisfies nothing. A VMM that is a Host
-// has its device in a class after it, or behind a pointer to such a class.
+// Among its own members a class is incomplete and satisfies no concept. A VMM that is a Host therefore has
+// its device in a class defined after it, or behind a pointer to such a class.
 template <class H>
 concept HostIsCompleteHere = requires { sizeof(H); };
 
@@ -75,19 +75,20 @@ concept Host =
     requires(H& host, const H& constant, std::uint16_t index, ShmOperation& shm, const ShmMapping& mapping) {
       // The memory table in force. A copy of the pointer keeps a table alive for a worker.
       { constant.memory() } -> std::convertible_to<const std::shared_ptr<const memory::GuestMemory>&>;
-      // Queue `index` < Device::queue_count. Processable only while the host says so (Device::process).
+      // Queue `index` < Device::queue_count. It may be processed only when the host says so
+      // (Device::process).
       { host.queue(index) } -> std::same_as<Queue&>;
       { constant.queue_running(index) } -> std::same_as<bool>;
       // After pushes: publishes the used index and interrupts the driver if it asks for that.
       { host.flush(index) } -> std::same_as<void>;
-      // The queue holds what no driver may put there: stop serving it and tell the other side.
+      // The queue holds something that no driver may put there: stop serving it and tell the other side.
       { host.queue_failed(index, Error{}) } -> std::same_as<void>;
       // Whether shared memory regions can be mapped at all (negotiated with the frontend).
       { constant.has_shm() } -> std::same_as<bool>;
       // Shows `mapping` to the guest, or takes it away (the exact range of an earlier map).
       { host.shm_map(shm, mapping) } -> std::same_as<void>;
       { host.shm_unmap(shm, mapping) } -> std::same_as<void>;
-      // Forgets an operation under way: its handler will not run. The other side may still carry it out.
+      // Forgets a pending operation: its handler will not run. The other side may still carry it out.
       { host.shm_abandon(shm) } -> std::same_as<void>;
       { constant.log() } -> std::same_as<const Log&>;
     };
@@ -106,17 +107,17 @@ concept Device = DeviceIsCompleteHere<D> && requires(D& device, const D& constan
   // Sizes in bytes of the shared memory regions, by id; page multiples whose sum is a power of two.
   { constant.shm_regions() } -> std::same_as<std::span<const std::uint64_t>>;
   // Queue `index` is running and may hold new buffers (it was kicked, started or enabled): serve what is
-  // there. A device that has emptied it calls Queue::enable_notifications and looks again if that says so:
-  // what came before the driver knew that it is to kick is kicked for by nobody.
+  // there. A device that has emptied it calls Queue::enable_notifications and looks again if that returns
+  // true: the driver does not kick for buffers that it added before it saw that it has to.
   { device.process(index) } -> std::same_as<void>;
   // Queue `index` is about to stop. The device starts nothing new on it and answers or drops what depends on
-  // the frontend (a pending map); the host waits until `in_flight(index)` is 0 and calls nothing else in
+  // the frontend (a pending map). The host waits until `in_flight(index)` is 0 and calls nothing else in
   // between.
   { device.stop(index) } -> std::same_as<void>;
-  // Chains of the queue that were popped and are not pushed yet.
+  // Chains of the queue that were popped and have not been pushed yet.
   { constant.in_flight(index) } -> std::same_as<std::uint32_t>;
-  // The driver reset the device: no session of before lives, chains in flight are dropped without an answer,
-  // and the guest's mappings are void.
+  // The driver reset the device: all sessions end, chains in flight are dropped without an answer, and the
+  // guest's mappings are void.
   { device.reset() } -> std::same_as<void>;
 };
 

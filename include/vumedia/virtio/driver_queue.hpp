@@ -2,8 +2,8 @@
 // benchmarks.
 //
 // It lays the three parts of the queue, and an indirect table for each head, into memory that the device
-// shares. What it must rely on later (which descriptors form a chain, which are free) it keeps to itself: a
-// device that writes nonsense gets an error, not the driver's state.
+// shares. What it must rely on later (which descriptors form a chain, which are free) is kept in private
+// memory: a device that writes nonsense causes an error and cannot corrupt the driver's state.
 #pragma once
 
 #include <atomic>
@@ -32,7 +32,7 @@ struct Piece {
 // A buffer that came back.
 struct Used {
   std::uint16_t head = 0;
-  std::uint32_t length = 0;  // bytes that the device wrote, at most what the chain has for that
+  std::uint32_t length = 0;  // bytes that the device wrote, at most the writable size of the chain
 };
 
 class DriverQueue {
@@ -48,14 +48,14 @@ class DriverQueue {
   }
 
   // A queue of `size` (a power of two up to 32768) in the bytes(size) bytes at `memory`, which the guest sees
-  // at `guest`; both aligned to 16. The memory outlives the queue. It is cleared here, so the device starts
-  // later.
+  // at `guest`; both aligned to 16. The memory outlives the queue. It is cleared here, so the device must
+  // start later.
   DriverQueue(std::byte* memory, GuestAddress guest, std::uint16_t size, bool event_idx)
       : memory_(memory), guest_(guest), size_(size), event_idx_(event_idx), chains_(size), links_(size) {
     reset();
   }
 
-  // Back to an empty queue with index 0, for after a reset of the device.
+  // Makes the queue empty again, with index 0; for use after a reset of the device.
   void reset() noexcept {
     std::memset(memory_, 0, bytes(size_));
     for (std::uint32_t i = 0; i < size_; ++i) links_[i] = static_cast<std::uint16_t>(i + 1);
@@ -71,25 +71,25 @@ class DriverQueue {
   [[nodiscard]] GuestAddress available() const noexcept { return {guest_.value + available_offset(size_)}; }
   [[nodiscard]] GuestAddress used() const noexcept { return {guest_.value + used_offset(size_)}; }
 
-  // Free descriptors, and chains that are at the device (or were added, but not published).
+  // Free descriptors; chains that the device has (or that were added but not published).
   [[nodiscard]] std::uint32_t free_count() const noexcept { return free_; }
   [[nodiscard]] std::uint32_t in_flight() const noexcept { return in_flight_; }
 
   // Adds a chain of `pieces` and returns its head, which names it until it comes back. `indirect` puts it
-  // into a table of its own, so that it takes one descriptor of the queue. EINVAL: no pieces, readable ones
-  // behind writable ones. E2BIG: more than the queue, or than a table, can hold. ENOSPC: not so many
-  // descriptors are free now.
+  // into a table of its own, so that it takes one descriptor of the queue. EINVAL: no pieces, or readable
+  // ones after writable ones. E2BIG: more than the queue, or a table, can hold. ENOSPC: too few descriptors
+  // are free now.
   [[nodiscard]] Result<std::uint16_t> add(std::span<const Piece> pieces, bool indirect = false) noexcept;
 
-  // Shows the device what was added. Whether it wants to be kicked.
+  // Shows the device what was added. Returns whether it wants to be kicked.
   [[nodiscard]] bool publish() noexcept;
 
-  // The next chain that came back, or nothing. EPROTO: the device named no chain that it has, claims to have
-  // written more than there is room for, or has given back more than it was given.
+  // The next chain that came back, or nothing. EPROTO: the device named a chain that it does not have, claims
+  // to have written more than there is room for, or has returned more than it was given.
   [[nodiscard]] Result<std::optional<Used>> pop_used() noexcept;
 
-  // Asks to be interrupted for the next used chain, as is so at first. True if one is there already: look
-  // again.
+  // Asks to be interrupted for the next used chain, which is the initial state. True if one is there already:
+  // look again.
   [[nodiscard]] bool enable_interrupts() noexcept;
   // Interrupts are not needed, though some may come.
   void disable_interrupts() noexcept;
@@ -222,7 +222,8 @@ inline bool DriverQueue::enable_interrupts() noexcept {
 }
 
 inline void DriverQueue::disable_interrupts() noexcept {
-  // With event indices the device interrupts once as its index passes used_event, which stays where it is.
+  // With event indices the device interrupts once when its index passes used_event, which is then left
+  // unchanged.
   if (!event_idx_)
     ring::field(available_ring() + ring::flags).store(avail_f_no_interrupt, std::memory_order_relaxed);
 }

@@ -1,20 +1,20 @@
 // The device's half of a split virtqueue: VIRTIO 1.4, 2.7, with indirect descriptors, event indices,
 // notification suppression and batches of used buffers.
 //
-// Guest memory is an argument of every function that touches it. What a Queue keeps of it are translations,
-// which it makes anew when it is handed another table (GuestMemory::generation), so that rings stay served
-// across a replacement of the table.
+// Guest memory is an argument of every function that touches it. A Queue keeps only translations of it, which
+// it renews when it is given another table (GuestMemory::generation), so that rings are served on after the
+// table is replaced.
 //
-// The driver is hostile. Each descriptor is copied once and judged by the copy; each chain ends within `size`
-// steps; nothing is allocated for it. A chain cannot be completed twice, and not under a head that was never
-// popped.
+// The driver is hostile. Each descriptor is copied once and the copy is checked; each chain ends within
+// `size` steps; nothing is allocated for it. A chain cannot be completed twice, or under a head that was
+// never popped.
 //
 // Orderings. The available index is loaded with acquire before what it publishes is read; the used index is
-// stored after the elements it publishes, with sequential consistency, and the driver's wish for an interrupt
-// is loaded after it likewise. The same holds in enable_notifications, with the roles swapped. Each side thus
-// stores, then loads what the other stores, and in the one order of all these operations one of the two sees
-// the other's store: no notification is lost (a fence between the two would do as well, but the thread
-// sanitizer does not know fences).
+// stored after the elements it publishes, with sequential consistency, and the driver's request for an
+// interrupt is loaded after it, likewise with sequential consistency. The same holds in enable_notifications,
+// with the roles swapped. Each side thus stores, then loads what the other stores, and in the single total
+// order of these operations at least one of the two sees the other's store: no notification is lost. (A fence
+// between the two would do as well, but the thread sanitizer does not understand fences.)
 #pragma once
 
 #include <algorithm>
@@ -47,13 +47,13 @@ class Queue {
 
   // -- Settings. They take effect at the next start().
 
-  // EINVAL unless a power of two up to 32768.
+  // EINVAL unless it is a power of two up to 32768.
   [[nodiscard]] Result<> set_size(std::uint32_t size) noexcept {
     if (!is_power_of_two(size) || size > max_queue_size) return fail(EINVAL);
     settings_.size = size;
     return {};
   }
-  // Of descriptor table, available ring and used ring.
+  // Guest addresses of the descriptor table, the available ring and the used ring.
   void set_addresses(GuestAddress descriptors, GuestAddress available, GuestAddress used) noexcept {
     settings_.descriptors = descriptors;
     settings_.available = available;
@@ -73,10 +73,10 @@ class Queue {
   // -- Life.
 
   // Translates the rings, takes the used index from them (so that a ring goes on where it was stopped) and
-  // asks for notifications. No chain is in flight then; so those that the used index leaves out before the
-  // configured base have been lost, or were never seen, and are popped first: some VMMs (cloud-hypervisor)
-  // start a ring behind what the driver has put there before DRIVER_OK. EINVAL: no size, or a misaligned
-  // ring. EFAULT: a ring that is not in one region of `memory`. ENOMEM. EBUSY if it is started.
+  // asks for notifications. No chain is in flight then. So chains between the used index and the configured
+  // base have been lost, or were never seen, and are popped first: some VMMs (cloud-hypervisor) start a ring
+  // past what the driver has put there before DRIVER_OK. EINVAL: no size, or a misaligned ring. EFAULT: a
+  // ring that is not in one region of `memory`. ENOMEM. EBUSY: it is already started.
   [[nodiscard]] Result<> start(const GuestMemory& memory) noexcept;
   // Forgets what is in flight and what was pushed but not flushed; base() stays. Stopping twice is harmless.
   void stop() noexcept;
@@ -84,19 +84,19 @@ class Queue {
 
   // -- Chains.
 
-  // The next available chain. Nothing if the queue is stopped.
+  // The next available chain, or nothing if there is none or the queue is stopped.
   PopResult pop(const GuestMemory& memory) noexcept;
 
   // Takes back the last pop, if its chain is still in flight: the next pop sees it again. False if there is
   // none.
   bool undo_pop() noexcept;
 
-  // Puts the chain with `head` on the used ring, `written` bytes of it filled. The driver learns of it by
-  // flush(). EINVAL if no such chain is in flight: an error of the device. EFAULT if the used ring has left
-  // guest memory.
+  // Puts the chain with `head` on the used ring, with `written` bytes of it filled. The driver sees it after
+  // flush(). EINVAL if no such chain is in flight, which is a bug in the device. EFAULT if the used ring is
+  // no longer in guest memory.
   [[nodiscard]] Result<> push(const GuestMemory& memory, std::uint16_t head, std::uint32_t written) noexcept;
 
-  // Publishes what was pushed. Whether the driver is to be interrupted.
+  // Publishes what was pushed. Returns whether the driver is to be interrupted.
   [[nodiscard]] bool flush(const GuestMemory& memory) noexcept;
 
   // Chains that were popped and not pushed.
@@ -109,10 +109,10 @@ class Queue {
 
   // -- Notifications by the driver.
 
-  // Asks to be notified of the next available buffer. True if there is one already: it may never be notified
-  // of, so look again. False too if the rings have left guest memory.
+  // Asks to be notified of the next available buffer. True if there is one already: there may be no
+  // notification for it, so look again. Also false if the rings are no longer in guest memory.
   [[nodiscard]] bool enable_notifications(const GuestMemory& memory) noexcept;
-  // The driver's available index as it is now; base() if the rings have left guest memory.
+  // The driver's available index as it is now; base() if the rings are no longer in guest memory.
   [[nodiscard]] std::uint16_t available_index(const GuestMemory& memory) noexcept {
     if (!bound(memory)) return base();
     return ring::field(available_ + ring::index).load(std::memory_order_acquire);
@@ -130,10 +130,10 @@ class Queue {
     GuestAddress available;
     GuestAddress used;
   };
-  // A chain of `size` descriptors has so many segments more, at most, for crossing from region to region.
+  // A chain of `size` descriptors may have this many more segments, for crossing from region to region.
   static constexpr std::uint32_t spare_segments = 64;
 
-  // Whether the ring pointers are good for `memory`.
+  // Whether the ring pointers are valid for `memory`.
   [[nodiscard]] bool bound(const GuestMemory& memory) noexcept {
     if (memory.generation() == generation_) [[likely]]
       return true;
@@ -149,7 +149,7 @@ class Queue {
     GuestAddress address;   // if scattered; all of it is within 64 bits
     std::uint32_t entries;
   };
-  // The copy of a descriptor, in the widths that are computed with.
+  // A copy of a descriptor, in the widths used for arithmetic.
   struct Copy {
     std::uint64_t address;
     std::uint64_t length;
@@ -164,13 +164,14 @@ class Queue {
   }
   // How far the walk along a chain has come.
   struct Progress {
-    Segment* out;        // behind the last segment
+    Segment* out;        // past the last segment
     std::uint64_t size;  // bytes; no overflow: at most 2^15 lengths below 2^32
-    std::uint32_t left;  // > 0: descriptors that may come, and segments that are free at least
+    std::uint32_t left;  // > 0: descriptors that may follow, each with a free segment at least
     std::uint32_t side;  // desc_f_write from the first writable descriptor on
   };
   [[nodiscard]] ChainError collect(const GuestMemory& memory, std::uint32_t head) noexcept;
-  // The descriptors and the progress go by value: what had its address taken could not live in registers.
+  // Descriptors and progress are passed by value: if their address were taken they could not live in
+  // registers.
   template <TableKind kind>
   [[nodiscard]] ChainError follow(const GuestMemory& memory, Table table, Copy descriptor,
                                   Progress progress) noexcept;
@@ -182,29 +183,29 @@ class Queue {
                                             std::uint64_t length, Progress progress) noexcept;
   [[nodiscard]] ChainError bad_reference(std::uint32_t flags) const noexcept;
   [[nodiscard]] static bool read_scattered(const GuestMemory& memory, GuestAddress from, Copy& to) noexcept;
-  // What became of a buffer: the end of the segments with those that it added.
+  // The result for a buffer: the end of the segments including those that it added.
   struct Found {
     Segment* end;
     ChainError error;
   };
-  // Of a descriptor with `flags`, the first of `left` that may come: for each of those behind it a segment
-  // stays free.
+  // For a descriptor with `flags`, the first of `left` that may come: a segment stays free for each one after
+  // it.
   [[nodiscard]] Found find(const GuestMemory& memory, GuestAddress address, std::uint64_t length,
                            Segment* out, std::uint32_t flags, std::uint32_t left) noexcept;
 
-  // In force since start().
+  // The settings since start().
   std::byte* descriptors_ = nullptr;
   std::byte* available_ = nullptr;
   std::byte* used_ = nullptr;
-  std::uint64_t generation_ = 0;  // of the table for which those three and the window are good; 0: of none
-  // Where the last buffer was found, for mostly the next one is there, too.
+  std::uint64_t generation_ = 0;  // of the table for which those three and the window are valid; 0: none
+  // Where the last buffer was found, because the next one is usually there, too.
   struct Window {
     std::uint64_t size = 0;
     std::uint64_t end = 0;        // guest address
     std::uintptr_t distance = 0;  // from a guest address in it to ours
 
-    // What the region has from `address` on; more than its size if that is not in it: for addresses outside
-    // the difference wraps, and guest address + size < 2^64.
+    // Bytes of the region from `address` on. If the address is not in it, this is more than its size, because
+    // the difference wraps and guest address + size < 2^64.
     [[nodiscard]] std::uint64_t room(std::uint64_t address) const noexcept { return end - address; }
     // For an address that is in it.
     [[nodiscard]] std::byte* data(std::uint64_t address) const noexcept {
@@ -259,8 +260,7 @@ inline Result<> Queue::start(const GuestMemory& memory) noexcept {
   chain_.segments_ = segments_.get();
   started_ = true;
   reset_in_flight();
-  // Whatever was served here before may have left notifications off. What is available is found by the first
-  // pop.
+  // An earlier run may have left notifications off. The first pop finds what is available.
   static_cast<void>(enable_notifications(memory));
   return {};
 }
@@ -288,7 +288,7 @@ inline Result<> Queue::bind(const GuestMemory& memory) noexcept {
   available_ = memory.contiguous(settings_.available, ring::available_bytes(size_));
   used_ = memory.contiguous(settings_.used, ring::used_bytes(size_));
   if (descriptors_ == nullptr || available_ == nullptr || used_ == nullptr) return fail(EFAULT);
-  // A frontend may place guest addresses and file offsets at odds with each other.
+  // A frontend may choose guest addresses and file offsets with different alignments.
   if (!is_aligned(reinterpret_cast<std::uintptr_t>(available_), ring::available_alignment) ||
       !is_aligned(reinterpret_cast<std::uintptr_t>(used_), ring::used_alignment))
     return fail(EINVAL);
@@ -313,7 +313,7 @@ inline Result<> Queue::bind(const GuestMemory& memory) noexcept {
     return {nullptr, ChainError::head_out_of_range};
   if (in_flight_heads_[head]) [[unlikely]]
     return {nullptr, ChainError::head_in_flight};
-  // Noted here and taken back on failure, so that the head need not be kept meanwhile.
+  // Noted here and undone on failure, so that the head need not be kept until then.
   in_flight_heads_[head] = true;
   chain_.head_ = static_cast<std::uint16_t>(head);
   if (const ChainError error = collect(memory, head); error != ChainError::none) [[unlikely]] {
@@ -345,17 +345,17 @@ inline bool Queue::undo_pop() noexcept {
   return follow<TableKind::own>(memory, {descriptors_, {}, size_}, first, progress);
 }
 
-// Goes along a chain from `descriptor` on, which is a copy of one in `table`, and ends it. This loop is most
-// of what a command costs here: what changes from step to step is in locals that never have their address
-// taken, and what is rare leaves the path by a test that the usual needs anyway.
+// Walks a chain to its end, from `descriptor`, which is a copy of one in `table`. This loop is most of the
+// cost of a command here: what changes in each step is in locals whose address is never taken, and rare cases
+// leave the path at a test that the usual case needs anyway.
 //
-// Proof of bounds: in each step there is room for `left` segments more, and at most so many descriptors are
-// looked at from there on. A step adds one segment; find(), which may add more, leaves room for those behind.
+// Proof of bounds: in each step there is room for `left` more segments, and at most `left` more descriptors
+// are looked at. A step adds one segment; find(), which may add more, leaves room for the rest.
 template <Queue::TableKind kind>
 [[gnu::always_inline]] inline ChainError Queue::follow(const GuestMemory& memory, Table table,
                                                        Copy descriptor, Progress progress) noexcept {
   auto [out, size, left, side] = progress;
-  // A table may have more descriptors than the chain has left; its own end is that of a loop.
+  // A table may have more descriptors than the chain has left; running past its own end means a loop.
   const std::uint32_t budget = left;
   if (kind != TableKind::own && table.entries < left) left = table.entries;
   Window window = window_;
@@ -374,7 +374,7 @@ template <Queue::TableKind kind>
     }
 
     size += length;
-    // A descriptor of no bytes is allowed and gives no segment, which find() sees to.
+    // A descriptor of zero bytes is allowed and gives no segment; find() handles it.
     const std::uint64_t room = window.room(address);
     if (room <= window.size && length - 1 < room) [[likely]] {
       *out++ = Segment(window.data(address), length);
@@ -409,8 +409,8 @@ template <Queue::TableKind kind>
   return ChainError::none;
 }
 
-// Goes on in the table that `reference` names. It counts for nothing itself, and its write flag means nothing
-// (2.7.5.3.2).
+// Continues in the table that `reference` names. The reference itself does not count, and its write flag is
+// ignored (2.7.5.3.2).
 [[gnu::always_inline]] inline ChainError Queue::follow_reference(const GuestMemory& memory, Copy reference,
                                                                  Progress progress) noexcept {
   const auto [address, length, flags, next] = reference;
@@ -432,13 +432,13 @@ template <Queue::TableKind kind>
   return (flags & desc_f_next) != 0 ? ChainError::indirect_with_next : ChainError::bad_indirect_size;
 }
 
-// A reference behind other descriptors.
+// A reference that follows other descriptors.
 [[gnu::noinline]] inline ChainError Queue::follow_late_reference(const GuestMemory& memory, Copy reference,
                                                                  Progress progress) noexcept {
   return follow_reference(memory, reference, progress);
 }
 
-// A table that runs through several regions, or through none.
+// A table that spans several regions, or is in none.
 [[gnu::cold, gnu::noinline]] inline ChainError Queue::follow_scattered(const GuestMemory& memory,
                                                                        GuestAddress address,
                                                                        std::uint64_t length,
@@ -463,8 +463,8 @@ template <Queue::TableKind kind>
   return found;
 }
 
-// Finds a buffer that is in another region than the last one, or in several, or nowhere (as empty ones may
-// be).
+// Finds a buffer that is in a different region from the last one, or in several, or nowhere (as empty ones
+// may be).
 [[gnu::noinline]] inline Queue::Found Queue::find(const GuestMemory& memory, GuestAddress address,
                                                   std::uint64_t length, Segment* out, std::uint32_t flags,
                                                   std::uint32_t left) noexcept {
@@ -495,13 +495,13 @@ template <Queue::TableKind kind>
                                                    std::uint32_t written) noexcept {
   if (!bound(memory)) [[unlikely]]
     return fail(is_in_flight(head) ? EFAULT : EINVAL);
-  // Bound, and so started.
+  // It is bound, and therefore started.
   if (head >= size_ || !in_flight_heads_[head]) [[unlikely]]
     return fail(EINVAL);
   in_flight_heads_[head] = false;
   --in_flight_;
-  // Room is there: at most `size` chains are in flight, so that many elements at most lie behind the
-  // published index.
+  // There is room: at most `size` chains are in flight, so at most that many elements follow the published
+  // index.
   const UsedElement element{head, written};
   std::memcpy(used_ + ring::elements + std::size_t{8} * (next_used_ & (size_ - 1)), &element, sizeof element);
   ++next_used_;
@@ -512,7 +512,7 @@ template <Queue::TableKind kind>
   const std::uint16_t before = published_used_;
   if (next_used_ == before || !bound(memory)) return false;
   published_used_ = next_used_;
-  // The order of these two is what the head of this file speaks of.
+  // The order of these two is explained at the top of this file.
   ring::field(used_ + ring::index).store(next_used_, std::memory_order_seq_cst);
   if (event_idx_) {
     const auto event = ring::field(available_ + ring::used_event(size_)).load(std::memory_order_seq_cst);
@@ -533,8 +533,8 @@ inline bool Queue::enable_notifications(const GuestMemory& memory) noexcept {
 }
 
 inline void Queue::disable_notifications(const GuestMemory& memory) noexcept {
-  // With event indices the driver notifies once as its index passes avail_event, which stays where it is
-  // meanwhile.
+  // With event indices the driver notifies once when its index passes avail_event, which is then left
+  // unchanged.
   if (event_idx_ || !bound(memory)) return;
   ring::field(used_ + ring::flags).store(used_f_no_notify, std::memory_order_relaxed);
 }

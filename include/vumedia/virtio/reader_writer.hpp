@@ -35,14 +35,14 @@ class Cursor {
 
   [[nodiscard]] std::size_t size() const noexcept { return size_; }
 
-  // Whether the next `count` > 0 bytes are there and lie in one piece, for take(). Behind an empty segment it
-  // may say no where it could say yes: whoever asks has another way.
+  // Whether the next `count` > 0 bytes exist and are contiguous, for take(). After an empty segment it may
+  // say no although they are: callers have another way.
   [[nodiscard, gnu::always_inline]] bool contiguous(std::size_t count) noexcept {
     if (count > size_) return false;
     if (left_ == 0) advance();
     return count <= left_;
   }
-  // Moves behind the next `count` bytes, which contiguous() has found.
+  // Advances by `count` bytes, which contiguous() has found.
   [[nodiscard, gnu::always_inline]] Byte* take(std::size_t count) noexcept {
     Byte* const piece = data_;
     data_ += count;
@@ -51,7 +51,7 @@ class Cursor {
     return piece;
   }
 
-  // Calls `f(Byte* piece, std::size_t length)` over the next `count` <= size() bytes, and moves behind them.
+  // Calls `f(Byte* piece, std::size_t length)` over the next `count` <= size() bytes, and advances past them.
   template <class F>
   void for_each(std::size_t count, F&& f) noexcept {
     while (count > 0) {
@@ -66,7 +66,7 @@ class Cursor {
   void limit(std::size_t count) noexcept { size_ = count; }
 
  private:
-  // Not at the end: `size_` > 0, so that there is a segment to come.
+  // Requires `size_` > 0, so that another segment follows.
   [[gnu::always_inline]] void advance() noexcept {
     data_ = next_->data();
     left_ = next_->size();
@@ -86,8 +86,8 @@ inline void pin_copy(T& value) noexcept {
   asm volatile("" : "+m"(value));
 }
 
-// The bytes of `value`. std::as_bytes would need a span of T first, and to compile one more kind of span
-// costs more than all else that is done for a struct of the wire.
+// The bytes of `value`. std::as_bytes would need a span of T first, and compiling one more kind of span costs
+// more than everything else that is done for a wire struct.
 template <class T>
 [[nodiscard]] std::span<const std::byte> bytes_of(const T& value) noexcept {
   return {reinterpret_cast<const std::byte*>(&value), sizeof(T)};
@@ -105,14 +105,14 @@ concept Wire = std::is_trivially_copyable_v<T> && !std::is_pointer_v<T> && !std:
 
 // Reads from the front. A failed call consumes nothing.
 //
-// What does not lie in one piece is read (and written, below) by a function of its own, with a copy of the
-// cursor: one whose address is never taken can live in registers.
+// Bytes that are not contiguous are read (and written, below) by a separate function with a copy of the
+// cursor: a cursor whose address is never taken can live in registers.
 class Reader {
  public:
   // Reads nothing.
   Reader() = default;
   explicit Reader(std::span<const Segment> segments) noexcept : cursor_(segments) {}
-  // `size` is the sum of the segments' sizes, for whoever knows it.
+  // `size` is the sum of the segments' sizes, for callers that know it.
   Reader(std::span<const Segment> segments, std::size_t size) noexcept : cursor_(segments, size) {}
   explicit Reader(std::span<const std::byte> bytes) noexcept : cursor_(bytes) {}
 
@@ -144,14 +144,14 @@ class Reader {
   // Fills `bytes`, or ENODATA.
   [[nodiscard]] Result<> read_bytes(std::span<std::byte> bytes) noexcept { return gather(bytes); }
 
-  // Passes over `count` bytes, or ENODATA.
+  // Skips `count` bytes, or ENODATA.
   [[nodiscard]] Result<> skip(std::size_t count) noexcept {
     if (count > remaining()) return fail(ENODATA);
     cursor_.for_each(count, [](const std::byte*, std::size_t) {});
     return {};
   }
 
-  // A reader of the next `count` bytes alone, which this one passes over; or ENODATA.
+  // A reader of only the next `count` bytes, which this one skips; or ENODATA.
   [[nodiscard]] Result<Reader> take(std::size_t count) noexcept {
     Reader part = *this;
     if (auto done = skip(count); !done) return std::unexpected(done.error());
@@ -167,7 +167,7 @@ class Reader {
       std::memcpy(to, piece, length);
       to += length;
     });
-    // As pin_copy, for a range.
+    // Like pin_copy, for a range.
     asm volatile("" : : "r"(bytes.data()) : "memory");
     return {};
   }
@@ -181,12 +181,12 @@ class Writer {
   // Has no room.
   Writer() = default;
   explicit Writer(std::span<const Segment> segments) noexcept : cursor_(segments) {}
-  // `size` is the sum of the segments' sizes, for whoever knows it.
+  // `size` is the sum of the segments' sizes, for callers that know it.
   Writer(std::span<const Segment> segments, std::size_t size) noexcept : cursor_(segments, size) {}
   explicit Writer(std::span<std::byte> bytes) noexcept : cursor_(bytes) {}
 
   [[nodiscard]] std::size_t remaining() const noexcept { return cursor_.size(); }
-  // Bytes written since the beginning: what a used element reports.
+  // Bytes written so far: what a used element reports.
   [[nodiscard]] std::size_t written() const noexcept { return written_; }
 
   // ENOSPC if fewer than sizeof(T) bytes remain. Padding travels too: `value` should have been zeroed as a

@@ -78,7 +78,7 @@ inline std::atomic_ref<std::uint16_t> field(std::byte* at) noexcept {
 }
 static_assert(std::atomic_ref<std::uint16_t>::is_always_lock_free);
 
-// Reads what a hostile other side may change meanwhile, exactly once: the compiler may neither repeat nor
+// Reads exactly once what a hostile peer may change at the same time: the compiler may neither repeat nor
 // split nor move a volatile read. `at` needs no alignment.
 template <class T>
 inline T load_once(const std::byte* at) noexcept {
