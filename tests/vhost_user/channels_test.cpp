@@ -281,7 +281,7 @@ TEST(Server, ClosesDescriptorsThatAPredecessorSentLast) {
     Vmm vmm(std::move(second));
     EXPECT_TRUE(vmm.frontend.get_features());
   }
-  EXPECT_TRUE(backend.lines.contains("takes the place"));
+  EXPECT_TRUE(backend.lines.contains("replaces one that has gone"));
 }
 
 TEST(Server, ServesAConnectedSocketOnce) {

@@ -37,7 +37,7 @@ TEST(Protocol, EndsTheConnectionOnMalformedMessages) {
   const std::vector<Case> cases = {
       {"version 0", "protocol version 0", [](F f) { f.send(1, {}, {}, 0); }},
       {"version 2", "protocol version 2", [](F f) { f.send(1, {}, {}, 2); }},
-      {"a reply", "not a request's", [](F f) { f.send(1, {}, {}, flag::version | flag::reply); }},
+      {"a reply", "not those of a request", [](F f) { f.send(1, {}, {}, flag::version | flag::reply); }},
       {"too short", "SET_VRING_NUM): body of 4 bytes is too short",
        [](F f) { f.send(number(Request::set_vring_num), bytes_of(std::uint32_t{1})); }},
       {"too long", "SET_VRING_NUM): body of 40 bytes is too long",

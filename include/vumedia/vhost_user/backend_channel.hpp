@@ -1,6 +1,5 @@
 // The back-end's own requests to the frontend: SHMEM_MAP and SHMEM_UNMAP (vhost-user specification, "Back-end
-// message types"), answered in their order whenever the frontend gets to it. The loop never waits for an
-// answer.
+// message types"), answered in order, whenever the frontend gets to it. The loop never waits for an answer.
 #pragma once
 
 #include <array>
@@ -23,7 +22,7 @@
 
 namespace vumedia::vhost_user {
 
-// All that a frontend may send on this channel are replies to maps and unmaps.
+// The only messages that a frontend may send on this channel are replies to maps and unmaps.
 struct ReplyFraming {
   static constexpr std::size_t header_size = sizeof(Header);
   static constexpr std::size_t max_fds = 0;
@@ -31,7 +30,7 @@ struct ReplyFraming {
   [[nodiscard]] static Outcome<std::size_t> body_size(std::span<const std::byte> bytes) {
     const Header header = read_header(bytes);
     if (header.flags != (flag::version | flag::reply))
-      return failure("request %u came with flags 0x%x, which are not a reply's", header.request,
+      return failure("request %u came with flags 0x%x, which are not those of a reply", header.request,
                      header.flags);
     if (header.size != sizeof(U64))
       return failure("the reply to request %u has %u bytes, not 8", header.request, header.size);
@@ -42,26 +41,26 @@ struct ReplyFraming {
 template <io::Reactor R>
 class BackendChannel {
  public:
-  // Requests that may wait for their answer. A device needs one a mapping it is about to make.
+  // Requests that may wait for their answer. A device needs one for each mapping that it is about to make.
   static constexpr std::size_t max_pending = 64;
 
   BackendChannel(R& reactor, const Log& log) noexcept : reactor_(reactor), log_(log) {}
   BackendChannel(const BackendChannel&) = delete;
   BackendChannel& operator=(const BackendChannel&) = delete;
-  // What is pending is forgotten: nobody is called.
+  // Pending operations are forgotten: no handler is called.
   ~BackendChannel() { reactor_.cancel(failed_); }
 
-  // Replaces the channel: what is pending on an earlier one ends with ECANCELED.
+  // Replaces the channel: operations pending on an earlier one end with ECANCELED.
   void open(OwnedFd socket) {
     close();
     socket_.emplace(reactor_, std::move(socket), *this);
     socket_->start();
   }
-  // Ends the channel and what is pending on it.
+  // Ends the channel and the operations pending on it.
   void close() noexcept {
     reactor_.cancel(failed_);
     socket_.reset();
-    // Handlers may start operations; there is no channel any more to take them.
+    // Handlers may start operations, but there is no channel any more to take them.
     while (count_ > 0) take_first(fail(ECANCELED));
   }
   [[nodiscard]] bool is_open() const noexcept { return socket_ && socket_->is_open() && !failed_.pending(); }
@@ -81,8 +80,8 @@ class BackendChannel {
     std::memcpy(bytes + sizeof header, &map, sizeof map);
     const std::size_t fds = request == BackendRequest::shmem_map ? 1 : 0;
     if (!socket_->send(bytes, std::span<const int>(&mapping.fd, fds))) {
-      // Its frontend does not read, or this process is out of descriptors. Other operations end later, not
-      // from within a call of their owner.
+      // The frontend does not read, or this process is out of descriptors. Other operations end later, not
+      // from within a call that their owner makes.
       log_.write(LogLevel::error, "back-end channel: a request cannot be sent, closing it");
       reactor_.timer(failed_, io::TimePoint::min());
       return operation.complete(fail(ECANCELED));
@@ -91,7 +90,7 @@ class BackendChannel {
     ++count_;
   }
 
-  // Forgets `operation`; its answer is awaited all the same, to stay in step.
+  // Forgets `operation`; its answer is still awaited, to stay in step.
   void abandon(virtio::ShmOperation& operation) noexcept {
     for (std::size_t i = 0; i < count_; ++i) {
       Pending& pending = pending_[(first_ + i) % max_pending];
@@ -105,7 +104,7 @@ class BackendChannel {
     const Header header = read_header(message.bytes);
     if (count_ == 0 || header.request != static_cast<std::uint32_t>(pending_[first_].request)) {
       log_.write(LogLevel::error,
-                 "back-end channel: a reply to request %u came, which was not asked, closing it",
+                 "back-end channel: a reply came to request %u, which was not sent, closing it",
                  header.request);
       return close();
     }
@@ -125,13 +124,13 @@ class BackendChannel {
     virtio::ShmOperation* operation = nullptr;  // null: abandoned
   };
 
-  // Frontends say no with 1, with an errno or with its negative.
+  // Frontends refuse with 1, with an errno or with a negative errno.
   [[nodiscard]] static Result<> result_of(std::uint64_t value) noexcept {
     if (value == 0) return {};
     const auto code = static_cast<std::int64_t>(value);
     if (code <= -4096 || code >= 4096) return fail(EIO);
     const int error = static_cast<int>(code < 0 ? -code : code);
-    // Not what would mean that it has not answered.
+    // Must not be an errno that means that it has not answered.
     return fail(code == 1 || virtio::ShmOperation::is_unanswered(error) ? EIO : error);
   }
 

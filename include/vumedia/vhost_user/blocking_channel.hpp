@@ -1,5 +1,5 @@
-// One end of a vhost-user socket for callers that wait: whole messages with their descriptors, piece by piece
-// as the socket takes and gives them.
+// One end of a vhost-user socket for callers that wait: whole messages with their descriptors, sent and
+// received piece by piece as the socket allows.
 #pragma once
 
 #include <cstddef>
@@ -18,8 +18,8 @@
 
 namespace vumedia::vhost_user {
 
-// Owns its socket, and never waits. After a failure the byte stream is at an unknown place: the channel is of
-// no further use.
+// Owns its socket, and never waits. After a failure the position in the byte stream is unknown: the channel
+// cannot be used any more.
 class BlockingChannel {
  public:
   struct Message {
@@ -39,12 +39,12 @@ class BlockingChannel {
     received_ = 0;
   }
 
-  // Sends as much of `bytes` from `sent` on as fits now, `fds` with the first byte, and moves `sent`. False:
-  // the rest has to wait for POLLOUT.
+  // Sends as much of `bytes` from `sent` on as fits now, with `fds` attached to the first byte, and advances
+  // `sent`. False: the rest has to wait for POLLOUT.
   [[nodiscard]] Outcome<bool> send_some(std::span<const std::byte> bytes, std::size_t& sent,
                                         std::span<const int> fds);
 
-  // A message if all of it is there now.
+  // Returns a message if all of it has arrived.
   [[nodiscard]] Outcome<std::optional<Message>> receive_some();
 
  private:
@@ -57,7 +57,8 @@ class BlockingChannel {
 
 inline Outcome<bool> BlockingChannel::send_some(std::span<const std::byte> bytes, std::size_t& sent,
                                                 std::span<const int> fds) {
-  if (fds.size() > max_message_fds) return failure("%zu file descriptors do not fit a message", fds.size());
+  if (fds.size() > max_message_fds)
+    return failure("%zu file descriptors do not fit into a message", fds.size());
   io::FdMessage<max_message_fds> message;
   while (sent < bytes.size()) {
     message.prepare_send(bytes.subspan(sent), sent == 0 ? fds : std::span<const int>());
@@ -73,7 +74,7 @@ inline Outcome<bool> BlockingChannel::send_some(std::span<const std::byte> bytes
 }
 
 inline Outcome<std::optional<BlockingChannel::Message>> BlockingChannel::receive_some() {
-  // Exactly what is missing is read, so that no read crosses into the next message and its descriptors.
+  // Reads exactly what is missing, so that no read crosses into the next message and its descriptors.
   if (received_ < sizeof(Header)) {
     auto done = receive_into(std::as_writable_bytes(std::span(&pending_.header, 1)).subspan(received_));
     if (!done) return std::unexpected(std::move(done.error()));
@@ -90,7 +91,7 @@ inline Outcome<std::optional<BlockingChannel::Message>> BlockingChannel::receive
   return std::exchange(pending_, Message{});
 }
 
-// True once all of `bytes` is there.
+// True once all of `bytes` has arrived.
 inline Outcome<bool> BlockingChannel::receive_into(std::span<std::byte> bytes) {
   io::FdMessage<max_message_fds> message;
   while (!bytes.empty()) {

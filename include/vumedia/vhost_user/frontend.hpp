@@ -1,12 +1,11 @@
-// The VMM's side of vhost-user, for any device: what a frontend does to bring a back-end up, run it and stop
-// it.
+// The VMM's side of vhost-user, for any device: what a frontend does to start a back-end, run it and stop it.
 //
-// Calls wait for their answers, up to a deadline, and serve the back-end's own requests (SHMEM_MAP,
-// SHMEM_UNMAP) meanwhile, since a back-end may need one of those before it can answer. Between calls, a VMM
-// polls backend_fd() and calls serve_backend().
+// Calls wait for their answers, up to a deadline. While they wait they serve the back-end's own requests
+// (SHMEM_MAP, SHMEM_UNMAP), because a back-end may need one of those before it can answer. Between calls, a
+// VMM polls backend_fd() and calls serve_backend().
 //
-// Nothing a back-end sends is trusted. What is not an answer to the question, or comes too late, ends the
-// connection: every later call fails with the same message.
+// Nothing that a back-end sends is trusted. A message that does not answer the request, or comes too late,
+// ends the connection: every later call fails with the same message.
 #pragma once
 
 #include <algorithm>
@@ -36,10 +35,10 @@
 
 namespace vumedia::vhost_user {
 
-// Movable; used by one thread at a time.
+// Movable. One thread at a time may use it.
 class Frontend {
  public:
-  // A piece of guest memory as the back-end is told of it. The fd is borrowed for the call.
+  // A piece of guest memory, as it is described to the back-end. The fd is borrowed for the call.
   struct Region {
     memory::GuestAddress guest;
     memory::FrontendAddress user;
@@ -49,8 +48,8 @@ class Frontend {
   };
 
   // A SHMEM_MAP or SHMEM_UNMAP: offsets and length are page multiples (a length is rounded up), the length is
-  // not 0, and no end overflows. `fd` is there for a map only. Whether the range exists and is free is for
-  // the handler to say: an errno refuses the request.
+  // not 0, and no end overflows. Only a map has an `fd`. The handler decides whether the range exists and is
+  // free: an errno refuses the request.
   struct ShmemRequest {
     bool map = false;
     ShmemMap range{};
@@ -58,10 +57,10 @@ class Frontend {
   };
   using ShmemHandler = std::move_only_function<Result<>(ShmemRequest request)>;
 
-  // How long one call may take in all.
+  // How long one call may take in total.
   static constexpr std::chrono::milliseconds default_deadline{10'000};
 
-  // What negotiate() asks for unless told otherwise: everything that this class can make use of.
+  // What negotiate() asks for by default: everything that this class can use.
   static constexpr std::uint64_t default_features =
       feature::version_1 | feature::ring_indirect_desc | feature::ring_event_idx | feature::protocol_features;
   static constexpr std::uint64_t default_protocol_features =
@@ -72,11 +71,11 @@ class Frontend {
   // Connects to a listening back-end.
   [[nodiscard]] static Outcome<Frontend> connect(const std::string& path,
                                                  std::chrono::milliseconds deadline = default_deadline);
-  // Over a connected stream socket.
+  // Uses a connected stream socket.
   explicit Frontend(OwnedFd socket, std::chrono::milliseconds deadline = default_deadline) noexcept
       : main_(std::move(socket)), deadline_(deadline) {}
 
-  // SET_OWNER, then the intersection of what is offered and what is wanted, features and (if there are any)
+  // Sends SET_OWNER, then sets the features that are both offered and wanted, and (if there are any) the
   // protocol features. Opens the back-end's channel if BACKEND_REQ is among them and a handler is set.
   [[nodiscard]] Outcome<> negotiate(std::uint64_t features = default_features,
                                     std::uint64_t protocol_features = default_protocol_features);
@@ -99,7 +98,7 @@ class Frontend {
 
   [[nodiscard]] Outcome<std::uint64_t> queue_count() { return ask_u64<request::GetQueueNum>(); }
 
-  // At most 32 regions; back-ends that are not of this library may take 8 only.
+  // At most 32 regions; other back-ends may accept only 8.
   [[nodiscard]] Outcome<> set_memory(std::span<const Region> regions);
   [[nodiscard]] Outcome<std::uint64_t> max_memory_slots() { return ask_u64<request::GetMaxMemSlots>(); }
   [[nodiscard]] Outcome<> add_region(const Region& region);
@@ -130,7 +129,7 @@ class Frontend {
   [[nodiscard]] Outcome<> enable_vring(std::uint32_t index, bool enabled) {
     return tell<request::SetVringEnable>(VringState{index, enabled ? 1u : 0u});
   }
-  // Stops the ring once its commands are completed; returns the index at which it can go on.
+  // Stops the ring once its commands are completed; returns the index at which it can continue.
   [[nodiscard]] Outcome<std::uint32_t> stop_vring(std::uint32_t index);
 
   // Fills `out` from the device's configuration space.
@@ -145,18 +144,18 @@ class Frontend {
 
   // Called from within any call that waits, and from serve_backend(). It must not use this Frontend.
   void set_shmem_handler(ShmemHandler handler) { handler_ = std::move(handler); }
-  // Serves the requests of the back-end that have arrived; does not wait for any.
+  // Serves the requests of the back-end that have arrived, without waiting for more.
   [[nodiscard]] Outcome<> serve_backend();
   // Readable when serve_backend() has something to do; -1 without a channel.
   [[nodiscard]] int backend_fd() const noexcept { return backend_.fd(); }
-  // The main socket: readable between calls only if the back-end has gone.
+  // The main socket. Between calls it is readable only if the back-end has gone.
   [[nodiscard]] int fd() const noexcept { return main_.fd(); }
 
  private:
   using Clock = io::Clock;
   using Message = BlockingChannel::Message;
-  // Requests of the back-end served within one turn of a wait, so that a flood of them cannot outlast a
-  // deadline.
+  // Requests of the back-end that are served each time a wait wakes up, so that a flood of them cannot
+  // outlast a deadline.
   static constexpr int requests_a_turn = 64;
 
   template <class Spec, class Body>
@@ -173,7 +172,8 @@ class Frontend {
     if (fd < 0) return tell<Spec>(U64{index | vring_no_fd});
     return tell<Spec>(U64{index}, std::span<const int>(&fd, 1));
   }
-  // Sends a request that has no answer of its own, and takes the acknowledgement if there are any.
+  // Sends a request that has no answer of its own, and receives the acknowledgement if acknowledgements are
+  // negotiated.
   template <class Spec>
   [[nodiscard]] Outcome<> tell_bytes(std::span<const std::byte> body, std::span<const int> fds) {
     static_assert(Spec::reply == ReplyKind::acknowledgement);
@@ -230,7 +230,7 @@ inline Outcome<Frontend> Frontend::connect(const std::string& path, std::chrono:
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   if (path.empty() || path.size() >= sizeof address.sun_path)
-    return failure("'%s' is no path for a socket", path.c_str());
+    return failure("'%s' is not a valid path for a socket", path.c_str());
   std::memcpy(address.sun_path, path.c_str(), path.size());
   OwnedFd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
   if (!socket) return system_failure(errno, "cannot create a socket");
@@ -263,7 +263,7 @@ inline Outcome<> Frontend::set_features(std::uint64_t features) {
 }
 
 inline Outcome<> Frontend::set_protocol_features(std::uint64_t features) {
-  // Never acknowledged: that an acknowledgement may be asked for is being agreed on just now.
+  // Never acknowledged: this message negotiates whether acknowledgements may be asked for.
   protocol_features_ = 0;
   auto done = tell<request::SetProtocolFeatures>(U64{features});
   if (done) protocol_features_ = features;
@@ -324,8 +324,9 @@ inline Outcome<std::uint32_t> Frontend::stop_vring(std::uint32_t index) {
     return broken(wrong_size(request::GetVringBase::name, answer->body.size()));
   std::memcpy(&state, answer->body.data(), sizeof state);
   if (state.index != index)
-    return broken(
-        {format_text("GET_VRING_BASE: asked for queue %u, told of queue %u", index, state.index), EPROTO});
+    return broken({format_text("GET_VRING_BASE: the request was for queue %u, the reply is for queue %u",
+                               index, state.index),
+                   EPROTO});
   return state.num;
 }
 
@@ -339,7 +340,7 @@ inline Outcome<> Frontend::get_config(std::uint32_t offset, std::span<std::byte>
   if (!answer) return std::unexpected(std::move(answer.error()));
   if (answer->body.size() < sizeof head) return broken(wrong_size(name, answer->body.size()));
   std::memcpy(&head, answer->body.data(), sizeof head);
-  // How a back-end says no.
+  // This is how a back-end refuses.
   if (head.size == 0 && !out.empty())
     return std::unexpected(Error{
         format_text("%s: the back-end has no %zu bytes at offset %u", name, out.size(), offset), EINVAL});

@@ -1,4 +1,4 @@
-// Frontend: how its messages travel, and how the back-end's are served. Included by frontend.hpp.
+// Frontend: how its messages travel, and how the back-end's requests are served. Included by frontend.hpp.
 #pragma once
 
 #include <vumedia/vhost_user/frontend.hpp>
@@ -70,12 +70,12 @@ inline Outcome<Frontend::Message> Frontend::receive(std::uint32_t request, const
   }
 }
 
-// Until the main socket is ready for `events`. What the back-end asks for meanwhile is served.
+// Waits until the main socket is ready for `events`, and serves the back-end's requests while it waits.
 inline Outcome<> Frontend::wait(short events, io::TimePoint until) {
   while (true) {
     const auto left = std::chrono::ceil<std::chrono::milliseconds>(until - Clock::now()).count();
     if (left <= 0) return broken({"the back-end did not answer in time", ETIMEDOUT});
-    // poll() passes over a descriptor of -1.
+    // poll() ignores a descriptor of -1.
     pollfd fds[2] = {{main_.fd(), events, 0}, {backend_.fd(), POLLIN, 0}};
     const int ready = ::poll(fds, 2, static_cast<int>(std::min<long long>(left, 60'000)));
     if (ready < 0 && errno != EINTR) return broken(system_failure(errno, "cannot poll").error());
@@ -91,7 +91,7 @@ inline Outcome<> Frontend::serve_backend() {
   for (int i = 0; backend_ && i < requests_a_turn; ++i) {
     auto message = backend_.receive_some();
     if (!message) {
-      // A back-end may do without the channel from here on; the main socket tells whether it has gone.
+      // A back-end may do without the channel from here on; the main socket shows whether it has gone.
       backend_.close();
       return {};
     }
@@ -120,7 +120,7 @@ inline Result<> Frontend::shmem(Message& message) {
   std::memcpy(&request.range, message.body.data(), sizeof request.range);
   const ShmemMap& range = request.range;
   if (!is_aligned(range.shm_offset | range.fd_offset, page_size)) return fail(EINVAL);
-  // Some back-ends do not round the length to pages; what is mapped is whole pages all the same.
+  // Some back-ends do not round the length to pages, but whole pages are mapped anyway.
   const auto length = align_up(range.length, page_size);
   if (!length || *length == 0) return fail(EINVAL);
   if (!checked_add(range.shm_offset, *length) || !checked_add(range.fd_offset, *length)) return fail(EINVAL);
@@ -141,7 +141,7 @@ inline Outcome<> Frontend::reply_to_backend(const Header& request, std::uint64_t
   std::memcpy(reply.value, &value, sizeof value);
   std::size_t sent = 0;
   auto done = backend_.send_some(bytes_of(reply), sent, {});
-  // It does not read its answers: waiting for it could go on for ever.
+  // It does not read its answers: waiting for it could take forever.
   if (!done || !*done) backend_.close();
   return {};
 }

@@ -1,8 +1,8 @@
 // Every request a frontend can send, written down once: number, body, descriptors, reply, and the protocol
-// feature without which it must not come (vhost-user specification, "Front-end message types").
+// feature that it requires (vhost-user specification, "Front-end message types").
 //
 // A request is a type, so that a session is a set of overloads and dispatch is decided at compile time. The
-// tuple is folded into an array that is indexed by the number.
+// tuple is turned into an array that is indexed by the number.
 #pragma once
 
 #include <algorithm>
@@ -21,7 +21,8 @@
 
 namespace vumedia::vhost_user {
 
-// Who answers: an acknowledgement if the frontend asks for one, or always a body of the request's own.
+// What the answer is: an acknowledgement if the frontend asks for one, or always a reply with a body of its
+// own.
 enum class ReplyKind : std::uint8_t { acknowledgement, own };
 
 // How many descriptors may come with a message.
@@ -30,7 +31,7 @@ struct FdCount {
   std::uint8_t most = 0;
 };
 
-// A body that goes on behind `Head`, by at most `MaxTail` bytes; how far, the handler checks.
+// A body that continues after `Head` by at most `MaxTail` bytes; the handler checks the exact length.
 template <class Head, std::uint32_t MaxTail>
 struct WithTail {};
 
@@ -65,7 +66,7 @@ template <Request Number, detail::Name Text, class Body, ReplyKind Kind, FdCount
 struct RequestSpec {
   static constexpr Request number = Number;
   static constexpr const char* name = Text.text;
-  // What a handler is given; a tail is found behind it in the message.
+  // What a handler is given; a tail follows it in the message.
   using Head = typename detail::BodyTraits<Body>::Head;
   static constexpr std::uint32_t least_size = detail::BodyTraits<Body>::least;
   static constexpr std::uint32_t most_size = detail::BodyTraits<Body>::most;
@@ -113,7 +114,7 @@ using GetMaxMemSlots = RequestSpec<Request::get_max_mem_slots, "GET_MAX_MEM_SLOT
                                    protocol_feature::configure_mem_slots>;
 using AddMemReg = RequestSpec<Request::add_mem_reg, "ADD_MEM_REG", SingleRegion, ack, one_fd,
                               protocol_feature::configure_mem_slots>;
-// A descriptor has no meaning here, but frontends were seen to send one.
+// A descriptor has no meaning here, but some frontends send one.
 using RemMemReg = RequestSpec<Request::rem_mem_reg, "REM_MEM_REG", SingleRegion, ack, maybe_fd,
                               protocol_feature::configure_mem_slots>;
 using SetStatus = RequestSpec<Request::set_status, "SET_STATUS", U64, ack, no_fds, protocol_feature::status>;
@@ -122,7 +123,7 @@ using GetStatus =
 using GetShmemConfig =
     RequestSpec<Request::get_shmem_config, "GET_SHMEM_CONFIG", NoBody, own, no_fds, protocol_feature::shmem>;
 
-// Known, and refused by name: the features they need are never offered.
+// Known, so that they can be refused by name: the features that they need are never offered.
 using SetLogBase =
     RequestSpec<Request::set_log_base, "SET_LOG_BASE", LogBase, own, maybe_fd, protocol_feature::log_shmfd>;
 using SetLogFd =
@@ -161,7 +162,7 @@ inline constexpr auto requests = boost::hana::tuple_t<
 
 inline constexpr std::size_t request_limit = 45;  // one more than the highest number
 
-// A request as data, for the checks that are the same for all.
+// A request as data, for the checks that are common to all requests.
 struct RequestRow {
   const char* name = nullptr;  // null: no such request
   std::uint32_t least_size = 0;
@@ -185,7 +186,7 @@ inline constexpr auto request_rows = [] {
 
 }  // namespace detail
 
-// The row of a number as it was received, or null.
+// The row for a number as it was received, or null.
 [[nodiscard]] constexpr const RequestRow* find_request(std::uint32_t number) noexcept {
   if (number >= request_limit || detail::request_rows[number].name == nullptr) return nullptr;
   return &detail::request_rows[number];
@@ -202,8 +203,8 @@ inline constexpr auto request_rows = [] {
   return header;
 }
 
-// How the frontend's byte stream falls into messages; for io::MessageSocket. An error here leaves no way to
-// find the next message: the connection ends.
+// How the frontend's byte stream is divided into messages; for io::MessageSocket. After an error here the
+// next message cannot be found, so the connection ends.
 struct RequestFraming {
   static constexpr std::size_t header_size = sizeof(Header);
   static constexpr std::size_t max_fds = max_message_fds;
@@ -214,7 +215,7 @@ struct RequestFraming {
       return failure("request %u (%s): protocol version %u, only 1 is known", header.request,
                      request_name(header.request), header.flags & flag::version_mask);
     if ((header.flags & ~(flag::version_mask | flag::need_reply)) != 0)
-      return failure("request %u (%s): flags 0x%x are not a request's", header.request,
+      return failure("request %u (%s): flags 0x%x are not those of a request", header.request,
                      request_name(header.request), header.flags);
     const RequestRow* const row = find_request(header.request);
     const std::uint32_t least = row != nullptr ? row->least_size : 0;
@@ -229,12 +230,12 @@ struct RequestFraming {
   }
 };
 
-// Whether as many descriptors came as the request takes. Not of unknown requests, whose descriptors are
+// Whether as many descriptors came as the request takes. Not for unknown requests, whose descriptors are
 // closed.
 [[nodiscard]] inline Outcome<> check_fds(const RequestRow& row, std::size_t count) {
   if (count < row.fds.least) return failure("%s: its file descriptor is missing", row.name);
   if (count > row.fds.most)
-    return failure("%s: %zu file descriptors came, at most %u are taken", row.name, count, row.fds.most);
+    return failure("%s: %zu file descriptors came, at most %u are allowed", row.name, count, row.fds.most);
   return {};
 }
 

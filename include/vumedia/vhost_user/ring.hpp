@@ -1,4 +1,4 @@
-// A queue and what vhost-user ties to it: settings, states, the kick, call and err descriptors.
+// A queue and what vhost-user adds to it: settings, states, and the kick, call and err descriptors.
 //
 // States (vhost-user specification, "Ring states"): a ring is started by SET_VRING_KICK and stopped by
 // GET_VRING_BASE or a reset; apart from that it is enabled or disabled. It is served while it is started,
@@ -26,7 +26,7 @@
 
 namespace vumedia::vhost_user {
 
-// The operation that completes when the driver kicks. It names its ring, and whom to tell.
+// The operation that completes when the driver kicks. It names its ring and the owner to call.
 class Wakeup final : public io::Operation {
  public:
   Wakeup(Handler handler, void* owner_of_it, std::uint16_t index_of_ring) noexcept
@@ -42,7 +42,7 @@ struct RingAddresses {
   memory::FrontendAddress used;
 };
 
-// The same as the guest sees it. It outlives a change of the frontend's own addresses.
+// The same in guest addresses. It stays valid when the frontend's own addresses change.
 struct RingPlace {
   memory::GuestAddress descriptors;
   memory::GuestAddress available;
@@ -50,7 +50,7 @@ struct RingPlace {
   friend constexpr bool operator==(const RingPlace&, const RingPlace&) = default;
 };
 
-// How a ring was when it stopped: what tells a pause from a reset.
+// The state of a ring when it stopped, which distinguishes a pause from a reset.
 struct StoppedRing {
   std::uint16_t base = 0;
   std::uint32_t size = 0;
@@ -60,17 +60,17 @@ struct StoppedRing {
 template <io::Reactor R>
 class Ring {
  public:
-  // How often a ring without a kick descriptor, or with one that cannot be believed, is looked at.
+  // How often a ring is looked at that has no kick descriptor, or one that cannot be trusted.
   static constexpr std::chrono::milliseconds poll_interval{1};
-  // So many kicks in a row that found nothing new are believed; then so many more are taken back at once,
-  // which leaves nothing of what an honest driver may have sent in vain. If there are still more, it is an
-  // event fd in semaphore mode with a count that its driver need do nothing for: the ring is looked at in
-  // intervals, as long as there are more than so many in one of them.
+  // This many kicks in a row that find nothing new are accepted. Then up to as many more are consumed at
+  // once, which uses up all that an honest driver may have sent in vain. If there are still more, it is an
+  // event fd in semaphore mode whose count costs its driver nothing: the ring is then looked at in intervals
+  // for as long as more than this many kicks come in one interval.
   static constexpr int vain_kicks = 32;
   static constexpr int surplus_kicks = 1024;
   static constexpr int surplus_kicks_an_interval = 16;
 
-  // What a completed wake-up means.
+  // The meaning of a completed wake-up.
   enum class Wake { process, nothing, broken };
 
   Ring(R& reactor, io::Operation::Handler handler, void* owner, std::uint16_t index) noexcept
@@ -85,7 +85,7 @@ class Ring {
   std::optional<StoppedRing> stopped;  // since GET_VRING_BASE, until the next start or reset
 
   bool started = false;
-  std::optional<bool> enabled;  // as SET_VRING_ENABLE said, if it did
+  std::optional<bool> enabled;  // as set by SET_VRING_ENABLE, if it came
   bool failed = false;
   bool running = false;      // served: started, enabled, not failed, not being stopped
   bool was_running = false;  // at some time since the last start
@@ -95,9 +95,8 @@ class Ring {
   std::optional<typename R::Notifier> call;
   std::optional<typename R::Notifier> err;
 
-  // Takes the kick descriptor, or none: the ring is then looked at in intervals. EINVAL for what is no event
-  // fd: other files may be readable at all times, which would keep the loop busy, or not be waited for by
-  // poll at all.
+  // Takes the kick descriptor, or none: the ring is then looked at in intervals. EINVAL if it is not an event
+  // fd: other files may always be readable, which would keep the loop busy, or may not support poll at all.
   [[nodiscard]] Result<> set_kick(OwnedFd fd) noexcept {
     if (fd) {
       if (auto checked = reactor_.check_event_fd(fd.get()); !checked) return checked;
@@ -126,15 +125,15 @@ class Ring {
     wait_ = first_wait();
   }
 
-  // What the completion of the wake-up with `result` means. The caller processes the ring if it is to, and
-  // arms it.
+  // Returns what the completion of the wake-up with `result` means. The caller processes the ring if told to,
+  // and arms it.
   [[nodiscard]] Wake woken(std::int32_t result) noexcept {
     if (wait_ == Wait::read && result == sizeof kicks_) [[likely]]
       return Wake::process;
     return woken_otherwise(result);
   }
 
-  // The ring has been processed for a wake-up, and is to be armed after this.
+  // Called when the ring has been processed for a wake-up, before it is armed.
   void processed(const memory::GuestMemory& memory) noexcept {
     const std::uint16_t base = queue.base();
     if (base == processed_) [[unlikely]]
@@ -144,8 +143,8 @@ class Ring {
   }
 
  private:
-  // For what the wake-up waits. Kernels before 6.0 do not wait in a read of a non-blocking descriptor, but
-  // refuse it: there a poll comes first. Doubtful, and not believed: see vain_kicks.
+  // What the wake-up waits for. Kernels before 6.0 do not wait in a read of a non-blocking descriptor but
+  // refuse it, so there a poll comes first. Doubtful and not trusted: see vain_kicks.
   enum class Wait : std::uint8_t { timer, read, poll, doubtful, unbelieved };
   [[nodiscard]] Wait first_wait() const noexcept { return kick_ ? Wait::read : Wait::timer; }
 
@@ -160,7 +159,8 @@ class Ring {
   [[nodiscard, gnu::noinline]] Wake woken_otherwise(std::int32_t result) noexcept {
     if (wait_ == Wait::timer) return Wake::process;
     if (wait_ == Wait::doubtful || wait_ == Wait::unbelieved) {
-      // Before the ring is looked at: what is taken back may be a kick for what has just come.
+      // Called before the ring is looked at, because a kick that is consumed here may be for a buffer that
+      // has just come.
       const int most = wait_ == Wait::doubtful ? surplus_kicks : surplus_kicks_an_interval;
       wait_ = take_back(most) ? Wait::read : Wait::unbelieved;
       return Wake::process;
@@ -175,7 +175,7 @@ class Ring {
     return Wake::nothing;
   }
 
-  // A device may leave buffers where they are; then the driver's index tells whether there are new ones.
+  // A device may leave buffers on the ring; then the driver's index shows whether there are new ones.
   [[gnu::noinline]] void took_nothing(const memory::GuestMemory& memory) noexcept {
     const std::uint16_t available = queue.available_index(memory);
     const bool vain = available == std::exchange(available_, available);
@@ -184,7 +184,8 @@ class Ring {
     vain_ = 0;
     wait_ = Wait::doubtful;
   }
-  // Takes back so many kicks at most, without waiting. Whether none is left, or that cannot be told.
+  // Consumes at most that many kicks, without waiting. Returns whether none is left, or whether that is
+  // unknown.
   [[nodiscard]] bool take_back(int most) noexcept {
     const iovec to{&kicks_, sizeof kicks_};
     for (int i = 0; i < most; ++i) {
@@ -197,7 +198,7 @@ class Ring {
   OwnedFd kick_;
   std::uint64_t kicks_ = 0;
   Wait wait_ = Wait::timer;
-  // Of the last time that the ring was processed for a wake-up, or before: the base, and the driver's index.
+  // The base and the driver's index when the ring was last processed for a wake-up, or before that.
   std::uint16_t processed_ = 0;
   std::uint16_t available_ = 0;
   int vain_ = 0;  // kicks in a row that found nothing

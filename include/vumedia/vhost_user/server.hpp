@@ -1,8 +1,8 @@
-// Serves one frontend after the other on a socket.
+// Serves one frontend after another on a socket.
 //
 // A back-end has one guest at a time. A second frontend is refused at once, by closing its connection, so
-// that it does not wait for replies that never come; but one that was restarted is taken even if the end of
-// its predecessor has not been read yet.
+// that it does not wait for replies that never come. A restarted frontend is accepted even if the end of its
+// predecessor has not been read yet.
 #pragma once
 
 #include <array>
@@ -27,14 +27,14 @@ namespace vumedia::vhost_user {
 template <io::Reactor R, class SessionType>
 class Server {
  public:
-  // Makes a session for a connected socket, which is to call the handler when it ends.
+  // Makes a session for a connected socket. The session must call the handler when it ends.
   using Factory = std::move_only_function<Outcome<std::unique_ptr<SessionType>>(
       OwnedFd socket, typename SessionType::ClosedHandler closed)>;
-  // The one session of a socket that was connected already has ended. It may stop the reactor, or destroy the
-  // server.
+  // Called when the only session of an already connected socket has ended. It may stop the reactor or destroy
+  // the server.
   using FinishedHandler = std::move_only_function<void()>;
 
-  // `socket` is a listening stream socket, or a connected one; which, the kernel knows.
+  // `socket` is a listening stream socket or a connected one; the kernel is asked which.
   [[nodiscard]] static Outcome<std::unique_ptr<Server>> create(R& reactor, OwnedFd socket, const Log& log,
                                                                Factory factory,
                                                                FinishedHandler finished = {});
@@ -42,13 +42,13 @@ class Server {
   Server& operator=(const Server&) = delete;
   ~Server() { reactor_.cancel(acceptable_); }
 
-  // The session under way, or null.
+  // The current session, or null.
   [[nodiscard]] SessionType* session() noexcept { return session_.get(); }
 
  private:
-  // After a failed accept, for instance because no descriptors are left.
+  // The delay after a failed accept, for instance because no descriptors are left.
   static constexpr std::chrono::milliseconds retry_interval{100};
-  // Connections taken from the queue at once; more are found by the next poll.
+  // Connections accepted at once; the next poll finds more.
   static constexpr int accepts_a_turn = 16;
 
   Server(R& reactor, const Log& log, Factory factory, FinishedHandler finished)
@@ -86,7 +86,7 @@ Outcome<std::unique_ptr<Server<R, SessionType>>> Server<R, SessionType>::create(
       return std::unexpected(std::move(begun.error()));
     return server;
   }
-  // A connection can be gone between poll and accept, which must not wait for another then.
+  // A connection can be gone between poll and accept, and accept must not wait for another one then.
   const int flags = ::fcntl(socket.get(), F_GETFL);
   if (flags < 0 || ::fcntl(socket.get(), F_SETFL, flags | O_NONBLOCK) != 0)
     return system_failure(errno, "cannot make the listening socket non-blocking");
@@ -114,7 +114,7 @@ void Server<R, SessionType>::on_acceptable(std::int32_t) noexcept {
     }
     if (errno == EINTR || errno == ECONNABORTED) continue;
     if (errno == EAGAIN) break;
-    // Once for as long as it lasts: it is tried again all the time.
+    // Logged once for as long as the failure lasts, because accept is retried all the time.
     if (!std::exchange(accept_fails_, true))
       log_.write(LogLevel::error, "%s",
                  system_failure(errno, "cannot accept a frontend").error().message.c_str());
@@ -130,8 +130,8 @@ void Server<R, SessionType>::take(OwnedFd socket) noexcept {
       log_.write(LogLevel::warning, "a second frontend is refused: another one is being served");
       return;
     }
-    log_.write(LogLevel::info, "a frontend takes the place of one that has gone");
-    // Whoever counts sessions hears of its end, as of any other.
+    log_.write(LogLevel::info, "a frontend replaces one that has gone");
+    // Whoever counts sessions is told of its end, as of any other.
     session_->close();
   }
   log_.write(LogLevel::info, "a frontend has connected");

@@ -1,18 +1,19 @@
 // The back-end's side of one vhost-user connection: serves the requests of a frontend and runs a device for
 // it.
 //
-// Each message takes the same way: header, checks against the request table, body, whether it is allowed now,
-// handler, one reply. Bytes that are no message of the protocol end the connection with a text that names
-// request and reason. A proper request that cannot be served is acknowledged with an errno if the frontend
-// asks for acknowledgements, and ends the connection otherwise, since it would go on in a wrong belief.
+// Each message goes through the same steps: header, checks against the request table, body, whether it is
+// allowed now, handler, one reply. Bytes that are not a message of the protocol end the connection with a
+// text that names the request and the reason. A valid request that cannot be served is acknowledged with an
+// errno if the frontend asks for acknowledgements. Otherwise it ends the connection, because the frontend
+// would wrongly believe that it was served.
 //
 // Reset and pause. A frontend that pauses a machine stops all rings and starts them where they stopped. One
-// whose guest resets the device does the same (SET_STATUS 0 and RESET_DEVICE, which say it, are not always
-// sent), but starts them at base 0, wherever the new driver has put them. So a ring that starts with base 0
-// while no ring runs is taken for a reset if it stopped at another base, or has changed its size or place
-// since. A frontend that only disables all rings (libkrun) and then sets one up again has not asked where it
-// stopped, so nothing could go on there: that is a reset, too. What stays undetected is a driver that resets
-// after exactly a multiple of 65536 commands and events, and puts its rings at the same place again.
+// whose guest resets the device does the same, but starts them at base 0, wherever the new driver has put
+// them (SET_STATUS 0 and RESET_DEVICE announce a reset, but are not always sent). So a ring that starts at
+// base 0 while no ring runs is treated as reset if it stopped at another base, or if its size or address has
+// changed since. A frontend that only disables all rings (libkrun) and then sets one up again has not asked
+// where it stopped, so it could not continue there: that is a reset, too. A driver that resets after exactly
+// a multiple of 65536 commands and events, and puts its rings at the same place again, goes undetected.
 #pragma once
 
 #include <algorithm>
@@ -44,15 +45,15 @@
 namespace vumedia::vhost_user {
 
 struct SessionOptions {
-  // A frontend can cause a line with each message that it sends; see core/log_limiter.hpp.
+  // A frontend can cause a log line with each message that it sends; see core/log_limiter.hpp.
   Log log;
-  // Offer CONFIGURE_MEM_SLOTS. QEMU 11.1 crashes when a guest resets the device while a mapping lives, if it
-  // is offered.
+  // Offer CONFIGURE_MEM_SLOTS. If it is offered, QEMU 11.1 crashes when a guest resets the device while a
+  // mapping exists.
   bool mem_slots = false;
 };
 
 // Created, used and destroyed on the reactor's thread; the reactor outlives it. Everything that came over the
-// socket, descriptors and mappings, is given back when it is destroyed.
+// socket, descriptors and mappings, is released when it is destroyed.
 template <class Device, io::Reactor R>
 class Session {
   static_assert(
@@ -61,11 +62,12 @@ class Session {
 
  public:
   using Host = SessionHost<R>;
-  // Called once, as the last thing the session does: the connection has ended (with an empty message if the
-  // frontend left in order). It may destroy the session.
+  // Called once, as the last thing that the session does: the connection has ended (with an empty message if
+  // the frontend closed it cleanly). It may destroy the session.
   using ClosedHandler = std::move_only_function<void(const Error& error)>;
 
-  // Serves the connected stream socket `socket` from now on. The device is made of its host and `arguments`.
+  // Serves the connected stream socket `socket` from now on. The device is constructed from its host and
+  // `arguments`.
   template <class... Arguments>
   Session(R& reactor, OwnedFd socket, const SessionOptions& options, ClosedHandler closed,
           Arguments&&... arguments)
@@ -96,7 +98,7 @@ class Session {
   void on_closed(const Error& error) noexcept { end(error); }
 
  private:
-  // How often an emptying queue is looked at while GET_VRING_BASE waits, and for how long. A device answers
+  // How often a draining queue is looked at while GET_VRING_BASE waits, and for how long. A device answers
   // everything within 4 seconds.
   static constexpr std::chrono::milliseconds drain_interval{1};
   static constexpr std::chrono::seconds drain_deadline{5};
@@ -108,13 +110,13 @@ class Session {
     io::FdList& fds;
   };
 
-  // What became of a request.
+  // The result of a request.
   struct Verdict {
     enum class Kind {
       done,       // to be acknowledged if the frontend asks for it
       answered,   // has its own reply, sent or to be sent
-      refused,    // a proper request that cannot be served
-      tolerated,  // the same, but no reason to part for want of acknowledgements
+      refused,    // a valid request that cannot be served
+      tolerated,  // the same, but the connection goes on even without acknowledgements
       malformed,  // the connection ends
     };
     Kind kind = Kind::done;
@@ -140,8 +142,8 @@ class Session {
     return no(Kind::malformed, EPROTO, format, values...);
   }
 
-  // session_requests.hpp: one handler a request. What is in the table and has none needs a feature that is
-  // not offered.
+  // session_requests.hpp has a handler for each request. A request in the table without one needs a feature
+  // that is not offered.
   Verdict handle(request::GetFeatures, const NoBody&, Incoming&);
   Verdict handle(request::SetFeatures, const U64&, Incoming&);
   Verdict handle(request::SetOwner, const NoBody&, Incoming&);
@@ -175,12 +177,12 @@ class Session {
     using Head = typename Spec::Head;
     if constexpr (requires(const Head& head) { session.handle(Spec{}, head, incoming); }) {
       Head head{};
-      // The framing has seen to it that the body is at least as long.
+      // The framing guarantees that the body is at least this long.
       if constexpr (!std::same_as<Head, NoBody>) std::memcpy(&head, incoming.body.data(), sizeof head);
       return session.handle(Spec{}, head, incoming);
     } else {
       static_assert(Spec::protocol_feature != 0,
-                    "without a handler there has to be a feature that is not offered");
+                    "a request without a handler must need a feature that is not offered");
       return refused(EOPNOTSUPP, "not served");
     }
   }
@@ -210,7 +212,7 @@ class Session {
     reply(incoming.header, bytes_of(body));
     return {Kind::answered};
   }
-  // The last thing that is done: the session may be gone when it returns.
+  // This must come last: the session may be gone when it returns.
   void end(const Error& error) noexcept;
 
   // Rings: session_rings.hpp.
@@ -245,7 +247,7 @@ class Session {
   bool protocol_features_set_ = false;
   std::uint8_t status_ = 0;
 
-  // GET_VRING_BASE of this ring waits for its commands; no message is read meanwhile.
+  // GET_VRING_BASE of this ring waits for its commands; until then no message is read.
   bool draining_ = false;
   std::uint16_t drained_ = 0;
   Header drain_request_{};
@@ -305,7 +307,7 @@ void Session<Device, R>::reply(const Header& request, std::span<const std::byte>
 template <class Device, io::Reactor R>
 void Session<Device, R>::end(const Error& error) noexcept {
   socket_.close();
-  // The handler may destroy this object, and with it what would hold the handler.
+  // The handler may destroy this object and with it the member that holds the handler.
   if (ClosedHandler closed = std::move(closed_)) closed(Error(error));
 }
 

@@ -1,4 +1,4 @@
-// What a vhost-user session is to its device: a virtio::Host. It owns the memory table, the rings and the
+// A vhost-user session as its device sees it: a virtio::Host. It owns the memory table, the rings and the
 // back-end channel, and does not know what the device is. Session drives it.
 #pragma once
 
@@ -53,7 +53,7 @@ class SessionHost {
       ring.missed_call = true;
   }
 
-  // Serves the queue no more until it is stopped and started again.
+  // Does not serve the queue any more until it is stopped and started again.
   void queue_failed(std::uint16_t index, const Error& error) noexcept {
     Ring<R>& ring = *rings_[index];
     log_.write(LogLevel::error, "queue %u is broken: %s", index, error.message.c_str());
@@ -99,7 +99,7 @@ class SessionHost {
   void start(BackendRequest request, virtio::ShmOperation& operation,
              const virtio::ShmMapping& mapping) noexcept {
     if (!has_shm()) return operation.complete(fail(ENXIO));
-    // A frontend whose rings are stopped may have taken down what a map needs.
+    // A frontend whose rings are stopped may have torn down what a map needs.
     if (!shm_allowed_) return operation.complete(fail(ECANCELED));
     channel_.start(request, operation, mapping);
   }
@@ -110,8 +110,8 @@ class SessionHost {
   std::vector<std::unique_ptr<Ring<R>>> rings_;
   BackendChannel<R> channel_;
   bool shm_negotiated_ = false;
-  // From the moment a ring runs until the frontend begins to stop rings: it disables all of them, then stops
-  // one after the other.
+  // True from the moment a ring runs until the frontend begins to stop rings: it disables all of them, then
+  // stops one after the other.
   bool shm_allowed_ = false;
 };
 

@@ -35,13 +35,13 @@ VUMEDIA_HANDLER(GetFeatures, NoBody&) {
 VUMEDIA_HANDLER(SetFeatures, U64& features) {
   if (const std::uint64_t unknown = features.value & ~offered_features(); unknown != 0)
     return refused(EINVAL, "features 0x%llx were not offered", detail::print(unknown));
-  // Started rings have been laid out by these. Other bits may change (frontends repeat the message at each
+  // These determine the layout of started rings. Other bits may change (frontends repeat the message at each
   // start).
   constexpr std::uint64_t of_rings = feature::ring_event_idx | feature::ring_indirect_desc;
   const bool rings_change = ((features.value ^ features_) & of_rings) != 0;
   for (std::uint16_t i = 0; rings_change && i < queue_count(); ++i) {
     if (ring(i).was_running && !may_set_up(ring(i)))
-      return refused(EBUSY, "features of rings change while rings are started");
+      return refused(EBUSY, "ring features change while rings are started");
   }
   features_ = features.value;
   features_set_ = true;
@@ -77,7 +77,7 @@ VUMEDIA_HANDLER(SetProtocolFeatures, U64& features) {
     return refused(EBUSY, "protocol features change while rings are started");
   protocol_features_ = features.value;
   protocol_features_set_ = true;
-  // Without acknowledgements nobody would know when a mapping is there.
+  // Without acknowledgements nobody would know when a mapping exists.
   constexpr std::uint64_t for_shm =
       protocol_feature::shmem | protocol_feature::backend_req | protocol_feature::reply_ack;
   host_.shm_negotiated_ = (protocol_features_ & for_shm) == for_shm;
@@ -135,8 +135,8 @@ VUMEDIA_HANDLER(SetVringNum, VringState& state) {
   if (state.index >= queue_count()) return refused(EINVAL, "there is no queue %u", state.index);
   if (!may_set_up(ring(state.index))) return refused(EBUSY, "queue %u is started", state.index);
   if (!ring(state.index).queue.set_size(state.num))
-    return refused(EINVAL, "%u is no size for queue %u: a power of two up to 32768 is", state.num,
-                   state.index);
+    return refused(EINVAL, "%u is not a valid size for queue %u: it must be a power of two up to 32768",
+                   state.num, state.index);
   return {};
 }
 
@@ -148,7 +148,7 @@ VUMEDIA_HANDLER(SetVringAddr, VringAddress& body) {
     return refused(EINVAL, "flags 0x%x ask for a log, which was not negotiated", body.flags);
   const RingAddresses addresses{memory::FrontendAddress{body.descriptor},
                                 memory::FrontendAddress{body.available}, memory::FrontendAddress{body.used}};
-  // Some frontends send the memory table behind this; then the start of the ring finds out.
+  // Some frontends send the memory table after this; then the addresses are checked when the ring starts.
   const auto& table = *host_.memory_;
   if (table.region_count() > 0 &&
       (!table.guest_address(addresses.descriptors) || !table.guest_address(addresses.available) ||
@@ -161,18 +161,18 @@ VUMEDIA_HANDLER(SetVringAddr, VringAddress& body) {
 VUMEDIA_HANDLER(SetVringBase, VringState& state) {
   if (state.index >= queue_count()) return refused(EINVAL, "there is no queue %u", state.index);
   if (!may_set_up(ring(state.index))) return refused(EBUSY, "queue %u is started", state.index);
-  if (state.num > UINT16_MAX) return refused(EINVAL, "%u is no base of a split ring", state.num);
+  if (state.num > UINT16_MAX) return refused(EINVAL, "%u is not a valid base of a split ring", state.num);
   ring(state.index).queue.set_base(static_cast<std::uint16_t>(state.num));
   return {};
 }
 
-// Stops the ring once its commands are completed. The reply may come later; the loop goes on meanwhile, but
-// the next message is not read before.
+// Stops the ring once its commands are completed. The reply may come later. The loop continues until then,
+// but does not read the next message.
 VUMEDIA_HANDLER(GetVringBase, VringState& state) {
   if (state.index >= queue_count()) return refused(EINVAL, "there is no queue %u", state.index);
   const auto index = static_cast<std::uint16_t>(state.index);
   drain_request_ = incoming.header;
-  // From the first ring that stops on, the frontend takes its side down.
+  // When the first ring stops, the frontend begins to tear down its side.
   suspend_ring(ring(index));
   host_.shm_allowed_ = false;
   if (ring(index).started) {
@@ -198,10 +198,10 @@ namespace detail {
   if ((body.value & ~(vring_index_mask | vring_no_fd)) != 0)
     return failure("0x%llx has unknown bits", detail::print(body.value));
   const bool none = (body.value & vring_no_fd) != 0;
-  if (none && fds != 0) return failure("a file descriptor came with the word that there is none");
+  if (none && fds != 0) return failure("a file descriptor came although the message says that there is none");
   if (!none && fds == 0) return failure("its file descriptor is missing");
   const auto index = static_cast<std::uint16_t>(body.value & vring_index_mask);
-  // Of its own kind: nothing is wrong with the message itself.
+  // Refused, not fatal: the message itself is well-formed.
   if (index >= queues) return std::unexpected(Error{format_text("there is no queue %u", index), EINVAL});
   return index;
 }
@@ -218,14 +218,14 @@ VUMEDIA_HANDLER(SetVringKick, U64& body) {
   VUMEDIA_VRING_OF_FD(index);
   RingType& ring = this->ring(*index);
   if (auto taken = ring.set_kick(incoming.fds.take(0)); !taken)
-    return refused(taken.error().value, "the descriptor for queue %u is no event fd", *index);
+    return refused(taken.error().value, "the descriptor for queue %u is not an event fd", *index);
   if (!ring.started) {
     if (Verdict verdict = start_ring(*index); verdict.kind != Kind::done) {
       ring.drop_kick();
       return verdict;
     }
   } else if (ring.running) {
-    // A kick by the old descriptor may just have been taken from it.
+    // A kick may just have been consumed from the old descriptor.
     ring.arm();
     device_.process(*index);
   }
@@ -244,7 +244,8 @@ VUMEDIA_HANDLER(SetVringCall, U64& body) {
     return {};
   }
   auto notifier = host_.reactor_.make_notifier(incoming.fds.take(0));
-  if (!notifier) return refused(notifier.error().value, "the descriptor for queue %u is no event fd", *index);
+  if (!notifier)
+    return refused(notifier.error().value, "the descriptor for queue %u is not an event fd", *index);
   ring.call = std::move(*notifier);
   // Some frontends send this after the kick: an interrupt that was due in between is due still. One too many
   // does no harm.
@@ -260,7 +261,8 @@ VUMEDIA_HANDLER(SetVringErr, U64& body) {
     return {};
   }
   auto notifier = host_.reactor_.make_notifier(incoming.fds.take(0));
-  if (!notifier) return refused(notifier.error().value, "the descriptor for queue %u is no event fd", *index);
+  if (!notifier)
+    return refused(notifier.error().value, "the descriptor for queue %u is not an event fd", *index);
   ring.err = std::move(*notifier);
   if (ring.failed) ring.err->signal();
   return {};
@@ -289,7 +291,7 @@ VUMEDIA_HANDLER(GetConfig, ConfigHeader& head) {
   std::byte body[sizeof head + max_config_size];
   const std::span<const std::byte> config = device_.config();
   ConfigHeader result = head;
-  // A size of 0 is how this request fails.
+  // This request fails with a size of 0.
   if (!range_fits(head.offset, head.size, config.size())) result.size = 0;
   std::memcpy(body, &result, sizeof result);
   if (result.size > 0) std::memcpy(body + sizeof result, config.data() + head.offset, result.size);
@@ -297,8 +299,8 @@ VUMEDIA_HANDLER(GetConfig, ConfigHeader& head) {
   return {Kind::answered};
 }
 
-// No device served here has anything to write. The guest, not the frontend, tries it: that is no reason to
-// part.
+// No device served here has anything that can be written. The guest tries this, not the frontend, so it is no
+// reason to end the connection.
 VUMEDIA_HANDLER(SetConfig, ConfigHeader& head) {
   if (head.size > max_config_size || incoming.body.size() != sizeof head + head.size)
     return malformed("%u bytes of configuration in a body of %zu", head.size, incoming.body.size());
@@ -313,7 +315,7 @@ VUMEDIA_HANDLER(ResetDevice, NoBody&) {
 
 VUMEDIA_HANDLER(SetStatus, U64& status) {
   if (status.value > UINT8_MAX)
-    return refused(EINVAL, "0x%llx is no device status", detail::print(status.value));
+    return refused(EINVAL, "0x%llx is not a device status", detail::print(status.value));
   status_ = static_cast<std::uint8_t>(status.value);
   if (status_ == 0) reset_device();
   return {};

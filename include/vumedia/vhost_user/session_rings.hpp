@@ -14,17 +14,17 @@ bool Session<Device, R>::any_ring(bool RingType::* flag) const noexcept {
 }
 
 // Rings of a frontend that did not negotiate PROTOCOL_FEATURES have no SET_VRING_ENABLE and start enabled.
-// Some frontends set the features after the first rings, so this is asked anew whenever one of its reasons
-// changes.
+// Some frontends set the features after the first rings, so this is evaluated again whenever one of its
+// inputs changes.
 template <class Device, io::Reactor R>
 bool Session<Device, R>::is_enabled(const RingType& ring) const noexcept {
   if (ring.enabled) return *ring.enabled;
   return features_set_ ? (features_ & feature::protocol_features) == 0 : !protocol_features_set_;
 }
 
-// Whether the settings of the ring may change now: not while it, or another one, is served. One that was
-// started and never served since is stopped for it, and its next kick descriptor starts it again. For the
-// others see "Reset and pause" in session.hpp.
+// Whether the settings of the ring may change now: not while it, or another ring, is served. A ring that was
+// started but never served since is stopped for the change, and its next kick descriptor starts it again. For
+// the others see "Reset and pause" in session.hpp.
 template <class Device, io::Reactor R>
 bool Session<Device, R>::may_set_up(RingType& ring) noexcept {
   if (!ring.started) return true;
@@ -34,7 +34,8 @@ bool Session<Device, R>::may_set_up(RingType& ring) noexcept {
     ring.started = false;
     return true;
   }
-  host_.log().write(LogLevel::debug, "a ring is set up without having been stopped: the driver has reset");
+  host_.log().write(LogLevel::debug,
+                    "a ring is set up without having been stopped: the driver has reset the device");
   reset_device();
   return true;
 }
@@ -80,7 +81,7 @@ bool Session<Device, R>::looks_reset(const RingType& ring) const noexcept {
          ring.stopped->place != ring.place;
 }
 
-// Serves the ring, or ceases to, as its states demand.
+// Starts or stops serving the ring, depending on its states.
 template <class Device, io::Reactor R>
 void Session<Device, R>::update_ring(std::uint16_t index) noexcept {
   RingType& ring = this->ring(index);
@@ -89,7 +90,7 @@ void Session<Device, R>::update_ring(std::uint16_t index) noexcept {
   if (ring.running) return;
   ring.running = ring.was_running = true;
   host_.shm_allowed_ = true;
-  // Buffers may wait already, and no kick need ever come for them.
+  // Buffers may be waiting already, and a kick for them may never come.
   ring.arm();
   device_.process(index);
 }
@@ -107,7 +108,7 @@ void Session<Device, R>::suspend_ring(RingType& ring) noexcept {
   host_.shm_allowed_ = false;
 }
 
-// The queue is empty of commands: it stops, and the frontend gets its base.
+// No command is left in the queue: it stops, and the frontend gets its base.
 template <class Device, io::Reactor R>
 void Session<Device, R>::finish_stop(std::uint16_t index) noexcept {
   RingType& ring = this->ring(index);
@@ -121,7 +122,7 @@ void Session<Device, R>::finish_stop(std::uint16_t index) noexcept {
   reply(drain_request_, bytes_of(VringState{index, ring.queue.base()}));
 }
 
-// The driver has reset the device: all rings are as they were in the beginning.
+// The driver has reset the device: all rings return to their initial state.
 template <class Device, io::Reactor R>
 void Session<Device, R>::reset_device() noexcept {
   for (auto& each : host_.rings_) suspend_ring(*each);
@@ -137,7 +138,7 @@ void Session<Device, R>::reset_device() noexcept {
   }
 }
 
-// Running rings go on in the new table, at their guest addresses.
+// Running rings continue in the new table, at their guest addresses.
 template <class Device, io::Reactor R>
 void Session<Device, R>::replace_memory(std::shared_ptr<const memory::GuestMemory> table) noexcept {
   host_.memory_ = std::move(table);
@@ -186,11 +187,11 @@ void Session<Device, R>::kick_failed(std::uint16_t index, std::int32_t result) n
 template <class Device, io::Reactor R>
 void Session<Device, R>::on_drain_timer(std::int32_t) noexcept {
   if (device_.in_flight(drained_) != 0) {
-    // Nothing is read meanwhile that could tell.
+    // Nothing is read until then, so this is the only way to notice that the frontend has left.
     if (socket_.peer_has_left()) return end({});
     const io::TimePoint now = io::Clock::now();
     if (now >= drain_until_)
-      return end({format_text("GET_VRING_BASE: %u commands of queue %u do not end",
+      return end({format_text("GET_VRING_BASE: %u commands of queue %u do not complete",
                               device_.in_flight(drained_), drained_),
                   ETIMEDOUT});
     host_.timer(drain_timer_, now + drain_interval);

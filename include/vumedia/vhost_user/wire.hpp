@@ -62,7 +62,7 @@ enum class BackendRequest : std::uint32_t {
   shmem_unmap = 10,
 };
 
-// Bits of GET_FEATURES and SET_FEATURES that belong to transport and ring.
+// Bits of GET_FEATURES and SET_FEATURES that belong to the transport and the ring.
 namespace feature {
 inline constexpr std::uint64_t ring_indirect_desc = 1ull << 28;
 inline constexpr std::uint64_t ring_event_idx = 1ull << 29;
@@ -92,7 +92,7 @@ inline constexpr std::uint64_t shmem = 1ull << 22;
 struct Header {
   std::uint32_t request;
   std::uint32_t flags;
-  std::uint32_t size;  // of the body behind it
+  std::uint32_t size;  // of the body that follows
 };
 static_assert(sizeof(Header) == 12);
 
@@ -105,13 +105,13 @@ inline constexpr std::uint32_t need_reply = 1u << 3;
 
 // No message of the protocol as served here has a longer body. GET_SHMEM_CONFIG's answer is the longest one.
 inline constexpr std::uint32_t max_body_size = 4096;
-// SET_MEM_TABLE brings the most descriptors, one a region. QEMU sends 8 at most, and other back-ends may take
-// no more; the VMMs in Rust (crosvm, cloud-hypervisor, libkrun) send up to 32.
+// SET_MEM_TABLE brings the most descriptors, one for each region. QEMU sends at most 8, and other back-ends
+// may accept no more; the VMMs in Rust (crosvm, cloud-hypervisor, libkrun) send up to 32.
 inline constexpr std::uint32_t max_table_regions = 32;
 inline constexpr std::size_t max_message_fds = max_table_regions;
 // What GET_MAX_MEM_SLOTS answers.
 inline constexpr std::uint64_t max_mem_slots = 509;
-// Of GET_CONFIG and SET_CONFIG, by the specification.
+// For GET_CONFIG and SET_CONFIG, from the specification.
 inline constexpr std::uint32_t max_config_size = 256;
 
 // Bodies. `NoBody` stands for none.
@@ -220,7 +220,7 @@ struct ShmemMap {
 static_assert(sizeof(ShmemMap) == 40 && offsetof(ShmemMap, fd_offset) == 8);
 inline constexpr std::uint64_t shmem_map_writable = 1;
 
-// A struct as it travels.
+// The bytes of a struct as it travels.
 template <class T>
   requires std::is_trivially_copyable_v<T>
 [[nodiscard]] inline std::span<const std::byte> bytes_of(const T& value) noexcept {
