@@ -8,7 +8,8 @@
 
 namespace vumedia::v4l2 {
 
-// Buffer indices below `capacity`, each at most once, which is what bounds it. No allocation.
+// Buffer indices below `capacity`. Each is in the list at most once, so the list is bounded and never
+// allocates.
 class BufferIndexFifo {
  public:
   // As many buffers as one queue may have.
@@ -34,7 +35,7 @@ class BufferIndexFifo {
     for (std::uint32_t i = 0; i < size_; ++i) {
       const std::uint32_t index = at(i);
       if (!accepts(index)) continue;
-      // Whoever is before it moves up by one.
+      // Those before it move up by one.
       for (std::uint32_t j = i; j > 0; --j) at(j) = at(j - 1);
       head_ = static_cast<std::uint32_t>((head_ + 1) % capacity);
       --size_;

@@ -5,10 +5,10 @@
 // virtio-media the DQBUF event is the VIDIOC_DQBUF. Not thread-safe: one queue belongs to one loop.
 //
 // MMAP planes are Blocks of the device's arenas, one each. A Block lives as long as anyone holds it, so
-// memory that a guest has mapped or a decoder still reads outlives REQBUFS(0): vb2's orphaned buffers.
+// memory that a guest has mapped or a decoder still reads outlives REQBUFS(0), like vb2's orphaned buffers.
 // USERPTR planes are lists of guest ranges, refused unless enabled, and mapped when they are queued
 // (v4l2/user_planes.hpp); as in vb2, a mapping is kept for as long as the buffer comes with the same memory,
-// also over STREAMOFF, and goes with the buffer (REQBUFS, REMOVE_BUFS, release()). DMABUF is refused.
+// even across STREAMOFF, and is removed with the buffer (REQBUFS, REMOVE_BUFS, release()). DMABUF is refused.
 #pragma once
 
 #include <algorithm>
@@ -41,33 +41,33 @@ inline constexpr std::uint32_t buf_cap_supports_remove_bufs = 1U << 8;
 
 struct BufferQueueOptions {
   std::uint32_t type = V4L2_BUF_TYPE_VIDEO_CAPTURE;
-  // Time stamps come from the OUTPUT buffer a frame was made of (V4L2_BUF_FLAG_TIMESTAMP_COPY; both queues of
-  // a codec), or are CLOCK_MONOTONIC, taken at the end or the start of exposure.
+  // Time stamps are copied from the OUTPUT buffer that a frame was made from (V4L2_BUF_FLAG_TIMESTAMP_COPY;
+  // both queues of a codec), or are CLOCK_MONOTONIC, taken at the end or the start of exposure.
   bool copies_timestamps = false;
   bool start_of_exposure = false;
-  // REQBUFS allocates at least so many, or fails.
+  // REQBUFS allocates at least this many, or fails.
   std::uint32_t min_buffers = 1;
-  // Streaming needs so many queued buffers before it starts (vb2's min_queued_buffers).
+  // Streaming starts only once this many buffers are queued (vb2's min_queued_buffers).
   std::uint32_t min_queued = 0;
   // At most BufferIndexFifo::capacity. Linux's own bound was VIDEO_MAX_FRAME, 32, until 6.8.
   std::uint32_t max_buffers = BufferIndexFifo::capacity;
   // mem_offsets are [base, base + BufferQueue::mem_offset_span). Queues of a session must not overlap.
   std::uint32_t mem_offset_base = 0;
-  // Bytes of a plane that the guest sizes itself (USERPTR, CREATE_BUFS): no more than format negotiation
-  // could give as sizeimage.
+  // The maximum size of a plane whose size the guest chooses (USERPTR, CREATE_BUFS): no more than the largest
+  // sizeimage that format negotiation can give.
   std::uint32_t max_length = UINT32_MAX;
   bool userptr = false;
-  // USERPTR: of guest pages that are mapped side by side; null for none, so that scattered pages are copied.
-  // One of a session's, shared with its other queue, and with a second one behind it for the device.
+  // USERPTR: the budget for guest pages that are mapped side by side; null for none, so that scattered pages
+  // are copied. A session has one for both its queues, which also counts against that of the device.
   std::shared_ptr<memory::Budget> mappings = nullptr;
-  // OUTPUT: bytesused 0 means empty (an old way to say "end of stream"), not "all of the buffer".
+  // OUTPUT: bytesused 0 means empty (an old way to signal the end of the stream), not "all of the buffer".
   bool allows_zero_bytesused = false;
 };
 
 class BufferQueue {
  public:
   static constexpr std::uint32_t max_planes = VIDEO_MAX_PLANES;
-  // Guest ranges that the USERPTR buffers of a queue may have, all together: 2 GiB of single pages.
+  // Guest ranges that all USERPTR buffers of a queue together may have: 2 GiB of single pages.
   static constexpr std::size_t max_ranges = 8 * max_guest_ranges;
   static constexpr std::uint32_t mem_offset_span =
       static_cast<std::uint32_t>(BufferIndexFifo::capacity * max_planes * page_size);
@@ -85,20 +85,21 @@ class BufferQueue {
     unsigned long userptr = 0;            // the guest's placeholder
     std::weak_ptr<memory::Block> mapped;  // alive while the guest maps the plane
 
-    // The plane's `length` bytes in this process. Of a USERPTR plane, empty until it is first queued.
+    // The plane's `length` bytes in this process. For a USERPTR plane they are empty until it is first
+    // queued.
     [[nodiscard]] std::span<std::byte> bytes() const noexcept {
       return block != nullptr ? block->bytes().first(length) : user.bytes();
     }
-    // Keeps bytes() valid, on any thread; null if they are empty. It tells memory from other memory: as long
-    // as a buffer has the same owner and the same data(), it is in the same pages, so what a decoder keeps as
-    // reference there is safe. Guest pages that change their place in memory, or go to another index, have
-    // another owner: they may be referenced under the old one.
+    // Keeps bytes() valid, on any thread; null if they are empty. It identifies the memory: as long as a
+    // buffer has the same owner and the same data(), it is in the same pages, so a decoder may safely keep a
+    // reference picture there. Guest pages that move in memory, or that come with another index, have another
+    // owner, because they may still be referenced under the old one.
     [[nodiscard]] std::shared_ptr<const void> owner() const noexcept {
       return block != nullptr ? block : user.owner();
     }
   };
 
-  // What a backend may read of a buffer.
+  // What a backend may know about a buffer.
   struct Slot {
     State state = State::dequeued;
     std::uint32_t plane_count = 0;
@@ -110,14 +111,15 @@ class BufferQueue {
     std::uint32_t sequence = 0;
   };
 
-  // What a backend says of a buffer it is done with.
+  // What a backend reports for a buffer that it is done with.
   struct Completion {
-    // CAPTURE: bytes from the start of each plane, data_offset included; OUTPUT buffers keep what was queued.
+    // CAPTURE: bytes from the start of each plane, data_offset included; OUTPUT buffers keep the values that
+    // were queued.
     std::array<std::uint32_t, max_planes> bytesused{};
     // V4L2_BUF_FLAG_KEYFRAME, PFRAME, BFRAME, LAST, TIMECODE; TSTAMP_SRC bits if time stamps are copied.
     std::uint32_t flags = 0;
     bool error = false;
-    // CAPTURE, and OUTPUT with CLOCK_MONOTONIC; a copying OUTPUT queue keeps the guest's.
+    // CAPTURE, and OUTPUT with CLOCK_MONOTONIC; an OUTPUT queue that copies time stamps keeps the guest's.
     std::uint64_t timestamp_ns = 0;
     std::uint32_t sequence = 0;
     std::uint32_t field = V4L2_FIELD_NONE;  // CAPTURE
@@ -130,17 +132,17 @@ class BufferQueue {
     slots_.resize(options_.max_buffers);
   }
 
-  // ---- Ioctls. Each gets the payload as the guest sent it and fills it as vb2 would.
+  // ---- Ioctls. Each takes the payload as the guest sent it and fills it in as vb2 would.
 
-  // `sizes`: bytes of each plane in the format in force, 1 to max_planes of them, none 0.
-  // EINVAL: type or memory not this queue's. EBUSY: streaming. ENOMEM: not even `min_buffers`. memory::again
-  // while `arenas` are dirty and lack the room; as of create_bufs().
+  // `sizes`: bytes of each plane in the current format, 1 to max_planes of them, none 0. EINVAL: the type or
+  // memory is not that of this queue. EBUSY: streaming. ENOMEM: there is no memory even for `min_buffers`.
+  // memory::again: `arenas` lack the room until they are cleaned. The last also holds for create_bufs().
   [[nodiscard]] Result<> reqbufs(v4l2_requestbuffers& request, std::span<const std::uint32_t> sizes,
                                  memory::Arenas& arenas);
 
-  // `minimum`: bytes that each plane of the format in force needs; the guest may ask for more, up to
-  // `max_length`, not for less.
-  // EINVAL: as above, or a size or plane count that does not fit. ENOBUFS: no index is free.
+  // `minimum`: bytes that each plane of the current format needs; the guest may ask for more, up to
+  // `max_length`, but not for less. EINVAL: as above, or a size or plane count that does not fit. ENOBUFS: no
+  // index is free.
   [[nodiscard]] Result<> create_bufs(v4l2_create_buffers& request, std::span<const std::uint32_t> minimum,
                                      memory::Arenas& arenas);
 
@@ -157,19 +159,21 @@ class BufferQueue {
   [[nodiscard]] Result<> prepare_buf(BufferPayload& payload, const UserMemory& user) {
     return prepare_buf(payload, &user);
   }
-  // For a queue without USERPTR buffers: those fail with EFAULT.
+  // For a queue without USERPTR buffers; such buffers fail with EFAULT.
   [[nodiscard]] Result<> qbuf(BufferPayload& payload) { return enqueue(payload, nullptr); }
   [[nodiscard]] Result<> prepare_buf(BufferPayload& payload) { return prepare_buf(payload, nullptr); }
 
-  // EINVAL: not this type, no buffers, or fewer than `min_queued`. Streaming again is no error.
+  // EINVAL: wrong type, no buffers, or fewer than `min_queued`. It is not an error if the queue streams
+  // already.
   [[nodiscard]] Result<> stream_on(std::uint32_t type);
-  // Everything returns to the dequeued state, also what a backend holds; DQBUF events that wait are the
-  // caller's to purge. EINVAL: not this type.
+  // All buffers return to the dequeued state, including those that a backend holds; the caller has to purge
+  // waiting DQBUF events. EINVAL: wrong type.
   [[nodiscard]] Result<> stream_off(std::uint32_t type);
 
-  // What a file gets that asks for these while another owns the queue (the one that allocated its buffers,
-  // until they are freed): EBUSY, unless what it asks is wrong for anyone (EINVAL) or changes nothing. Of the
-  // other ioctls, QUERYBUF is for all, and the rest take a type: QBUF, PREPARE_BUF, STREAMON, STREAMOFF.
+  // The answers to a file that calls these while another owns the queue (the one that allocated its buffers,
+  // until they are freed): EBUSY, unless the request is invalid for any file (EINVAL) or changes nothing. Of
+  // the other ioctls, QUERYBUF is open to all, and the rest take a type: QBUF, PREPARE_BUF, STREAMON,
+  // STREAMOFF.
   [[nodiscard]] Result<> refuse_other(v4l2_requestbuffers& request) const noexcept;
   [[nodiscard]] Result<> refuse_other(v4l2_create_buffers& request) const noexcept;
   [[nodiscard]] Result<> refuse_other(const RemoveBuffers& request) const noexcept;
@@ -177,9 +181,9 @@ class BufferQueue {
     return fail(type == options_.type ? EBUSY : EINVAL);
   }
 
-  // The plane behind a mem_offset, as a backend's mmap() returns it: with the plane's own length, to be shown
-  // to the guest for as long as its block is held. The block is the same for every call while one is held.
-  // EINVAL: no plane is there.
+  // The plane at a mem_offset, as a backend's mmap() returns it: with the plane's own length, and shown to
+  // the guest for as long as its block is held. While one is held, every call returns the same block. EINVAL:
+  // there is no such plane.
   [[nodiscard]] Result<memory::Mappable> mappable(std::uint32_t mem_offset);
 
   // ---- The backend's side.
@@ -188,7 +192,7 @@ class BufferQueue {
   [[nodiscard]] std::optional<std::uint32_t> take_next() noexcept {
     return take_if([](const Slot&) { return true; });
   }
-  // The oldest that satisfies `accepts(const Slot&)`; a decoder passes over memory that it still references.
+  // The oldest that satisfies `accepts(const Slot&)`; a decoder skips memory that it still references.
   template <class Accepts>
   [[nodiscard]] std::optional<std::uint32_t> take_if(Accepts&& accepts) {
     const auto index = queued_.take_if([&](std::uint32_t i) { return accepts(std::as_const(*slots_[i])); });
@@ -203,12 +207,12 @@ class BufferQueue {
     queued_.push_front(index);
   }
   // An active buffer becomes dequeued. Returns what the guest's VIDIOC_DQBUF returns, for the DQBUF event;
-  // nothing if the buffer is not active (any more). Of a USERPTR CAPTURE plane that is `copied`, stores
-  // `bytesused` bytes in the guest's memory, as far as store() has not.
+  // or nothing if the buffer is not active (any more). For a USERPTR CAPTURE plane that is `copied`, stores
+  // those of the `bytesused` bytes in the guest's memory that store() has not stored yet.
   [[nodiscard]] std::optional<Buffer> complete(std::uint32_t index, const Completion& done) noexcept;
 
-  // Stores what complete() would, as much as `work` allows, null: nothing. True if nothing is left; else it
-  // wants to be called again for this buffer, in another turn, before it is called for another one.
+  // Stores what complete() would store, as much as `work` allows (null: nothing). True if nothing is left;
+  // otherwise it must be called again for this buffer, in another turn, before it is called for another one.
   [[nodiscard]] bool store(std::uint32_t index, const Completion& done, memory::Work* work) noexcept;
 
   // Bumped whenever buffers are taken from the backend (STREAMOFF, REQBUFS): a worker that took a buffer in
@@ -232,10 +236,10 @@ class BufferQueue {
     return slots_[index]->planes[plane].block;
   }
 
-  // Buffers exist, so that the format must not change (vb2_is_busy).
+  // Whether buffers exist, so that the format must not change (vb2_is_busy).
   [[nodiscard]] bool is_busy() const noexcept { return busy_; }
   [[nodiscard]] bool streaming() const noexcept { return streaming_; }
-  // Streaming, and enough buffers have been queued for it once.
+  // Whether the queue streams and enough buffers have been queued once.
   [[nodiscard]] bool started() const noexcept { return started_; }
   [[nodiscard]] std::uint32_t count() const noexcept { return count_; }
   [[nodiscard]] std::uint32_t queued_count() const noexcept { return queued_.size(); }
@@ -246,7 +250,7 @@ class BufferQueue {
            (options_.userptr ? V4L2_BUF_CAP_SUPPORTS_USERPTR : 0U);
   }
 
-  // A fatal error: the guest's QBUF fails with EIO until STREAMOFF.
+  // Reports a fatal error: the guest's QBUF fails with EIO until STREAMOFF.
   void set_error() noexcept { failed_ = true; }
 
   // Stops and frees everything, as closing the file does.
@@ -284,7 +288,7 @@ class BufferQueue {
   [[nodiscard]] std::uint32_t mem_offset(std::uint32_t index, std::uint32_t plane) const noexcept {
     return options_.mem_offset_base + static_cast<std::uint32_t>((index * max_planes + plane) * page_size);
   }
-  // Whether buffers of `sizes` must wait until what has been freed is clean.
+  // Whether buffers of `sizes` must wait until freed memory has been cleaned.
   [[nodiscard]] bool must_wait(std::uint32_t count, std::span<const std::uint32_t> sizes,
                                const memory::Arenas& arenas) const noexcept;
   void fill(const Slot& slot, std::uint32_t index, Buffer& buffer) const noexcept;
@@ -294,11 +298,11 @@ class BufferQueue {
   void cancel() noexcept;
   void free_slots(std::uint32_t first, std::uint32_t count) noexcept;
 
-  // A QBUF or PREPARE_BUF that takes several calls. One at a time: the owner has the next one wait.
+  // A QBUF or PREPARE_BUF that takes several calls. Only one at a time: the owner makes the next one wait.
   struct Progress {
     std::uint64_t serial = 0;  // of the payload
-    bool prepared = false;     // what is left is to fetch
-    std::uint32_t plane = 0;   // which is being fetched
+    bool prepared = false;     // only fetching is left
+    std::uint32_t plane = 0;   // the one that is being fetched
     UserPlane::Cursor cursor;
     std::array<UserPlane::Comparison, max_planes> compared{};
     std::array<UserPlane, max_planes> fresh;

@@ -14,12 +14,13 @@
 
 namespace vumedia::v4l2 {
 
-// Linux 6.14 has these, older headers do not: VIDIOC_G_EXT_CTRLS gives the limits of controls that say so.
+// Linux 6.14 has these, older headers do not: VIDIOC_G_EXT_CTRLS returns the limits of controls with this
+// flag.
 inline constexpr std::uint32_t ctrl_which_min_val = 0x0f020000;       // V4L2_CTRL_WHICH_MIN_VAL
 inline constexpr std::uint32_t ctrl_which_max_val = 0x0f030000;       // V4L2_CTRL_WHICH_MAX_VAL
 inline constexpr std::uint32_t ctrl_flag_has_which_min_max = 0x1000;  // V4L2_CTRL_FLAG_HAS_WHICH_MIN_MAX
 
-// One control, as v4l2_ctrl_config has it in the kernel. Names are English, at most 31 bytes.
+// One control, like the kernel's v4l2_ctrl_config. Names are in English and have at most 31 bytes.
 //
 // clang-format off
 //   constexpr ControlInfo controls[] = {
@@ -32,8 +33,8 @@ struct ControlInfo {
   std::uint32_t id = 0;
   std::uint32_t type = V4L2_CTRL_TYPE_INTEGER;
   const char* name = "";
-  // Of strings: the shortest and longest length without the NUL. Of a bitmask: `maximum` is the mask, `step`
-  // 0.
+  // For strings: the shortest and longest length without the NUL. For a bitmask: `maximum` is the mask,
+  // `step` is 0.
   std::int64_t minimum = 0;
   std::int64_t maximum = 0;
   std::uint64_t step = 1;
@@ -45,11 +46,12 @@ struct ControlInfo {
   std::span<const char* const> menu = {};
   std::span<const std::int64_t> integer_menu = {};
   std::uint64_t skipped = 0;
-  // Arrays: elements in each dimension, 0 behind the last. A dynamic array has one, its largest size.
+  // Arrays: elements in each dimension, 0 after the last. A dynamic array has one dimension, its largest
+  // size.
   std::array<std::uint32_t, V4L2_CTRL_MAX_DIMS> dimensions = {};
-  // Compound types: bytes of an element, its initial value (null: zeros), and a check that may also tidy
-  // padding (null: everything is valid). The least and the greatest element (null: zeros) are for those whose
-  // flags say that they have them, with ctrl_flag_has_which_min_max.
+  // Compound types: bytes of an element, its initial value (null: zeros), and a check that may also clear
+  // padding (null: everything is valid). The least and the greatest element (null: zeros) count only if the
+  // flags have ctrl_flag_has_which_min_max.
   std::uint32_t element_size = 0;
   const void* default_element = nullptr;
   const void* minimum_element = nullptr;
@@ -61,7 +63,8 @@ struct ControlInfo {
   return type == V4L2_CTRL_TYPE_MENU || type == V4L2_CTRL_TYPE_INTEGER_MENU;
 }
 
-// The elements of all dimensions; 1 if it is no array. Not exact above 2^32, where no control is valid.
+// The number of elements in all dimensions; 1 if it is not an array. Not exact above 2^32, where no control
+// is valid.
 [[nodiscard]] constexpr std::uint64_t element_count(const ControlInfo& info) noexcept {
   std::uint64_t count = 1;
   for (const std::uint32_t dimension : info.dimensions) {
@@ -71,7 +74,7 @@ struct ControlInfo {
   return count;
 }
 
-// Bytes of one element; 0 for a compound type that does not say.
+// Bytes of one element; 0 for a compound type that does not state it.
 [[nodiscard]] constexpr std::uint32_t element_size(const ControlInfo& info) noexcept {
   switch (info.type) {
     case V4L2_CTRL_TYPE_INTEGER64:
@@ -89,7 +92,7 @@ struct ControlInfo {
   }
 }
 
-// Whether values of the type can be so small and so large.
+// Whether the type can hold values as small as `minimum` and as large as `maximum`.
 [[nodiscard]] constexpr bool fits_type(std::uint32_t type, std::int64_t minimum,
                                        std::int64_t maximum) noexcept {
   switch (type) {
@@ -146,7 +149,7 @@ struct ControlInfo {
   if (info.id == 0 || info.id >= V4L2_CID_PRIVATE_BASE || (info.id & 0xffff) < 0x900) return false;
   if (info.name == nullptr || std::string_view(info.name).empty() || std::string_view(info.name).size() > 31)
     return false;
-  // Classes are added by themselves.
+  // Classes are added automatically.
   if (info.type == V4L2_CTRL_TYPE_CTRL_CLASS) return false;
   if (!valid_range(info.type, info.minimum, info.maximum, info.step, info.default_value)) return false;
   if (element_size(info) == 0 || element_count(info) > (1U << 20) / element_size(info)) return false;
@@ -158,7 +161,7 @@ struct ControlInfo {
   return !dynamic || (array && info.dimensions[1] == 0);
 }
 
-// For a static_assert next to a table: every control is valid and none is there twice.
+// For a static_assert next to a table: every control is valid and none appears twice.
 [[nodiscard]] constexpr bool valid_controls(std::span<const ControlInfo> table) noexcept {
   for (std::size_t i = 0; i < table.size(); ++i) {
     if (!valid_control(table[i])) return false;

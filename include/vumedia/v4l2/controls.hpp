@@ -2,10 +2,11 @@
 // error_idx.
 //
 // A backend declares its controls in a table (control_info.hpp), hands the control ioctls to a Controls, and
-// says with hooks what a new value does. Control classes are added by themselves. Not thread-safe: one loop.
+// defines with hooks what a new value does. Control classes are added automatically. Not thread-safe: it
+// belongs to one loop.
 //
-// Values are per Controls: one in the backend for what all sessions share (a camera), one in each session
-// where sessions are apart (a codec).
+// Each Controls has its own values: use one in the backend for what all sessions share (a camera), and one in
+// each session where sessions are separate (a codec).
 #pragma once
 
 #include <cstddef>
@@ -36,18 +37,18 @@ struct ControlValue {
 
 class Controls {
  public:
-  // A guest is about to change `id`; the value is valid. An error leaves the old value and goes to the guest.
+  // A guest is about to change `id`; the value is valid. An error keeps the old value and is returned to the
+  // guest.
   using Apply = std::move_only_function<Result<>(std::uint32_t id, const ControlValue& value)>;
-  // A control changed, in what `event` says. Deliver it to the Subscriptions of every session that sees these
-  // controls; `origin` is the one whose request it was, null if none (Subscriptions::deliver).
+  // A control changed as `event` describes. Deliver it to the Subscriptions of every session that sees these
+  // controls; `origin` is the one that requested the change, null if none did (Subscriptions::deliver).
   using Notify = std::move_only_function<void(const v4l2_event& event, const Subscriptions* origin)>;
   // The present value of a volatile control.
   using Read = std::move_only_function<Result<std::int64_t>(std::uint32_t id)>;
 
-  // The table is one that satisfies valid_controls(), and outlives this.
-  // `limits`: V4L2_CTRL_WHICH_MIN_VAL and MAX_VAL, as Linux has them since 6.14, and the flag that tells of
-  // them. Older kernels hand the flag to their programs and refuse the values themselves: not for a device
-  // whose guest may be one.
+  // The table must satisfy valid_controls() and outlive this. `limits`: support V4L2_CTRL_WHICH_MIN_VAL and
+  // MAX_VAL, which Linux has since 6.14, and the flag that announces them. Older kernels pass the flag to
+  // their programs and then refuse the values, so do not use it for a device whose guest may have one.
   explicit Controls(std::span<const ControlInfo> table, bool limits = true);
 
   void on_apply(Apply hook) { apply_ = std::move(hook); }
@@ -55,8 +56,8 @@ class Controls {
   void on_volatile(Read hook) { read_ = std::move(hook); }
 
   // ---- Ioctls. EINVAL: no such control, or not with this ioctl. EACCES: read-only or write-only. EBUSY:
-  // grabbed. ERANGE: a menu value or string length out of range. ENOSPC: the guest's memory is too small,
-  // size says how large it must be. EFAULT: it is not guest memory. Numbers out of range are clamped and
+  // grabbed. ERANGE: a menu value or string length out of range. ENOSPC: the guest's memory is too small;
+  // size states how large it must be. EFAULT: it is not guest memory. Numbers out of range are clamped and
   // rounded, not refused.
   [[nodiscard]] Result<> query_ext_ctrl(v4l2_query_ext_ctrl& query) const;
   [[nodiscard]] Result<> queryctrl(v4l2_queryctrl& query) const;
@@ -78,31 +79,31 @@ class Controls {
     return set_all(request, memory, nullptr, false, work);
   }
 
-  // ---- The backend's side. A control that does not exist has the value 0, and is not set.
+  // ---- The backend's side. A control that does not exist has the value 0, and setting it does nothing.
   [[nodiscard]] std::int64_t value(std::uint32_t id) const noexcept;
   [[nodiscard]] std::span<const std::byte> payload(std::uint32_t id) const noexcept;
   [[nodiscard]] std::string_view string(std::uint32_t id) const noexcept;
-  // Sets what guests may only read, too. Clamped, with events to all, without calling the apply hook; nothing
-  // is set if the value is not valid. A string is what stands before a NUL; of an array of fixed size the
-  // elements that are not given get their default; a dynamic one has the elements that are given.
+  // Can also set controls that guests may only read. Clamps the value, sends events to all and does not call
+  // the apply hook; sets nothing if the value is not valid. A string ends at a NUL. Elements of a fixed-size
+  // array that are not given get their default; a dynamic array has the elements that are given.
   void set_value(std::uint32_t id, std::int64_t value);
   void set_payload(std::uint32_t id, std::span<const std::byte> bytes);
-  // V4L2_CTRL_FLAG_INACTIVE, GRABBED, READ_ONLY, ..., also several, with one event. In the apply hook of
-  // V4L2_CID_AUTOGAIN and its like, INACTIVE | VOLATILE makes of the controls that it takes over what
-  // v4l2_ctrl_auto_cluster() does.
+  // Changes V4L2_CTRL_FLAG_INACTIVE, GRABBED, READ_ONLY and so on, several at once if needed, with one event.
+  // In the apply hook of V4L2_CID_AUTOGAIN and similar controls, INACTIVE | VOLATILE on the controls that it
+  // takes over has the effect of v4l2_ctrl_auto_cluster().
   void set_flag(std::uint32_t id, std::uint32_t flag, bool on);
-  // EINVAL: not a number, or no sensible range. A value out of the new range is brought into it. A menu's
+  // EINVAL: not a number, or not a sensible range. A value outside the new range is clamped to it. A menu's
   // items stay as they are, whatever its `step`.
   [[nodiscard]] Result<> modify_range(std::uint32_t id, std::int64_t minimum, std::int64_t maximum,
                                       std::uint64_t step, std::int64_t default_value);
-  // EINVAL: no array, a dynamic one, too large, or of more or fewer dimensions than it had. Its values return
-  // to their defaults.
+  // EINVAL: not an array, a dynamic one, too large, or a different number of dimensions from before. Its
+  // values return to their defaults.
   [[nodiscard]] Result<> modify_dimensions(std::uint32_t id,
                                            std::array<std::uint32_t, V4L2_CTRL_MAX_DIMS> dimensions);
 
   [[nodiscard]] bool has(std::uint32_t id) const noexcept { return find(id) != nullptr; }
   [[nodiscard]] std::size_t size() const noexcept { return controls_.size(); }  // classes included
-  // What SEND_INITIAL sends; nothing for classes, and for what does not exist.
+  // The event that SEND_INITIAL sends; none for classes and for controls that do not exist.
   [[nodiscard]] std::optional<v4l2_event> initial_event(std::uint32_t id) const noexcept;
 
  private:
@@ -140,8 +141,8 @@ class Controls {
 
   [[nodiscard]] static Result<> validate_number(const ControlInfo& info, std::int64_t& number) noexcept;
   [[nodiscard]] static Result<> validate_bytes(const Control& control, std::span<std::byte> bytes) noexcept;
-  // The default, the least or the greatest value of a number, or of each element in `bytes`. `which` is a
-  // V4L2_CTRL_WHICH_*_VAL, of which all others mean the default.
+  // The default, the least or the greatest value of a number, or of each element in `bytes`. `which` is
+  // V4L2_CTRL_WHICH_MIN_VAL or MAX_VAL; any other value means the default.
   [[nodiscard]] static std::int64_t number_of(const Control& control, std::uint32_t which) noexcept;
   static void write_elements(const Control& control, std::uint32_t which,
                              std::span<std::byte> bytes) noexcept;
@@ -169,7 +170,7 @@ class Controls {
 
   bool limits_;
   std::vector<Control> controls_;  // by ascending id
-  std::vector<Control*> chosen_;   // of the request under way, index by index
+  std::vector<Control*> chosen_;   // of the current request, index by index
   std::vector<std::byte> scratch_;
   Apply apply_;
   Notify notify_;
@@ -177,7 +178,7 @@ class Controls {
 };
 
 // VIDIOC_SUBSCRIBE_EVENT for a session: `types` are the events without state that the backend sends
-// (V4L2_EVENT_SOURCE_CHANGE, V4L2_EVENT_EOS, ...); V4L2_EVENT_CTRL is allowed for the controls there are.
+// (V4L2_EVENT_SOURCE_CHANGE, V4L2_EVENT_EOS, ...); V4L2_EVENT_CTRL is allowed for controls that exist.
 // Initial events are sent before this returns. EINVAL: no such event. ENOMEM: too many.
 template <class Send>
 [[nodiscard]] Result<> subscribe_event(Subscriptions& subscriptions, const v4l2_event_subscription& request,

@@ -29,8 +29,9 @@
 namespace vumedia::v4l2 {
 
 // The payload of the ioctl with this number: `payload` points to its tag's Payload, as a backend is given it.
-// Of two ioctls that are not of the table: VIDIOC_DQBUF, whose payload is a v4l2::Buffer, and VIDIOC_DQEVENT,
-// a v4l2_event. Any other number gives "{}", and so does an ioctl without a payload.
+// Two ioctls that are not in the table are known as well: VIDIOC_DQBUF, whose payload is a v4l2::Buffer, and
+// VIDIOC_DQEVENT, whose payload is a v4l2_event. Any other number gives "{}", and so does an ioctl without a
+// payload.
 [[nodiscard]] inline std::string describe_payload(std::uint32_t ioctl, const void* payload);
 
 namespace detail {
@@ -53,7 +54,7 @@ inline void append_text(std::string& out, std::string_view text) {
   out += '"';
 }
 
-// Four characters, and the kernel's mark of big-endian formats, if that is what it is.
+// The four characters of a format, and the kernel's mark if it is big-endian.
 inline void append_fourcc(std::string& out, std::uint64_t value) {
   constexpr std::uint64_t big_endian = std::uint64_t{1} << 31;
   std::string text;
@@ -96,12 +97,12 @@ inline void append_fields(std::string& out, const std::byte* object, std::span<c
 inline void append_value(std::string& out, const std::byte* at, const Field& field) {
   if (field.show == Show::structure) return append_fields(out, at, field.fields);
   if (field.show == Show::text) {
-    // Copied out of a struct that may be packed, and of any type.
+    // Copied from a struct that may be packed, whatever the type.
     std::string text(field.size, '\0');
     std::memcpy(text.data(), at, text.size());
     return append_text(out, text);
   }
-  // Little-endian (core/result.hpp asserts it): the bytes there are the low ones.
+  // Little-endian (core/result.hpp asserts it): the bytes that are copied are the low ones.
   std::uint64_t value = 0;
   std::memcpy(&value, at, std::min<std::size_t>(field.size, sizeof value));
   switch (field.show) {
@@ -173,7 +174,7 @@ void append_list(std::string& out, std::size_t count, F&& append) {
   out += ']';
 }
 
-// -- One overload for each payload: those whose unions or lists depend on other fields, and the rest.
+// -- One overload for each payload whose unions or lists depend on other fields, and one for the rest.
 
 template <HasFields T>
 void describe(std::string& out, const T& value) {
@@ -291,7 +292,7 @@ inline void describe(std::string& out, const ExtControls& payload) {
       const v4l2_ext_control control = payload.controls[i];
       item += "{id=";
       append_one_of(item, control.id, detail::controls);
-      // What a pointer of the guest's leads to is not shown.
+      // What a guest's pointer points to is not shown.
       if (control.size > 0)
         item += format_text(", size=%" PRIu32 "}", control.size);
       else

@@ -26,10 +26,10 @@ namespace vumedia::v4l2 {
 
 // A stateful decoder's AV1 (temporal units of OBUs), which older headers lack.
 inline constexpr std::uint32_t pix_fmt_av1 = fourcc('A', 'V', '0', '1');
-// YUYV with 10 bits a sample, in the upper bits of little-endian words, which they lack as well.
+// YUYV with 10 bits per sample, in the upper bits of little-endian words, which they lack as well.
 inline constexpr std::uint32_t pix_fmt_y210 = fourcc('Y', '2', '1', '0');
 
-// A fourcc for people: four characters, what cannot be printed as '.', and "-BE" if bit 31 is set.
+// A readable fourcc: four characters, with '.' for those that cannot be printed, and "-BE" if bit 31 is set.
 struct FourccText {
   std::array<char, 8> text{};
   [[nodiscard]] constexpr const char* c_str() const noexcept { return text.data(); }
@@ -59,7 +59,7 @@ struct PixelFormat {
   std::uint32_t code = 0;
   const char* description = "";  // the kernel's
   bool compressed = false;
-  // Planes in memory, each a buffer of its own: 1 for all formats of the single-planar API.
+  // Planes in separate memory; 1 for all formats of the single-planar API.
   std::uint8_t memory_planes = 1;
   std::uint8_t component_count = 0;  // 0 if compressed
   std::array<Component, 3> components{};
@@ -118,12 +118,12 @@ struct Layout {
 struct LayoutOptions {
   // Bytes; the first component's stride is a multiple of it, a power of two.
   std::uint32_t stride_alignment = 1;
-  // Bytes a client asked for; more than needed is granted up to `max_stride`.
+  // Bytes that a client asked for; more than needed is granted up to `max_stride`.
   std::uint32_t stride = 0;
   std::uint32_t max_stride = 1U << 20;
   // Lines; the height of the first component in memory is a multiple of it, a power of two.
   std::uint32_t height_alignment = 1;
-  // Bytes behind the last component, for decoders that read beyond it.
+  // Bytes after the last component, for decoders that read beyond it.
   std::uint32_t slack = 0;
 };
 
@@ -136,9 +136,9 @@ struct LayoutOptions {
   const auto divide_up = [](std::uint64_t a, std::uint64_t b) { return (a + b - 1) / b; };
   const Component& first = format.components[0];
 
-  // A stride that every component divides: a client halves it for the chroma planes of YU12.
+  // A stride that gives a whole number for every component: a client halves it for the chroma planes of YU12.
   std::uint64_t alignment = std::max<std::uint64_t>(options.stride_alignment, 1);
-  // Words begin at their own multiples in every line, and a pair of pixels that share their chroma does.
+  // In every line, words begin at multiples of their size, and so do pairs of pixels that share their chroma.
   if (is_power_of_two(first.bytes)) alignment = std::max<std::uint64_t>(alignment, first.bytes);
   for (std::size_t c = 1; c < format.component_count; ++c) {
     alignment =
@@ -181,20 +181,20 @@ struct LayoutOptions {
   return layout;
 }
 
-// The size of a buffer of coded data for pictures of this size: what the client asks for, within what one
-// picture can reasonably need and 64 MiB.
+// The size of a buffer of coded data for pictures of this size: what the client asks for, or else what one
+// picture can reasonably need; at least 256 KiB and at most 64 MiB.
 [[nodiscard]] constexpr std::uint32_t coded_buffer_size(std::uint32_t width, std::uint32_t height,
                                                         std::uint32_t asked) noexcept {
   constexpr std::uint64_t smallest = 256 << 10;
   constexpr std::uint64_t largest = 64 << 20;
-  // Half of a raw 4:2:0 picture: more than any sane stream spends on one.
+  // Half of a raw 4:2:0 picture: more than any reasonable stream spends on one.
   const std::uint64_t typical = std::uint64_t{width} * height * 3 / 4;
   const std::uint64_t wanted = asked != 0 ? asked : typical;
   return static_cast<std::uint32_t>(std::clamp(wanted, smallest, largest));
 }
 
-// Fills the size, stride and fourcc fields of `format` by its type, single- or multi-planar; others stay as
-// they are, reserved ones become zero. `sizes`: bytes of each plane (bytesperline 0 for coded data).
+// Fills in the size, stride and fourcc fields of `format` for its type, single- or multi-planar; others stay
+// as they are, reserved ones become zero. `sizes`: bytes of each plane (bytesperline 0 for coded data).
 inline void fill_format(v4l2_format& format, std::uint32_t code, std::uint32_t width, std::uint32_t height,
                         std::span<const Layout::Plane> planes) noexcept {
   if (is_multiplanar(format.type)) {
@@ -235,7 +235,7 @@ struct EnumeratedFormat {
   std::uint32_t flags = 0;  // V4L2_FMT_FLAG_DYN_RESOLUTION, ... ; COMPRESSED is added
 };
 
-// VIDIOC_ENUM_FMT for one buffer type, which the caller has checked. Formats are ones of pixel_formats.
+// VIDIOC_ENUM_FMT for one buffer type, which the caller has checked. All formats must be in pixel_formats.
 [[nodiscard]] inline Result<> enum_fmt(v4l2_fmtdesc& query,
                                        std::span<const EnumeratedFormat> formats) noexcept {
   if (query.index >= formats.size()) return fail(EINVAL);

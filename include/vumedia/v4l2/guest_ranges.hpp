@@ -1,6 +1,6 @@
-// Lists of guest ranges: what travels in place of a pointer to user memory (VIRTIO 1.4, 5.22.6.3.3).
+// Lists of guest ranges, which travel in place of a pointer to user memory (VIRTIO 1.4, 5.22.6.3.3).
 //
-// A list has no count. It ends when its ranges cover the length that the structure before it names.
+// A list has no count. It ends when its ranges cover the length that the preceding struct states.
 #pragma once
 
 #include <algorithm>
@@ -26,7 +26,7 @@ struct GuestRange {
   friend constexpr bool operator==(const GuestRange&, const GuestRange&) = default;
 };
 
-// Ranges of one payload, all lists together: 256 MiB of single pages, 1 MiB of list.
+// Ranges in all lists of one payload: 256 MiB of single pages, 1 MiB of list.
 inline constexpr std::size_t max_guest_ranges = 65536;
 
 // The lists of one payload, in one vector that is reused.
@@ -40,7 +40,7 @@ class GuestRangeLists {
 
   [[nodiscard]] std::size_t size() const noexcept { return ends_.size(); }
   [[nodiscard]] bool empty() const noexcept { return ends_.empty(); }
-  // Of all lists together.
+  // The number of ranges in all lists.
   [[nodiscard]] std::size_t range_count() const noexcept { return ranges_.size(); }
 
   // The ranges of list `index`; empty if there is no such list.
@@ -108,9 +108,9 @@ class GuestRangeLists {
   bool unfinished_ = false;  // there is one
 };
 
-// Calls `visit(std::span<std::byte>)` for the pieces of host memory behind the first `length` bytes of
+// Calls `visit(std::span<std::byte>)` for the pieces of host memory that hold the first `length` bytes of
 // `ranges`, in order. EFAULT if the ranges are shorter or not in guest memory; pieces before the fault have
-// been visited.
+// been visited by then.
 template <class Visit>
 [[nodiscard]] Result<> for_each_piece(const memory::GuestMemory& memory, std::span<const GuestRange> ranges,
                                       std::uint64_t length, Visit&& visit) {

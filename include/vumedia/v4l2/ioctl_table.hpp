@@ -1,8 +1,8 @@
 // Every V4L2 ioctl that virtio-media carries (VIRTIO 1.4, 5.22.6.3), written down once.
 //
-// A command names an ioctl by the number field of its _IO* macro alone; direction and payload follow from the
-// table. Each ioctl is a tag type, so that a backend is a set of overloads and dispatch is decided at compile
-// time.
+// A command names an ioctl only by the number field of its _IO* macro; the table gives its direction and
+// payload. Each ioctl is a tag type, so that a backend is a set of overloads and dispatch is decided at
+// compile time.
 //
 // The numbers are those of video device nodes. VIDIOC_SUBDEV_* reuses them for other payloads, which the
 // number alone cannot tell apart, so sub-device ioctls are not carried.
@@ -18,15 +18,15 @@
 
 namespace vumedia::v4l2 {
 
-// Whose bytes travel, in the kernel's words: _IO, _IOR (behind the response), _IOW (behind the command),
-// _IOWR.
+// The direction in which the payload travels, in the kernel's terms: _IO, _IOR (after the response), _IOW
+// (after the command), _IOWR.
 enum class Direction : std::uint8_t { none = 0, write = 1, read = 2, read_write = 3 };
 
-// payload.hpp: what cannot travel as one plain struct.
+// payload.hpp: payloads that cannot travel as one plain struct.
 struct BufferPayload;
 struct ExtControls;
 
-// VIDIOC_REMOVE_BUFS (Linux 6.10); the same layout as struct v4l2_remove_buffers, which older headers lack.
+// VIDIOC_REMOVE_BUFS (Linux 6.10); with the layout of struct v4l2_remove_buffers, which older headers lack.
 struct RemoveBuffers {
   std::uint32_t index;
   std::uint32_t count;
@@ -35,9 +35,9 @@ struct RemoveBuffers {
 };
 static_assert(sizeof(RemoveBuffers) == 64);
 
-// What a tag is. `Wire` is the struct of the kernel header that travels first (and, with the number, makes
-// the ioctl's code); `Payload` is what a backend is given: the same struct unless planes, controls or guest
-// ranges follow it.
+// The contents of a tag. `Wire` is the struct of the kernel header that travels first (and that, with the
+// number, makes up the ioctl's code). `Payload` is what a backend is given: the same struct unless planes,
+// controls or guest ranges follow it.
 template <std::uint32_t Number, Direction Way, class WireType, class PayloadType = WireType>
 struct Ioctl {
   static constexpr std::uint32_t number = Number;
@@ -45,11 +45,11 @@ struct Ioctl {
   using Wire = WireType;
   using Payload = PayloadType;
 
-  // The code as ioctl(2) takes it; what a proxy hands to the kernel.
+  // The code as ioctl(2) takes it, and as a proxy passes it to the kernel.
   static constexpr unsigned long code = _IOC(static_cast<unsigned long>(Way), 'V', Number, sizeof(Wire));
 };
 
-// A payload travels behind the command, or behind the response.
+// Whether a payload follows the command, or the response.
 template <class Tag>
 inline constexpr bool carries_input =
     Tag::direction == Direction::write || Tag::direction == Direction::read_write;
@@ -97,7 +97,7 @@ VUMEDIA_IOCTL(QUERYCTRL, 36, read_write, v4l2_queryctrl);
 VUMEDIA_IOCTL(QUERYMENU, 37, read_write, v4l2_querymenu);
 VUMEDIA_IOCTL(G_INPUT, 38, read, Index);
 VUMEDIA_IOCTL(S_INPUT, 39, read_write, Index);
-// The blocks an EDID pointer names do not travel: the specification gives no guest ranges for them.
+// The blocks that an EDID pointer refers to do not travel: the specification has no guest ranges for them.
 VUMEDIA_IOCTL(G_EDID, 40, read_write, v4l2_edid);
 VUMEDIA_IOCTL(S_EDID, 41, read_write, v4l2_edid);
 VUMEDIA_IOCTL(G_OUTPUT, 46, read, Index);
@@ -182,7 +182,7 @@ constexpr void with_types(const boost::hana::tuple<Types...>&, F& f) {
 }  // namespace detail
 
 // Calls `f.operator()<Tags...>()` with all of them. hana::unpack passes them as arguments instead, which
-// every file that has a device would pay for, three times.
+// takes longer to compile, three times in every file that has a device.
 template <class F>
 constexpr void with_ioctl_tags(F f) {
   detail::with_types(ioctl_tags, f);
@@ -200,13 +200,13 @@ void ioctl_number_used_twice();  // never defined: calling it makes make_ioctl_n
 consteval IoctlNames make_ioctl_names() {
   IoctlNames names{};
   const auto add = [&names](std::uint32_t number, const char* name) {
-    // A number out of range is no constant expression either: both are compile errors.
+    // A number out of range is not a constant expression either: both are compile errors.
     if (names[number] != nullptr) ioctl_number_used_twice();
     names[number] = name;
   };
   with_ioctl_tags([&add]<class... Tags>() { (add(Tags::number, Tags::name), ...); });
-  // Not carried: the driver answers these from its own state, or they are deprecated. Known by name for logs
-  // only.
+  // These are not carried: the driver answers them from its own state, or they are deprecated. Their names
+  // are known for logs only.
   add(_IOC_NR(VIDIOC_QUERYCAP), "VIDIOC_QUERYCAP");
   add(_IOC_NR(VIDIOC_DQBUF), "VIDIOC_DQBUF");
   add(_IOC_NR(VIDIOC_G_JPEGCOMP), "VIDIOC_G_JPEGCOMP");

@@ -1,7 +1,7 @@
 // Reading and writing ioctl payloads (VIRTIO 1.4, 5.22.6.3.3): 64-bit little-endian V4L2 structs, with planes
-// behind v4l2_buffer, controls behind v4l2_ext_controls, and lists of guest ranges in place of user pointers.
+// after v4l2_buffer, controls after v4l2_ext_controls, and lists of guest ranges in place of user pointers.
 //
-// Everything is read once, into storage of ours, and checked there; counts and lengths that the guest chose
+// Everything is read once, into our own storage, and checked there; counts and lengths that the guest chose
 // bound every loop and every allocation. Errors are errnos for the guest's status:
 // clang-format off
 //   EINVAL  the payload is shorter than its structs and counts say, a count is over V4L2's own limit, or a
@@ -54,17 +54,17 @@ struct Buffer {
 static_assert(std::is_trivially_copyable_v<Buffer> && sizeof(Buffer) == 88 + 8 * 64);
 
 // QUERYBUF, QBUF, PREPARE_BUF. In a multi-planar buffer `head.length` counts the planes that travelled (at
-// most VIDEO_MAX_PLANES) until the backend changes it; `planes` behind them are zero.
+// most VIDEO_MAX_PLANES) until the backend changes it; the remaining `planes` are zero.
 struct BufferPayload {
   Buffer buffer;
-  // Another for each that is read into a storage.
+  // Different for each one that is read into a storage.
   std::uint64_t serial = 0;
-  // Of USERPTR buffers, on QBUF and PREPARE_BUF: list p covers plane p (0 if single-planar), exactly its
-  // length.
+  // For USERPTR buffers, on QBUF and PREPARE_BUF: list p covers exactly the length of plane p (0 if
+  // single-planar).
   GuestRangeLists ranges;
   std::uint32_t lists = 0;  // that came with it
 
-  // What the guest sent, which decides the shape of the answer and comes back in place of pointers.
+  // What the guest sent. It decides the shape of the answer, and replaces pointers in the answer.
   struct Sent {
     std::uint32_t planes = 0;
     std::uint32_t memory = 0;
@@ -77,7 +77,7 @@ struct BufferPayload {
 struct ExtControls {
   v4l2_ext_controls head;
   std::vector<v4l2_ext_control> controls;  // head.count of them, at most V4L2_CID_MAX_CTRLS
-  // List i covers `controls[i].ptr`, exactly `controls[i].size` bytes as it was sent.
+  // List i covers `controls[i].ptr`, with exactly the `controls[i].size` bytes that were sent.
   GuestRangeLists ranges;
   // Of a command that takes several calls, between two of them: controls that are got, tried or set.
   std::uint32_t done = 0;
@@ -101,11 +101,11 @@ inline constexpr std::size_t plain_payload_size = [] {
 }  // namespace detail
 
 // Room for one payload of any ioctl, reused from command to command: plain payloads and MMAP buffers are read
-// with no allocation, controls and guest ranges once the vectors have grown to what a guest uses. A deferred
-// command needs a storage of its own until it is answered.
+// with no allocation, and controls and guest ranges are, too, once the vectors have grown to what a guest
+// uses. A deferred command needs a storage of its own until it is answered.
 class PayloadStorage {
  public:
-  // A fresh, zeroed payload of this type; the previous one is gone. Valid until the next call.
+  // Returns a zeroed payload of this type and ends the previous one. It is valid until the next call.
   template <class Payload>
   [[nodiscard]] Payload& make() noexcept {
     if constexpr (std::same_as<Payload, BufferPayload>) {
@@ -139,7 +139,7 @@ template <class T>
   return {};
 }
 
-// `with_ranges`: the buffer is handed over, so the guest's memory is listed behind the planes.
+// `with_ranges`: the buffer is handed over, so the guest's memory is listed after the planes.
 [[nodiscard]] inline Result<> read_buffer(virtio::Reader& reader, BufferPayload& payload, bool with_ranges) {
   payload.ranges.clear();
   payload.lists = 0;
@@ -181,11 +181,11 @@ template <class T>
 [[nodiscard]] inline Result<> write_buffer(virtio::Writer& writer, const BufferPayload& payload) noexcept {
   v4l2_buffer head = payload.buffer.head;
   const BufferPayload::Sent& sent = payload.sent;
-  // A driver that queues what it has prepared may name no memory again, and is told which it was.
+  // A driver that queues a prepared buffer need not name its memory again, and is told which it was.
   const auto comes_back = [&sent](const auto& m) {
     return sent.restores_memory && (sent.memory != V4L2_MEMORY_USERPTR || m.userptr != 0);
   };
-  // The answer has the shape of the question: a driver lends room for as many planes as it sent.
+  // The answer has the shape of the request: a driver provides room for as many planes as it sent.
   if (is_multiplanar(head.type) || comes_back(sent.buffer.head.m)) head.m = sent.buffer.head.m;
   if (auto done = write_from(writer, head); !done) return done;
   for (std::uint32_t p = 0; p < sent.planes; ++p) {
@@ -203,7 +203,7 @@ template <class T>
   payload.sent.controls.clear();
   if (auto done = read_into(reader, payload.head); !done) return done;
   if (payload.head.count > V4L2_CID_MAX_CTRLS) return fail(EINVAL);
-  // Nothing is allocated for controls that are not there.
+  // Nothing is allocated for controls that did not come.
   if (payload.head.count > reader.remaining() / sizeof(v4l2_ext_control)) return fail(EINVAL);
 
   payload.controls.resize(payload.head.count);
@@ -238,7 +238,8 @@ template <class T>
   for (std::uint32_t i = 0; i < payload.sent.count; ++i) {
     v4l2_ext_control control = i < payload.controls.size() ? payload.controls[i] : payload.sent.controls[i];
     const v4l2_ext_control& sent = payload.sent.controls[i];
-    // A control with a size was sent with a pointer, and gets it back whatever a backend put there.
+    // A control with a size was sent with a pointer; the answer has that pointer, whatever a backend put
+    // there.
     if (sent.size > 0) control.ptr = sent.ptr;
     if (auto done = write_from(writer, control); !done) return done;
   }
@@ -262,8 +263,7 @@ template <class Tag>
   }
 }
 
-// Whether a failed command should carry its payload back all the same: error_idx and sizes are part of the
-// error.
+// Whether a failed command should still carry its payload back: error_idx and sizes are part of the error.
 template <class Tag>
 inline constexpr bool answers_failure = std::same_as<typename Tag::Payload, ExtControls>;
 
@@ -303,7 +303,7 @@ template <class Tag>
   return &payload;
 }
 
-// The payload of an answer, to behind the response header. Writes nothing for _IOW and _IO.
+// Writes the payload of an answer after the response header. Writes nothing for _IOW and _IO.
 template <class Tag>
 [[nodiscard]] Result<> write_payload(virtio::Writer& writer, const typename Tag::Payload& payload) noexcept {
   if constexpr (!carries_output<Tag>) {

@@ -1,9 +1,9 @@
-// Which of the files that are open on a device may change it: VIDIOC_G_PRIORITY and VIDIOC_S_PRIORITY
-// ("Application Priority" of the kernel's V4L2 documentation; v4l2_prio_state in its code).
+// Which of a device's open files may change it: VIDIOC_G_PRIORITY and VIDIOC_S_PRIORITY ("Application
+// Priority" of the kernel's V4L2 documentation; v4l2_prio_state in its code).
 //
-// A file with less than the highest priority of all gets EBUSY from what changes the device, whether the
-// files share its state or not: the kernel asks before a driver does. A backend holds the Priorities, each of
-// its sessions a Priority:
+// A file with less than the highest priority of all gets EBUSY from ioctls that change the device, whether
+// the files share its state or not: the kernel checks this before it calls a driver. A backend holds the
+// Priorities, and each of its sessions a Priority:
 //
 // clang-format off
 //   if constexpr (v4l2::needs_priority<Tag>) {
@@ -29,7 +29,7 @@ template <class Tag, class... Tags>
 inline constexpr bool is_one_of = (std::same_as<Tag, Tags> || ...);
 }  // namespace detail
 
-// The ioctls that the kernel refuses to files of too low a priority.
+// The ioctls that the kernel refuses to files whose priority is too low.
 template <class Tag>
 inline constexpr bool needs_priority =
     detail::is_one_of<Tag, tag::S_FMT, tag::REQBUFS, tag::CREATE_BUFS, tag::REMOVE_BUFS, tag::STREAMON,
@@ -39,7 +39,7 @@ inline constexpr bool needs_priority =
                       tag::S_TUNER, tag::S_MODULATOR, tag::S_FREQUENCY, tag::S_HW_FREQ_SEEK, tag::ENCODER_CMD,
                       tag::DECODER_CMD>;
 
-// What the files of a device have, together. Not thread-safe: one loop.
+// The priorities of all files of a device. Not thread-safe: it belongs to one loop.
 class Priorities {
  public:
   Priorities() = default;
@@ -58,7 +58,7 @@ class Priorities {
   std::array<std::uint32_t, V4L2_PRIORITY_RECORD + 1> files_{};  // that have each priority
 };
 
-// A file's, from its open to its close. `all` outlives it.
+// The priority of a file, from its open to its close. `all` outlives it.
 class Priority {
  public:
   explicit Priority(Priorities& all) noexcept : all_(all) { ++all_.files_[own_]; }
@@ -74,7 +74,7 @@ class Priority {
 
   // VIDIOC_G_PRIORITY: the highest of all files.
   void get(std::uint32_t& priority) const noexcept { priority = all_.highest(); }
-  // VIDIOC_S_PRIORITY: this file's own. EBUSY: may_change() says no. EINVAL: it is none of the three.
+  // VIDIOC_S_PRIORITY: this file's own. EBUSY: may_change() refuses. EINVAL: it is none of the three.
   [[nodiscard]] Result<> set(std::uint32_t priority) noexcept {
     if (auto allowed = may_change(); !allowed) return allowed;
     if (priority < V4L2_PRIORITY_BACKGROUND || priority > V4L2_PRIORITY_RECORD) return fail(EINVAL);

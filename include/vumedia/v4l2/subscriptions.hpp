@@ -1,8 +1,8 @@
 // Which events a session asked for: VIDIOC_SUBSCRIBE_EVENT and VIDIOC_UNSUBSCRIBE_EVENT.
 //
 // A subscribed event goes to the guest at once; the guest's kernel keeps the queue that its programs see.
-// What waits for want of event buffers is the device's to hold, to merge as the kernel merges, and to forget
-// when it is unsubscribed (media/event_queue.hpp).
+// When event buffers are missing, the device holds the waiting events, merges them as the kernel does, and
+// forgets them when they are unsubscribed (media/event_queue.hpp).
 #pragma once
 
 #include <algorithm>
@@ -23,8 +23,8 @@ class Subscriptions {
   // No device has so many controls and sources that a guest needs more.
   static constexpr std::size_t max_subscriptions = 512;
 
-  // True if the subscription is new, false if it was there (which changes nothing, as in the kernel).
-  // EINVAL: V4L2_EVENT_ALL. ENOMEM: too many. What types and ids exist is the caller's to check.
+  // True if the subscription is new, false if it existed already (which changes nothing, as in the kernel).
+  // EINVAL: V4L2_EVENT_ALL. ENOMEM: too many. The caller checks which types and ids exist.
   [[nodiscard]] Result<bool> add(const v4l2_event_subscription& request) {
     if (request.type == V4L2_EVENT_ALL) return fail(EINVAL);
     if (find(request.type, request.id) != nullptr) return false;
@@ -33,7 +33,7 @@ class Subscriptions {
     return true;
   }
 
-  // VIDIOC_UNSUBSCRIBE_EVENT. V4L2_EVENT_ALL ends all; what is not subscribed is no error.
+  // VIDIOC_UNSUBSCRIBE_EVENT. V4L2_EVENT_ALL ends all; it is not an error if the event is not subscribed.
   void remove(const v4l2_event_subscription& request) noexcept {
     if (request.type == V4L2_EVENT_ALL) {
       entries_.clear();
@@ -49,7 +49,7 @@ class Subscriptions {
   [[nodiscard]] std::size_t size() const noexcept { return entries_.size(); }
 
   // Passes the event to `send(const v4l2_event&)`, numbered and stamped, if it is subscribed. `origin` is the
-  // session whose own request caused it: that one hears of it only with V4L2_EVENT_SUB_FL_ALLOW_FEEDBACK.
+  // session whose own request caused it: that one receives it only with V4L2_EVENT_SUB_FL_ALLOW_FEEDBACK.
   template <class Send>
   bool deliver(v4l2_event event, const Subscriptions* origin, Send&& send) {
     const Entry* const entry = find(event.type, event.id);

@@ -1,20 +1,20 @@
 // Memory of USERPTR buffers (virtio-media's SHARED_PAGES) in this process: VIRTIO 1.4, 5.22.6.3.3, and
 // "Streaming I/O (User Pointers)" of the kernel's V4L2 documentation.
 //
-// A queued plane is a list of ranges of the guest's memory, as a rule single pages in no order. Backends want
-// one address and a length, so a UserPlane gives them that in the first of three ways that is possible:
+// A queued plane is a list of ranges of the guest's memory, usually single pages in no order. Backends want
+// one address and a length, so a UserPlane gives them that in the first possible one of three ways:
 // clang-format off
 //   direct        one piece of one region: the frontend's memory as it is mapped here already;
 //   side_by_side  the pages mapped a second time, in the plane's order (memory/contiguous.hpp);
 //   copied        a buffer of ours and one copy: edges within a page, huge pages, which cannot be mapped in
 //                 pieces, or a Budget of mappings that is used up.
 // clang-format on
-// BufferQueue does this at QBUF and PREPARE_BUF, and copies, where need be, at QBUF (what the guest has
-// written) and at complete() (what the backend has). Backends need not know: BufferQueue::Plane::bytes() and
+// BufferQueue does this at QBUF and PREPARE_BUF. Where needed it copies at QBUF (what the guest has written)
+// and at complete() (what the backend has written). Backends need not know: BufferQueue::Plane::bytes() and
 // owner() are the same for MMAP and USERPTR planes.
 //
-// The owner keeps the memory valid, whatever becomes of the buffer, the session, or the frontend's table:
-// a worker that still reads or writes holds one. It may be dropped on any thread.
+// The owner keeps the memory valid, whatever happens to the buffer, the session, or the frontend's table: a
+// worker that still reads or writes holds one. It may be dropped on any thread.
 #pragma once
 
 #include <algorithm>
@@ -36,14 +36,13 @@
 
 namespace vumedia::v4l2 {
 
-// Mappings that a session and all sessions of a device may have for pages side by side, unless a backend has
-// reasons for others: ten frames of 1080p (4:2:0, 8 bits) from single pages; and a quarter of what Linux
-// allows a process.
+// The default number of mappings for pages side by side: for a session, ten frames of 1080p (4:2:0, 8 bits)
+// from single pages; for all sessions of a device, a quarter of what Linux allows a process.
 inline constexpr std::size_t max_session_mappings = 8192;
 inline constexpr std::size_t max_device_mappings = 16384;
 
-// What USERPTR planes are mapped with: a Context's memory(), arenas() and work(), which bounds a call; null:
-// it does all at once. Borrowed for the call.
+// The means to map USERPTR planes: a Context's memory(), arenas() and work(), which bounds a call (null:
+// everything is done at once). Borrowed for the call.
 struct UserMemory {
   const std::shared_ptr<const memory::GuestMemory>& table;
   memory::Arenas& arenas;
@@ -57,13 +56,13 @@ class UserPlane {
   // None.
   UserPlane() = default;
 
-  // All bytes of `ranges`, which are `length` (> 0) together. `mappings` may be null: no page is mapped a
-  // second time. Errors:
+  // Maps all bytes of `ranges`, which together must have `length` (> 0) bytes. If `mappings` is null no page
+  // is mapped a second time. Errors:
   // clang-format off
   //   EFAULT  not guest memory, memory whose file is gone, or other than `length` bytes;
   //   ENOMEM  neither mappings nor arenas have room, or the arenas' budget none for the list.
   // clang-format on
-  // else what the system answered, such as EMFILE.
+  // or the system's own error, such as EMFILE.
   [[nodiscard]] static Result<UserPlane> map(const UserMemory& user, std::span<const GuestRange> ranges,
                                              std::uint64_t length,
                                              const std::shared_ptr<memory::Budget>& mappings) {
@@ -73,14 +72,14 @@ class UserPlane {
       return std::unexpected(mapped.error());
     return plane;
   }
-  // The same in as many calls as user.work takes, for a plane that is unmapped: memory::again until it is
-  // done. The memory is that of the table of the first call. It stays unmapped if it fails.
+  // The same in as many calls as user.work requires, for a plane that is unmapped: memory::again until it is
+  // done. The memory is that of the table of the first call. If it fails the plane stays unmapped.
   [[nodiscard]] Result<> begin_or_go_on(const UserMemory& user, std::span<const GuestRange> ranges,
                                         std::uint64_t length,
                                         const std::shared_ptr<memory::Budget>& mappings);
 
-  // Whether map() would give the same memory: it was called with these ranges and length, by this table, or
-  // by one that has the same bytes of the same files there.
+  // Whether map() would give the same memory: it was called with these ranges and length, with this table or
+  // one that has the same bytes of the same files there.
   [[nodiscard]] bool maps(const UserMemory& user, std::span<const GuestRange> ranges,
                           std::uint64_t length) noexcept {
     Comparison comparison;
@@ -99,7 +98,7 @@ class UserPlane {
   [[nodiscard]] Way way() const noexcept { return way_; }
   // Whether begin_or_go_on() is to be called again.
   [[nodiscard]] bool unfinished() const noexcept { return building_ != nullptr; }
-  // Empty unless mapped. The first byte has the guest's alignment, which may be none.
+  // Empty unless mapped. The first byte has the guest's alignment, which may be arbitrary.
   [[nodiscard]] std::span<std::byte> bytes() const noexcept { return bytes_; }
   // Keeps bytes() valid. The same pointer for as long as maps() stays true.
   [[nodiscard]] const std::shared_ptr<const void>& owner() const noexcept { return owner_; }
@@ -107,14 +106,14 @@ class UserPlane {
     return list_ == nullptr ? 0 : list_->ranges.size();
   }
 
-  // How far a copy has come.
+  // The progress of a copy.
   struct Cursor {
     std::size_t done = 0;      // bytes
     std::size_t range = 0;     // the next one
     std::uint32_t within = 0;  // bytes of it that are done
   };
-  // Copies the first `count` bytes (at most all) from the guest's memory, or to it. Nothing to do unless
-  // `copied`. EFAULT does not occur: the table is held since the memory was found.
+  // Copies the first `count` bytes (at most all) from the guest's memory, or to it. Does nothing unless the
+  // plane is `copied`. EFAULT does not occur, because the table has been held since the memory was found.
   [[nodiscard]] Result<> fetch(std::size_t count) noexcept {
     Cursor cursor;
     return fetch(count, cursor, nullptr);
@@ -123,7 +122,7 @@ class UserPlane {
     Cursor cursor;
     return store(count, cursor, nullptr);
   }
-  // The same in as many calls as `work` takes: memory::again until all is copied.
+  // The same in as many calls as `work` requires: memory::again until all is copied.
   [[nodiscard]] Result<> fetch(std::size_t count, Cursor& cursor, memory::Work* work) noexcept {
     return copy(count, cursor, work, [](std::span<const GuestRange> from, const auto& table, auto bytes) {
       return copy_from_ranges(table, from, bytes);
@@ -161,7 +160,7 @@ class UserPlane {
     memory::Arenas arenas;
     memory::ContiguousRange range;
   };
-  // A plane on its way.
+  // A plane that is being mapped.
   struct Building {
     std::uint64_t length = 0;
     memory::ContiguousRange::Pieces pieces;
@@ -237,8 +236,8 @@ inline Result<> UserPlane::go_on(const UserMemory& user, std::span<const GuestRa
     building.copies = true;
     building.sides.reset();
   }
-  // The copy's reason: these pages cannot be had side by side. Its bytes are counted where those of MMAP
-  // buffers are, so a guest gets no more of ours this way than that way.
+  // Copies because these pages cannot be mapped side by side. The copy counts against the same limit as MMAP
+  // buffers, so a guest cannot get more of our memory this way.
   auto block = user.arenas.allocate(length);
   if (!block && block.error().value == ENOMEM && user.work != nullptr && user.arenas.dirty())
     return fail(memory::again);
@@ -266,13 +265,13 @@ inline Result<> UserPlane::walk(const UserMemory& user, std::span<const GuestRan
   return {};
 }
 
-// Puts them side by side. EINVAL, ENOMEM: it cannot be.
+// Maps them side by side. EINVAL, ENOMEM: that is not possible.
 inline Result<> UserPlane::map_pieces(const UserMemory& user,
                                       const std::shared_ptr<memory::Budget>& mappings) {
   Building& building = *building_;
   if (building.sides == nullptr) {
     auto room = memory::ContiguousRange::reserve(*user.table, building.pieces, mappings);
-    // Mappings of buffers that have been freed may be had soon.
+    // Mappings of freed buffers may become available soon.
     if (!room && room.error().value == ENOMEM && user.work != nullptr && user.arenas.dirty())
       return fail(memory::again);
     if (!room) return std::unexpected(room.error());
@@ -334,7 +333,7 @@ inline Result<bool> UserPlane::maps(const UserMemory& user, std::span<const Gues
   if (looked_up != unknown) return fail(memory::again);
   generation_ = generation;
   // Pages side by side have a mapping of their own. The others need the regions of the old table, which are
-  // mapped for certain.
+  // certainly mapped.
   if (way_ == Way::side_by_side) table_ = user.table;
   return true;
 }

@@ -1,4 +1,4 @@
-// Member functions of BufferQueue that make and free buffers, and show them. Included by
+// Member functions of BufferQueue that allocate, free and map buffers. Included by
 // <vumedia/v4l2/buffer_queue.hpp> only.
 #pragma once
 
@@ -21,7 +21,7 @@ struct PlaneSizes {
   std::uint32_t count = 0;
 };
 
-// The bytes a format asks for. EINVAL: no such type, or a plane without bytes.
+// The bytes that a format asks for. EINVAL: an unknown type, or a plane without bytes.
 [[nodiscard]] inline Result<PlaneSizes> requested_sizes(const v4l2_format& format) noexcept {
   PlaneSizes result;
   result.count = 1;
@@ -77,10 +77,11 @@ inline Result<> BufferQueue::check_memory_and_type(std::uint32_t memory, std::ui
   return fail(EINVAL);
 }
 
-// What is answered whatever comes of the request, and whether its type and memory are the queue's.
+// Fills in what is answered whether or not the request succeeds, and returns whether its type and memory are
+// those of the queue.
 inline Result<> BufferQueue::begin(v4l2_requestbuffers& request) const noexcept {
-  // Linux sets this bit before it calls its driver, if the driver forwards the ioctl; else it would promise
-  // guests what only we could do.
+  // Linux sets this bit itself, before it calls a driver, if the driver forwards the ioctl. Otherwise we
+  // would promise guests something that only we can do.
   request.capabilities = capabilities() | (request.capabilities & buf_cap_supports_remove_bufs);
   request.flags = 0;  // V4L2_MEMORY_FLAG_NON_COHERENT is a cache hint
   std::memset(request.reserved, 0, sizeof request.reserved);
@@ -142,7 +143,7 @@ inline Result<> BufferQueue::reqbufs(v4l2_requestbuffers& request, std::span<con
 inline Result<> BufferQueue::create_bufs(v4l2_create_buffers& request, std::span<const std::uint32_t> minimum,
                                          memory::Arenas& arenas) {
   const auto valid = begin(request);
-  // A question about memory and type, no more.
+  // This only asks about memory and type.
   if (request.count == 0) return valid;
 
   const auto sizes = detail::requested_sizes(request.format);
@@ -172,7 +173,7 @@ inline Result<> BufferQueue::create_bufs(v4l2_create_buffers& request, std::span
   return {};
 }
 
-// The first hole of `count` indices, or of as many as one hole has (at least 1).
+// The first hole of `count` indices, or a smaller one if there is none (at least 1).
 inline std::optional<std::uint32_t> BufferQueue::find_free(std::uint32_t& count) const noexcept {
   for (; count > 0; --count) {
     std::uint32_t run = 0;
@@ -188,7 +189,7 @@ inline bool BufferQueue::must_wait(std::uint32_t count, std::span<const std::uin
                                    const memory::Arenas& arenas) const noexcept {
   std::uint64_t bytes = 0;  // no overflow: 64 buffers of 8 planes below 2^32
   for (const std::uint32_t size : sizes) bytes += align_up(size, page_size).value_or(0) * count;
-  // What is left may be in places that are too small for these, or not clean themselves.
+  // The memory that is left may be in places that are too small for these, or that are not clean either.
   return arenas.dirty() && bytes > arenas.budget()->left() / 2;
 }
 
@@ -233,7 +234,7 @@ inline Result<> BufferQueue::remove_bufs(const RemoveBuffers& request) {
   if (!range_fits(request.index, request.count, options_.max_buffers)) return fail(EINVAL);
   for (std::uint32_t i = request.index; i < request.index + request.count; ++i) {
     if (!slots_[i]) return fail(EINVAL);
-    // A prepared buffer is still the guest's.
+    // A prepared buffer still belongs to the guest.
     if (slots_[i]->state == State::queued || slots_[i]->state == State::active) return fail(EBUSY);
   }
   free_slots(request.index, request.count);
@@ -251,7 +252,7 @@ inline Result<memory::Mappable> BufferQueue::mappable(std::uint32_t offset) {
 
   Plane& plane = slots_[index]->planes[number];
   if (auto mapped = plane.mapped.lock()) return memory::Mappable(std::move(mapped), plane.length);
-  // Ownership of its own, so that its life tells whether the guest maps the plane (V4L2_BUF_FLAG_MAPPED),
+  // A separate owner, so that its lifetime shows whether the guest maps the plane (V4L2_BUF_FLAG_MAPPED),
   // whoever else holds the block.
   std::shared_ptr<memory::Block> mapped(plane.block.get(), [keep = plane.block](memory::Block*) {});
   plane.mapped = mapped;

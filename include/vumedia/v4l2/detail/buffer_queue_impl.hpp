@@ -1,4 +1,5 @@
-// Member functions of BufferQueue for buffers on their way. Included by <vumedia/v4l2/buffer_queue.hpp> only.
+// Member functions of BufferQueue for queueing and completing buffers. Included by
+// <vumedia/v4l2/buffer_queue.hpp> only.
 #pragma once
 
 #include <vumedia/v4l2/buffer_queue.hpp>
@@ -12,10 +13,10 @@ inline constexpr std::uint32_t queue_flags = V4L2_BUF_FLAG_MAPPED | V4L2_BUF_FLA
                                              V4L2_BUF_FLAG_DONE | V4L2_BUF_FLAG_ERROR |
                                              V4L2_BUF_FLAG_PREPARED | V4L2_BUF_FLAG_IN_REQUEST |
                                              V4L2_BUF_FLAG_REQUEST_FD | V4L2_BUF_FLAG_TIMESTAMP_MASK;
-// Flags about the picture, which the filler of a buffer sets.
+// Flags about the picture, set by whoever fills the buffer.
 inline constexpr std::uint32_t picture_flags =
     V4L2_BUF_FLAG_KEYFRAME | V4L2_BUF_FLAG_PFRAME | V4L2_BUF_FLAG_BFRAME | V4L2_BUF_FLAG_TIMECODE;
-// Hints for features no queue of ours has: what is not heeded is not repeated.
+// Hints for features that no queue of ours has: a hint that is ignored is not echoed.
 inline constexpr std::uint32_t unsupported_flags =
     V4L2_BUF_FLAG_NO_CACHE_INVALIDATE | V4L2_BUF_FLAG_NO_CACHE_CLEAN | V4L2_BUF_FLAG_M2M_HOLD_CAPTURE_BUF;
 
@@ -23,7 +24,7 @@ inline constexpr std::uint32_t unsupported_flags =
   return {static_cast<time_t>(ns / 1'000'000'000), static_cast<suseconds_t>(ns % 1'000'000'000 / 1000)};
 }
 
-// A guest may send any numbers; the arithmetic wraps as the kernel's does.
+// A guest may send any numbers; the arithmetic wraps like the kernel's.
 [[nodiscard]] constexpr std::uint64_t to_ns(const timeval& time) noexcept {
   return static_cast<std::uint64_t>(time.tv_sec) * 1'000'000'000 +
          static_cast<std::uint64_t>(time.tv_usec) * 1000;
@@ -64,7 +65,7 @@ inline Result<> BufferQueue::prepare_buf(BufferPayload& payload, const UserMemor
   return {};
 }
 
-// Which error a buffer with several faults gets, depends on the order of the checks: it is vb2's.
+// The order of the checks decides which error a buffer with several faults gets: it is vb2's order.
 inline Result<> BufferQueue::enqueue(BufferPayload& payload, const UserMemory* user) {
   const auto found = find(payload);
   if (!found) return std::unexpected(found.error());
@@ -99,7 +100,7 @@ inline Result<> BufferQueue::enqueue(BufferPayload& payload, const UserMemory* u
   return {};
 }
 
-// What the guest says of plane `p`.
+// What the guest states about plane `p`.
 inline BufferQueue::Said BufferQueue::said(const Plane& plane, const BufferPayload& payload,
                                            std::uint32_t p) const noexcept {
   const v4l2_buffer& head = payload.buffer.head;
@@ -116,7 +117,7 @@ inline BufferQueue::Said BufferQueue::said(const Plane& plane, const BufferPaylo
   return said;
 }
 
-// Only what an OUTPUT buffer holds is the guest's to say.
+// Only for an OUTPUT buffer does the guest state the contents.
 inline Result<> BufferQueue::check_hand_over(const Slot& slot, const BufferPayload& payload) const noexcept {
   if (!is_output(options_.type)) return {};
   for (std::uint32_t p = 0; p < slot.plane_count; ++p) {
@@ -129,8 +130,8 @@ inline Result<> BufferQueue::check_hand_over(const Slot& slot, const BufferPaylo
   return {};
 }
 
-// Takes what the guest says of a dequeued buffer, which check_hand_over() has found valid. Changes nothing if
-// it fails.
+// Takes over what the guest states about a dequeued buffer, which check_hand_over() has found valid. Changes
+// nothing if it fails.
 inline Result<> BufferQueue::prepare(Slot& slot, const BufferPayload& payload, const UserMemory* user) {
   const v4l2_buffer& head = payload.buffer.head;
   const bool output = is_output(options_.type);
@@ -153,7 +154,7 @@ inline Result<> BufferQueue::prepare(Slot& slot, const BufferPayload& payload, c
     plane.bytesused = !output ? 0 : whole ? sent.length : sent.bytesused;
     plane.data_offset = output ? sent.data_offset : 0;
   }
-  // A copied one stays until the next is copied.
+  // A copied time stamp stays until the next one is copied.
   if (!options_.copies_timestamps) slot.timestamp_ns = 0;
   slot.sequence = 0;
   slot.flags = head.flags & ~detail::queue_flags & ~detail::unsupported_flags;
@@ -162,7 +163,7 @@ inline Result<> BufferQueue::prepare(Slot& slot, const BufferPayload& payload, c
   if (output) {
     // The time code is taken when the buffer is queued.
     slot.flags &= ~static_cast<std::uint32_t>(V4L2_BUF_FLAG_TIMECODE);
-    // "Any" leaves the choice to the driver, whose answer is never "any"; kernel codecs choose frames.
+    // "Any" leaves the choice to the driver, which never answers "any"; kernel codecs choose frames.
     slot.field = head.field == V4L2_FIELD_ANY ? std::uint32_t{V4L2_FIELD_NONE} : head.field;
   } else {
     slot.flags &= ~(detail::picture_flags | V4L2_BUF_FLAG_LAST);
@@ -215,7 +216,7 @@ inline Result<> BufferQueue::map_planes(Slot& slot, const BufferPayload& payload
   return {};
 }
 
-// What the guest has written, where it is to be copied.
+// The bytes that the guest has written, if the plane is copied.
 inline Result<> BufferQueue::fetch_planes(Slot& slot, const BufferPayload& payload, const UserMemory* user) {
   memory::Work* const work = user != nullptr ? user->work : nullptr;
   std::uint32_t p = 0;
@@ -261,7 +262,7 @@ inline Result<> BufferQueue::stream_on(std::uint32_t type) {
 
 inline Result<> BufferQueue::stream_off(std::uint32_t type) {
   if (type != options_.type) return fail(EINVAL);
-  // Also without STREAMON: buffers that were prepared or queued come back.
+  // This applies even without STREAMON: buffers that were prepared or queued come back.
   cancel();
   return {};
 }
@@ -325,7 +326,7 @@ inline std::optional<Buffer> BufferQueue::complete(std::uint32_t index, const Co
   return buffer;
 }
 
-// What the guest is told of a buffer. Leaves a multi-planar `m.planes` as it is.
+// What the guest is told about a buffer. Leaves a multi-planar `m.planes` as it is.
 inline void BufferQueue::fill(const Slot& slot, std::uint32_t index, Buffer& buffer) const noexcept {
   v4l2_buffer& head = buffer.head;
   head.index = index;
@@ -343,7 +344,7 @@ inline void BufferQueue::fill(const Slot& slot, std::uint32_t index, Buffer& buf
   for (std::uint32_t p = 0; p < slot.plane_count; ++p) mapped = mapped || !slot.planes[p].mapped.expired();
 
   const auto set_memory = [&](auto& m, std::uint32_t p) {
-    m.userptr = 0;  // the widest member: nothing stale stays behind a mem_offset
+    m.userptr = 0;  // the widest member: nothing stale remains after a mem_offset
     if (memory_ == V4L2_MEMORY_USERPTR) {
       m.userptr = slot.planes[p].userptr;
     } else if constexpr (requires { m.mem_offset; }) {

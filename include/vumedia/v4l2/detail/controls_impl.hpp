@@ -21,7 +21,7 @@ inline void copy_name(void* to, std::size_t size, const char* name) noexcept {
 inline Controls::Controls(std::span<const ControlInfo> table, bool limits) : limits_(limits) {
   controls_.reserve(table.size() * 2);
   for (const ControlInfo& info : table) add(info);
-  // Each class once, unless it has compound controls only.
+  // Adds each class once, unless it has only compound controls.
   for (const ControlInfo& info : table) {
     const std::uint32_t id = V4L2_CTRL_ID2CLASS(info.id) | 1;
     const bool there =
@@ -49,7 +49,7 @@ inline void Controls::add(const ControlInfo& info) {
   control.elements = control.is_dynamic() ? 1 : static_cast<std::uint32_t>(element_count(info));
   control.has_payload = control.array || control.is_string() || info.type >= V4L2_CTRL_COMPOUND_TYPES;
   control.number = number_of(control, V4L2_CTRL_WHICH_DEF_VAL);
-  // The kernel sets it for these, and for what else its driver says.
+  // The kernel sets it for these, and for others that its driver names.
   const bool counted = info.type < V4L2_CTRL_COMPOUND_TYPES && info.type != V4L2_CTRL_TYPE_BUTTON &&
                        info.type != V4L2_CTRL_TYPE_CTRL_CLASS && info.type != V4L2_CTRL_TYPE_STRING;
   if (counted && limits_) control.info.flags |= ctrl_flag_has_which_min_max;
@@ -62,7 +62,7 @@ inline void Controls::add(const ControlInfo& info) {
 inline const Controls::Control* Controls::find(std::uint32_t id) const noexcept {
   id &= V4L2_CTRL_ID_MASK;
   if (id >= V4L2_CID_PRIVATE_BASE) {
-    // The way of old to count the driver's own user controls.
+    // The old way to enumerate a driver's private user controls.
     std::uint32_t left = id - V4L2_CID_PRIVATE_BASE;
     for (const Control& control : controls_) {
       const std::uint32_t own = control.info.id;
@@ -125,7 +125,7 @@ inline Result<> Controls::queryctrl(v4l2_queryctrl& query) const {
   query.type = wide.type;
   query.flags = wide.flags;
   detail::copy_name(query.name, sizeof query.name, wide.name);
-  // Of other types, limits have no place in 32 bits.
+  // The limits of other types do not fit into 32 bits.
   switch (wide.type) {
     case V4L2_CTRL_TYPE_INTEGER:
     case V4L2_CTRL_TYPE_BOOLEAN:
@@ -190,13 +190,15 @@ inline Result<> Controls::s_ctrl(v4l2_control& control, const Subscriptions* ori
   return {};
 }
 
-// Makes a valid value the current one, unless the backend objects. What does not change is not applied again.
+// Makes a valid value the current one, unless the backend refuses it. An unchanged value is not applied
+// again.
 inline Result<> Controls::change(Control& control, std::int64_t number, std::span<const std::byte> bytes,
                                  const Subscriptions* origin) {
   const std::uint32_t flags = control.info.flags;
   const bool differs =
       control.has_payload ? !std::ranges::equal(control.bytes, bytes) : control.number != number;
-  // The value of a volatile control is the hardware's; writing it means something only if every write does.
+  // The value of a volatile control belongs to the hardware; writing it means something only if every write
+  // does.
   const bool applies =
       (flags & V4L2_CTRL_FLAG_EXECUTE_ON_WRITE) || (differs && !(flags & V4L2_CTRL_FLAG_VOLATILE));
   if (!applies) return {};

@@ -1,5 +1,5 @@
-// What describe.hpp knows: the names that V4L2 gives to values and bits, and the fields of its structs, each
-// in the kernel's own words. Fields that the kernel reserves are left out.
+// What describe.hpp knows: the names that V4L2 gives to values and bits, and the fields of its structs, all
+// with the kernel's names. Reserved fields are left out.
 #pragma once
 
 #include <concepts>
@@ -105,7 +105,7 @@ inline constexpr Name which_controls[] = {VUMEDIA_NAME(V4L2_CTRL_WHICH_CUR_VAL),
                                           VUMEDIA_NAME(V4L2_CTRL_WHICH_REQUEST_VAL),
                                           {ctrl_which_min_val, "V4L2_CTRL_WHICH_MIN_VAL"},
                                           {ctrl_which_max_val, "V4L2_CTRL_WHICH_MAX_VAL"}};
-// Those that cameras and codecs have; others are shown by number.
+// The controls that cameras and codecs have; others are shown by number.
 inline constexpr Name controls[] = {VUMEDIA_NAME(V4L2_CID_BRIGHTNESS),
                                     VUMEDIA_NAME(V4L2_CID_CONTRAST),
                                     VUMEDIA_NAME(V4L2_CID_SATURATION),
@@ -215,7 +215,7 @@ enum class Show : std::uint8_t { number, signed_number, hex, fourcc, text, one_o
 struct Field {
   const char* name;
   std::uint16_t offset;  // in its struct
-  std::uint16_t size;    // bytes; of a number 1, 2, 4 or 8
+  std::uint16_t size;    // bytes; 1, 2, 4 or 8 for a number
   Show show;
   Names names{};                    // one_of, bits
   std::span<const Field> fields{};  // structure
@@ -280,7 +280,7 @@ VUMEDIA_STRUCT(v4l2_pix_format, VUMEDIA_FIELD(width), VUMEDIA_FIELD(height), VUM
                VUMEDIA_ONE_OF(ycbcr_enc, encodings), VUMEDIA_ONE_OF(quantization, quantizations),
                VUMEDIA_ONE_OF(xfer_func, transfers));
 VUMEDIA_STRUCT(v4l2_plane_pix_format, VUMEDIA_FIELD(sizeimage), VUMEDIA_FIELD(bytesperline));
-// Its planes are shown by describe.hpp, as many as there are.
+// describe.hpp shows its planes, as many as there are.
 VUMEDIA_STRUCT(v4l2_pix_format_mplane, VUMEDIA_FIELD(width), VUMEDIA_FIELD(height),
                VUMEDIA_FOURCC(pixelformat), VUMEDIA_ONE_OF(field, fields_of_video),
                VUMEDIA_ONE_OF(colorspace, colorspaces), VUMEDIA_FIELD(num_planes),

@@ -1,5 +1,5 @@
-// Member functions of Controls: what is a valid value, and the ioctls for several controls at a time.
-// Included by <vumedia/v4l2/controls.hpp> only.
+// Member functions of Controls: validation of values, and the ioctls for several controls at once. Included
+// by <vumedia/v4l2/controls.hpp> only.
 #pragma once
 
 #include <vumedia/v4l2/controls.hpp>
@@ -10,7 +10,7 @@ namespace detail {
 
 __extension__ typedef __int128 WideInteger;
 
-// The legal value nearest to `value`, for any range and step of 64 bits.
+// The valid value nearest to `value`, for any 64-bit range and step.
 [[nodiscard]] constexpr std::int64_t round_to_range(std::int64_t value, const ControlInfo& info) noexcept {
   const WideInteger minimum = info.minimum;
   const WideInteger maximum = info.maximum;
@@ -36,7 +36,7 @@ void store(std::span<std::byte> bytes, T value) noexcept {
   std::memcpy(bytes.data(), &value, sizeof value);
 }
 
-// Whether VIDIOC_G_EXT_CTRLS is asked not for what a control is set to, but for what it could be.
+// Whether VIDIOC_G_EXT_CTRLS asks for what a control could be rather than for its current value.
 [[nodiscard]] constexpr bool is_which_limit(std::uint32_t which) noexcept {
   return which == V4L2_CTRL_WHICH_DEF_VAL || which == ctrl_which_min_val || which == ctrl_which_max_val;
 }
@@ -56,7 +56,7 @@ inline Result<> Controls::validate_number(const ControlInfo& info, std::int64_t&
       if (!has_menu_item(info, number)) return fail(EINVAL);
       return {};
     case V4L2_CTRL_TYPE_BITMASK:
-      // 32 bits without a sign, in a field that has one.
+      // 32 unsigned bits in a signed field.
       number = static_cast<std::int32_t>(static_cast<std::uint32_t>(number & info.maximum));
       return {};
     case V4L2_CTRL_TYPE_BUTTON:
@@ -101,7 +101,7 @@ inline Result<> Controls::validate_bytes(const Control& control, std::span<std::
       const std::size_t length = ::strnlen(reinterpret_cast<const char*>(element.data()), element.size());
       if (length == element.size() || length < static_cast<std::uint64_t>(info.minimum)) return fail(ERANGE);
       if ((length - static_cast<std::uint64_t>(info.minimum)) % info.step != 0) return fail(ERANGE);
-      // What stands behind the NUL is no part of the value.
+      // Bytes after the NUL are not part of the value.
       std::ranges::fill(element.subspan(length), std::byte{0});
     } else if (info.validate != nullptr) {
       if (auto valid = info.validate(element); !valid) return valid;
@@ -115,7 +115,7 @@ inline std::int64_t Controls::number_of(const Control& control, std::uint32_t wh
   const std::int64_t number = which == ctrl_which_min_val   ? info.minimum
                               : which == ctrl_which_max_val ? info.maximum
                                                             : info.default_value;
-  // 32 bits without a sign, in a field that has one.
+  // 32 unsigned bits in a signed field.
   return info.type == V4L2_CTRL_TYPE_BITMASK ? static_cast<std::int32_t>(number) : number;
 }
 
@@ -131,7 +131,7 @@ inline void Controls::write_elements(const Control& control, std::uint32_t which
     const std::span<std::byte> element = bytes.subspan(at, size);
     std::ranges::fill(element, std::byte{0});
     if (info.type == V4L2_CTRL_TYPE_STRING) {
-      // The shortest, unless asked for the longest.
+      // The shortest string, unless the longest is asked for.
       const std::int64_t length = which == ctrl_which_max_val ? info.maximum : info.minimum;
       std::ranges::fill(element.first(static_cast<std::size_t>(length)), std::byte{' '});
     } else if (info.type == V4L2_CTRL_TYPE_INTEGER64) {
@@ -158,7 +158,7 @@ inline Result<> Controls::check_class(std::uint32_t which) const noexcept {
   return {};
 }
 
-// Finds the controls of a request and settles their sizes. error_idx is the one at fault.
+// Finds the controls of a request and checks their sizes. error_idx is the one at fault.
 inline Result<> Controls::prepare(ExtControls& request, bool get) {
   const std::uint32_t which = request.head.which;
   chosen_.assign(request.controls.size(), nullptr);
@@ -281,7 +281,7 @@ inline Result<> Controls::write_bytes(const Control& control, v4l2_ext_control& 
   return copy_to_ranges(memory, ranges, bytes);
 }
 
-// Everything that can be found wrong before anything is set. Numbers are rounded where they stand.
+// Checks everything that can be checked before anything is set. Numbers are rounded in place.
 inline Result<> Controls::validate_all(ExtControls& request, bool set) {
   for (std::size_t i = 0; i < request.controls.size(); ++i) {
     v4l2_ext_control& wire = request.controls[i];
@@ -289,7 +289,7 @@ inline Result<> Controls::validate_all(ExtControls& request, bool set) {
     request.head.error_idx = static_cast<std::uint32_t>(i);
     if (control.info.flags & V4L2_CTRL_FLAG_READ_ONLY) return fail(EACCES);
     if (set && (control.info.flags & V4L2_CTRL_FLAG_GRABBED)) return fail(EBUSY);
-    if (control.has_payload) continue;  // in guest memory; when it is read
+    if (control.has_payload) continue;  // in guest memory; checked when it is read
     const bool wide = control.info.type == V4L2_CTRL_TYPE_INTEGER64;
     std::int64_t number =
         wide ? static_cast<std::int64_t>(wire.value64) : static_cast<std::int64_t>(wire.value);
@@ -313,14 +313,15 @@ inline Result<> Controls::set_all(ExtControls& request, const memory::GuestMemor
   const auto count = static_cast<std::uint32_t>(request.controls.size());
   head.reserved[0] = 0;
   head.error_idx = count;
-  // Limits and defaults cannot be changed, nor, without a media device, a request.
+  // Limits and defaults cannot be changed; neither can a request, without a media device.
   if (head.which == V4L2_CTRL_WHICH_REQUEST_VAL || detail::is_which_limit(head.which)) return fail(EINVAL);
   head.which = V4L2_CTRL_ID2WHICH(head.which);
   if (count == 0) return check_class(head.which);
 
   auto done = prepare(request, false);
   if (done) done = validate_all(request, set);
-  // error_idx == count says that nothing was set; trying sets nothing anyway, and names the culprit.
+  // error_idx == count means that nothing was set. TRY_EXT_CTRLS never sets anything, so it names the control
+  // at fault.
   if (!done && set) head.error_idx = count;
   return done ? for_each_left(request, work, set_or_try) : done;
 }
@@ -347,7 +348,7 @@ inline Result<> Controls::set_one(Control& control, std::size_t index, ExtContro
   return write_bytes(control, wire, request.ranges[index], scratch_, memory);
 }
 
-// A new value from guest memory into scratch_. It has been bounded by the control's own size before.
+// A new value from guest memory into scratch_. Its size was checked against the control's own before.
 inline Result<> Controls::read_bytes(const Control& control, v4l2_ext_control& wire,
                                      std::span<const GuestRange> ranges, const memory::GuestMemory& memory) {
   if (!control.is_string()) {
@@ -358,7 +359,7 @@ inline Result<> Controls::read_bytes(const Control& control, v4l2_ext_control& w
   const std::size_t size = std::min(wire.size + std::size_t{0}, std::size_t{control.element_bytes});
   scratch_.assign(control.element_bytes, std::byte{0});
   if (auto read = copy_from_ranges(memory, ranges, std::span(scratch_).first(size)); !read) return read;
-  // Cut off where the guest's memory ends; longer than the longest is an error, not a cut.
+  // Cut off where the guest's memory ends; a string that is too long is an error and is not cut.
   const bool cut = scratch_[size - 1] != std::byte{0};
   scratch_[size - 1] = std::byte{0};
   const std::size_t length = ::strnlen(reinterpret_cast<const char*>(scratch_.data()), scratch_.size());
