@@ -1,4 +1,4 @@
-// expect: BackendType is no media::Backend: it has no public type `Session`
+// expect: BackendType is not a media::Backend: it has no public type `Session`
 // A backend must have a type for an open file.
 #include <vumedia/media/device.hpp>
 

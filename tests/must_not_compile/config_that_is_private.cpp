@@ -1,4 +1,4 @@
-// expect: BackendType is no media::Backend: it has no public `media::Config config() const`
+// expect: BackendType is not a media::Backend: it has no public `media::Config config() const`
 // A class is private until it says otherwise.
 #include <vumedia/media/device.hpp>
 

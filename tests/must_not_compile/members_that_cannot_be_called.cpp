@@ -1,6 +1,6 @@
 // expect: media::Backend: its member `mmap` is neither a public mmap(Session&, std::uint32_t mem_offset)
 // expect: media::Backend: its member `close` is neither a public close(Session&)
-// expect: media::Backend: its member `statistics` is no public statistics()
+// expect: media::Backend: its member `statistics` is not a public statistics()
 // Were they not refused, they would be taken for missing: one lacks the session, the others are private.
 #include <vumedia/media/device.hpp>
 #include <vumedia/media/statistics.hpp>

@@ -1,4 +1,4 @@
-// What a media backend is: a plain class that media::Device serves to a guest.
+// A media backend: a plain class that media::Device serves to a guest.
 //
 // clang-format off
 //   struct Camera {
@@ -62,12 +62,12 @@ struct Config {
   std::string_view card;  // cut to 32 bytes
 };
 
-// What mmap() gives: v4l2::BufferQueue::mappable() has one for each plane of its buffers.
+// What mmap() returns: v4l2::BufferQueue::mappable() has one for each plane of its buffers.
 using memory::ForeignMemory;
 using memory::Mappable;
 
-// The parts of a Backend, so that a diagnostic can name the one that is missing. `C` is the context it will
-// be given.
+// The parts of a Backend, so that a diagnostic can name the missing one. `C` is the context that it will be
+// given.
 template <class B>
 concept BackendIsCompleteHere = requires { sizeof(B); };
 
@@ -87,8 +87,8 @@ template <class B, class C>
 concept OpensWithContext = requires(B& backend, C context) {
   { backend.open(context) } -> std::same_as<Result<std::unique_ptr<typename B::Session>>>;
 };
-// The session is given at once; the completion decides, later and from any thread, whether the guest gets it.
-// If not, it is closed as if the guest had. ETIMEDOUT as of a deferred ioctl.
+// The session is returned at once; the completion decides, later and from any thread, whether the guest gets
+// it. If not, it is closed as if the guest had closed it. It fails with ETIMEDOUT like a deferred ioctl.
 template <class B, class C>
 concept OpensDeferred = requires(B& backend, C context, Completion completion) {
   {
@@ -119,7 +119,7 @@ concept ClosesWithContext = requires(B& backend, typename B::Session& session, C
   { backend.close(session, context) } -> std::same_as<void>;
 };
 
-// Optional: what the device tells of its work (media/statistics.hpp).
+// Optional: what the device reports about its work (media/statistics.hpp).
 template <class B>
 concept HasStatistics = requires(B& backend) { backend.statistics(); };
 

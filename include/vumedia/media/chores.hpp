@@ -1,4 +1,4 @@
-// What is left to be done in later turns of the loop.
+// Work that is left for later turns of the loop.
 #pragma once
 
 #include <algorithm>
@@ -9,8 +9,8 @@
 
 namespace vumedia::media {
 
-// Something with a part to do: a member of its owner, who may destroy it at any time. Its handler is called
-// once for each time that it is added to Chores.
+// A unit of such work: a member of its owner, which may destroy it at any time. Its handler is called once
+// for each time that it is added to Chores.
 class Chore {
  public:
   using Handler = void (*)(Chore& chore) noexcept;
@@ -33,7 +33,7 @@ class Chore {
   Chore* previous_ = this;
 };
 
-// Those that wait for a turn: a ring around a chore that is none.
+// The chores that wait for a turn: a ring around a sentinel.
 class Chores {
  public:
   // `turn`: what all on the loop share, or null.
@@ -47,7 +47,7 @@ class Chores {
   }
   [[nodiscard]] bool empty() const noexcept { return !ring_.pending(); }
 
-  // A chore that waits already stays where it is.
+  // A chore that is waiting already keeps its place.
   void add(Chore& chore) noexcept {
     if (!chore.pending()) put_behind(chore);
   }

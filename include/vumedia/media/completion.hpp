@@ -1,8 +1,8 @@
 // The answer that a backend owes for a deferred command.
 //
-// The device goes on serving while it is owed. A Completion names the command by a slot of the device and an
-// object of its own, not by ring indices alone, so an answer that comes after a timeout, a reset or the end
-// of the device finds nothing to answer and is discarded.
+// The device continues to serve until the answer comes. A Completion names the command by a slot of the
+// device and an object of its own, not by ring indices alone, so an answer that comes after a timeout, a
+// reset or the end of the device finds no command and is discarded.
 #pragma once
 
 #include <cstdint>
@@ -18,14 +18,14 @@ namespace vumedia::media {
 
 namespace detail {
 
-// What other threads hold of a device: whether it is still there. `device` is read and written on the loop's
-// thread only, where every posted task runs.
+// What other threads hold of a device, to learn whether it still exists. `device` is read and written on the
+// loop's thread only, where every posted task runs.
 struct Anchor {
   void* device = nullptr;
 };
 
-// One deferred command, shared by the device and the Completion. Before the answer is posted the payload
-// belongs to the backend, after it to the device; the inbox's lock orders the two.
+// One deferred command, shared by the device and the Completion. Until the answer is posted the payload
+// belongs to the backend, afterwards to the device; the inbox's lock orders the two.
 struct Deferred {
   std::shared_ptr<io::Inbox> inbox;
   std::shared_ptr<Anchor> anchor;
@@ -38,11 +38,12 @@ struct Deferred {
 
 }  // namespace detail
 
-// Move-only; complete it once, from any thread. Dropped without an answer, it answers EIO. The device answers
-// ETIMEDOUT when four seconds have passed, since the driver gives up after five; a later answer is discarded.
+// Move-only; complete it once, from any thread. If it is dropped without an answer, it answers EIO. The
+// device answers ETIMEDOUT after four seconds, because the driver gives up after five; a later answer is
+// discarded.
 //
-// The payload reference that came with it stays valid, and the backend's own, until then: it may be filled by
-// any thread before complete(), and not be touched after.
+// Until then the payload reference that came with it stays valid and belongs to the backend: any thread may
+// fill it before complete(), and none may touch it afterwards.
 class Completion {
  public:
   explicit Completion(std::shared_ptr<detail::Deferred> command) noexcept : command_(std::move(command)) {}
@@ -64,7 +65,7 @@ class Completion {
     if (command_ == nullptr) return;
     const auto command = std::move(command_);
     command->result = result;
-    // Posting refuses if the loop is gone: then nobody waits for an answer.
+    // Posting fails if the loop is gone: then nobody waits for an answer.
     command->inbox->post([command] {
       if (command->anchor->device != nullptr) command->finish(command->anchor->device, *command);
     });

@@ -10,7 +10,8 @@
 //                           still lives.
 // clang-format on
 // The first two are for the loop's thread, and for as long as the device lives. When the session of a context
-// is gone, what concerns the session does nothing; a session id is never taken for a later session's.
+// is gone, calls that concern the session do nothing; a session id is never mistaken for that of a later
+// session.
 #pragma once
 
 #include <concepts>
@@ -40,7 +41,7 @@ class Device;
 
 namespace detail {
 
-// The services of a Device<Backend, Host>, for those who do not know its type.
+// The services of a Device<Backend, Host>, for code that does not know its type.
 struct Services {
   void* (*find_session)(void* device, std::uint32_t id) noexcept;
   void (*send_dqbuf)(void* device, std::uint32_t id, const v4l2::Buffer& buffer) noexcept;
@@ -61,12 +62,12 @@ struct Services {
 
 class AnyContext {
  public:
-  // Of no session. May only be assigned to and tested.
+  // Belongs to no session. It may only be assigned to and tested.
   AnyContext() = default;
   AnyContext(void* device, const detail::Services& services, std::uint32_t session_id) noexcept
       : device_(device), services_(&services), id_(session_id) {}
 
-  // Whether there is a device behind it (of which the session may have gone).
+  // Whether it belongs to a device (whose session may be gone).
   [[nodiscard]] explicit operator bool() const noexcept { return device_ != nullptr; }
   [[nodiscard]] std::uint32_t session_id() const noexcept { return id_; }
 
@@ -98,7 +99,7 @@ class AnyContext {
   std::uint32_t id_ = 0;
 };
 
-// A worker's way back to its session. Any thread may copy, use and destroy it, at any time, also after the
+// A worker's way back to its session. Any thread may copy, use and destroy it at any time, even after the
 // session, the device and the loop are gone.
 template <class Session>
 class Poster {
@@ -111,8 +112,8 @@ class Poster {
 
   [[nodiscard]] std::uint32_t session_id() const noexcept { return id_; }
 
-  // Runs `task(Session&, AnyContext)` soon, on the loop's thread, in the order of posting; if the session has
-  // gone by then the task is destroyed unrun. False if the loop has gone already.
+  // Runs `task(Session&, AnyContext)` soon, on the loop's thread, in the order of posting; if the session is
+  // gone by then the task is destroyed without being run. False if the loop is gone already.
   template <class Task>
     requires std::invocable<Task&, Session&, AnyContext>
   bool post(Task task) const {
@@ -139,45 +140,46 @@ class Context {
 
   Context(DeviceType& device, std::uint32_t session_id) noexcept : device_(&device), id_(session_id) {}
 
-  // To be kept where the types are not known.
+  // Converts to the handle for code that does not know the types.
   operator AnyContext() const noexcept {  // NOLINT(google-explicit-constructor): the same handle, fewer types
     return AnyContext(device_, DeviceType::services, id_);
   }
 
-  // Names the session to the guest, and to nothing else after it.
+  // The session's id in the guest. It is never used for anything else later.
   [[nodiscard]] std::uint32_t session_id() const noexcept { return id_; }
 
-  // Tells the guest that `buffer` is its own again. Of a multi-planar buffer, head.length is the number of
-  // planes. Goes to the guest at once, or waits for an event buffer: waiting ones are delivered in order, and
-  // dropped by STREAMOFF and REQBUFS of the buffer's type (once the backend has carried them out) and CLOSE.
-  // Should more wait than DeviceOptions::max_waiting_events, the session ends with an error event.
+  // Tells the guest that it owns `buffer` again. For a multi-planar buffer, head.length is the number of
+  // planes. The event goes to the guest at once, or waits for an event buffer: waiting events are delivered
+  // in order, and dropped by STREAMOFF and REQBUFS of the buffer's type (once the backend has carried them
+  // out) and by CLOSE. If more than DeviceOptions::max_waiting_events wait, the session ends with an error
+  // event.
   void send_dqbuf(const v4l2::Buffer& buffer) const noexcept { device_->send_dqbuf(id_, buffer); }
 
-  // Queues a V4L2 event that the guest has subscribed to (v4l2/subscriptions.hpp knows). A control or source
-  // change that still waits is merged with its successor. Sent within SUBSCRIBE_EVENT, it arrives before the
-  // command's answer.
+  // Queues a V4L2 event that the guest has subscribed to (v4l2/subscriptions.hpp keeps track). A control or
+  // source change that still waits is merged with its successor. If it is sent within SUBSCRIBE_EVENT, it
+  // arrives before the answer of that command.
   void send_event(const v4l2_event& event) const noexcept { device_->send_event(id_, event); }
 
-  // Ends the session in the guest's eyes: what waits for it is dropped, and its commands answer `error`
-  // until CLOSE. Linux then closes it under an open file, so a bad frame is better told by
-  // V4L2_BUF_FLAG_ERROR on its buffer.
+  // Ends the session from the guest's point of view: waiting events are dropped, and its commands answer
+  // `error` until CLOSE. Linux then closes it although the file is still open, so report a bad frame by
+  // V4L2_BUF_FLAG_ERROR on its buffer instead.
   void send_error(int error) const noexcept { device_->send_error(id_, error); }
 
-  // Drops waiting DQBUF events of this buffer type, as STREAMOFF and REQBUFS do by themselves: for a backend
-  // that stops a queue for another reason.
+  // Drops waiting DQBUF events of this buffer type, as STREAMOFF and REQBUFS do anyway: for a backend that
+  // stops a queue for another reason.
   void purge_dqbuf(std::uint32_t buffer_type) const noexcept { device_->purge_dqbuf(id_, buffer_type); }
 
-  // Where buffers come from.
+  // The arenas that buffers come from.
   [[nodiscard]] memory::Arenas& arenas() const noexcept { return device_->arenas(); }
   // The guest's memory, for USERPTR buffers and control payloads. A worker keeps a copy of the pointer.
   [[nodiscard]] const std::shared_ptr<const memory::GuestMemory>& memory() const noexcept {
     return device_->host().memory();
   }
-  // What may be done now, in a command or a Chore. A command that has more to do returns memory::again and is
-  // called again, with the same payload; commands of its session wait meanwhile.
+  // How much may be done now, in a command or a Chore. A command that has more to do returns memory::again
+  // and is called again with the same payload; until then other commands of its session wait.
   [[nodiscard]] memory::Work& work() const noexcept { return device_->work(); }
-  // Calls `chore` in a turn of the loop, with a part of it in work(): for what there is to do besides
-  // commands.
+  // Calls `chore` in a turn of the loop, with a share of the turn in work(): for work that is not part of a
+  // command.
   void do_later(Chore& chore) const noexcept { device_->do_later(chore); }
   [[nodiscard]] const Log& log() const noexcept { return device_->host().log(); }
 

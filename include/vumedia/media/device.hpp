@@ -1,12 +1,12 @@
 // A virtio-media device (VIRTIO 1.4, 5.22) on any host: Device<Backend, Host> is a virtio::Device.
 //
 // A command runs in one pass from the chain to the backend and back. Nothing is allocated for it, unless its
-// backend defers the answer; what a guest gets wrong becomes the status of that command and touches no other:
+// backend defers the answer. A guest's mistake becomes the status of that command and affects no other:
 //  - EINVAL: the chain is shorter than its command, payload or response; no such session, offset or driver
 //    address
 //  - ENOTTY: no such command, or no such ioctl
 //  - ENFILE: OPEN beyond DeviceOptions::max_sessions
-//  - what an error event named: the session has ended with it
+//  - the errno of an error event: the session has ended with it
 //  - ENODEV: MMAP, and the backend has nothing to map; ENXIO: the host has no shared memory
 //  - EBUSY: too many commands wait for their answer, or for one of their session that takes its time: 64 of
 //    a session, fewer where others have many as well
@@ -15,10 +15,11 @@
 // with memory::again it goes on with in other turns. Devices on one loop share its turns (io::Turn). Commands of one session are carried out in their order,
 // but for CLOSE, which ends what is under way with EIO.
 //
-// A chain without room for a response header is returned with length 0, carried out only if it is a CLOSE.
+// A chain without room for a response header is returned with length 0, and is carried out only if it is a
+// CLOSE.
 //
-// An eventq buffer too short for the event that comes next is returned with length 0, and the event waits for
-// another.
+// An eventq buffer that is too short for the next event is returned with length 0, and the event waits for
+// another buffer.
 #pragma once
 
 #include <algorithm>
@@ -68,16 +69,16 @@ struct DeviceOptions {
   std::uint64_t shm_size = std::uint64_t{256} << 20;
   // Open files at a time, up to 65536.
   std::uint32_t max_sessions = 256;
-  // Bytes of all buffers, and of one memory file that they are carved from (memory/arena.hpp).
+  // Bytes of all buffers, and of each memory file that they are carved from (memory/arena.hpp).
   std::uint64_t max_buffer_bytes = std::uint64_t{256} << 20;
   std::uint64_t arena_bytes = std::uint64_t{64} << 20;
   // Events of one session that wait for the guest to lend buffers: room for the 64 buffers of two queues, and
   // for V4L2 events. A session that exceeds it ends with an error event.
   std::uint32_t max_waiting_events = 192;
-  // When a deferred command is answered ETIMEDOUT. Linux gives up after 5 s.
+  // How long until a deferred command is answered ETIMEDOUT. Linux gives up after 5 s.
   std::chrono::milliseconds command_timeout{4000};
-  // What a trace line says of the payload of an ioctl: v4l2::describe_payload (v4l2/describe.hpp, which says
-  // what it is given), or nothing if null. Events are described as the ioctls that return them, DQBUF and
+  // Describes the payload of an ioctl in a trace line: v4l2::describe_payload (see v4l2/describe.hpp for its
+  // arguments), or null for no description. Events are described as the ioctls that return them, DQBUF and
   // DQEVENT. Called at trace level only.
   std::string (*describe)(std::uint32_t ioctl, const void* payload) = nullptr;
 };
@@ -102,7 +103,7 @@ class Device {
       HasSession<BackendType>,
       "media::Device<BackendType, Host>: BackendType is no media::Backend: it has no public type `Session`");
   static_assert(HasConfig<BackendType>,
-                "media::Device<BackendType, Host>: BackendType is no media::Backend: it has no public "
+                "media::Device<BackendType, Host>: BackendType is not a media::Backend: it has no public "
                 "`media::Config config() const`");
   static_assert(OpensPlainly<BackendType> || OpensWithContext<BackendType, Handle> ||
                     OpensDeferred<BackendType, Handle>,
@@ -160,7 +161,7 @@ class Device {
   [[nodiscard]] Host& host() noexcept { return host_; }
   [[nodiscard]] const std::shared_ptr<detail::Anchor>& anchor() const noexcept { return anchor_; }
 
-  // -- For whoever embeds the device
+  // -- For programs that embed the device
 
   [[nodiscard]] BackendType& backend() noexcept { return backend_; }
   [[nodiscard]] std::uint32_t session_count() const noexcept { return sessions_.count(); }
@@ -174,9 +175,9 @@ class Device {
   // few at a time.
   static constexpr std::uint32_t event_buffers_a_turn = 64;
 
-  // What a command leaves behind: the length of its answer, or that its chain is not to be pushed now.
+  // The result of a command: the length of its answer, or that its chain must not be pushed now.
   using Written = std::uint32_t;
-  static constexpr Written not_now = ~Written{0};  // no answer is as long
+  static constexpr Written not_now = ~Written{0};  // no answer is that long
 
   using IoctlFunction = Written (*)(Device& device, Record& record, const virtio::Chain& chain,
                                     const virtio::Reader& behind_command);
@@ -191,7 +192,7 @@ class Device {
 
   friend class Mappings<Host, Device>;
 
-  // A command that waits for those before it.
+  // A command that waits for earlier ones.
   struct Held {
     std::uint32_t session_id = 0;
     std::vector<virtio::Segment> segments;
@@ -293,7 +294,7 @@ class Device {
 
   [[gnu::cold]] void write_trace(const Event& event) const noexcept;
 
-  // Tells the backend's statistics, `f(statistics)`; nothing at all if it has none.
+  // Calls `f(statistics)` with the backend's statistics; does nothing if it has none.
   template <class F>
   [[gnu::always_inline]] void count([[maybe_unused]] F f) noexcept {
     if constexpr (HasStatistics<BackendType>) f(backend_.statistics());
@@ -312,7 +313,7 @@ class Device {
     arm_turn();
   }
 
-  // A response that is a status and nothing else; 0 if there is no room for one.
+  // Writes a response that is only a status; 0 if there is no room for one.
   [[nodiscard]] Written write_status(virtio::Writer writer, int status) noexcept {
     const int error = status > 0 ? status : EIO;
     count([error](auto& statistics) { statistics.on_error(error); });
@@ -351,7 +352,7 @@ class Device {
   Timer deadline_{*this, [](io::Operation& operation, std::int32_t) noexcept {
                     static_cast<Timer&>(operation).device.expire();
                   }};
-  // Goes on with what was more than one turn of the loop should do.
+  // Continues work that was too much for one turn of the loop.
   Timer turn_{*this, [](io::Operation& operation, std::int32_t) noexcept {
                 static_cast<Timer&>(operation).device.turn();
               }};

@@ -1,5 +1,5 @@
-// What media::Device answers later: MMAP, which waits for the host (and MUNMAP, which does not), and the
-// commands that a backend keeps. Part of device.hpp.
+// The commands that media::Device answers later: MMAP, which waits for the host (and MUNMAP, which does not),
+// and those that a backend defers. Part of device.hpp.
 #pragma once
 
 #include <vumedia/media/device.hpp>
@@ -50,7 +50,7 @@ auto Device<B, H>::munmap(const virtio::Chain& chain, std::uint64_t address) -> 
   return write_response(chain.writer(), wire::virtio_media_resp_munmap{});
 }
 
-// Tries all maps that wait; each either is answered or goes on waiting.
+// Tries all waiting maps again; each is either answered or keeps waiting.
 template <class B, virtio::Host H>
 void Device<B, H>::on_mappings_changed() noexcept {
   if (std::exchange(mapping_, true)) {
@@ -144,7 +144,7 @@ void Device<B, H>::expire() noexcept {
   arm_deadline();
 }
 
-// -- Commands that take several turns, and those behind them
+// -- Commands that take several turns, and those after them
 
 template <class B, virtio::Host H>
 void Device<B, H>::begin_steps(Record& record, Pending& command) noexcept {
@@ -182,7 +182,7 @@ void Device<B, H>::end_steps(const Pending& command) noexcept {
   if (!held_.empty()) do_later(serve_held_);
 }
 
-// Of a session that has ended with an error, or that has commands under way.
+// For a session that has ended with an error, or that has unfinished commands.
 template <class B, virtio::Host H>
 auto Device<B, H>::refuse_or_hold(Record& record, const virtio::Chain& chain) -> Written {
   if (record.error != 0) return write_status(chain, record.error);
@@ -202,7 +202,7 @@ auto Device<B, H>::refuse_or_hold(Record& record, const virtio::Chain& chain) ->
   return not_now;
 }
 
-// Those that wait no more for any command before them.
+// Serves the held commands that no longer wait for an earlier one.
 template <class B, virtio::Host H>
 void Device<B, H>::serve_held() noexcept {
   const bool outer = std::exchange(in_commands_, true);
@@ -229,7 +229,7 @@ void Device<B, H>::serve_held() noexcept {
 
 template <class B, virtio::Host H>
 void Device<B, H>::serve(Record* record, const Held& held) noexcept {
-  // None before it any more, and those behind it are not to keep it from being carried out.
+  // No command is before it any more, and those after it must not keep it from being carried out.
   const int waiting = record != nullptr ? std::exchange(record->waiting, 0) : 0;
   held_memory_ = held.memory;
   count([&](auto&) { command_begun_ = held.begun; });
@@ -243,7 +243,7 @@ void Device<B, H>::serve(Record* record, const Held& held) noexcept {
   count([&](auto& statistics) { statistics.on_answer(held.begun); });
 }
 
-// CLOSE: nobody waits for the session's commands any more.
+// After CLOSE nobody waits for the session's commands any more.
 template <class B, virtio::Host H>
 void Device<B, H>::abandon(Record& record) noexcept {
   for (Pending* pending = pending_.first(); pending != nullptr;) {
@@ -254,8 +254,8 @@ void Device<B, H>::abandon(Record& record) noexcept {
   if (!held_.empty()) do_later(serve_held_);
 }
 
-// The timer is left alone when the command it was set for is answered: it then finds nothing, or the next
-// one.
+// The timer is not cancelled when the command that it was set for is answered: it then finds nothing, or the
+// next one.
 template <class B, virtio::Host H>
 void Device<B, H>::arm_deadline() noexcept {
   if (pending_.first() != nullptr && !deadline_.pending()) host_.timer(deadline_, pending_.first()->deadline);

@@ -1,5 +1,5 @@
-// The command queue of media::Device (VIRTIO 1.4, 5.22.6): which command it is, OPEN and CLOSE, and how the
-// queues begin and end. Part of device.hpp.
+// The command queue of media::Device (VIRTIO 1.4, 5.22.6): dispatch, OPEN and CLOSE, and the start and end of
+// the queues. Part of device.hpp.
 #pragma once
 
 #include <vumedia/media/device.hpp>
@@ -15,7 +15,7 @@ Device<B, H>::Device(H& host, const DeviceOptions& options, Arguments&&... argum
       anchor_(std::make_shared<detail::Anchor>()),
       shm_size_(std::bit_ceil(std::clamp(options.shm_size, page_size, std::uint64_t{1} << 62))),
       config_(make_config(std::as_const(backend_).config())),
-      // A session that has not one place left could not even be told of its end.
+      // Without at least one place the end of a session could not even be reported.
       max_waiting_events_(std::max(options.max_waiting_events, 1u)),
       command_timeout_(options.command_timeout),
       describe_(options.describe),
@@ -34,7 +34,7 @@ Device<B, H>::Device(H& host, const DeviceOptions& options, Arguments&&... argum
 
 template <class B, virtio::Host H>
 Device<B, H>::~Device() {
-  // Before the sessions: what their workers post from now on finds no device.
+  // This comes before the sessions end: what their workers post from now on finds no device.
   anchor_->device = nullptr;
   reset();
   // After it there may be other devices on the loop, or the next frontend.
@@ -63,7 +63,7 @@ void Device<B, H>::process(std::uint16_t queue) noexcept {
   }
 }
 
-// The loop's turn after one that left something to be done.
+// A turn of the loop that follows one that left work.
 template <class B, virtio::Host H>
 void Device<B, H>::turn() noexcept {
   if constexpr (!shares_turns) work_.begin();
@@ -84,7 +84,7 @@ void Device<B, H>::process_commands() noexcept {
   in_commands_ = true;
   virtio::Queue& queue = host_.queue(wire::commandq);
   while (true) {
-    // A command may replace the memory table, so it is asked for anew each time.
+    // A command may replace the memory table, so it is fetched each time.
     const virtio::PopResult popped = queue.pop(*host_.memory());
     if (popped) [[likely]] {
       const std::uint16_t head = popped->head();
@@ -98,7 +98,7 @@ void Device<B, H>::process_commands() noexcept {
       queue_broken(wire::commandq, popped.error);
       break;
     }
-    // Mostly there is one command; that asks for the next kick, and saves a pop that finds nothing.
+    // Usually there is one command. Asking for the next kick now saves a pop that finds nothing.
     if (!queue.enable_notifications(*host_.memory())) break;
     // A chain may have as many descriptors as its queue.
     work_.spend(std::max(memory::Work::command, memory::Work::descriptor * queue.size()));
@@ -116,7 +116,7 @@ void Device<B, H>::process_commands() noexcept {
 template <class B, virtio::Host H>
 [[gnu::always_inline]] inline auto Device<B, H>::execute(const virtio::Chain& chain) -> Written {
   virtio::Reader reader = chain.reader();
-  // All commands but OPEN are at least as long as an IOCTL's head, so that one read does for each.
+  // All commands except OPEN are at least as long as the head of an IOCTL, so one read is enough for each.
   wire::virtio_media_cmd_ioctl command;
   if (!reader.read_to(command)) [[unlikely]]
     return execute_short(chain, reader);
@@ -144,7 +144,7 @@ auto Device<B, H>::execute_other(const virtio::Chain& chain, const wire::virtio_
   }
 }
 
-// What ends before an IOCTL's head does: an OPEN, or an error.
+// Shorter than the head of an IOCTL: an OPEN, or an error.
 template <class B, virtio::Host H>
 auto Device<B, H>::execute_short(const virtio::Chain& chain, virtio::Reader reader) -> Written {
   wire::virtio_media_cmd_header header{};
@@ -182,7 +182,7 @@ auto Device<B, H>::open(const virtio::Chain& chain) -> Written {
   if (const auto room = record.events.reserve(max_waiting_events_); !room)
     return refuse_open(record, chain, room.error().value);
 
-  // What the backend sends while it opens waits until the guest knows the id.
+  // Events that the backend sends while it opens wait until the guest knows the id.
   record.events.hold(true);
   if constexpr (OpensDeferred<B, Handle>) {
     return open_later(record, chain);
@@ -231,7 +231,7 @@ auto Device<B, H>::open_now(Record& record, const virtio::Chain& chain) -> Writt
   return not_now;
 }
 
-// The session is there at once, for the backend's sake; the guest gets it when the backend says so.
+// The session exists at once, for the backend; the guest gets it when the backend completes.
 template <class B, virtio::Host H>
 auto Device<B, H>::open_later(Record& record, const virtio::Chain& chain) -> Written
   requires OpensDeferred<B, Handle>
@@ -254,7 +254,7 @@ auto Device<B, H>::open_later(Record& record, const virtio::Chain& chain) -> Wri
 
 template <class B, virtio::Host H>
 void Device<B, H>::finish_open(Pending& command, Result<> result) noexcept {
-  // There: only a reset ends it before, which forgets the command as well.
+  // The session exists: only a reset could have ended it before, and that forgets the command as well.
   Record& record = *sessions_.find(command.session_id);
   trace("OPEN", record.id, result);
   if (!result) {
@@ -270,7 +270,7 @@ void Device<B, H>::finish_open(Pending& command, Result<> result) noexcept {
 template <class B, virtio::Host H>
 void Device<B, H>::close(std::uint32_t id) noexcept {
   Record* const record = sessions_.find(id);
-  // What is still being opened is nothing that the guest knows.
+  // The guest does not know a session that is still being opened.
   const bool found = record != nullptr && !record->events.held();
   trace("CLOSE", id, found ? Result<>{} : fail(EINVAL));
   if (!found) return;

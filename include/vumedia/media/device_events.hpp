@@ -46,7 +46,7 @@ bool Device<B, H>::send_or_keep(Record& record, const Event& event) noexcept {
   work_.spend(memory::Work::event);
   if (!events_.push(record.events, event)) return false;
   count([](auto& statistics) { statistics.on_event_waits(); });
-  // Asks for kicks, and finds the buffer that came in between.
+  // Asks for kicks, and detects a buffer that came in the meantime.
   if (!resume_events_) deliver_waiting();
   return true;
 }

@@ -1,4 +1,4 @@
-// The ioctls of media::Device (VIRTIO 1.4, 5.22.6.3): from the number of one to the backend's overload, and
+// The ioctls of media::Device (VIRTIO 1.4, 5.22.6.3): from an ioctl's number to the backend's overload, and
 // back. Part of device.hpp.
 #pragma once
 
@@ -6,7 +6,7 @@
 
 namespace vumedia::media {
 
-// One ioctl of the table, as B supports it.
+// How B supports one ioctl of the table.
 template <class B, virtio::Host H>
 template <class Tag>
 struct Device<B, H>::IoctlEntry {
@@ -15,16 +15,16 @@ struct Device<B, H>::IoctlEntry {
   static constexpr bool carries_lists = v4l2::carries_lists<Payload>;
   static constexpr bool supported = shape != IoctlShape::missing || v4l2::answers_failure<Tag>;
 
-  // Before the backend acts, not after: what it does must not go unanswered for want of room.
+  // Checked before the backend acts: what it has done must not go unanswered for lack of room.
   static bool has_room(const virtio::Chain& chain, const Payload& payload) noexcept {
     return chain.writable_size() >= sizeof(wire::virtio_media_resp_ioctl) + v4l2::payload_size<Tag>(payload);
   }
 
   static Written carry_out(Device& device, Record& record, const virtio::Chain& chain,
                            const virtio::Reader& behind_command) {
-    virtio::Reader reader = behind_command;  // its own, and so in registers
+    virtio::Reader reader = behind_command;  // a local copy, so that it lives in registers
     if constexpr (std::same_as<Payload, typename Tag::Wire>) {
-      // The common case without the detour over the storage: one struct that is read over at once.
+      // The common case, without the detour through the storage: one struct, read in one step.
       Payload payload;
       if constexpr (v4l2::carries_input<Tag>) {
         if (!reader.read_to(payload)) [[unlikely]]
@@ -59,11 +59,11 @@ struct Device<B, H>::IoctlEntry {
     } else if constexpr (shape == IoctlShape::with_context) {
       return device.backend_.ioctl(*record.session, context, Tag{}, payload);
     } else {
-      return fail(ENOTTY);  // but with the payload, as failures of this ioctl have to have it
+      return fail(ENOTTY);  // but with the payload, which failures of this ioctl must carry
     }
   }
 
-  // Keeps a command whose backend has done a part of it.
+  // Keeps a command of which the backend has done a part.
   [[gnu::cold]] static Written begin(Device& device, Record& record, const virtio::Chain& chain,
                                      Payload& payload) {
     auto command = device.make_deferred();
@@ -212,7 +212,7 @@ template <class B, virtio::Host H>
     return refuse_or_hold(*record, chain);
   if (command.code >= IoctlTable::functions.size()) [[unlikely]]
     return write_status(chain, ENOTTY);
-  // A copy, for what has its address taken cannot live in registers.
+  // A copy, because an object whose address is taken cannot live in registers.
   const virtio::Reader behind_command = reader;
   return IoctlTable::functions[command.code](*this, *record, chain, behind_command);
 }
@@ -231,10 +231,10 @@ inline auto Device<B, H>::answer_ioctl(Device& device, std::uint32_t session, vi
     status = static_cast<std::uint32_t>(result.error().value > 0 ? result.error().value : EIO);
     device.count([status](auto& statistics) { statistics.on_error(static_cast<int>(status)); });
   }
-  // Both have room: IoctlEntry has seen to that.
+  // Both have room: IoctlEntry has checked that.
   static_cast<void>(writer.write(wire::virtio_media_resp_ioctl{{status, 0}}));
   if (!v4l2::answers_failure<Tag> && status != 0) [[unlikely]] {
-    // A status is all that this one answers.
+    // The answer of this one is only a status.
   } else if constexpr (std::same_as<typename Tag::Payload, typename Tag::Wire>) {
     if constexpr (v4l2::carries_output<Tag>) static_cast<void>(writer.write(payload));
   } else {
@@ -243,8 +243,8 @@ inline auto Device<B, H>::answer_ioctl(Device& device, std::uint32_t session, vi
   return static_cast<Written>(writer.written());
 }
 
-// The driver has forgotten the buffers of a queue that it stopped, and would miscount if it got them now. Nor
-// does it want events of what it unsubscribed.
+// The driver has forgotten the buffers of a queue that it stopped, and would miscount if it got them now. It
+// also does not want events that it unsubscribed.
 template <class B, virtio::Host H>
 template <class Tag>
 void Device<B, H>::purge_after(std::uint32_t session, const typename Tag::Payload& payload) noexcept {
@@ -253,7 +253,7 @@ void Device<B, H>::purge_after(std::uint32_t session, const typename Tag::Payloa
   } else if constexpr (std::same_as<Tag, v4l2::tag::REQBUFS>) {
     purge_dqbuf(session, payload.type);
   } else if constexpr (std::same_as<Tag, v4l2::tag::UNSUBSCRIBE_EVENT>) {
-    // What waited for a subscription goes with it: a new one must not begin with an old event.
+    // Waiting events of a subscription are removed with it: a new one must not begin with an old event.
     if (Record* const record = sessions_.find(session))
       events_.purge(record->events, [&payload](const Event& event) { return event.is_of(payload); });
   }

@@ -1,7 +1,7 @@
 // From an ioctl's number to a backend's overload, decided at compile time (contract in backend.hpp).
 //
-// For each ioctl of the table the backend's overload is looked for in three shapes; what is found becomes an
-// entry of a dense array of functions, indexed by the number. The rest of the array answers ENOTTY.
+// For each ioctl of the table, the backend's overload is looked up in three shapes. What is found becomes an
+// entry of a dense array of functions, indexed by the number; the other entries answer ENOTTY.
 #pragma once
 
 #include <array>
@@ -22,7 +22,7 @@ enum class IoctlShape : std::uint8_t { missing, plain, with_context, deferred };
 
 namespace detail {
 
-// Stands for a payload of any type: finds the overload that is there for an ioctl, but takes another struct.
+// Stands for a payload of any type: finds an overload that exists for an ioctl but takes another struct.
 struct AnyPayload {
   template <class T>
   operator T&() const noexcept;  // NOLINT(google-explicit-constructor)

@@ -1,8 +1,8 @@
 // Events, and the list of those that wait because the driver has no event buffer on the queue.
 //
-// The list is bounded and allocates only when a session opens: each session brings a store of its own, so
-// none can use up another's room. All sessions share one order, that of sending; a session's own events are
-// listed apart, too, so that what is done for one costs nothing for what waits for others.
+// The list is bounded and allocates only when a session opens: each session brings its own store, so none can
+// use up another's room. All sessions share one order, that of sending. Each session's events are also in a
+// list of their own, so that work for one session does not depend on how many events wait for others.
 #pragma once
 
 #include <cstddef>
@@ -30,14 +30,14 @@ class Event {
     return event;
   }
 
-  // Always the full struct, for the driver drops a shorter one.
+  // Always the full struct, because the driver drops a shorter one.
   [[nodiscard]] static Event dqbuf(std::uint32_t session, const v4l2::Buffer& buffer) noexcept {
     Event event;
     wire::virtio_media_event_dqbuf& dqbuf = event.wire_.dqbuf;
     dqbuf.hdr = {wire::event_dqbuf, session};
     std::memcpy(&dqbuf.buffer, &buffer.head, sizeof dqbuf.buffer);
     std::memcpy(dqbuf.planes, buffer.planes.data(), sizeof dqbuf.planes);
-    // A pointer means nothing to the other side, whoever's it is.
+    // A pointer means nothing to the other side, whoever it belongs to.
     if (v4l2::is_multiplanar(buffer.head.type)) dqbuf.buffer.m.planes = nullptr;
     event.size_ = sizeof dqbuf;
     return event;
@@ -69,7 +69,7 @@ class Event {
     return kind() == wire::event_dqbuf && wire_.dqbuf.buffer.type == buffer_type;
   }
 
-  // Whether this is a V4L2 event that VIDIOC_UNSUBSCRIBE_EVENT takes back.
+  // Whether this is a V4L2 event that VIDIOC_UNSUBSCRIBE_EVENT withdraws.
   [[nodiscard]] bool is_of(const v4l2_event_subscription& request) const noexcept {
     const v4l2_event* const body = as_v4l2();
     return body != nullptr &&
@@ -81,14 +81,14 @@ class Event {
            wire_.event.event.type == other.wire_.event.event.type &&
            wire_.event.event.id == other.wire_.event.event.id;
   }
-  // Whether a later event of the subscription tells all that this one does, once their flags are united.
+  // Whether a later event of the subscription contains everything in this one, once their flags are combined.
   [[nodiscard]] bool mergeable() const noexcept {
     return kind() == wire::event_event && (wire_.event.event.type == V4L2_EVENT_CTRL || is_source_change());
   }
   [[nodiscard]] bool is_source_change() const noexcept {
     return kind() == wire::event_event && wire_.event.event.type == V4L2_EVENT_SOURCE_CHANGE;
   }
-  // Of mergeable events: what has changed.
+  // For mergeable events: what has changed.
   [[nodiscard]] std::uint32_t changes() const noexcept {
     const v4l2_event& body = wire_.event.event;
     return is_source_change() ? body.u.src_change.changes : body.u.ctrl.changes;
@@ -102,7 +102,7 @@ class Event {
  private:
   Event() = default;
 
-  // Read through `hdr` only, which all members begin with, or as what the header says.
+  // Read only through `hdr`, with which all members begin, or as the member that the header names.
   union Wire {
     wire::virtio_media_event_header hdr;
     wire::virtio_media_event_error error;
@@ -117,23 +117,23 @@ class EventQueue {
   struct Node;
 
  public:
-  // A session's room in the list. Destroyed empty.
+  // A session's room in the list. It must be empty when it is destroyed.
   class Store {
    public:
-    // Makes room for `capacity` waiting events, unless it is there. ENOMEM.
+    // Makes room for `capacity` waiting events, unless it exists. ENOMEM.
     [[nodiscard]] Result<> reserve(std::uint32_t capacity) noexcept {
       if (nodes_ != nullptr) return {};
-      // Left uninitialised: what never waits is never paged in.
+      // Left uninitialised, so that unused room is never paged in.
       nodes_.reset(new (std::nothrow) Room[capacity]);
       if (nodes_ == nullptr) return fail(ENOMEM);
       capacity_ = capacity;
       return {};
     }
 
-    // The store is empty; its room is given back.
+    // Frees the room of an empty store.
     void release() noexcept { *this = Store(); }
 
-    // While held, events are kept back: the guest does not know the session yet.
+    // While held, events are kept back, because the guest does not know the session yet.
     void hold(bool held) noexcept { held_ = held; }
     [[nodiscard]] bool held() const noexcept { return held_; }
 
@@ -148,7 +148,7 @@ class EventQueue {
     Node* last_ = nullptr;
     Node* free_ = nullptr;
     std::uint32_t capacity_ = 0;
-    std::uint32_t touched_ = 0;  // rooms that have been used once; those behind are free too
+    std::uint32_t touched_ = 0;  // rooms that have been used once; those after them are free too
     bool held_ = false;
   };
 
@@ -158,16 +158,18 @@ class EventQueue {
 
   [[nodiscard]] std::size_t size() const noexcept { return size_; }
 
-  // Appends. As in a kernel whose events are not read (v4l2-event.c), there is one control or source change
-  // of a subscription, the last, which says all that has changed since; and of other events, the oldest of
-  // the subscription goes when the store is full. False if that has none.
+  // Appends an event, with the rules of a kernel whose events are not read (v4l2-event.c): of each
+  // subscription's control or source changes only the last is kept, and it contains all changes so far; of
+  // other events, the oldest of the subscription is dropped when the store is full. False if there is none to
+  // drop.
   [[nodiscard]] bool push(Store& store, const Event& event) noexcept {
     std::uint32_t changes = 0;
     if (event.mergeable()) {
       if (Node* const earlier = find(store, event)) {
         changes = earlier->event.changes();
         if (event.is_source_change()) {
-          // Stays where it is: the buffer with LAST that follows a change must not reach the guest before it.
+          // It keeps its place: the buffer with LAST that follows a change must not reach the guest before
+          // it.
           earlier->event = event;
           earlier->event.add_changes(changes);
           return true;

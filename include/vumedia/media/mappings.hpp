@@ -1,14 +1,14 @@
-// What of our buffers the guest sees in shared memory region 0, and for how long (VIRTIO 1.4, 5.22.6.4).
+// Which of our buffers the guest sees in shared memory region 0, and for how long (VIRTIO 1.4, 5.22.6.4).
 //
-// Two layers. A window is what the frontend knows: a range of the region with an arena's file behind it,
-// mapped once for all of the arena's buffers, or one buffer of foreign memory. A buffer is what the guest
-// knows: its address lies in a window, it is counted, keeps its memory alive, and ends with its last MUNMAP,
-// or a reset.
+// Two layers. A window is what the frontend knows: a range of the region that is backed by an arena's file
+// and mapped once for all of the arena's buffers, or by one buffer of foreign memory. A buffer is what the
+// guest knows: its address lies in a window, it is reference-counted, keeps its memory alive, and ends with
+// its last MUNMAP, or a reset.
 //
-// The frontend answers asynchronously, and what it has mapped is not always what we think. After a reset some
-// have dropped everything and others nothing; an operation cut off by a stopping queue may have been carried
-// out. Such windows are stale: before their place is used again the frontend is told to unmap exactly that
-// range, and its refusal does not matter.
+// The frontend answers asynchronously, and what it has mapped is not always what we expect. After a reset
+// some frontends have dropped everything and others nothing; an operation that was cut off by a stopping
+// queue may have been carried out. Such windows are stale: before their place is used again, the frontend is
+// told to unmap exactly that range, and it does not matter if it refuses.
 #pragma once
 
 #include <cstddef>
@@ -29,12 +29,12 @@
 
 namespace vumedia::media {
 
-// `Owner` has `on_mappings_changed()`: a map that had to wait is worth another try. It is never called from
-// within a member function of this class.
+// `Owner` has `on_mappings_changed()`, which means that it is time to retry a map that had to wait. It is
+// never called from within a member function of this class.
 template <virtio::Host Host, class Owner>
 class Mappings {
  public:
-  // `size` is that of the region; arenas up to `ordinary_arena` bytes are worth keeping when they run empty.
+  // `size` is the size of the region; arenas of up to `ordinary_arena` bytes are kept when they run empty.
   Mappings(Host& host, Owner& owner, std::uint64_t size, std::uint64_t ordinary_arena)
       : host_(host), owner_(owner), places_(size), ordinary_arena_(ordinary_arena) {}
   Mappings(const Mappings&) = delete;
@@ -45,10 +45,10 @@ class Mappings {
     }
   }
 
-  // Counts a reference to the buffer and returns its driver address. Nothing if the frontend has to be waited
-  // for: no reference is taken then; the owner is called, and calls again. ENXIO: no shared memory. EACCES:
-  // write access to what is read-only. ENOMEM: the region is full. EIO: the frontend refused. EINVAL: not a
-  // page's multiple.
+  // Counts a reference to the buffer and returns its driver address. Returns nothing if the frontend has to
+  // be waited for: no reference is taken then; the owner is notified later and calls again. ENXIO: no shared
+  // memory. EACCES: write access to read-only memory. ENOMEM: the region is full. EIO: the frontend refused.
+  // EINVAL: not a multiple of a page.
   [[nodiscard]] Result<std::optional<std::uint64_t>> map(const Mappable& buffer, bool writable) {
     if (!host_.has_shm()) return fail(ENXIO);
     const Wanted wanted(buffer);
@@ -67,23 +67,23 @@ class Mappings {
     return bring_up(*window, wanted, buffer);
   }
 
-  // Takes a reference back. EINVAL: no buffer is mapped at exactly this address.
+  // Drops a reference. EINVAL: no buffer is mapped at exactly this address.
   [[nodiscard]] Result<> unmap(std::uint64_t driver_address) {
     const auto found = buffers_.find(driver_address);
     if (found == buffers_.end()) return fail(EINVAL);
     if (--found->second.references != 0) return {};
     const Inside inside(*this);
     Window& window = *found->second.window;
-    // Ends the memory, too, if nobody else holds it.
+    // Frees the memory, too, if nobody else holds it.
     buffers_.erase(found);
-    // Foreign memory has the window to itself, and costs the frontend a slot.
+    // Foreign memory has a window to itself, and costs the frontend a slot.
     if (--window.buffers == 0 && !window.shared && !window.busy()) release(window);
     sweep();
     return {};
   }
 
-  // The queues are about to stop: what is under way is given up, and nothing is started until map() is called
-  // again.
+  // The queues are about to stop: pending operations are abandoned, and nothing is started until map() is
+  // called again.
   void stop() noexcept {
     for (Window& window : windows_) give_up(window);
     remove_gone();
@@ -101,22 +101,22 @@ class Mappings {
     buffers_.clear();
   }
 
-  // Buffers the guest has mapped, and ranges the frontend has, or may have.
+  // Buffers that the guest has mapped; ranges that the frontend has, or may have.
   [[nodiscard]] std::size_t buffer_count() const noexcept { return buffers_.size(); }
   [[nodiscard]] std::size_t window_count() const noexcept { return windows_.size(); }
 
  private:
   enum class State : std::uint8_t {
-    unmapped,   // a place of ours, nothing of it at the frontend
-    mapping,    // asked for
+    unmapped,   // only a reserved place; the frontend has nothing there
+    mapping,    // requested
     mapped,     // confirmed
     stale,      // the frontend may have it
-    clearing,   // stale, and asked to be unmapped before it is mapped anew
-    releasing,  // asked to be unmapped for good
+    clearing,   // stale, being unmapped before it is mapped again
+    releasing,  // being unmapped for good
     gone,       // to be removed from the list
   };
 
-  // What a buffer asks of the frontend.
+  // What a buffer requires of the frontend.
   struct Wanted {
     explicit Wanted(const Mappable& buffer) {
       if (const memory::Block* const block = buffer.block.get()) {
@@ -173,14 +173,14 @@ class Mappings {
     Mappings& mappings;
     const void* key;
     std::weak_ptr<const void> memory;
-    std::shared_ptr<const void> holder;  // keeps an arena that ran empty
+    std::shared_ptr<const void> holder;  // keeps an arena that has become empty
     memory::ShmOffset place;
     std::uint64_t length;
     std::uint32_t buffers = 0;
-    int error = 0;  // with which the last operation failed, until a map has reported it
+    int error = 0;  // of the last failed operation, until a map has reported it
     State state = State::unmapped;
     bool shared;
-    bool claimed = false;  // somebody waits for it: not to be evicted
+    bool claimed = false;  // somebody waits for it: must not be evicted
   };
 
   struct Buffer {
@@ -189,7 +189,7 @@ class Mappings {
     std::uint64_t references;
   };
 
-  // Marks that windows may not be removed, nor the owner called, by an operation that completes at once.
+  // While set, an operation that completes at once neither removes windows nor calls the owner.
   class Inside {
    public:
     explicit Inside(Mappings& mappings) noexcept : mappings_(mappings) { mappings_.inside_ = true; }
@@ -206,7 +206,7 @@ class Mappings {
 
   [[nodiscard]] bool running() const noexcept { return host_.queue_running(wire::commandq); }
 
-  // A window lives on after its memory; then the same address may be that of other memory.
+  // A window outlives its memory; afterwards other memory may have the same address.
   [[nodiscard]] Window* find(const Wanted& wanted) noexcept {
     for (Window& window : windows_) {
       if (window.key == wanted.key && window.state != State::gone && !window.memory.expired()) return &window;
@@ -214,7 +214,7 @@ class Mappings {
     return nullptr;
   }
 
-  // A place in the region, or nothing if places are about to become free.
+  // A place in the region, or nothing if one is about to become free.
   [[nodiscard]] Result<std::optional<memory::ShmOffset>> allocate(std::uint64_t length) {
     for (;;) {
       const auto place = places_.allocate(length);
@@ -224,20 +224,20 @@ class Mappings {
     }
   }
 
-  // Lets go of windows that no buffer needs; false if no place is or becomes free by it.
+  // Releases windows that no buffer needs; false if this does not free a place, now or later.
   bool evict() noexcept {
     bool any = false;
     for (Window& window : windows_) {
       if (window.state == State::releasing) any = true;
       if (window.buffers != 0 || window.claimed || window.busy() || window.state == State::gone) continue;
       release(window);
-      // Else it could not be sent, and nobody would tell that there is a place.
+      // Otherwise it could not be sent, and nobody would be told that there is a place.
       if (window.state != State::stale) any = true;
     }
     return any;
   }
 
-  // Lets go of windows whose memory has gone, and of foreign ones that the guest lost in a reset.
+  // Releases windows whose memory is gone, and foreign ones that the guest lost in a reset.
   void sweep() noexcept {
     for (Window& window : windows_) {
       if (window.buffers != 0 || window.busy() || window.state == State::gone) continue;
@@ -257,8 +257,8 @@ class Mappings {
     }
   }
 
-  // Takes the window's state as far as it goes without waiting. Each turn starts an operation or returns, and
-  // an operation that failed is reported, so that a host which answers at once is not asked for ever.
+  // Advances the window's state as far as possible without waiting. Each turn starts an operation or returns,
+  // and a failed operation is reported, so that a host that answers at once is not asked forever.
   [[nodiscard]] Result<std::optional<std::uint64_t>> bring_up(Window& window, const Wanted& wanted,
                                                               const Mappable& buffer) {
     for (;;) {
@@ -303,8 +303,8 @@ class Mappings {
     if (added) ++window.buffers;
     window.claimed = false;
     if (window.shared && window.length <= ordinary_arena_ && window.holder == nullptr) {
-      // One arena at most is kept without buffers, so that a file that is opened again and again does not
-      // cost the frontend a map each time.
+      // At most one arena is kept without buffers, so that opening a file again and again does not cost the
+      // frontend a map each time.
       for (Window& other : windows_) other.holder.reset();
       window.holder = wanted.keep;
     }
@@ -313,7 +313,7 @@ class Mappings {
 
   void done(Window& window, Result<> result) noexcept {
     const bool cut_off = !result && result.error().value == ECANCELED;
-    // Then the frontend may have what it was to unmap.
+    // The frontend may still have what it should have unmapped.
     const bool unanswered = !result && virtio::ShmOperation::is_unanswered(result.error().value);
     switch (window.state) {
       case State::mapping:
@@ -337,7 +337,7 @@ class Mappings {
     }
     if (inside_) return;
     {
-      // There is room for what could not be sent before.
+      // There is room now for what could not be sent before.
       const Inside inside(*this);
       sweep();
     }

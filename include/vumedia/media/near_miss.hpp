@@ -1,8 +1,8 @@
-// What is nearly a member of a media::Backend, told from one that is not there.
+// Distinguishes what is nearly a member of a media::Backend from one that does not exist.
 //
-// Nothing can list the overloads of `ioctl`. So they are called with arguments that stand for any type: an
-// overload that takes a tag in some other place than it should, beside whatever else, is one that was meant
-// to be found.
+// Nothing can list the overloads of `ioctl`. So it is called with arguments that stand for any type: an
+// overload that takes a tag in some other place than it should, whatever else it takes, was meant to be an
+// ioctl.
 #pragma once
 
 #include <concepts>
@@ -99,9 +99,9 @@ consteval void check_optional_members() {
       "media::Backend: its member `close` is neither a public close(Session&) nor one with a context as a "
       "second argument");
   static_assert(!closes || ClosesPlainly<B> || ClosesWithContext<B, C>,
-                "media::Backend: `close` must return void: nobody hears of its failure");
+                "media::Backend: `close` must return void, because nothing can handle its failure");
   static_assert(HasStatistics<B> || !NamesStatistics<B>,
-                "media::Backend: its member `statistics` is no public statistics()");
+                "media::Backend: its member `statistics` is not a public statistics()");
 }
 
 // -- Ioctls
@@ -115,8 +115,8 @@ inline constexpr bool is_tag = [] {
 
 struct Anything;
 
-// What a tag has, for where a template's tag is deduced from one of those below: a constraint that asks is
-// answered.
+// The members of a tag, for templates that deduce their tag from one of those below: constraints on the tag
+// can then be evaluated.
 struct LikeATag {
   using Wire = Anything;
   using Payload = Anything;
@@ -145,7 +145,7 @@ struct Anything : LikeATag {
   // clang-format on
 };
 
-// A tag that is none of the table's. Tags are classes without members.
+// A tag that is not in the table. Tags are classes without members.
 struct UnknownTag : LikeATag {
   // clang-format off
   template <class T>
@@ -154,14 +154,14 @@ struct UnknownTag : LikeATag {
   // clang-format on
 };
 
-// Taken by nothing but a template without constraints, which takes anything.
+// Accepted only by an unconstrained template, which accepts anything.
 struct Unrelated : LikeATag {};
 
 template <class B, class... Arguments>
 concept TakesIoctl =
     requires(B& backend, Arguments&&... arguments) { backend.ioctl(std::forward<Arguments>(arguments)...); };
 
-// An overload takes the tag, in any place, beside up to four other arguments.
+// Whether an overload takes the tag, in any place, with up to four other arguments.
 template <class B, class Tag, class Any = Anything>
 concept TakesTagSomewhere =
     TakesIoctl<B, Tag&> ||                                                                 //
@@ -174,13 +174,13 @@ concept TakesTagSomewhere =
     TakesIoctl<B, Any, Any, Tag&, Any, Any> || TakesIoctl<B, Any, Any, Any, Tag&, Any> ||  //
     TakesIoctl<B, Any, Any, Any, Any, Tag&>;
 
-// An overload of the right shape takes this payload, an rvalue: what a reference to something that is not
-// const does not.
+// Whether an overload of the right shape takes this payload as an rvalue, which a reference to non-const does
+// not.
 template <class B, class C, class Tag, class Payload, class Session = typename B::Session>
 concept TakesRvalue = TakesIoctl<B, Session&, Tag, Payload> || TakesIoctl<B, Session&, C, Tag, Payload> ||
                       TakesIoctl<B, Session&, C, Tag, Payload, Completion>;
 
-// So what the backend puts into the payload never reaches the guest.
+// If so, what the backend puts into the payload never reaches the guest.
 template <class B, class C, class Tag>
 concept LosesOutput = v4l2::carries_output<Tag> && TakesRvalue<B, C, Tag, typename Tag::Payload> &&
                       !TakesRvalue<B, C, Tag, Unrelated>;
@@ -197,7 +197,7 @@ concept CopiesSession = TakesIoctlOf<B, C, NewSession<typename B::Session>, Tag>
 template <class B, class C>
 concept TakesUnknownTag = TakesRvalue<B, C, UnknownTag, Anything> && !TakesRvalue<B, C, Unrelated, Anything>;
 
-// It has no other sense than its name: a compiler tells it together with the overload that it cannot reach.
+// It only serves for its name, which a compiler prints with the overload that cannot be reached.
 template <class B>
 struct EveryOverloadOfIoctlMustBePublic : B {
   using B::ioctl;

@@ -1,7 +1,7 @@
-// Commands whose answer is owed: deferred ioctls, and maps that wait for the frontend.
+// Commands that still have to be answered: deferred ioctls, and maps that wait for the frontend.
 //
-// Each keeps where its answer goes, and the memory table that this belongs to. A queue can hold more commands
-// than there is memory for what they leave behind, so their number has a bound of its own.
+// Each keeps the place for its answer, and the memory table that this belongs to. A queue can hold more
+// commands than there is memory for their state, so their number has a limit of its own.
 #pragma once
 
 #include <algorithm>
@@ -55,9 +55,9 @@ struct PendingCommand {
   std::uint16_t head = 0;
   std::uint32_t session_id = 0;
   io::TimePoint deadline;
-  std::uint64_t begun = 0;  // for the backend's statistics, if it has them
+  std::uint64_t begun = 0;  // for the backend's statistics, if it has any
 
-  // The chain's writable part, as far as the answer goes. Its queue forgets it at the next pop.
+  // The part of the chain's writable segments that the answer needs. The queue forgets them at the next pop.
   std::vector<virtio::Segment> segments;
   std::size_t writable_size = 0;
   std::shared_ptr<const memory::GuestMemory> memory;
@@ -104,7 +104,7 @@ class PendingCommands {
   static constexpr std::uint32_t max_count = 128;
   [[nodiscard]] bool full() const noexcept { return count_ >= max_count; }
 
-  // The answer is of `room` bytes at most, which are all that is kept of the chain. Not if full().
+  // The answer has at most `room` bytes, and only those of the chain are kept. Must not be called if full().
   [[nodiscard]] Command& add(const virtio::Chain& chain, std::size_t room,
                              std::shared_ptr<const memory::GuestMemory> memory, io::TimePoint deadline) {
     if (free_.empty()) {
@@ -150,7 +150,7 @@ class PendingCommands {
     --count_;
   }
 
-  // The command that waits for this answer; null if it was answered, or dropped, before.
+  // The command that waits for this answer; null if it was answered or dropped already.
   [[nodiscard]] Command* find(const detail::Deferred& deferred) noexcept {
     if (deferred.slot >= slots_.size()) return nullptr;
     Command& command = *slots_[deferred.slot];

@@ -1,8 +1,8 @@
 // The open files of a device, found by id in constant time.
 //
-// An id is a slot's index in its low bits and a count of the slot's uses above them, so that an id that the
-// guest has closed names nothing, and does not come back before its slot has been used 2^(32 - bits) times
-// over; slots are reused in the order they became free. While the guest knows an id its slot is taken: ids
+// An id is a slot's index in its low bits and a count of the slot's uses above them, so an id that the guest
+// has closed names nothing, and does not come back before its slot has been used 2^(32 - bits) times. Slots
+// are reused in the order in which they became free. While the guest knows an id its slot is in use, so ids
 // are never reused early.
 #pragma once
 
@@ -23,8 +23,8 @@ class Sessions {
   struct Record {
     std::uint32_t id = 0;  // never 0 while the record is in use
     int error = 0;         // not 0 after an error event: commands are refused until CLOSE
-    // Commands that no other may overtake: one that takes several turns of the loop, if it is under way, and
-    // those that wait behind it.
+    // Commands that no other may overtake: an unfinished one that takes several turns of the loop, and those
+    // that wait for it.
     int waiting = 0;
     bool under_way = false;
     std::unique_ptr<Session> session;
@@ -37,7 +37,7 @@ class Sessions {
     bool in_use = false;
   };
 
-  // Room for `limit` sessions, cut to [1, 65536].
+  // Makes room for `limit` sessions, clamped to [1, 65536].
   explicit Sessions(std::uint32_t limit) : records_(std::clamp(limit, 1u, 65536u)) {
     size_ = static_cast<std::uint32_t>(records_.size());
     bits_ = static_cast<std::uint32_t>(std::bit_width(size_ - 1));
@@ -53,7 +53,7 @@ class Sessions {
     return record.in_use && record.id == id ? &record : nullptr;
   }
 
-  // A record with a new id, without a session; stays in use until release(). ENFILE if there is none.
+  // Takes a record with a new id and no session; it stays in use until release(). ENFILE if none is free.
   [[nodiscard]] Result<Record*> reserve() noexcept {
     if (first_free_ == none) return fail(ENFILE);
     const std::uint32_t slot = first_free_;
@@ -70,7 +70,7 @@ class Sessions {
     return &record;
   }
 
-  // Destroys the session and forgets the id. None of its events waits any more.
+  // Destroys the session and forgets the id. None of its events may be waiting any more.
   void release(Record& record) noexcept {
     record.in_use = false;
     record.session.reset();
@@ -99,7 +99,7 @@ class Sessions {
   }
 
   std::vector<Record> records_;  // never grows: records stay where they are
-  std::uint32_t size_ = 0;       // of them; a vector has to divide for it
+  std::uint32_t size_ = 0;       // number of records; a vector would have to divide for it
   std::uint32_t bits_ = 0;
   std::uint32_t mask_ = 0;
   std::uint32_t first_free_ = none;

@@ -1,17 +1,17 @@
-// Counting what a device does, for whoever operates it.
+// Counts what a device does, for its operator.
 //
-// A backend that has a member `statistics()` is counted: media::Device calls the members of what it returns
-// as things happen. For a backend without one the calls are not compiled. Counted<Backend> gives any backend
-// such a member, so what a program wants counted is its own choice, not the backend's:
+// If a backend has a member `statistics()`, media::Device calls the members of what it returns as things
+// happen. For a backend without one the calls are not compiled. Counted<Backend> gives any backend such a
+// member, so the program chooses what is counted, not the backend:
 //
 // clang-format off
 //   media::Statistics statistics;  // outlives the devices; several in a row add up
 //   media::Device<media::Counted<Camera>, Host> device(host, options, statistics, <arguments of Camera>...);
 // clang-format on
 //
-// The device writes from its loop's thread alone, and any thread may read at any time: a count costs a load,
-// an addition and a store, no lock and no locked instruction. Each number is right by itself; numbers that
-// are read one after the other may be a few commands apart.
+// Only the device's loop thread writes, and any thread may read at any time: a count costs a load, an
+// addition and a store, without a lock or a locked instruction. Each number is correct by itself; numbers
+// that are read one after another may be a few commands apart.
 #pragma once
 
 #include <algorithm>
@@ -44,8 +44,8 @@ class Counter {
   std::atomic<std::uint64_t> value_{0};
 };
 
-// The processor's own clock: a single instruction, where clock_gettime() takes about a hundred. On the
-// systems that have it, it runs at a constant rate on all processors.
+// The processor's own clock: reading it takes one instruction, where clock_gettime() takes about a hundred.
+// On the supported systems it runs at a constant rate on all processors.
 class TickClock {
  public:
   [[nodiscard]] static std::uint64_t now() noexcept {
@@ -60,8 +60,8 @@ class TickClock {
 #endif
   }
 
-  // Nanoseconds a tick, measured against CLOCK_MONOTONIC since this object was made: the longer ago, the
-  // better.
+  // Nanoseconds per tick, measured against CLOCK_MONOTONIC since this object was made: the longer ago, the
+  // more accurate.
   [[nodiscard]] double tick() const noexcept {
     const std::uint64_t ticks = now() - ticks_;
     const auto elapsed = std::chrono::nanoseconds(Steady::now() - time_);
@@ -74,8 +74,8 @@ class TickClock {
   Steady::time_point time_ = Steady::now();
 };
 
-// How often a value of which size came: four buckets between a power of two and the next, so that a value is
-// known to a quarter of itself.
+// A histogram of values, with four buckets between a power of two and the next, so that a value is known to
+// within a quarter.
 class Histogram {
  public:
   static constexpr std::size_t bucket_count = 252;
@@ -99,14 +99,14 @@ class Histogram {
   std::array<Counter, bucket_count> buckets_;
 };
 
-// All there is to know of one device. 4 KiB; zero at first.
+// All counters of one device: 4 KiB, initially zero.
 class Statistics {
  public:
-  // Commands other than ioctls are counted by their number (wire::cmd_open...). 0 stands for what is no
-  // command, cmd_ioctl for ioctls beyond the table.
+  // Commands other than ioctls are counted by their number (wire::cmd_open...). 0 counts what is not a
+  // command, cmd_ioctl counts ioctls beyond the table.
   static constexpr std::size_t command_kinds = wire::cmd_munmap + 1;
 
-  // errno values in use end at 133 (EHWPOISON); others count as the last.
+  // The highest errno in use is 133 (EHWPOISON); higher ones count as the last.
   static constexpr std::size_t error_kinds = 134;
 
   // Buffers that were returned to the guest (DQBUF events).
@@ -114,7 +114,7 @@ class Statistics {
     Counter frames;  // with data, and not marked as bad
     Counter bytes;   // in them (bytesused of all planes)
     Counter bad;     // marked V4L2_BUF_FLAG_ERROR
-    Counter empty;   // without data, as LAST comes
+    Counter empty;   // without data, such as LAST
   };
 
   Statistics() = default;
@@ -125,13 +125,13 @@ class Statistics {
 
   Counter sessions_opened, sessions_closed;
   Counter sessions_failed;                        // ended by an error event
-  std::array<Counter, v4l2::ioctl_limit> ioctls;  // by number, the unsupported ones among them
+  std::array<Counter, v4l2::ioctl_limit> ioctls;  // by number, including unsupported ones
   std::array<Counter, command_kinds> commands;
   std::array<Counter, error_kinds> errors;  // commands that were answered with this errno
   std::array<Counter, 3> events;            // that reached the guest, by wire::event_*
-  Counter events_waited;                    // found no buffer of the guest's at first
+  Counter events_waited;                    // that found no guest buffer at first
   Buffers captured, output;
-  // Ticks from taking a command off its queue to its answer on it, if it was asked for.
+  // Ticks from popping a command to pushing its answer, if enabled.
   Histogram latency;
   TickClock clock;
 
@@ -142,14 +142,14 @@ class Statistics {
   [[nodiscard]] std::uint64_t command_count() const noexcept { return sum(ioctls) + sum(commands); }
   [[nodiscard]] std::uint64_t error_count() const noexcept { return sum(errors); }
 
-  // Latency costs each command two looks at the processor's clock; whether it is taken is said before the
-  // device is made.
+  // Latency costs each command two readings of the processor's clock; it must be enabled before the device is
+  // made.
   void measure_latency(bool measured) noexcept { measures_latency_ = measured; }
   [[nodiscard]] bool measures_latency() const noexcept { return measures_latency_; }
 
   // -- The device, on its loop's thread
 
-  // A command begins: a moment for on_answer(), or 0.
+  // A command begins; returns the time for on_answer(), or 0.
   [[nodiscard]] std::uint64_t begin() const noexcept {
     return measures_latency_ ? std::max(TickClock::now(), std::uint64_t{1}) : 0;
   }
@@ -206,7 +206,7 @@ class Statistics {
   bool measures_latency_ = false;
 };
 
-// A backend whose device counts.
+// A backend whose device keeps statistics.
 template <class Backend>
 class Counted : public Backend {
  public:

@@ -68,7 +68,7 @@ struct virtio_media_cmd_close {
 };
 static_assert(sizeof(virtio_media_cmd_close) == 16);
 
-// The payload follows, if the ioctl is _IOW or _IOWR; behind the response, if it is _IOR or _IOWR.
+// The payload follows if the ioctl is _IOW or _IOWR, and it follows the response if it is _IOR or _IOWR.
 struct virtio_media_cmd_ioctl {
   virtio_media_cmd_header hdr;
   std::uint32_t session_id;
