@@ -120,9 +120,9 @@ TEST(GuestMemory, RefusesFrontendOverflow) {
 
 TEST(GuestMemory, RefusesFileOffsetsThatAreNone) {
   EXPECT_EQ(error_of(list(region(0, 0, 0x1000, UINT64_MAX))),
-            "region 0: file offset 0xffffffffffffffff plus size 0x1000 is no file range");
+            "region 0: file offset 0xffffffffffffffff plus size 0x1000 is not a valid file range");
   EXPECT_EQ(error_of(list(region(0, 0, 0x1000, INT64_MAX))),
-            "region 0: file offset 0x7fffffffffffffff plus size 0x1000 is no file range");
+            "region 0: file offset 0x7fffffffffffffff plus size 0x1000 is not a valid file range");
 }
 
 TEST(GuestMemory, RefusesARegionBeyondItsFile) {
@@ -171,7 +171,7 @@ TEST(GuestMemory, RefusesWhatCannotBeMapped) {
                     OwnedFd(::open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC))};
   for (OwnedFd& end : ends)
     EXPECT_EQ(error_of(list(RegionSpec{{0}, {0}, 0x1000, 0, std::move(end)})),
-              "region 0: what came for it is no file that can be mapped");
+              "region 0: its file descriptor is not a file that can be mapped");
 }
 
 TEST(GuestMemory, RefusesTooManyRegions) {
@@ -180,13 +180,13 @@ TEST(GuestMemory, RefusesTooManyRegions) {
     for (std::size_t i = 0; i < count; ++i) specs.push_back(region(i << 20, i << 20, 0x1000, 0, 0x1000));
     return specs;
   };
-  EXPECT_EQ(error_of(many(510)), "510 memory regions, at most 509 are served");
+  EXPECT_EQ(error_of(many(510)), "510 memory regions, at most 509 are supported");
   auto full = GuestMemory::create(many(509));
   ASSERT_TRUE(full);
   EXPECT_EQ((*full)->region_count(), 509u);
   auto more = (*full)->with(region(600ull << 20, 600ull << 20, 0x1000));
   ASSERT_FALSE(more);
-  EXPECT_EQ(more.error().message, "510 memory regions, at most 509 are served");
+  EXPECT_EQ(more.error().message, "510 memory regions, at most 509 are supported");
   // Every one of them is found, and nothing between them.
   for (std::uint64_t i = 0; i < 509; ++i) {
     EXPECT_NE((*full)->contiguous({(i << 20) + 0xfff}, 1), nullptr) << i;

@@ -1,17 +1,17 @@
 // Memory for buffers that the guest sees: blocks, carved from a few large memory files.
 //
-// Showing a file to the guest costs the frontend a round trip, and QEMU a slot of a table of eight. So an
-// arena, not a block, is what is mapped there, once, and blocks come and go within it. Arenas have files that
-// are sealed against resizing; what a block gives back is punched out of the file, so that it costs no memory
-// and the next owner of the place finds zeros.
+// Showing a file to the guest costs a round trip to the frontend, and in QEMU one of eight slots. So a whole
+// arena is mapped there once, and blocks come and go within it. The files of arenas are sealed against
+// resizing; the memory of a freed block is punched out of the file, so that it costs nothing and the next
+// owner of the place finds zeros.
 //
-// An arena lives as long as a block of it, or whoever holds its pointer: the table of what is mapped at the
-// frontend keeps one, thus the place of an arena that ran empty is used again; without such a holder its file
-// goes with its last block. A guest that has an arena mapped can still write where a block was given back.
-// The next block there may then not read as zeros; it is the same guest's data.
+// An arena lives as long as one of its blocks or a pointer to it. The table of what is mapped at the frontend
+// holds such a pointer, so the place of an empty arena is used again; otherwise its file is closed with its
+// last block. A guest that has an arena mapped can still write where a block was freed. The next block there
+// may then not read as zeros, but the data is the same guest's.
 //
-// Clearing takes time: as much as the block had memory. On a loop that is not the time of whoever drops the
-// last pointer to a block: see clean_later().
+// Clearing takes time in proportion to the memory of the block. On a loop, whoever drops the last pointer to
+// a block does not have to spend that time: see clean_later().
 #pragma once
 
 #include <algorithm>
@@ -42,13 +42,13 @@ namespace vumedia::memory {
 class Arena;
 class Block;
 
-// Makes arenas and blocks. Any thread may use it, and release blocks; both lock and make system calls, so
-// neither is for the hot path. Blocks and arenas may outlive it.
+// Makes arenas and blocks. Any thread may use it and release blocks; both take locks and make system calls,
+// so neither is for the hot path. Blocks and arenas may outlive it.
 class Arenas {
  public:
   struct Limits {
     std::uint64_t arena_size = std::uint64_t{64} << 20;  // of an ordinary arena
-    // Of all arenas alive, whether filled or not; and of all blocks, and what else budget() has given.
+    // For all living arenas, whether full or not, and separately for all blocks and other uses of budget().
     std::uint64_t total_bytes = std::uint64_t{1} << 30;
   };
 
@@ -57,15 +57,15 @@ class Arenas {
   explicit Arenas(Limits limits);
 
   // A block of `size` bytes, rounded up to pages, all zero. It comes from the oldest arena that has room,
-  // else from a new one: of its own size if it exceeds the ordinary one, and smaller than that if the total
-  // allows no more. EINVAL: size 0. ENOMEM: the total does not allow it. Otherwise what the system answered,
-  // such as EMFILE.
+  // otherwise from a new one. A new arena has the size of the block if that exceeds the ordinary one, and is
+  // smaller than the ordinary one if the total allows no more. EINVAL: size 0. ENOMEM: the total does not
+  // allow it. Otherwise the system's error, such as EMFILE.
   [[nodiscard]] Result<std::shared_ptr<Block>> allocate(std::uint64_t size);
 
-  // What blocks are counted in, and what a peer makes us hold besides: of Limits::total_bytes.
+  // The budget for blocks and for whatever else a peer makes us hold, with the limit Limits::total_bytes.
   [[nodiscard]] const std::shared_ptr<Budget>& budget() const noexcept { return budget_; }
-  // The same arenas for a part of the users, whose blocks are counted in `budget`, too: one behind which
-  // budget() stands.
+  // The same arenas for some of the users, whose blocks also count against `budget`, which must share
+  // budget().
   [[nodiscard]] Arenas within(std::shared_ptr<Budget> budget) const {
     Arenas part(*this);
     part.budget_ = std::move(budget);
@@ -90,9 +90,9 @@ class Arenas {
   // Lets go of `memory`, of so many bytes, as a whole. For what is large: it costs an allocation.
   void discard(std::shared_ptr<const void> memory, std::size_t bytes) noexcept;
 
-  // Bytes of all arenas alive.
+  // Bytes of all living arenas.
   [[nodiscard]] std::uint64_t total_bytes() const;
-  // Bytes of all blocks alive.
+  // Bytes of all living blocks.
   [[nodiscard]] std::uint64_t used_bytes() const;
   [[nodiscard]] std::size_t arena_count() const;
 
@@ -186,7 +186,7 @@ class Arena : public std::enable_shared_from_this<Arena> {
   Arena(const Arena&) = delete;
   Arena& operator=(const Arena&) = delete;
 
-  // Never again the same for another arena of the same Arenas.
+  // Unique among all arenas that the same Arenas ever makes.
   [[nodiscard]] std::uint64_t id() const noexcept { return id_; }
   [[nodiscard]] int fd() const noexcept { return fd_.get(); }
   [[nodiscard]] std::uint64_t size() const noexcept { return mapping_.size(); }
@@ -203,7 +203,7 @@ class Arena : public std::enable_shared_from_this<Arena> {
   ShmAllocator places_;
 };
 
-// A piece of an arena. As the last pointer to it goes, its place is cleared and free again; decoders,
+// A piece of an arena. When the last pointer to it goes away, its place is cleared and free again; decoders,
 // mappings and sessions that still use the memory hold one each.
 class Block {
   struct Key {};
@@ -252,7 +252,7 @@ inline Result<std::shared_ptr<Block>> Arenas::allocate(std::uint64_t size) {
   {
     const std::lock_guard lock(pool_->mutex);
     for (Arena* const candidate : pool_->arenas) {
-      // Null for an arena that is ending on another thread, which waits for the lock to take itself out.
+      // Null for an arena that is ending on another thread, which waits for the lock to remove itself.
       arena = candidate->weak_from_this().lock();
       if (!arena) continue;
       if (const auto found = arena->places_.allocate(*rounded)) {
@@ -276,7 +276,7 @@ inline Result<std::shared_ptr<Block>> Arenas::allocate(std::uint64_t size) {
   return std::make_shared<Block>(Block::Key{}, std::move(arena), place, std::move(*share));
 }
 
-// With the pool's lock held.
+// Called with the pool's lock held.
 inline Result<std::shared_ptr<Arena>> Arenas::make_arena(const std::shared_ptr<Pool>& pool,
                                                          std::uint64_t size) {
   auto fd = make_sealed_memfd("vumedia-arena", size);
@@ -330,9 +330,9 @@ inline Block::~Block() {
   }
 }
 
-// Clears up to `pages` from where it has come to. Whether it is done, and the place free.
+// Clears up to `pages` more pages. Returns whether it is done and the place is free.
 inline bool Arenas::Remains::clear(std::uint64_t pages) noexcept {
-  // In parts, since whoever uses the file waits meanwhile.
+  // In parts, because other users of the file wait while this runs.
   constexpr std::uint64_t part = 512;
   for (; pages > 0 && cleared < size.count();) {
     const std::uint64_t length = std::min({pages, part, (size.count() - cleared) / page_size}) * page_size;
@@ -341,7 +341,7 @@ inline bool Arenas::Remains::clear(std::uint64_t pages) noexcept {
     pages -= length / page_size;
   }
   if (cleared < size.count()) return false;
-  // A place that could not be cleared is not given out again before its arena ends: nobody may see old
+  // A place that could not be cleared is not given out again while its arena lives: nobody may see old
   // content.
   Pool& pool = *arena->pool_;
   const std::lock_guard lock(pool.mutex);

@@ -1,4 +1,4 @@
-// What a peer makes us hold, counted where it is taken: mappings, or bytes.
+// Limits on what a peer makes us hold, such as mappings or bytes.
 #pragma once
 
 #include <algorithm>
@@ -12,7 +12,8 @@
 
 namespace vumedia::memory {
 
-// How many of something may be had, such as mappings: of a session, and of all of them together. Any thread.
+// How many of something, such as mappings, a session may have, and how many all sessions together. Any thread
+// may use it.
 class Budget {
  public:
   // What is taken here is taken from `shared` too, if there is one.
@@ -20,14 +21,15 @@ class Budget {
       : limit_(limit), shared_(std::move(shared)) {}
 
   [[nodiscard]] bool take(std::size_t count) noexcept {
-    // Relaxed: a count, which orders nothing. No overflow: `count` is of what exists in memory.
+    // Relaxed, because it is a count that orders nothing. No overflow: `count` counts things that exist in
+    // memory.
     if (used_.fetch_add(count, std::memory_order_relaxed) + count <= limit_ &&
         (shared_ == nullptr || shared_->take(count)))
       return true;
     used_.fetch_sub(count, std::memory_order_relaxed);
     return false;
   }
-  // Of what is there already: beyond the limit, if need be.
+  // For things that exist already: exceeds the limit if necessary.
   void take_anyway(std::size_t count) noexcept {
     used_.fetch_add(count, std::memory_order_relaxed);
     if (shared_ != nullptr) shared_->take_anyway(count);
@@ -37,7 +39,7 @@ class Budget {
     if (shared_ != nullptr) shared_->give_back(count);
   }
   [[nodiscard]] std::size_t used() const noexcept { return used_.load(std::memory_order_relaxed); }
-  // What could be taken, if nobody else takes it meanwhile.
+  // How much could be taken, if nobody else takes it first.
   [[nodiscard]] std::size_t left() const noexcept {
     const std::size_t used = this->used();
     const std::size_t own = used < limit_ ? limit_ - used : 0;
@@ -50,12 +52,12 @@ class Budget {
   std::shared_ptr<Budget> shared_;
 };
 
-// A part of a Budget, which goes back with it.
+// A part of a Budget, which is returned when this is destroyed.
 class Share {
  public:
   // Nothing.
   Share() = default;
-  // ENOMEM: so much is not left. Without a budget nothing is counted.
+  // ENOMEM: not enough is left. Without a budget nothing is counted.
   [[nodiscard]] static Result<Share> take(std::shared_ptr<Budget> of, std::size_t count) noexcept {
     if (of != nullptr && !of->take(count)) return fail(ENOMEM);
     Share share;

@@ -1,9 +1,9 @@
 // Guest memory that is scattered over pages, as one contiguous range of this process.
 //
-// A kernel driver that is to fill a guest's own pages takes one address and a length. So the pages are mapped
-// a second time, side by side, at a new address: no byte is copied. Each piece that does not follow on its
-// predecessor in the file costs the process a mapping, of which Linux allows about 65,530, so they are
-// counted against a Budget.
+// A kernel driver that fills a guest's own pages takes one address and a length. So the pages are mapped a
+// second time, side by side, at a new address: no byte is copied. Each piece that does not follow its
+// predecessor in the file costs the process a mapping. Linux allows about 65,530 of them, so they are counted
+// against a Budget.
 #pragma once
 
 #include <algorithm>
@@ -26,8 +26,8 @@
 
 namespace vumedia::memory {
 
-// The bytes of a list of guest ranges, in their order. Holds on to the files behind it by itself: a table
-// that is replaced, or a frontend that leaves, takes nothing from under it.
+// The bytes of a list of guest ranges, in their order. It keeps the underlying files by itself: it stays
+// valid when a table is replaced or a frontend leaves.
 class ContiguousRange {
  public:
   // None.
@@ -57,7 +57,7 @@ class ContiguousRange {
     return joined;
   }
 
-  // -- The same in parts: collect() each range, reserve() room for all, add() one piece after the other.
+  // -- The same in parts: collect() each range, reserve() room for all, add() one piece after another.
 
   struct Piece {
     std::byte* data;
@@ -66,12 +66,12 @@ class ContiguousRange {
   };
   using Pieces = std::vector<Piece>;
 
-  // Adds the pieces of one range as they are mapped already, those that follow on each other as one. Only
-  // within a region: what lies behind its end in this process may be another file. EFAULT.
+  // Adds the pieces of one range as they are mapped already; those that follow each other become one. Only
+  // within a region: what lies after its end in this process may be another file. EFAULT.
   template <class Range>
   [[nodiscard]] static Result<> collect(const GuestMemory& memory, const Range& range, Pieces& pieces) {
     GuestAddress address = range.start;
-    // Each turn takes at least one byte of a region and goes on in another.
+    // Each iteration takes at least one byte of a region and continues in another.
     for (std::uint64_t left = range.length; left > 0;) {
       const GuestMemory::Window window = memory.window(address);
       if (window.size == 0) return fail(EFAULT);
@@ -120,7 +120,7 @@ class ContiguousRange {
   [[nodiscard]] Result<> add(const Piece& piece) {
     const std::size_t skipped = filled_ == 0 ? before_ : 0;
     const std::size_t length = *align_up(skipped + piece.size, page_size);
-    // An old size of 0 asks for a second view of shared pages, which needs no descriptor of their file.
+    // An old size of 0 asks for a second view of shared pages, without a descriptor of their file.
     void* const view =
         ::mremap(piece.data - skipped, 0, length, MREMAP_MAYMOVE | MREMAP_FIXED, base_ + filled_);
     if (view == MAP_FAILED) return fail(errno == ENOMEM || errno == EINVAL ? errno : EFAULT);
@@ -130,9 +130,9 @@ class ContiguousRange {
 
   // -- And its end
 
-  // Unmaps `pages` from the end, or all that are left, after which there is none.
+  // Unmaps `pages` from the end, or all that are left; then nothing is mapped.
   void shrink(std::size_t pages) noexcept {
-    entry_.reset();  // what is unmapped may be somebody else's at once, and nobody uses the rest
+    entry_.reset();  // an unmapped range may be reused at once, and nobody uses the rest
     const std::size_t length = std::min(mapped_, pages * page_size);
     if (length != 0) ::munmap(base_ + (mapped_ - length), length);
     mapped_ -= length;
@@ -167,7 +167,7 @@ class ContiguousRange {
   ~ContiguousRange() { reset(); }
 
   [[nodiscard]] explicit operator bool() const noexcept { return base_ != nullptr; }
-  // The first byte of the first range, at the same place within a page as in the guest.
+  // The first byte of the first range, at the same offset within a page as in the guest.
   [[nodiscard]] std::byte* data() const noexcept { return base_ == nullptr ? nullptr : base_ + before_; }
   [[nodiscard]] std::size_t size() const noexcept { return size_; }
   // Mappings that it costs.
@@ -175,13 +175,13 @@ class ContiguousRange {
 
  private:
   void reset() noexcept {
-    // In parts, since other threads wait for the lock on the mappings all the while.
+    // In parts, because other threads wait for the lock on the mappings in the meantime.
     while (base_ != nullptr) shrink(512);
   }
 
   std::byte* base_ = nullptr;
   std::size_t mapped_ = 0;  // bytes from base_ on
-  std::size_t before_ = 0;  // of the first page, which the first range does not name
+  std::size_t before_ = 0;  // of the first page, before the first range
   std::size_t size_ = 0;
   std::size_t filled_ = 0;  // bytes from base_ on that have pieces
   Share pieces_;            // of mappings

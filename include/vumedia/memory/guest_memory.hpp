@@ -2,8 +2,8 @@
 //
 // A GuestMemory is immutable. The frontend replaces it as a whole or by one region; the new table shares the
 // regions that stay, and whoever still holds the old one (a worker that writes to guest pages) keeps its
-// mappings alive. Regions are mapped when they are first used, because a frontend lists the buffers that we
-// mapped there among them and nobody reads those through here. Any thread may use a table.
+// mappings alive. Regions are mapped when they are first used, because a frontend also lists our own buffers
+// that it has mapped, and nobody reads those through here. Any thread may use a table.
 //
 // vhost-user, "Memory region description" and SET_MEM_TABLE, ADD_MEM_REG, REM_MEM_REG.
 #pragma once
@@ -53,7 +53,7 @@ class Region {
   // Its mapping will be listed in `mapped`.
   [[nodiscard]] static Outcome<std::shared_ptr<const Region>> create(RegionSpec spec, std::size_t index,
                                                                      std::shared_ptr<MappedRanges> mapped);
-  // Which file it is a piece of: numbers that no two files alive share.
+  // Identifies the file it is a piece of: no two living files share these numbers.
   struct File {
     std::uint64_t device = 0;
     std::uint64_t number = 0;
@@ -68,8 +68,8 @@ class Region {
   [[nodiscard]] std::uint64_t frontend() const noexcept { return frontend_; }
   [[nodiscard]] std::uint64_t size() const noexcept { return size_; }
 
-  // The first byte of the region in this process, mapped now if it was not. Null if it cannot be mapped,
-  // which is tried once.
+  // The first byte of the region in this process, which is mapped now if it was not. Null if it cannot be
+  // mapped; that is tried once.
   [[nodiscard]] std::byte* data() const noexcept {
     // Acquire: pairs with the release in map(), so that the mapping was made before its address is seen.
     std::byte* const data = data_.load(std::memory_order_acquire);
@@ -88,7 +88,7 @@ class Region {
   std::shared_ptr<MappedRanges> mapped_;
 
   mutable std::atomic<std::byte*> data_{nullptr};
-  mutable std::mutex mutex_;  // guards what follows; taken until the first attempt to map only
+  mutable std::mutex mutex_;  // guards what follows; taken only until the first attempt to map
   mutable OwnedFd fd_;        // closed after that attempt
   mutable Mapping mapping_;
   mutable MappedRanges::Entry entry_;
@@ -98,7 +98,7 @@ class GuestMemory {
   struct Key {};
 
  public:
-  // What back-ends commonly offer as memory slots.
+  // The number of memory slots that back-ends commonly offer.
   static constexpr std::size_t max_regions = 509;
 
   // A mapped region, for callers that translate many addresses: valid as long as the table it came from.
@@ -120,9 +120,9 @@ class GuestMemory {
     }
   };
 
-  // A table of `regions` in any order. Fails, naming index and numbers, on what Region::create refuses, on
-  // more than max_regions and on ranges that overlap for the guest. In the frontend they may: a VMM can show
-  // the guest one piece of its memory at two places.
+  // A table of `regions` in any order. Fails, with a message that names index and numbers, if Region::create
+  // refuses a region, if there are more than max_regions, or if ranges overlap for the guest. They may
+  // overlap in the frontend: a VMM can show the guest one piece of its memory at two places.
   [[nodiscard]] static Outcome<std::shared_ptr<const GuestMemory>> create(std::vector<RegionSpec> regions) {
     return create(std::move(regions), std::make_shared<MappedRanges>());
   }
@@ -131,19 +131,19 @@ class GuestMemory {
     return std::make_shared<const GuestMemory>(Key{}, std::vector<Entry>{}, std::make_shared<MappedRanges>());
   }
 
-  // As create(): a table that takes the place of this one, of the same frontend (SET_MEM_TABLE).
+  // Like create(): a table that replaces this one, from the same frontend (SET_MEM_TABLE).
   [[nodiscard]] Outcome<std::shared_ptr<const GuestMemory>> successor(std::vector<RegionSpec> regions) const {
     return create(std::move(regions), mapped_);
   }
-  // This table and one region more (ADD_MEM_REG).
+  // This table plus one region (ADD_MEM_REG).
   [[nodiscard]] Outcome<std::shared_ptr<const GuestMemory>> with(RegionSpec region) const;
-  // This table less the region that has exactly these numbers (REM_MEM_REG).
+  // This table without the region that has exactly these numbers (REM_MEM_REG).
   [[nodiscard]] Outcome<std::shared_ptr<const GuestMemory>> without(GuestAddress guest, std::uint64_t size,
                                                                     FrontendAddress frontend) const;
 
   [[nodiscard]] std::size_t region_count() const noexcept { return entries_.size(); }
-  // Differs between any two tables of this process and is never 0: what was translated once is good as long
-  // as the generation is the same.
+  // Differs between any two tables of this process and is never 0: a translation is valid as long as the
+  // generation is the same.
   [[nodiscard]] std::uint64_t generation() const noexcept { return generation_; }
 
   // The region around `address`, mapped; one of size 0 if there is none or it cannot be mapped.
@@ -160,15 +160,15 @@ class GuestMemory {
     return window(address).at(address, length);
   }
 
-  // Calls `f(std::span<std::byte>)` for each piece of [address, address + length) in order; the range may run
-  // on from one region into one that is adjacent. EFAULT where memory ends, after the calls for the pieces
-  // before that place. If `f` returns a bool, false ends the walk early (and is no error).
+  // Calls `f(std::span<std::byte>)` for each piece of [address, address + length) in order; the range may
+  // continue from one region into an adjacent one. EFAULT where memory ends, after the calls for the pieces
+  // before that point. If `f` returns a bool, false ends the walk early (which is not an error).
   template <class F>
   Result<> for_each_piece(GuestAddress address, std::uint64_t length, F&& f) const;
 
-  // Whether the `length` bytes at `address` are in both tables and the same bytes of the same file: as long
-  // as a mapping of the one keeps the file alive, it is as good as a new one of the other. Frontends send a
-  // table anew for changes that have nothing to do with the memory a buffer is in.
+  // Whether the `length` bytes at `address` are in both tables and are the same bytes of the same file: as
+  // long as a mapping from one table keeps the file alive, it is as good as a new one from the other.
+  // Frontends send a new table for changes that have nothing to do with the memory of a buffer.
   [[nodiscard]] bool same_bytes(const GuestMemory& other, GuestAddress address,
                                 std::uint64_t length) const noexcept;
 
@@ -177,7 +177,7 @@ class GuestMemory {
   [[nodiscard]] bool holds(std::uintptr_t address) const noexcept { return mapped_->holds(address); }
   [[nodiscard]] const std::shared_ptr<MappedRanges>& mapped() const noexcept { return mapped_; }
 
-  // Where the guest sees what the frontend has at `address`; the lowest place of several.
+  // Where the guest sees what the frontend has at `address`; the lowest place if there are several.
   [[nodiscard]] std::optional<GuestAddress> guest_address(FrontendAddress address) const noexcept {
     for (const Entry& entry : entries_) {
       const std::uint64_t offset = address.value - entry.region->frontend();  // wraps as in Window::holds
@@ -205,8 +205,8 @@ class GuestMemory {
   [[nodiscard]] static Outcome<std::shared_ptr<const GuestMemory>> assemble(
       std::vector<std::shared_ptr<const Region>> regions, std::shared_ptr<MappedRanges> mapped);
 
-  // The entry that holds `address`. A halving search without unpredictable branches: none of its steps runs
-  // for one region, three for eight.
+  // The entry that holds `address`. A binary search without unpredictable branches: it takes no steps for one
+  // region, three for eight.
   [[nodiscard]] const Entry* find(std::uint64_t address) const noexcept {
     std::size_t count = entries_.size();
     if (count == 0) return nullptr;
@@ -242,17 +242,18 @@ inline Outcome<std::shared_ptr<const Region>> Region::create(RegionSpec spec, st
                    size);
   const auto file_end = checked_add(spec.file_offset, spec.size);
   if (!file_end || *file_end > static_cast<std::uint64_t>(std::numeric_limits<off_t>::max()))
-    return failure("region %zu: file offset 0x%llx plus size 0x%llx is no file range", index, offset, size);
+    return failure("region %zu: file offset 0x%llx plus size 0x%llx is not a valid file range", index, offset,
+                   size);
   if (!spec.fd) return failure("region %zu at guest address 0x%llx has no file", index, guest);
 
   struct stat status{};
   if (::fstat(spec.fd.get(), &status) != 0)
-    return system_failure(errno, "region %zu: no status of its file", index);
-  // Files that cannot be memory are refused here, where the reason is known. Dma-bufs have no type, and
+    return system_failure(errno, "region %zu: cannot get the status of its file", index);
+  // Files that cannot be memory are refused here, where the reason is known. Dma-bufs have no file type, and
   // persistent memory is a device.
   if (const auto type = status.st_mode & S_IFMT; type != S_IFREG && type != S_IFCHR && type != 0)
-    return failure("region %zu: what came for it is no file that can be mapped", index);
-  // Only of regular files, memfds and hugetlbfs among them, is the size a bound: reading beyond raises
+    return failure("region %zu: its file descriptor is not a file that can be mapped", index);
+  // The size is a limit only for regular files, which include memfds and hugetlbfs: reading beyond it raises
   // SIGBUS.
   if (S_ISREG(status.st_mode) && *file_end > static_cast<std::uint64_t>(status.st_size))
     return failure("region %zu: file offset 0x%llx plus size 0x%llx exceeds its file of 0x%llx bytes", index,
@@ -264,8 +265,8 @@ inline Outcome<std::shared_ptr<const Region>> Region::create(RegionSpec spec, st
       is_power_of_two(static_cast<std::uint64_t>(file_system.f_bsize)))
     alignment = std::max(alignment, static_cast<std::uint64_t>(file_system.f_bsize));
   File file{status.st_dev, status.st_ino};
-  // Dma-bufs may all have one inode, and what a device gives may differ at each opening: each region of such
-  // a file is taken for one of its own. There is no device 0.
+  // All dma-bufs may share one inode, and a device may give different memory each time it is opened: each
+  // region of such a file counts as a file of its own. There is no device 0.
   if (!S_ISREG(status.st_mode)) {
     static std::atomic<std::uint64_t> last{0};
     file = {0, last.fetch_add(1, std::memory_order_relaxed)};
@@ -296,7 +297,7 @@ inline std::byte* Region::map() const noexcept {
   auto mapping = Mapping::map(fd_.get(), file_offset_ - before, length);
   fd_.reset();
   if (!mapping) return nullptr;
-  // A worker process that dies should not write the guest's memory into its core.
+  // A worker process that crashes should not write the guest's memory into its core dump.
   ::madvise(mapping->data(), mapping->size(), MADV_DONTDUMP);
   mapping_ = std::move(*mapping);
   entry_ = {mapped_, mapping_.bytes()};
@@ -307,9 +308,9 @@ inline std::byte* Region::map() const noexcept {
 
 inline Outcome<std::shared_ptr<const GuestMemory>> GuestMemory::create(std::vector<RegionSpec> regions,
                                                                        std::shared_ptr<MappedRanges> mapped) {
-  // Before any work is done for them.
+  // Checked before any work is done for them.
   if (regions.size() > max_regions)
-    return failure("%zu memory regions, at most %zu are served", regions.size(), max_regions);
+    return failure("%zu memory regions, at most %zu are supported", regions.size(), max_regions);
   std::vector<std::shared_ptr<const Region>> checked;
   checked.reserve(regions.size());
   for (auto& spec : regions) {
@@ -347,7 +348,7 @@ inline Outcome<std::shared_ptr<const GuestMemory>> GuestMemory::without(GuestAdd
 inline Outcome<std::shared_ptr<const GuestMemory>> GuestMemory::assemble(
     std::vector<std::shared_ptr<const Region>> regions, std::shared_ptr<MappedRanges> mapped) {
   if (regions.size() > max_regions)
-    return failure("%zu memory regions, at most %zu are served", regions.size(), max_regions);
+    return failure("%zu memory regions, at most %zu are supported", regions.size(), max_regions);
   std::vector<std::size_t> order(regions.size());
   for (std::size_t i = 0; i < order.size(); ++i) order[i] = i;
 
@@ -374,7 +375,7 @@ inline Outcome<std::shared_ptr<const GuestMemory>> GuestMemory::assemble(
 
 inline bool GuestMemory::same_bytes(const GuestMemory& other, GuestAddress address,
                                     std::uint64_t length) const noexcept {
-  // Each turn goes on in another region of one of the two.
+  // Each iteration continues in another region of one of the two.
   while (length > 0) {
     const Entry* const here = find(address.value);
     const Entry* const there = other.find(address.value);
@@ -395,7 +396,8 @@ inline bool GuestMemory::same_bytes(const GuestMemory& other, GuestAddress addre
 
 template <class F>
 Result<> GuestMemory::for_each_piece(GuestAddress address, std::uint64_t length, F&& f) const {
-  // Each turn takes at least one byte of a region and goes on in another: at most max_regions turns.
+  // Each iteration takes at least one byte of a region and continues in another: at most max_regions
+  // iterations.
   while (length > 0) {
     const Window piece = window(address);
     if (piece.size == 0) return fail(EFAULT);

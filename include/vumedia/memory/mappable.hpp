@@ -1,4 +1,4 @@
-// What a guest may map: a buffer as a backend hands it to its device.
+// A buffer that a guest may map, as a backend hands it to its device.
 #pragma once
 
 #include <cstdint>
@@ -10,8 +10,8 @@
 
 namespace vumedia::memory {
 
-// Memory that is not ours, such as a host device's buffer: mapped by itself, at the cost of a slot of the
-// frontend's.
+// Memory that is not ours, such as a host device's buffer: mapped by itself, at the cost of one of the
+// frontend's slots.
 struct ForeignMemory {
   OwnedFd fd;
   std::uint64_t fd_offset = 0;  // a page multiple
@@ -20,7 +20,7 @@ struct ForeignMemory {
 };
 
 // A buffer that the guest may map, kept alive by the mapping: a block of the device's arenas, or foreign
-// memory. Its identity is the object's: the same pointer is the same buffer, at the same address.
+// memory. The object is its identity: the same pointer is the same buffer, at the same address.
 struct Mappable {
   Mappable(std::shared_ptr<const Block> of, std::uint64_t buffer_length)
       : block(std::move(of)), length(buffer_length) {}

@@ -1,8 +1,8 @@
 // Where the memory of one frontend is mapped in this process.
 //
-// Regions of several tables, and views of their pages beside them, live as long as somebody uses them, on any
-// thread. If an access to one of them shows that the frontend has truncated its file, this tells that it was
-// its.
+// Regions of several tables, and additional views of their pages, live as long as somebody uses them, on any
+// thread. If an access to one of them fails because the frontend has truncated its file, this tells which
+// frontend it was.
 #pragma once
 
 #include <cstddef>
@@ -15,10 +15,11 @@
 
 namespace vumedia::memory {
 
-// Disjoint ranges of addresses. Any thread.
+// Disjoint ranges of addresses. Any thread may use it.
 class MappedRanges {
  public:
-  // A range that is listed. It ends before the range is unmapped, after which that may be somebody else's.
+  // A listed range. It is removed before the range is unmapped, because the addresses may be reused
+  // afterwards.
   class Entry {
    public:
     Entry() = default;

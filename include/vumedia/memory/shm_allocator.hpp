@@ -1,5 +1,5 @@
-// Who has which part of a shared memory region: virtio-media's driver addresses (VIRTIO 1.4, 5.22) are
-// offsets into region 0, given out here. Arenas divide their files with it, too.
+// Allocates parts of a shared memory region: virtio-media's driver addresses (VIRTIO 1.4, 5.22) are offsets
+// into region 0, given out here. Arenas divide their files with it, too.
 #pragma once
 
 #include <cstddef>
@@ -30,7 +30,7 @@ class ShmAllocator {
   }
 
   // The lowest free range of `size` bytes, rounded up to pages, at a multiple of `alignment`. EINVAL: size 0,
-  // or an alignment that is no power of two of at least a page. ENOMEM: no free range is large enough.
+  // or an alignment that is not a power of two of at least a page. ENOMEM: no free range is large enough.
   [[nodiscard]] Result<ShmOffset> allocate(std::uint64_t size, std::uint64_t alignment = page_size) {
     if (size == 0 || alignment < page_size || !is_power_of_two(alignment)) return fail(EINVAL);
     const auto rounded = align_up(size, page_size);
@@ -38,7 +38,7 @@ class ShmAllocator {
     for (auto hole = free_.begin(); hole != free_.end(); ++hole) {
       const auto [start, length] = *hole;
       const auto aligned = align_up(start, alignment);
-      if (!aligned) break;  // and the further holes lie higher still
+      if (!aligned) break;  // and the remaining holes are even higher
       if (!range_fits(*aligned - start, *rounded, length)) continue;
       const std::uint64_t end = *aligned + *rounded, rest = start + length - end;
       used_.emplace(*aligned, *rounded);
@@ -54,7 +54,7 @@ class ShmAllocator {
     return fail(ENOMEM);
   }
 
-  // Gives back the range that was allocated at exactly `offset`; EINVAL if none was.
+  // Frees the range that was allocated at exactly `offset`; EINVAL if there is none.
   Result<> release(ShmOffset offset) {
     const auto range = used_.find(offset.value);
     if (range == used_.end()) return fail(EINVAL);
@@ -69,7 +69,7 @@ class ShmAllocator {
     return ShmRange{ShmOffset{range->first}, range->second};
   }
 
-  // Gives back the allocated range that contains `offset` and tells which it was; EINVAL if there is none.
+  // Frees the allocated range that contains `offset` and returns it; EINVAL if there is none.
   Result<ShmRange> release_containing(ShmOffset offset) {
     const auto range = containing(offset);
     if (range == used_.end()) return fail(EINVAL);
@@ -81,7 +81,7 @@ class ShmAllocator {
   [[nodiscard]] std::uint64_t size() const noexcept { return size_; }
   [[nodiscard]] std::uint64_t used_bytes() const noexcept { return used_bytes_; }
   [[nodiscard]] std::size_t used_count() const noexcept { return used_.size(); }
-  // How many pieces the free space is in.
+  // The number of pieces of free space.
   [[nodiscard]] std::size_t free_count() const noexcept { return free_.size(); }
 
  private:

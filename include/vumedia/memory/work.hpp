@@ -1,8 +1,8 @@
-// How much a peer's command may do in one turn of the loop.
+// How much of a peer's command may be done in one turn of the loop.
 //
-// A guest chooses how much a command is: bytes to be copied, pieces to be mapped, memory to be freed. What
-// has more to do than a turn allows does a part, says `again`, and is called again in another turn; so the
-// loop serves everybody else in between.
+// A guest chooses how much work a command is: bytes to be copied, pieces to be mapped, memory to be freed. A
+// function with more work than a turn allows does a part, returns `again`, and is called again in another
+// turn, so that the loop serves everybody else in between.
 #pragma once
 
 #include <algorithm>
@@ -12,16 +12,18 @@
 
 namespace vumedia::memory {
 
-// In place of an errno: a part was done. The same call with the same arguments goes on, in another turn.
+// Used in place of an errno: a part was done. The same call with the same arguments continues in another
+// turn.
 inline constexpr int again = -EAGAIN;
 
 class Work {
  public:
-  // What may be spent in a turn on commands, and as much again on what they have left to be done: about half
-  // a millisecond each, and some times that where memory is touched for the first time in a virtual machine.
+  // How much may be spent in a turn on commands, and as much again on work left over from earlier turns:
+  // about half a millisecond each, and several times that where memory is touched for the first time in a
+  // virtual machine.
   static constexpr std::int64_t a_turn = std::int64_t{1} << 20;
 
-  // What things cost.
+  // The costs.
   static constexpr std::int64_t command = a_turn / 16;
   static constexpr std::int64_t copied_byte = 4;
   static constexpr std::int64_t read_range = 32;       // of a list, to where no memory was before
@@ -47,7 +49,7 @@ class Work {
   // Spends what cannot be divided: beyond what is left, if need be.
   void spend(std::int64_t cost) noexcept { *spent_ += cost; }
 
-  // Of `count` things that cost `each`: how many may be done now. They are spent.
+  // How many of `count` things that cost `each` may be done now. Their cost is spent.
   [[nodiscard]] std::size_t take(std::size_t count, std::int64_t each) noexcept {
     const std::size_t most = left() > 0 ? static_cast<std::size_t>(left() / each) : 0;
     const std::size_t taken = std::min(count, most);
@@ -60,7 +62,7 @@ class Work {
   std::int64_t* const spent_;
 };
 
-// The same without bounds if `work` is null.
+// The same, but without a limit if `work` is null.
 [[nodiscard]] inline std::size_t take(Work* work, std::size_t count, std::int64_t each) noexcept {
   return work == nullptr ? count : work->take(count, each);
 }
