@@ -1,6 +1,6 @@
-// Whether a virtio-media device keeps the rules of V4L2 and of virtio-media (VIRTIO 1.4, 5.22): what
-// v4l2-compliance is for a kernel's driver, without a kernel. For authors of devices and VMMs, in their own
-// tests, over any transport; `vumedia-ctl compliance` runs it over a vhost-user socket.
+// Checks whether a virtio-media device keeps the rules of V4L2 and of virtio-media (VIRTIO 1.4, 5.22), as
+// v4l2-compliance does for a kernel driver, but without a kernel. Authors of devices and VMMs can use it in
+// their own tests, over any transport; `vumedia-ctl compliance` runs it over a vhost-user socket.
 //
 // clang-format off
 //   auto guest = client::Guest::connect(path, {.user_memory = compliance::user_memory_size});
@@ -9,8 +9,8 @@
 // clang-format on
 //
 // The device is used as a program would use it: formats, rates, controls and inputs change while rules run,
-// and formats are put back. Nobody else should use it meanwhile. Each rule has open files of its own, so that
-// what one leaves behind does not trouble the next.
+// and formats are restored. Nobody else should use it at the same time. Each rule has open files of its own,
+// so that what one leaves behind does not affect the next.
 #pragma once
 
 #include <algorithm>
@@ -32,28 +32,28 @@
 
 namespace vumedia::client::compliance {
 
-// GuestOptions::user_memory that is enough for the USERPTR buffers of pictures of 1920x1080. With none,
-// USERPTR is not examined.
+// The GuestOptions::user_memory needed for USERPTR buffers of 1920x1080 pictures. With none, USERPTR is not
+// examined.
 inline constexpr std::size_t user_memory_size = std::size_t{64} << 20;
 
 struct Options {
-  // Rules to be run, as a pattern for is_named().
+  // The rules to run, as a pattern for is_named().
   std::string filter = "*";
-  // Which memories of buffers.
+  // The memory types of buffers to examine.
   bool mmap = true;
   bool userptr = true;
-  // How long a frame or an event may take; how long a command may, GuestOptions::command_timeout says.
+  // How long a frame or an event may take; GuestOptions::command_timeout is the limit for a command.
   std::chrono::milliseconds patience{5000};
-  // For decoders; what needs one is not applicable without. Outlives the run.
+  // For decoders; without it, rules that need a stream are not applicable. It outlives the run.
   const CodedStream* stream = nullptr;
 };
 
 // One rule for one queue and memory.
 struct Run {
-  std::uint32_t type = 0;    // V4L2_BUF_TYPE_*; 0: of the whole device
-  std::uint32_t memory = 0;  // V4L2_MEMORY_*; 0: of no memory in particular
+  std::uint32_t type = 0;    // V4L2_BUF_TYPE_*; 0: the whole device
+  std::uint32_t memory = 0;  // V4L2_MEMORY_*; 0: no memory in particular
   Finding finding;
-  // Which one, in words; empty for the device.
+  // Describes the queue and memory; empty for the device.
   [[nodiscard]] std::string name() const {
     std::string text = type != 0 ? type_name(type) : "";
     if (memory != 0) text += std::string(text.empty() ? "" : " ") + memory_name(memory);
@@ -64,9 +64,9 @@ struct Run {
 struct RuleResult {
   const Group* group = nullptr;
   const Rule* rule = nullptr;
-  std::vector<Run> runs;  // none if the device has nothing that the rule is about: `absent` says what
+  std::vector<Run> runs;  // none if the device has nothing that the rule is about; see `absent`
   std::string absent;
-  // Failed if one of the runs has; passed if one has and none failed.
+  // Failed if any run failed; passed if at least one passed and none failed.
   [[nodiscard]] Verdict verdict() const noexcept {
     Verdict verdict = Verdict::not_applicable;
     for (const Run& run : runs) {
@@ -75,7 +75,7 @@ struct RuleResult {
     }
     return verdict;
   }
-  // Why it is not applicable; empty if it is.
+  // Why it is not applicable; empty if it is applicable.
   [[nodiscard]] std::string reason() const {
     if (verdict() != Verdict::not_applicable) return {};
     return runs.empty() ? absent : runs.front().finding.text;
@@ -87,11 +87,10 @@ struct Report {
   std::uint32_t passed = 0;
   std::uint32_t failed = 0;
   std::uint32_t not_applicable = 0;
-  // Why the run ended before its last rule, or did not begin: the device has gone, or is stuck. Empty
-  // otherwise.
+  // Why the run ended before its last rule, or did not begin: the device is gone or stuck. Empty otherwise.
   std::string ended;
-  // No rule was applicable but those that any device can be held to, on its configuration, files and
-  // commands: nothing is known of what it does, though rules on that were asked for.
+  // Only the rules that apply to every device were applicable, on its configuration, files and commands:
+  // nothing is known about what it does, although rules about that were requested.
   [[nodiscard]] bool nothing_tried() const noexcept {
     const auto general = [](const RuleResult& result) {
       return result.group == &all_rules[0] || result.group == &all_rules[1] ||
@@ -108,11 +107,10 @@ struct Report {
 
 namespace detail {
 
-// Brings the queues back to the formats that they were found in; for `queue`, to its small one, and in a
-// quick pace.
+// Restores the formats in which the queues were found; sets `queue` to its small format and a fast rate.
 inline void prepare(Subject& subject, const Queue* queue) {
   namespace tag = v4l2::tag;
-  // A memory-to-memory device has formats of its own for each open file.
+  // In a memory-to-memory device each open file has formats of its own.
   if (subject.facts().m2m) return;
   for (const Queue& each : subject.facts().queues) {
     if (&each == queue) continue;
@@ -124,7 +122,7 @@ inline void prepare(Subject& subject, const Queue* queue) {
   static_cast<void>(subject.call<tag::S_FMT>(format));
   v4l2_streamparm parameters{};
   parameters.type = queue->type;
-  // The place of timeperframe is the same for both directions.
+  // timeperframe is at the same place for both directions.
   parameters.parm.capture.timeperframe = {1, 1000};
   static_cast<void>(subject.call<tag::S_PARM>(parameters));
 }
@@ -140,27 +138,27 @@ inline Finding run_once(const Rule& rule, AnyGuest& guest, const Facts& facts, c
   return rule.check(subject);
 }
 
-// Why a rule of this scope had nothing to run on.
+// Why there was nothing that a rule of this scope could run on.
 [[nodiscard]] inline const char* what_is_absent(Scope scope, const Facts& facts) noexcept {
   switch (scope) {
     case Scope::queue:
       return "the device has no queue";
     case Scope::video:
-      return "the device has no queue of video";
+      return "the device has no video queue";
     case Scope::buffers:
-      return "no queue has buffers of the memories that are examined";
+      return "no queue has buffers in an examined type of memory";
     case Scope::stream:
     case Scope::capture:
       if (facts.m2m) return "the queues of a memory-to-memory device do not stream by themselves";
-      return scope == Scope::stream ? "no queue has buffers of the memories that are examined"
-                                    : "no CAPTURE queue has buffers of the memories that are examined";
+      return scope == Scope::stream ? "no queue has buffers in an examined type of memory"
+                                    : "no CAPTURE queue has buffers in an examined type of memory";
     case Scope::m2m:
-      if (!facts.m2m) return "it is no memory-to-memory device";
-      if (facts.stateful_decoder) return "it is a stateful decoder, for which there are rules of its own";
-      return "its queues have no memory in common that is examined";
+      if (!facts.m2m) return "it is not a memory-to-memory device";
+      if (facts.stateful_decoder) return "it is a stateful decoder, which has rules of its own";
+      return "its queues have no examined type of memory in common";
     case Scope::decoder:
-      if (!facts.stateful_decoder) return "it is no stateful decoder";
-      return "its queues have no memory in common that is examined";
+      if (!facts.stateful_decoder) return "it is not a stateful decoder";
+      return "its queues have no examined type of memory in common";
     case Scope::device:
       break;
   }

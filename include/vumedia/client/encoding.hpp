@@ -34,7 +34,7 @@ template <class T>
   return reader.read_bytes(std::as_writable_bytes(std::span<T, 1>(&value, 1)));
 }
 
-// A list of guest ranges, which has to cover `length` bytes.
+// A list of guest ranges, which must cover `length` bytes.
 [[nodiscard]] inline Result<> put_ranges(virtio::Writer& writer, std::span<const v4l2::GuestRange> ranges,
                                          std::uint64_t length) noexcept {
   std::uint64_t covered = 0;
@@ -52,7 +52,7 @@ template <class T>
   return {};
 }
 
-// Planes that travel with a buffer; EINVAL if its length is no number of planes.
+// Planes that travel with a buffer; EINVAL if its length is not a valid number of planes.
 [[nodiscard]] inline Result<std::uint32_t> plane_count(const v4l2_buffer& head) noexcept {
   if (!v4l2::is_multiplanar(head.type)) return 0;
   if (head.length > VIDEO_MAX_PLANES) return fail(EINVAL);
@@ -93,7 +93,7 @@ template <class Tag>
   }
 }
 
-// Bytes that the answer has behind its header.
+// Bytes of the answer after its header.
 template <class Tag>
 [[nodiscard]] std::size_t answer_size(const typename Tag::Payload& payload) noexcept {
   using Payload = typename Tag::Payload;
@@ -125,7 +125,7 @@ template <class Tag>
     if (auto done = get(reader, payload.head); !done) return done;
     if (auto done = reader.read_bytes(std::as_writable_bytes(std::span(payload.controls))); !done)
       return done;
-    // What a device puts in place of a pointer is none of the caller's.
+    // What a device puts in place of a pointer does not reach the caller.
     payload.head.controls = array;
     payload.head.count = static_cast<std::uint32_t>(controls.size());
     for (std::size_t i = 0; i < controls.size(); ++i) {

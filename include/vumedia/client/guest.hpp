@@ -2,13 +2,13 @@
 // any virtio-media device. `Guest` reaches one over a vhost-user socket; BasicGuest takes any
 // client::Transport.
 //
-// It is what the Linux driver is to a V4L2 application: open files, ioctls, mappings, events. One command is
-// under way at a time, as there. While it waits, events and the back-end's own requests (mappings) are
+// It offers what the Linux driver offers a V4L2 application: open files, ioctls, mappings, events. As there,
+// one command is pending at a time. While it waits, events and the back-end's own requests (mappings) are
 // served.
 //
-// Errors are errnos: the status that the device answered, or of the way to it: ETIMEDOUT (no answer in time),
-// EPIPE (the back-end has gone), EPROTO (it broke the protocol). After one of these three every call fails
-// with it; error() has the words.
+// Errors are errnos: the status that the device answered, or a failure of the transport: ETIMEDOUT (no answer
+// in time), EPIPE (the back-end is gone), EPROTO (it broke the protocol). After one of these three every call
+// fails with it; error() has the message.
 #pragma once
 
 #include <array>
@@ -42,13 +42,13 @@ namespace vumedia::client {
 struct GuestOptions {
   // How long a command may take; the Linux driver gives up after 5 s.
   std::chrono::milliseconds command_timeout{5000};
-  // How long to look for an answer before sleeping: latency for CPU time.
+  // How long to poll for an answer before sleeping: costs CPU time and saves latency.
   std::chrono::microseconds spin{0};
   // Bytes of guest memory for the caller (user_memory): USERPTR buffers.
   std::size_t user_memory = 0;
 };
 
-// What the device tells by itself.
+// Events that the device sends.
 struct ErrorEvent {
   std::uint32_t session = 0;
   int error = 0;
@@ -63,13 +63,13 @@ struct V4l2Event {
 };
 using Event = std::variant<ErrorEvent, DqbufEvent, V4l2Event>;
 
-// Used by one thread at a time.
+// One thread at a time may use it.
 template <class Link>
 class BasicGuest {
   static_assert(Transport<Link>, "the argument of client::BasicGuest does not satisfy client::Transport");
 
  public:
-  // The device behind a listening vhost-user socket.
+  // Connects to the device at a listening vhost-user socket.
   [[nodiscard]] static Outcome<std::unique_ptr<BasicGuest>> connect(const std::string& socket_path,
                                                                     const GuestOptions& options = {})
     requires requires { Link::connect(socket_path); }
@@ -78,8 +78,8 @@ class BasicGuest {
     if (!transport) return std::unexpected(std::move(transport.error()));
     return attach(std::move(*transport), options);
   }
-  // Over a transport that reaches its device; for Guest, a connected vhost_user::Frontend will do. Negotiates
-  // and starts the queues.
+  // Uses a transport that is connected to its device; for Guest, a connected vhost_user::Frontend will do.
+  // Negotiates and starts the queues.
   [[nodiscard]] static Outcome<std::unique_ptr<BasicGuest>> attach(Link transport,
                                                                    const GuestOptions& options = {}) {
     std::unique_ptr<BasicGuest> guest(new BasicGuest(std::move(transport), options));
@@ -96,8 +96,8 @@ class BasicGuest {
   [[nodiscard]] Result<std::uint32_t> open();
   [[nodiscard]] Result<> close(std::uint32_t session);
 
-  // Sends `payload` and puts the answer in its place; a failed ioctl leaves it as it was, but that
-  // G/S/TRY_EXT_CTRLS bring error_idx and sizes. Planes travel in the number `head.length` says. USERPTR
+  // Sends `payload` and replaces it with the answer. A failed ioctl leaves it unchanged, except that
+  // G/S/TRY_EXT_CTRLS return error_idx and sizes. `head.length` is the number of planes that travel. USERPTR
   // buffers without guest ranges get them from their pointers into user_memory(); controls with a size and no
   // ranges are copied from and to their `ptr`.
   template <class Tag>
@@ -105,26 +105,26 @@ class BasicGuest {
 
   struct Mapped {
     memory::ShmOffset driver_addr;
-    typename Link::SharedMemory memory;  // until munmap, or the device goes
+    typename Link::SharedMemory memory;  // until munmap, or the device is gone
   };
-  // Maps the buffer that has mem_offset `offset`. Each mmap wants its munmap.
+  // Maps the buffer that has mem_offset `offset`. Each mmap needs its munmap.
   [[nodiscard]] Result<Mapped> mmap(std::uint32_t session, std::uint32_t offset, bool writable = true);
   [[nodiscard]] Result<> munmap(memory::ShmOffset driver_addr);
 
   // The next event, or nothing within `timeout`.
   [[nodiscard]] Result<std::optional<Event>> wait_event(std::chrono::milliseconds timeout);
-  // Events that were too short for what they say they are; the Linux driver drops them, too.
+  // The number of events that were too short for their type; the Linux driver drops them, too.
   [[nodiscard]] std::uint64_t dropped_events() const noexcept { return dropped_events_; }
 
   // Guest memory for the caller, and where the device finds it.
   [[nodiscard]] std::span<std::byte> user_memory() const noexcept;
   [[nodiscard]] Result<memory::GuestAddress> guest_address(const void* in_user_memory) const noexcept;
 
-  // Sends any command, valid or not, and returns the length of the answer in `answer`: for tests of devices.
+  // Sends any command, valid or not, and returns the length of the answer in `answer`; for tests of devices.
   [[nodiscard]] Result<std::uint32_t> command(std::span<const std::byte> command,
                                               std::span<std::byte> answer);
 
-  // What a driver does that is loaded anew: all sessions, mappings and events of before are gone.
+  // Does what a driver does when it is loaded again: all earlier sessions, mappings and events are gone.
   [[nodiscard]] Outcome<> reset();
 
   [[nodiscard]] Link& transport() noexcept { return transport_; }
@@ -146,7 +146,7 @@ class BasicGuest {
   static constexpr std::size_t event_stride = 640;
   static constexpr std::size_t command_bytes = 256 * 1024;
   static constexpr std::size_t control_bytes = 256 * 1024;
-  // Events kept for the caller. Beyond, no more buffers are lent, and the device keeps its events.
+  // Events kept for the caller. Beyond this limit no more buffers are lent, and the device keeps its events.
   static constexpr std::size_t max_kept_events = 4096;
 
   BasicGuest(Link transport, const GuestOptions& options)
@@ -194,7 +194,7 @@ class BasicGuest {
   Error error_;
 };
 
-// Over a vhost-user socket, as a VMM's guest would be.
+// Reaches its device over a vhost-user socket, like a VMM's guest.
 using Guest = BasicGuest<VhostUserTransport>;
 
 template <class Link>
@@ -204,7 +204,7 @@ Result<> BasicGuest<Link>::ioctl(std::uint32_t session, typename Tag::Payload& p
   namespace wire = media::wire;
   constexpr bool has_controls = std::same_as<Payload, v4l2::ExtControls>;
 
-  // Ranges that are made here are not the caller's.
+  // Ranges that are made here do not belong to the caller.
   bool own_ranges = false;
   if constexpr (has_controls || v4l2::detail::hands_over_buffer<Tag>) {
     own_ranges = payload.ranges.empty();

@@ -1,4 +1,4 @@
-// BasicGuest: its memory, and commands and events on their way. Included by guest.hpp.
+// BasicGuest: its memory, and sending commands and receiving events. Included by guest.hpp.
 #pragma once
 
 #include <algorithm>
@@ -15,8 +15,8 @@ Outcome<> BasicGuest<Link>::set_up() {
   return start();
 }
 
-// One piece of memory: the queues, the buffers of events, one command and its answer, and what is the
-// caller's.
+// One piece of memory holds the queues, the event buffers, one command and its answer, and the caller's
+// memory.
 template <class Link>
 Outcome<> BasicGuest<Link>::create_memory() {
   std::size_t end = 0;
@@ -45,7 +45,7 @@ Outcome<> BasicGuest<Link>::create_memory() {
   return {};
 }
 
-// As a driver at DRIVER_OK, with its buffers for events lent already.
+// The state of a driver at DRIVER_OK that has already lent its event buffers.
 template <class Link>
 Outcome<> BasicGuest<Link>::start() {
   lend_event_buffers();
@@ -79,8 +79,8 @@ Result<> BasicGuest<Link>::close(std::uint32_t session) {
   const wire::virtio_media_cmd_close request{{wire::cmd_close, 0}, session, 0};
   const auto length = command(vhost_user::bytes_of(request), {});
   if (!length) return std::unexpected(length.error());
-  // What the session still had to say is for nobody. The device has put it into the event queue before it
-  // gave the command back, and what waits there for buffers, it forgets.
+  // Nobody wants the remaining events of the session. The device has put them into the event queue before it
+  // returned the command, and forgets those that wait for buffers.
   if (auto done = collect_events(); !done) return done;
   std::erase_if(kept_, [session](const Event& event) {
     return std::visit([session](const auto& each) { return each.session == session; }, event);
@@ -129,7 +129,7 @@ Result<std::uint32_t> BasicGuest<Link>::command(std::span<const std::byte> comma
   return length;
 }
 
-// Sends what lies in the command area and waits for the answer.
+// Sends the contents of the command area and waits for the answer.
 template <class Link>
 Result<std::uint32_t> BasicGuest<Link>::run(std::size_t command_size, std::size_t answer_size) {
   if (error_.code != 0) return fail(error_.code);
@@ -147,17 +147,17 @@ Result<std::uint32_t> BasicGuest<Link>::run(std::size_t command_size, std::size_
   const io::TimePoint until = begin + options_.command_timeout;
   while (true) {
     const auto used = queue.pop_used();
-    if (!used) return broken(EPROTO, "the device gave back a command that it does not have");
+    if (!used) return broken(EPROTO, "the device returned a command that it does not have");
     if (*used) return (*used)->length;
     if (options_.spin.count() > 0 && Clock::now() - begin < options_.spin) {
-      // A mapping may be what the answer waits for.
+      // The answer may be waiting for a mapping.
       if (auto served = transport_.poll(); !served) return broken(std::move(served.error()));
       continue;
     }
     if (queue.enable_interrupts()) continue;
     if (Clock::now() >= until) return broken(ETIMEDOUT, "the device did not answer a command in time");
     if (auto done = wait(until); !done) return std::unexpected(done.error());
-    // Events go on to come while a command takes its time, and the device has few buffers for them.
+    // Events keep coming while a command is pending, and the device has few buffers for them.
     if (auto done = collect_events(); !done) return std::unexpected(done.error());
   }
 }
@@ -179,7 +179,7 @@ Result<std::optional<Event>> BasicGuest<Link>::wait_event(std::chrono::milliseco
   }
 }
 
-// Until something may have happened, or `until`.
+// Waits until something may have happened, or `until`.
 template <class Link>
 Result<> BasicGuest<Link>::wait(io::TimePoint until) {
   if (auto done = transport_.wait(until); !done) return broken(std::move(done.error()));
@@ -192,7 +192,7 @@ Result<> BasicGuest<Link>::collect_events() {
   bool lent = false;
   while (kept_.size() < max_kept_events) {
     const auto used = queue.pop_used();
-    if (!used) return broken(EPROTO, "the device gave back an event buffer that it does not have");
+    if (!used) return broken(EPROTO, "the device returned an event buffer that it does not have");
     if (!*used) break;
     const std::uint32_t slot = slot_of_head_[(*used)->head];
     const Area area{events_.offset + slot * event_stride, media::wire::max_event_size};
@@ -253,7 +253,7 @@ template <class Link>
 void BasicGuest<Link>::lend_event_buffer(std::uint32_t slot) {
   const Area area{events_.offset + slot * event_stride, media::wire::max_event_size};
   const virtio::Piece piece{guest(area), media::wire::max_event_size, true};
-  // As many descriptors as slots, and one of them just came back, or the queue is empty.
+  // There are as many descriptors as slots, and one of them has just come back, or the queue is empty.
   if (const auto head = queues_[media::wire::eventq].add(std::span(&piece, 1))) slot_of_head_[*head] = slot;
 }
 
@@ -270,7 +270,7 @@ Result<memory::GuestAddress> BasicGuest<Link>::guest_address(const void* in_user
   return memory::GuestAddress{guest(user_).value + offset};
 }
 
-// Of USERPTR buffers, whose pointers lead into user_memory().
+// For USERPTR buffers, whose pointers point into user_memory().
 template <class Link>
 Result<> BasicGuest<Link>::add_ranges(v4l2::BufferPayload& payload) const {
   const v4l2_buffer& head = payload.buffer.head;
@@ -292,7 +292,7 @@ Result<> BasicGuest<Link>::add_ranges(v4l2::BufferPayload& payload) const {
   return {};
 }
 
-// Of controls that are more than a number: their bytes go through guest memory.
+// For controls that are more than a number: their bytes go through guest memory.
 template <class Link>
 Result<> BasicGuest<Link>::add_ranges(v4l2::ExtControls& payload) const {
   std::size_t used = 0;

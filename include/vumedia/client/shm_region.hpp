@@ -1,4 +1,4 @@
-// VIRTIO shared memory region 0 in a client's address space: what a VMM shows a guest as a PCI bar.
+// VIRTIO shared memory region 0 in a client's address space, which a VMM shows a guest as a PCI BAR.
 #pragma once
 
 #include <algorithm>
@@ -18,8 +18,8 @@
 
 namespace vumedia::client {
 
-// A range of addresses, reserved as a whole, into which pieces of the back-end's files are mapped. What is
-// not mapped cannot be accessed.
+// A reserved range of addresses into which pieces of the back-end's files are mapped. Unmapped parts cannot
+// be accessed.
 class ShmRegion {
  public:
   // More than any back-end needs, and far less than a process may have.
@@ -65,7 +65,7 @@ class ShmRegion {
     if (pieces_.size() == max_mappings) return fail(ENOSPC);
     struct stat status{};
     if (::fstat(fd, &status) != 0) return fail(errno);
-    // Beyond the last page of a regular file an access raises SIGBUS.
+    // An access beyond the last page of a regular file raises SIGBUS.
     if (S_ISREG(status.st_mode)) {
       const auto pages = align_up(static_cast<std::uint64_t>(status.st_size), page_size);
       if (!pages || !range_fits(fd_offset, length, *pages)) return fail(ENXIO);
@@ -78,7 +78,7 @@ class ShmRegion {
     return {};
   }
 
-  // Takes away exactly what an earlier map showed; ENOENT otherwise.
+  // Unmaps exactly what an earlier map showed; ENOENT otherwise.
   [[nodiscard]] Result<> unmap(memory::ShmOffset offset, std::uint64_t length) {
     const auto piece = first_behind(offset.value);
     if (piece == pieces_.end() || piece->offset != offset.value || piece->length != length)

@@ -1,5 +1,5 @@
-// What a guest in user space stands on: the way to a virtio-media device, be it a vhost-user socket or a
-// virtual machine's PCI bus.
+// The transport of a guest in user space: how it reaches a virtio-media device, for example over a vhost-user
+// socket or a virtual machine's PCI bus.
 #pragma once
 
 #include <concepts>
@@ -23,15 +23,14 @@ namespace vumedia::client {
 //   create_memory(size)    once: `size` bytes of zeroed guest memory at a page boundary. They live as long as
 //                          the transport; guest_base() is the guest's address of the first
 //   start(queues)          starts the device with these queues, whose index is their place
-//   kick(queue)            rings the doorbell. A failure is told by the next call that can tell one
-//   poll()                 lets arrive what has been sent already; does not wait
+//   kick(queue)            rings the doorbell; the next call that returns a Result reports a failure
+//   poll()                 receives what has been sent already; does not wait
 //   wait(until)            waits until a queue may have something new, or `until`
 //   shared_memory(at, n)   `n` bytes of region 0, as far as they are mapped: SharedMemory, empty() if not
 //   reset()                resets the device, as a driver does: its mappings are gone, and start() may follow
 // clang-format on
 //
-// An Error's code is EPIPE if the device has gone, EPROTO if it broke the protocol (or 0, which means that,
-// too).
+// An Error's code is EPIPE if the device is gone, or EPROTO if it broke the protocol (0 means the same).
 template <class T>
 concept Transport = requires(T transport, const T& constant, std::span<std::byte> config, std::size_t size,
                              std::span<const virtio::DriverQueue> queues, std::uint16_t queue,

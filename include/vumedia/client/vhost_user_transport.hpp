@@ -35,7 +35,7 @@ class VhostUserTransport {
     if (!frontend) return std::unexpected(std::move(frontend.error()));
     return VhostUserTransport(std::move(*frontend));
   }
-  // Over a connected frontend that has not negotiated yet.
+  // Uses a connected frontend that has not negotiated yet.
   VhostUserTransport(vhost_user::Frontend frontend) noexcept  // NOLINT: implicit on purpose
       : frontend_(std::move(frontend)) {}
 
@@ -49,7 +49,7 @@ class VhostUserTransport {
   [[nodiscard]] Outcome<> start(std::span<const virtio::DriverQueue> queues);
   void kick(std::uint16_t queue) noexcept {
     const std::uint64_t one = 1;
-    // A full counter means that the device has kicks enough.
+    // A full counter means that the device has enough kicks.
     [[maybe_unused]] const auto done = ::write(kick_[queue].get(), &one, sizeof one);
   }
   [[nodiscard]] Outcome<> poll() { return gone_if_failed(frontend_.serve_backend()); }
@@ -71,7 +71,7 @@ class VhostUserTransport {
   [[nodiscard]] static std::unexpected<Error> gone() {
     return std::unexpected(Error{"the back-end has gone", EPIPE});
   }
-  // A wake-up of an event fd, which means nothing by itself: the ring says what is there.
+  // An event fd wakes up, which means nothing by itself: the ring shows what has come.
   static void drain(int event_fd) noexcept {
     std::uint64_t count = 0;
     [[maybe_unused]] const auto got = ::read(event_fd, &count, sizeof count);
@@ -160,7 +160,7 @@ inline Outcome<> VhostUserTransport::start_queue(std::uint16_t index, const virt
   return frontend_.set_vring_kick(index, kick_[index].get());
 }
 
-// Serves the back-end meanwhile.
+// Serves the back-end while it waits.
 inline Outcome<> VhostUserTransport::wait(io::TimePoint until) {
   pollfd fds[] = {{call_[0].get(), POLLIN, 0},
                   {call_[1].get(), POLLIN, 0},
@@ -176,7 +176,8 @@ inline Outcome<> VhostUserTransport::wait(io::TimePoint until) {
     if (auto served = frontend_.serve_backend(); !served)
       return std::unexpected(Error{std::move(served.error().message), EPROTO});
   }
-  // Nothing was asked on this socket: only its end can be read from it. An answer may still be in the queue.
+  // No request is pending on this socket: only its end can be read from it. An answer may still be in the
+  // queue.
   if (fds[2].revents != 0 && (fds[0].revents | fds[1].revents) == 0) return gone();
   return {};
 }
@@ -195,7 +196,7 @@ inline Outcome<> VhostUserTransport::reset() {
   } else if (frontend_.has(protocol_feature::reset_device)) {
     if (auto done = frontend_.reset_device(); !done) return done;
   }
-  // As a VMM does whose guest resets the device.
+  // Does what a VMM does when its guest resets the device.
   shm_.unmap_all();
   return {};
 }
