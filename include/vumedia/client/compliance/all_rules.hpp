@@ -40,7 +40,7 @@ inline constexpr Group all_rules[] = {
     {"Controls", controls::query_rules},
     {"Values of controls", controls::reading_rules},
     {"Setting controls", controls::setting_rules},
-    {"Requests of controls", controls::request_rules},
+    {"Requests for several controls", controls::request_rules},
     {"Events", events::event_rules},
     {"Stateful decoder", decoder::setup_rules},
     {"Decoding", decoder::stream_rules},

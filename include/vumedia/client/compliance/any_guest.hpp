@@ -1,5 +1,5 @@
-// A BasicGuest of any transport behind one type, so that rules are plain functions, compiled once whatever
-// the way to the device.
+// A BasicGuest with any transport as one type, so that rules are plain functions that are compiled once for
+// all transports.
 #pragma once
 
 #include <array>
@@ -16,7 +16,7 @@
 
 namespace vumedia::client::compliance {
 
-// Memory that a device shows the guest, as a MMAP answered it: AnyGuest::read and write reach it.
+// Memory that a device shows the guest, as returned by MMAP. AnyGuest::read and write access it.
 struct MappedBuffer {
   memory::ShmOffset driver_addr;
   std::uint64_t size = 0;
@@ -44,7 +44,7 @@ class AnyGuest {
   [[nodiscard]] Result<> munmap(memory::ShmOffset driver_addr) {
     return functions_->munmap(guest_, driver_addr);
   }
-  // Copies from and to the start of memory that is mapped. False if it is not, or shorter.
+  // Copies from and to the start of mapped memory. False if it is not mapped, or is shorter.
   [[nodiscard]] bool read(const MappedBuffer& mapped, std::span<std::byte> out) {
     return functions_->read(guest_, mapped, out);
   }
@@ -60,7 +60,7 @@ class AnyGuest {
                                               std::span<std::byte> answer) {
     return functions_->command(guest_, command, answer);
   }
-  // Why the guest can be used no more; code 0 while it can.
+  // Why the guest cannot be used any more; code 0 while it can.
   [[nodiscard]] const Error& error() const noexcept { return functions_->error(guest_); }
 
  private:

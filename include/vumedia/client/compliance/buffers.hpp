@@ -1,4 +1,5 @@
-// Buffers of one queue as a program has them, in any memory and plane layout: for rules that need some.
+// The buffers of one queue as a program has them, in any type of memory and plane layout, for rules that need
+// some.
 #pragma once
 
 #include <array>
@@ -32,7 +33,7 @@ class Buffers {
   Buffers(Subject& subject, std::uint32_t type, std::uint32_t memory)
       : subject_(subject), type_(type), memory_(memory) {}
 
-  // VIDIOC_REQBUFS of about `count`, as many as the device decides, and VIDIOC_QUERYBUF of each.
+  // VIDIOC_REQBUFS of about `count` (the device decides how many), and VIDIOC_QUERYBUF of each.
   Finding allocate(std::uint32_t count);
   // VIDIOC_REQBUFS of 0.
   Finding release();
@@ -41,9 +42,9 @@ class Buffers {
   [[nodiscard]] const Record& operator[](std::size_t place) const { return records_[place]; }
   [[nodiscard]] std::uint32_t type() const noexcept { return type_; }
 
-  // A buffer as VIDIOC_QUERYBUF takes it: planes in their number, nothing else said.
+  // A buffer as VIDIOC_QUERYBUF takes it: the number of planes, and nothing else filled in.
   [[nodiscard]] v4l2::BufferPayload question(std::uint32_t index) const;
-  // As VIDIOC_QBUF takes it. OUTPUT buffers are full.
+  // A buffer as VIDIOC_QBUF takes it. OUTPUT buffers are full.
   [[nodiscard]] v4l2::BufferPayload handed(std::size_t place) const;
 
   Finding query(std::uint32_t index, v4l2::BufferPayload& payload) const {
@@ -69,7 +70,7 @@ class Buffers {
     return subject_.expect<v4l2::tag::STREAMOFF>(type);
   }
 
-  // Bytes of plane `plane` that a buffer says are used, and its length.
+  // The bytesused that a buffer states for plane `plane`, and the plane's length.
   [[nodiscard]] static std::uint32_t used(const v4l2::Buffer& buffer, std::uint32_t plane) noexcept {
     return v4l2::is_multiplanar(buffer.head.type) ? buffer.planes[plane].bytesused : buffer.head.bytesused;
   }

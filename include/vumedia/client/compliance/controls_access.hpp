@@ -29,10 +29,10 @@ inline constexpr std::uint32_t next_any = V4L2_CTRL_FLAG_NEXT_CTRL | V4L2_CTRL_F
 inline constexpr std::uint32_t flag_has_which_min_max = 0x1000;
 inline constexpr std::uint32_t which_min_value = 0x0f020000;
 inline constexpr std::uint32_t which_max_value = 0x0f030000;
-// Where lists end that a device would go on with for ever.
+// Where to stop reading a list that a device would continue forever.
 inline constexpr std::size_t max_controls = 1024;
 inline constexpr std::int64_t max_menu_items = 1024;
-// Of a control's payload: what goes through a guest's command. Devices may claim what they like.
+// The limit for a control's payload: what fits through a guest's command. Devices may claim any size.
 inline constexpr std::uint64_t max_payload = 64 * 1024;
 
 [[nodiscard]] inline bool is_class(const Control& control) noexcept {
@@ -47,7 +47,7 @@ inline constexpr std::uint64_t max_payload = 64 * 1024;
 [[nodiscard]] inline bool is_compound(const Control& control) noexcept {
   return control.nr_of_dims > 0 || control.type >= V4L2_CTRL_COMPOUND_TYPES;
 }
-// One number, that VIDIOC_G_CTRL has too unless it is 64 bits wide.
+// Whether it is a single number, which VIDIOC_G_CTRL can read too unless it is 64 bits wide.
 [[nodiscard]] inline bool is_number(const Control& control) noexcept {
   return !has_payload(control) && !is_class(control) && control.type != V4L2_CTRL_TYPE_BUTTON;
 }
@@ -61,20 +61,21 @@ inline constexpr std::uint64_t max_payload = 64 * 1024;
   return (control.flags & (V4L2_CTRL_FLAG_WRITE_ONLY | V4L2_CTRL_FLAG_DISABLED)) == 0 && !is_class(control) &&
          (!has_payload(control) || payload_bytes(control) <= max_payload);
 }
-// What a rule may write and expect to find. Buttons are left alone, for nobody knows what they do; so is what
-// is volatile, inactive or grabbed, whose value is another's.
+// Whether a rule may write the control and expect to read the value back. Buttons are left alone, because
+// nobody knows what they do; so are volatile, inactive and grabbed controls, whose value is determined by
+// others.
 [[nodiscard]] inline bool settable(const Control& control) noexcept {
   return readable(control) && control.type != V4L2_CTRL_TYPE_BUTTON &&
          (control.flags & (V4L2_CTRL_FLAG_READ_ONLY | V4L2_CTRL_FLAG_VOLATILE | V4L2_CTRL_FLAG_INACTIVE |
                            V4L2_CTRL_FLAG_GRABBED)) == 0;
 }
-// A name for texts: the control's own, and its id.
+// A name for messages: the control's own, and its id.
 [[nodiscard]] inline std::string name_of(const Control& control) {
   const std::string name(control.name, ::strnlen(control.name, sizeof control.name));
   return format_text("0x%08x (%s)", control.id, name.c_str());
 }
 
-// All controls that the device lists, by one walk. Not applicable if it has none.
+// All controls that the device lists, in one walk. Not applicable if it has none.
 inline Finding list(Subject& subject, std::vector<Control>& all, std::uint32_t next = next_any) {
   all.clear();
   Control control{};
@@ -84,9 +85,9 @@ inline Finding list(Subject& subject, std::vector<Control>& all, std::uint32_t n
     control.id = last | next;
     const int got = subject.call<tag::QUERY_EXT_CTRL>(control);
     if (got == ENOTTY && all.empty()) return not_applicable("the device has no controls");
-    if (got != 0) return Subject::judge("VIDIOC_QUERY_EXT_CTRL", got, EINVAL, "behind the last control");
+    if (got != 0) return Subject::judge("VIDIOC_QUERY_EXT_CTRL", got, EINVAL, "after the last control");
     if (control.id <= last)
-      return failed("VIDIOC_QUERY_EXT_CTRL: 0x%08x comes behind 0x%08x", control.id, last);
+      return failed("VIDIOC_QUERY_EXT_CTRL: 0x%08x comes after 0x%08x", control.id, last);
     if (all.size() == max_controls) return failed("the list of controls does not end");
     all.push_back(control);
   }
@@ -118,7 +119,7 @@ struct Value {
   friend bool operator==(const Value&, const Value&) = default;
 };
 
-// Controls of one VIDIOC_*_EXT_CTRLS. Moved nowhere: the ioctl's payload points into it.
+// The controls of one VIDIOC_*_EXT_CTRLS. Not movable, because the ioctl's payload points into it.
 class Request {
  public:
   explicit Request(std::uint32_t which = V4L2_CTRL_WHICH_CUR_VAL) { payload_.head.which = which; }
@@ -159,7 +160,7 @@ class Request {
   }
   [[nodiscard]] std::uint32_t error_idx() const noexcept { return payload_.head.error_idx; }
   [[nodiscard]] const v4l2_ext_control& wire(std::size_t index) const { return payload_.controls[index]; }
-  // As it was answered.
+  // The control as it was answered.
   [[nodiscard]] Value value(std::size_t index, const Control& control) const {
     const v4l2_ext_control& wire = payload_.controls[index];
     if (!has_payload(control)) {
@@ -167,7 +168,7 @@ class Request {
     }
     Value value{0, values_[index]};
     value.bytes.resize(std::min<std::size_t>(wire.size, value.bytes.size()));
-    // What stands behind the NUL of a string is no part of it.
+    // Bytes after the NUL of a string are not part of it.
     if (control.type == V4L2_CTRL_TYPE_STRING && control.nr_of_dims == 0) {
       value.bytes.resize(std::min<std::size_t>(
           ::strnlen(reinterpret_cast<const char*>(value.bytes.data()), value.bytes.size()) + 1,
@@ -178,7 +179,7 @@ class Request {
 
  private:
   v4l2::ExtControls payload_{};
-  // Vectors keep their memory when they are moved, and the pointers to it their meaning.
+  // Vectors keep their memory when they are moved, so pointers into it stay valid.
   std::vector<std::vector<std::byte>> values_;
 };
 
@@ -211,7 +212,7 @@ inline Finding write(Subject& subject, const Control& control, const Value& valu
                         ("of " + name_of(control)).c_str());
 }
 
-// Whether a number is one of those that its control can have.
+// Whether a number is one that its control can have.
 [[nodiscard]] inline bool within(const Control& control, std::int64_t number) noexcept {
   switch (control.type) {
     case V4L2_CTRL_TYPE_BITMASK:
@@ -262,7 +263,7 @@ inline Finding write(Subject& subject, const Control& control, const Value& valu
   return subject.call<tag::QUERYMENU>(query) == 0;
 }
 
-// A limit of the query as a value: one of 32 bits has a sign, which limits of bitmasks have not.
+// A limit from the query as a value: 32-bit numbers are signed, but limits of bitmasks are not.
 [[nodiscard]] inline std::int64_t value_of_limit(const Control& control, std::int64_t limit) noexcept {
   return control.type == V4L2_CTRL_TYPE_INTEGER64 ? limit : std::int64_t{static_cast<std::int32_t>(limit)};
 }
@@ -283,14 +284,14 @@ inline Finding write(Subject& subject, const Control& control, const Value& valu
     if (value != present) return value;
   }
   if (control.type == V4L2_CTRL_TYPE_BITMASK) return Value{value_of_limit(control, control.maximum), {}};
-  // The largest may be off the steps.
+  // The largest value may not be on a step.
   std::int64_t next = 0;
   if (__builtin_add_overflow(present.number, control.step, &next) || next > control.maximum)
     return std::nullopt;
   return Value{next, {}};
 }
 
-// Puts a control back to what it was at the end of a rule, whatever came between.
+// Restores a control's value at the end of a rule, whatever happened in it.
 class Restore {
  public:
   Restore(Subject& subject, const Control& control, Value value)
@@ -305,7 +306,7 @@ class Restore {
   const Value value_;
 };
 
-// A number that can be changed, with two of its values: what most rules about changes need.
+// A number that can be changed, and two values for it: most rules about changes need this.
 struct Changeable {
   Control control{};
   Value present, other;
@@ -320,7 +321,7 @@ inline Finding find_changeable(Subject& subject, const std::vector<Control>& all
       return passed();
     }
   }
-  return not_applicable("no control has a number that can be changed");
+  return not_applicable("no control is a number that can be changed");
 }
 
 inline constexpr const char* extended_section =

@@ -1,4 +1,4 @@
-// Rules on what controls there are: their list, their description, their menus.
+// Rules on which controls exist: their list, their description, their menus.
 #pragma once
 
 #include <cstdint>
@@ -41,10 +41,10 @@ inline Finding query_by_id_agrees(Subject& s) {
     control.id = listed.id;
     if (auto found = s.expect<tag::QUERY_EXT_CTRL>(control, 0, ("of " + name_of(listed)).c_str()))
       return found;
-    // Whether something is active may change by itself.
+    // Whether a control is active may change by itself.
     control.flags = listed.flags;
     if (std::memcmp(&control, &listed, sizeof control) != 0)
-      return failed("%s is another by its id than in the list", name_of(listed).c_str());
+      return failed("%s differs between a query by its id and the list", name_of(listed).c_str());
   }
   return passed();
 }
@@ -91,7 +91,7 @@ inline Finding reserved_is_zero(Subject& s) {
   return passed();
 }
 
-// The size of an element of a type, where the type decides it; 0 elsewhere.
+// The size of an element of a type if the type determines it, otherwise 0.
 [[nodiscard]] inline std::uint32_t fixed_element_size(const Control& control) noexcept {
   switch (control.type) {
     case V4L2_CTRL_TYPE_INTEGER:
@@ -130,7 +130,7 @@ inline Finding shape_fits(Subject& s) {
     if (dynamic && control.nr_of_dims != 1)
       return failed("the dynamic array %s has %u dimensions", name.c_str(), control.nr_of_dims);
     if (dynamic ? control.elems > elements : control.elems != elements)
-      return failed("%s has %u elements, its dimensions make %llu", name.c_str(), control.elems,
+      return failed("%s has %u elements, but its dimensions give %llu", name.c_str(), control.elems,
                     static_cast<unsigned long long>(elements));
     const std::uint32_t size = fixed_element_size(control);
     if (size != 0 && control.elem_size != size)
@@ -207,7 +207,7 @@ inline Finding classes_lead(Subject& s) {
   for (const Control& control : all) {
     const std::uint32_t which = control.id & 0x0fff0000;
     if (is_class(control)) {
-      if ((control.id & 0xffff) != 1) return failed("%s is no id of a class", name_of(control).c_str());
+      if ((control.id & 0xffff) != 1) return failed("%s is not the id of a class", name_of(control).c_str());
       constexpr std::uint32_t both = V4L2_CTRL_FLAG_READ_ONLY | V4L2_CTRL_FLAG_WRITE_ONLY;
       if ((control.flags & both) != both)
         return failed("the class %s has flags 0x%x", name_of(control).c_str(), control.flags);
@@ -241,8 +241,8 @@ inline Finding queryctrl_agrees(Subject& s) {
                       query.default_value == static_cast<std::int32_t>(control.default_value);
     const bool none = query.minimum == 0 && query.maximum == 0 && query.step == 0 && query.default_value == 0;
     if (has_range ? !same : !none)
-      return failed("VIDIOC_QUERYCTRL gives %s another range: from %d to %d by %d, default %d", name.c_str(),
-                    query.minimum, query.maximum, query.step, query.default_value);
+      return failed("VIDIOC_QUERYCTRL gives %s a different range: from %d to %d by %d, default %d",
+                    name.c_str(), query.minimum, query.maximum, query.step, query.default_value);
   }
   return passed();
 }
@@ -304,7 +304,7 @@ inline Finding menu_ends(Subject& s) {
     item.id = control.id;
     item.index = static_cast<std::uint32_t>(control.maximum + 1);
     if (auto found =
-            s.expect<tag::QUERYMENU>(item, EINVAL, ("behind the last item of " + name_of(control)).c_str()))
+            s.expect<tag::QUERYMENU>(item, EINVAL, ("after the last item of " + name_of(control)).c_str()))
       return found;
   }
   return any ? passed() : not_applicable("the device has no menu");
@@ -337,18 +337,19 @@ inline constexpr Rule query_rules[] = {
     {"controls/list-ascends", "the NEXT flags walk through all controls by ascending id and end with EINVAL",
      query_section, Scope::device, list_ascends},
     {"controls/walks-agree",
-     "NEXT_CTRL alone finds the controls that are one value, NEXT_COMPOUND alone arrays and compound ones, "
+     "NEXT_CTRL alone finds the controls with a single value, NEXT_COMPOUND alone arrays and compound ones, "
      "both together find all",
      query_section, Scope::device, walks_agree},
-    {"controls/query-by-id", "a control is described alike by its id and by the walk that finds it",
+    {"controls/query-by-id", "a control has the same description by its id and in the walk that finds it",
      query_section, Scope::device, query_by_id_agrees},
-    {"controls/unknown-refused", "ids that are not listed are EINVAL, to be queried, read, tried and set",
+    {"controls/unknown-refused", "querying, reading, trying or setting an id that is not listed is EINVAL",
      query_section, Scope::device, unknown_is_refused},
-    {"controls/names", "each control has a name, with a NUL behind it", query_section, Scope::device,
+    {"controls/names", "each control has a name that ends with a NUL", query_section, Scope::device,
      names_are_text},
     {"controls/query-reserved", "reserved fields of a described control are 0", query_section, Scope::device,
      reserved_is_zero},
-    {"controls/shape", "dimensions, elements, their size and HAS_PAYLOAD fit each other and the type",
+    {"controls/shape",
+     "dimensions, elements, their size and HAS_PAYLOAD are consistent with each other and with the type",
      query_section, Scope::device, shape_fits},
     {"controls/ranges", "limits, step and default of a control make sense for its type", query_section,
      Scope::device, ranges_make_sense},
@@ -357,17 +358,17 @@ inline constexpr Rule query_rules[] = {
     {"controls/classes-lead",
      "the control that names a class leads its controls, and can be neither read nor set",
      "V4L2 API, Extended Controls API", Scope::device, classes_lead},
-    {"controls/queryctrl-agrees", "VIDIOC_QUERYCTRL says of a control what VIDIOC_QUERY_EXT_CTRL says",
+    {"controls/queryctrl-agrees", "VIDIOC_QUERYCTRL describes a control as VIDIOC_QUERY_EXT_CTRL does",
      query_section, Scope::device, queryctrl_agrees},
     {"controls/menu-items",
-     "menu items have names with a NUL, and come back as the items that were asked for", query_section,
-     Scope::device, menus_can_be_read},
+     "menu items have names that end with a NUL, and come back as the items that were asked for",
+     query_section, Scope::device, menus_can_be_read},
     {"controls/menu-default", "the default of a menu is one of its items", query_section, Scope::device,
      menu_has_its_default},
-    {"controls/menu-end", "behind the last item of a menu is EINVAL", query_section, Scope::device,
+    {"controls/menu-end", "an item after the last one of a menu is EINVAL", query_section, Scope::device,
      menu_ends},
-    {"controls/menu-only", "VIDIOC_QUERYMENU of what is no menu is EINVAL", query_section, Scope::device,
-     only_menus_have_items},
+    {"controls/menu-only", "VIDIOC_QUERYMENU of a control that is not a menu is EINVAL", query_section,
+     Scope::device, only_menus_have_items},
 };
 
 }  // namespace vumedia::client::compliance::controls

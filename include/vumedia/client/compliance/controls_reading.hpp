@@ -26,12 +26,13 @@ inline Finding values_are_within(Subject& s) {
   if (auto found = list_some(s, all)) return found;
   for (const Control& control : all) {
     Value value;
-    // What cannot be read is another rule's.
+    // A control that cannot be read is left to another rule.
     if (!readable(control) || get(s, control, value) != 0) continue;
     if (!within(control, value))
-      return failed("%s has the value %lld, outside of %lld to %lld by %llu", name_of(control).c_str(),
-                    static_cast<long long>(value.number), static_cast<long long>(control.minimum),
-                    static_cast<long long>(control.maximum), static_cast<unsigned long long>(control.step));
+      return failed("%s has the value %lld, which is outside of %lld to %lld by %llu",
+                    name_of(control).c_str(), static_cast<long long>(value.number),
+                    static_cast<long long>(control.minimum), static_cast<long long>(control.maximum),
+                    static_cast<unsigned long long>(control.step));
     if (is_menu(control) && !has_payload(control) && !has_item(s, control, value.number))
       return failed("%s has the value %lld, which is none of its items", name_of(control).c_str(),
                     static_cast<long long>(value.number));
@@ -70,10 +71,10 @@ inline Finding g_ctrl_agrees(Subject& s) {
     Value value;
     if ((control.flags & V4L2_CTRL_FLAG_VOLATILE) != 0 || get(s, control, value) != 0) continue;
     if (one.id != control.id || one.value != static_cast<std::int32_t>(value.number))
-      return failed("%s is %d to VIDIOC_G_CTRL, and %lld to VIDIOC_G_EXT_CTRLS", name_of(control).c_str(),
+      return failed("%s is %d in VIDIOC_G_CTRL, and %lld in VIDIOC_G_EXT_CTRLS", name_of(control).c_str(),
                     one.value, static_cast<long long>(value.number));
   }
-  return any ? passed() : not_applicable("no control has a number that can be read");
+  return any ? passed() : not_applicable("no control is a number that can be read");
 }
 
 inline Finding g_ctrl_wants_small(Subject& s) {
@@ -104,8 +105,9 @@ inline Finding defaults_can_be_read(Subject& s) {
     if (auto found = read(s, control, value, V4L2_CTRL_WHICH_DEF_VAL)) return found;
     const std::int64_t expected = value_of_limit(control, control.default_value);
     if (is_number(control) && value.number != expected)
-      return failed("V4L2_CTRL_WHICH_DEF_VAL of %s is %lld, its default is %lld", name_of(control).c_str(),
-                    static_cast<long long>(value.number), static_cast<long long>(expected));
+      return failed("V4L2_CTRL_WHICH_DEF_VAL of %s is %lld, but its default is %lld",
+                    name_of(control).c_str(), static_cast<long long>(value.number),
+                    static_cast<long long>(expected));
   }
   return any ? passed() : not_applicable("no control can be read");
 }
@@ -122,10 +124,10 @@ inline Finding limits_can_be_read(Subject& s) {
     if (auto found = read(s, control, most, which_max_value)) return found;
     if (is_number(control) && (least.number != value_of_limit(control, control.minimum) ||
                                most.number != value_of_limit(control, control.maximum)))
-      return failed("%s goes from %lld to %lld by its values, from %lld to %lld by its query",
-                    name_of(control).c_str(), static_cast<long long>(least.number),
-                    static_cast<long long>(most.number), static_cast<long long>(control.minimum),
-                    static_cast<long long>(control.maximum));
+      return failed(
+          "%s goes from %lld to %lld according to its values, and from %lld to %lld according to its query",
+          name_of(control).c_str(), static_cast<long long>(least.number), static_cast<long long>(most.number),
+          static_cast<long long>(control.minimum), static_cast<long long>(control.maximum));
   }
   return any ? passed() : not_applicable("no control has V4L2_CTRL_FLAG_HAS_WHICH_MIN_MAX");
 }
@@ -145,8 +147,9 @@ inline Finding small_memory_is_told(Subject& s) {
                                     ("into no memory, of " + name).c_str()))
       return found;
     if (request.wire(0).size != payload_bytes(control))
-      return failed("%s wants %u bytes by the size that came back, %llu by its query", name.c_str(),
-                    request.wire(0).size, static_cast<unsigned long long>(payload_bytes(control)));
+      return failed("%s needs %u bytes according to the size that came back, and %llu according to its query",
+                    name.c_str(), request.wire(0).size,
+                    static_cast<unsigned long long>(payload_bytes(control)));
   }
   return any ? passed() : not_applicable("no control has a payload");
 }
@@ -154,17 +157,17 @@ inline Finding small_memory_is_told(Subject& s) {
 inline constexpr Rule reading_rules[] = {
     {"controls/readable", "every control that is not write-only can be read", extended_section, Scope::device,
      all_can_be_read},
-    {"controls/within-range", "values are within what the control says of its range, or items of its menu",
+    {"controls/within-range", "values are within the control's stated range, or are items of its menu",
      extended_section, Scope::device, values_are_within},
     {"controls/write-only", "controls that are write-only cannot be read: EACCES", extended_section,
      Scope::device, write_only_cannot_be_read},
     {"controls/g-ctrl-agrees", "VIDIOC_G_CTRL reads what VIDIOC_G_EXT_CTRLS reads", single_section,
      Scope::device, g_ctrl_agrees},
-    {"controls/g-ctrl-wide", "VIDIOC_G_CTRL of what has no 32-bit number is EINVAL", single_section,
-     Scope::device, g_ctrl_wants_small},
-    {"controls/default-values", "V4L2_CTRL_WHICH_DEF_VAL reads the default that the query told",
+    {"controls/g-ctrl-wide", "VIDIOC_G_CTRL of a control that is not a 32-bit number is EINVAL",
+     single_section, Scope::device, g_ctrl_wants_small},
+    {"controls/default-values", "V4L2_CTRL_WHICH_DEF_VAL reads the default that the query reported",
      extended_section, Scope::device, defaults_can_be_read},
-    {"controls/limit-values", "V4L2_CTRL_WHICH_MIN_VAL and MAX_VAL read the limits that the query told",
+    {"controls/limit-values", "V4L2_CTRL_WHICH_MIN_VAL and MAX_VAL read the limits that the query reported",
      extended_section, Scope::device, limits_can_be_read},
     {"controls/small-memory", "reading into too little memory is ENOSPC, with the size that is needed",
      extended_section, Scope::device, small_memory_is_told},

@@ -1,4 +1,4 @@
-// Rules on requests of several controls, of none, and of what `which` and error_idx mean.
+// Rules on requests for several controls or for none, and on the meaning of `which` and error_idx.
 #pragma once
 
 #include <cstdint>
@@ -9,7 +9,7 @@
 
 namespace vumedia::client::compliance::controls {
 
-// A request of a control that is in order and of one that is unknown.
+// A request with a valid control and an unknown one.
 inline Finding add_good_and_unknown(Subject& s, const std::vector<Control>& all, Request& request) {
   const Control* const good = find_if(all, settable);
   if (good == nullptr) return not_applicable("no control can be set");
@@ -29,7 +29,7 @@ inline Finding get_error_index(Subject& s) {
   request.add(*good);
   request.add_unknown(unknown_id(all));
   if (auto found = Subject::judge("VIDIOC_G_EXT_CTRLS", request.run<tag::G_EXT_CTRLS>(s), EINVAL,
-                                  "with an unknown control behind a known one"))
+                                  "with an unknown control after a known one"))
     return found;
   if (request.error_idx() == 2) return passed();
   return failed("VIDIOC_G_EXT_CTRLS, before any of 2 controls was read: error_idx is %u, not 2",
@@ -42,7 +42,7 @@ inline Finding set_error_index(Subject& s) {
   Request request;
   if (auto found = add_good_and_unknown(s, all, request)) return found;
   if (auto found = Subject::judge("VIDIOC_S_EXT_CTRLS", request.run<tag::S_EXT_CTRLS>(s), EINVAL,
-                                  "with an unknown control behind a known one"))
+                                  "with an unknown control after a known one"))
     return found;
   if (request.error_idx() == 2) return passed();
   return failed("VIDIOC_S_EXT_CTRLS, before any of 2 controls was set: error_idx is %u, not 2",
@@ -55,10 +55,10 @@ inline Finding try_error_index(Subject& s) {
   Request request;
   if (auto found = add_good_and_unknown(s, all, request)) return found;
   if (auto found = Subject::judge("VIDIOC_TRY_EXT_CTRLS", request.run<tag::TRY_EXT_CTRLS>(s), EINVAL,
-                                  "with an unknown control behind a known one"))
+                                  "with an unknown control after a known one"))
     return found;
   if (request.error_idx() == 1) return passed();
-  return failed("VIDIOC_TRY_EXT_CTRLS of 2 controls of which the second is unknown: error_idx is %u, not 1",
+  return failed("VIDIOC_TRY_EXT_CTRLS of 2 controls, the second of them unknown: error_idx is %u, not 1",
                 request.error_idx());
 }
 
@@ -71,12 +71,12 @@ inline Finding all_or_none(Subject& s) {
   Request request;
   request.add(it.control, &it.other);
   request.add_unknown(unknown_id(all));
-  // Which errno is another rule's.
+  // Another rule checks which errno it is.
   if (request.run<tag::S_EXT_CTRLS>(s) == 0) return failed("VIDIOC_S_EXT_CTRLS takes an unknown control");
   Value after;
   if (auto found = read(s, it.control, after)) return found;
   if (after == it.present) return passed();
-  return failed("VIDIOC_S_EXT_CTRLS failed for another control, and changed %s", name_of(it.control).c_str());
+  return failed("VIDIOC_S_EXT_CTRLS failed for another control, but changed %s", name_of(it.control).c_str());
 }
 
 inline Finding defaults_cannot_be_set(Subject& s) {
@@ -116,7 +116,7 @@ inline Finding nothing_can_be_asked(Subject& s) {
   if (auto found = list_some(s, all)) return found;
   const char* const circumstances = "of no control";
   for (const bool known : {true, false}) {
-    // A class that nobody has: classes go up from USER, and stop far below.
+    // A class that does not exist: classes go up from USER and stop far below this.
     const std::uint32_t which = known ? V4L2_CTRL_WHICH_CUR_VAL : 0x0ef00000;
     Request get(which), set(which), attempt(which);
     const int wanted = known ? 0 : EINVAL;
@@ -144,9 +144,9 @@ inline constexpr Rule request_rules[] = {
      Scope::device, all_or_none},
     {"controls/set-default", "defaults cannot be set or tried: EINVAL", extended_section, Scope::device,
      defaults_cannot_be_set},
-    {"controls/which-class", "a class in `which` is taken for its own controls alone", extended_section,
+    {"controls/which-class", "a class in `which` is accepted only for its own controls", extended_section,
      Scope::device, class_as_which},
-    {"controls/count-zero", "a request of no controls succeeds, unless it is of a class that there is not",
+    {"controls/count-zero", "a request for no controls succeeds, unless its class does not exist",
      extended_section, Scope::device, nothing_can_be_asked},
 };
 

@@ -23,7 +23,8 @@ inline Finding present_value_can_be_set(Subject& s) {
     if (auto found = read(s, control, value)) return found;
     if (auto found = write(s, control, value)) return found;
     if (auto found = read(s, control, after)) return found;
-    if (after != value) return failed("%s changed when it was set to what it was", name_of(control).c_str());
+    if (after != value)
+      return failed("%s changed when it was set to the value it had", name_of(control).c_str());
   }
   return any ? passed() : not_applicable("no control can be set");
 }
@@ -71,13 +72,14 @@ inline Finding s_ctrl_agrees(Subject& s) {
       return found;
     if (auto found = read(s, control, after)) return found;
     if (one.value != static_cast<std::int32_t>(other->number) || after != *other)
-      return failed("VIDIOC_S_CTRL of %s to %lld answers %d, and it is %lld", name_of(control).c_str(),
-                    static_cast<long long>(other->number), one.value, static_cast<long long>(after.number));
+      return failed("VIDIOC_S_CTRL of %s to %lld answers %d, and the control is %lld",
+                    name_of(control).c_str(), static_cast<long long>(other->number), one.value,
+                    static_cast<long long>(after.number));
   }
   return any ? passed() : not_applicable("no control has a number that can be changed");
 }
 
-// A number outside of a control's range, if there is one of its width.
+// A number outside a control's range, if its width has one.
 [[nodiscard]] inline std::optional<std::int64_t> outside(const Control& control) noexcept {
   const bool wide = control.type == V4L2_CTRL_TYPE_INTEGER64;
   const std::int64_t highest =
@@ -111,7 +113,7 @@ inline Finding numbers_are_clamped(Subject& s) {
                     static_cast<long long>(control.minimum), static_cast<long long>(control.maximum),
                     static_cast<long long>(*number), static_cast<long long>(after.number));
   }
-  return any ? passed() : not_applicable("no control has a number that can be out of range");
+  return any ? passed() : not_applicable("no control is a number that can be out of range");
 }
 
 inline Finding menus_refuse_others(Subject& s) {
@@ -126,7 +128,7 @@ inline Finding menus_refuse_others(Subject& s) {
     const Restore restore(s, control, value);
     const std::string name = name_of(control);
     if (const int got = set(s, control, Value{control.maximum + 1, {}}); got != ERANGE && got != EINVAL)
-      return Subject::judge("VIDIOC_S_EXT_CTRLS", got, ERANGE, ("behind the last item of " + name).c_str());
+      return Subject::judge("VIDIOC_S_EXT_CTRLS", got, ERANGE, ("after the last item of " + name).c_str());
     for (std::int64_t index = std::max<std::int64_t>(control.minimum, 0);
          index <= std::min<std::int64_t>(control.maximum, max_menu_items); ++index) {
       if (has_item(s, control, index)) continue;
@@ -134,7 +136,7 @@ inline Finding menus_refuse_others(Subject& s) {
         return Subject::judge("VIDIOC_S_EXT_CTRLS", got, EINVAL, ("to a gap in " + name).c_str());
     }
     if (auto found = read(s, control, after)) return found;
-    if (after != value) return failed("%s changed to what it refused", name.c_str());
+    if (after != value) return failed("%s changed to a value that it refused", name.c_str());
   }
   return any ? passed() : not_applicable("the device has no menu that can be set");
 }
@@ -249,16 +251,16 @@ inline Finding dynamic_array_changes_size(Subject& s) {
 }
 
 inline constexpr Rule setting_rules[] = {
-    {"controls/set-present", "a control can be set to what it is, and stays so", extended_section,
+    {"controls/set-present", "a control can be set to the value it has, and keeps it", extended_section,
      Scope::device, present_value_can_be_set},
     {"controls/set-other", "a control that is set to another value has that value", extended_section,
      Scope::device, set_value_is_kept},
     {"controls/s-ctrl-agrees", "VIDIOC_S_CTRL sets what VIDIOC_G_EXT_CTRLS reads", single_section,
      Scope::device, s_ctrl_agrees},
-    {"controls/out-of-range", "a number out of range is brought into it, or refused with ERANGE",
+    {"controls/out-of-range", "a number out of range is clamped to it, or refused with ERANGE",
      extended_section, Scope::device, numbers_are_clamped},
-    {"controls/menu-values", "what is no item of a menu is refused, and changes nothing", extended_section,
-     Scope::device, menus_refuse_others},
+    {"controls/menu-values", "a value that is not an item of a menu is refused, and changes nothing",
+     extended_section, Scope::device, menus_refuse_others},
     {"controls/long-string", "a string that is too long is ERANGE", extended_section, Scope::device,
      long_strings_are_refused},
     {"controls/read-only", "controls that are read-only cannot be set or tried: EACCES", extended_section,

@@ -1,5 +1,6 @@
 // A client of V4L2's stateful decoder interface, for rules: it feeds a stream, follows source changes,
-// drains, and notes all that comes back. What no decoder may do ends it with a finding.
+// drains, and records everything that comes back. If the decoder does something that no decoder may do, it
+// ends with a finding.
 #pragma once
 
 #include <algorithm>
@@ -30,7 +31,7 @@ class Client {
     std::uint32_t flags = 0;
     std::uint32_t sequence = 0;
     std::uint32_t starts = 0;   // of CAPTURE, up to then
-    std::uint32_t changes = 0;  // source changes told, up to then
+    std::uint32_t changes = 0;  // source changes reported, up to then
     bool empty = false;         // no byte is used
     bool fits = true;           // bytesused is within each plane
   };
@@ -39,7 +40,7 @@ class Client {
     std::uint32_t flags = 0;
     std::uint32_t sequence = 0;
   };
-  // What the device says of its frames once a source change has been told.
+  // What the device reports about its frames after a source change.
   struct Look {
     Pixels pixels;
     v4l2_rect visible{};
@@ -59,21 +60,21 @@ class Client {
 
   // -- Steps
 
-  // S_FMT, subscriptions, buffers, what they hold, and STREAMON, of OUTPUT.
+  // Sets up OUTPUT: S_FMT, subscriptions, buffers and their contents, and STREAMON.
   Finding start_output(std::uint32_t count = 4);
-  // Buffers and STREAMON of CAPTURE, as the device says now; with `extra` more than it needs.
+  // Sets up CAPTURE as the device reports now: buffers, `extra` more than it needs, and STREAMON.
   Finding start_capture();
   Finding stop(const Buffers& queue);
   Finding start(const Buffers& queue);
   Finding command(std::uint32_t cmd);
-  // Goes on, with events handled and buffers fed, until `done()`.
+  // Handles events and feeds buffers until `done()`.
   template <class Done>
   Finding run(Done done);
   // Feeds all units; returns once the last is queued and CAPTURE streams.
   Finding feed_all() {
     return run([this] { return next_ == end_ && capture_on_ && !change_pending_; });
   }
-  // STOP, and all up to its LAST.
+  // STOP, and everything up to its LAST.
   Finding drain();
   // All of the above.
   Finding play() {
@@ -81,28 +82,28 @@ class Client {
     if (auto found = feed_all()) return found;
     return drain();
   }
-  // After a STREAMOFF of OUTPUT: the stream from its beginning, with time stamps behind those of before.
+  // After a STREAMOFF of OUTPUT: the stream from its beginning, with time stamps after the earlier ones.
   void rewind() {
     first_stamp_ += stamp_step * static_cast<std::int64_t>(stream_.units.size() + 10);
     next_ = 0;
   }
-  // Queues all CAPTURE buffers that are the client's own.
+  // Queues all CAPTURE buffers that the client owns.
   Finding queue_capture();
   Finding queue_output(std::size_t place, std::span<const std::byte> bytes, std::int64_t stamp);
-  // Whether an OUTPUT buffer is the client's own; one of them.
+  // Whether the client owns an OUTPUT buffer; one of them.
   [[nodiscard]] std::size_t free_output() const noexcept {
     return static_cast<std::size_t>(std::ranges::find(output_queued_, false) - output_queued_.begin());
   }
   [[nodiscard]] bool has_free_output() const noexcept { return free_output() < output_queued_.size(); }
-  // What CAPTURE is to be now, as the device says.
+  // What CAPTURE should be now, according to the device.
   Finding look(Look& look);
 
-  // -- How it goes on. To be set before.
-  bool follows_changes = true;    // CAPTURE is started and restarted for what a source change told
+  // -- Behaviour. To be set before the start.
+  bool follows_changes = true;    // CAPTURE is started, and restarted after a source change
   bool queues_again = true;       // CAPTURE buffers as soon as they come
-  bool needs_eos = false;         // a drain is complete with the event, too
-  std::size_t most_at_once = 64;  // OUTPUT buffers at the device
-  std::uint32_t extra = 2;        // CAPTURE buffers beyond the least
+  bool needs_eos = false;         // V4L2_EVENT_EOS also completes a drain
+  std::size_t most_at_once = 64;  // OUTPUT buffers that the device has at a time
+  std::uint32_t extra = 2;        // CAPTURE buffers beyond the minimum
   // Bytes in place of a unit, before unit `garbage_at`; with time stamps of their own.
   std::size_t garbage_at = SIZE_MAX;
 
@@ -150,7 +151,7 @@ class Client {
   bool garbage_sent_ = false;
 };
 
-// The stream of a run, if the device takes it; not applicable otherwise.
+// The stream of a run, if the device supports it; otherwise not applicable.
 inline Finding find_stream(Subject& s, const CodedStream*& stream) {
   stream = s.settings().stream;
   if (stream == nullptr || stream->units.empty()) return not_applicable("no stream was given");
@@ -176,7 +177,7 @@ inline Finding Client::subscribe() {
     v4l2_event_subscription subscription{};
     subscription.type = type;
     const int got = subject_.call<tag::SUBSCRIBE_EVENT>(subscription);
-    // Without the event for the end one can do.
+    // The event for the end is not needed.
     if (type == V4L2_EVENT_EOS) continue;
     if (auto found = Subject::judge("VIDIOC_SUBSCRIBE_EVENT", got, 0, "to V4L2_EVENT_SOURCE_CHANGE"))
       return found;
@@ -224,7 +225,7 @@ inline Finding Client::start(const Buffers& queue) {
 
 inline Finding Client::stop(const Buffers& queue) {
   if (auto found = queue.stop()) return found;
-  // What came before the STREAMOFF is of no concern any more, and nothing may come after it.
+  // What came before the STREAMOFF does not matter any more, and nothing may come after it.
   if (const std::size_t waiting = subject_.buffers_waiting(queue.type()); waiting != 0) {
     const auto of_queue = [&](const Event& event) {
       const auto* const dqbuf = std::get_if<DqbufEvent>(&event);
@@ -249,7 +250,7 @@ inline Finding Client::look(Look& look) {
   if (auto found = subject_.expect<tag::G_FMT>(format, 0, "of CAPTURE")) return found;
   look.pixels = pixels_of(format);
   v4l2_selection selection{};
-  // Selections know no planes.
+  // Selections have no multi-planar types.
   selection.type = V4L2_BUF_TYPE_VIDEO_CAPTURE;
   selection.target = V4L2_SEL_TGT_COMPOSE;
   if (subject_.call<tag::G_SELECTION>(selection) == 0) look.visible = selection.r;
@@ -280,13 +281,12 @@ inline Finding Client::restart_capture() {
   if (auto found = capture_.release()) return found;
   if (auto found = start_capture()) return found;
   if (!was_stopping) return passed();
-  // Whether the restart has ended a drain under way the documentation leaves open; a STOP makes sure.
+  // The documentation leaves open whether the restart has ended a pending drain; a STOP makes sure.
   v4l2_decoder_cmd again{};
   again.cmd = V4L2_DEC_CMD_STOP;
   const int got = subject_.call<tag::DECODER_CMD>(again);
   stopping_ = true;
-  return got == EBUSY ? passed()
-                      : Subject::judge("VIDIOC_DECODER_CMD", got, 0, "STOP behind a source change");
+  return got == EBUSY ? passed() : Subject::judge("VIDIOC_DECODER_CMD", got, 0, "STOP after a source change");
 }
 
 inline Finding Client::command(std::uint32_t cmd) {
@@ -332,7 +332,7 @@ inline Finding Client::queue_output(std::size_t place, std::span<const std::byte
 }
 
 inline Finding Client::feed() {
-  // Nothing a decoder could make sense of, in any format.
+  // Bytes that make no sense to a decoder, in any format.
   static constexpr auto garbage = [] {
     std::array<std::byte, 700> bytes{};
     for (std::size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<std::byte>((i * 167 + 13) | 0x80);
@@ -368,7 +368,7 @@ Finding Client::run(Done done) {
     }
     if (auto found = take(*event)) return found;
   }
-  return failed("events come without end");
+  return failed("events do not stop coming");
 }
 
 inline Finding Client::queue_capture() {
@@ -404,7 +404,7 @@ inline Finding Client::take_buffer(const v4l2::Buffer& buffer) {
   if (head.type == capture_.type()) return take_frame(buffer);
   if (head.type != output_.type()) return failed("a buffer of %s came", type_name(head.type));
   if (head.index >= output_queued_.size() || !output_queued_[head.index])
-    return failed("OUTPUT buffer %u came back, which was not queued", head.index);
+    return failed("OUTPUT buffer %u came back, but was not queued", head.index);
   output_queued_[head.index] = false;
   returned_.push_back(
       {head.timestamp.tv_sec * 1'000'000 + head.timestamp.tv_usec, head.flags, head.sequence});
@@ -414,9 +414,9 @@ inline Finding Client::take_buffer(const v4l2::Buffer& buffer) {
 inline Finding Client::take_frame(const v4l2::Buffer& buffer) {
   const v4l2_buffer& head = buffer.head;
   if (!capture_on_) return failed("a CAPTURE buffer came while CAPTURE did not stream");
-  if (drained_) return failed("a CAPTURE buffer came behind the one flagged LAST");
+  if (drained_) return failed("a CAPTURE buffer came after the one flagged LAST");
   if (head.index >= capture_queued_.size() || !capture_queued_[head.index])
-    return failed("CAPTURE buffer %u came back, which was not queued", head.index);
+    return failed("CAPTURE buffer %u came back, but was not queued", head.index);
   capture_queued_[head.index] = false;
   Frame frame{.stamp = head.timestamp.tv_sec * 1'000'000 + head.timestamp.tv_usec,
               .flags = head.flags,

@@ -80,7 +80,7 @@ inline Finding coded_list_stays(Subject& s) {
   const auto after = list_formats(s, coded_queue(s).type);
   if (std::ranges::equal(before, after, {}, &v4l2_fmtdesc::pixelformat, &v4l2_fmtdesc::pixelformat))
     return passed();
-  return failed("OUTPUT lists %zu formats, and %zu after S_FMT of CAPTURE", before.size(), after.size());
+  return failed("OUTPUT lists %zu formats, but %zu after S_FMT of CAPTURE", before.size(), after.size());
 }
 
 inline Finding frame_sizes(Subject& s) {
@@ -109,7 +109,7 @@ inline Finding output_decides_capture(Subject& s) {
       capture.type = raw_queue(s).type;
       if (auto found = s.expect<tag::G_FMT>(capture, 0, "of CAPTURE")) return found;
       const Pixels in = pixels_of(output), out = pixels_of(capture);
-      // Rounded up to what the codec and the hardware want.
+      // Rounded up to what the codec and the hardware need.
       if (out.width < in.width || out.height < in.height || out.width > in.width + 256 ||
           out.height > in.height + 256)
         return failed("OUTPUT was set to %ux%u, CAPTURE is %ux%u", in.width, in.height, out.width,
@@ -130,7 +130,7 @@ inline Finding coded_buffers_have_size(Subject& s) {
       return failed("S_FMT of OUTPUT to %s answers a sizeimage of 0", fourcc_name(coded.pixelformat).c_str());
     if (first.fourcc != coded.pixelformat || second.fourcc != coded.pixelformat ||
         first.planes[0].size != second.planes[0].size)
-      return failed("S_FMT of OUTPUT to %s answers %s and %u bytes, G_FMT %s and %u",
+      return failed("S_FMT of OUTPUT to %s answers %s and %u bytes, but G_FMT %s and %u",
                     fourcc_name(coded.pixelformat).c_str(), fourcc_name(first.fourcc).c_str(),
                     first.planes[0].size, fourcc_name(second.fourcc).c_str(), second.planes[0].size);
   }
@@ -144,7 +144,8 @@ inline Finding capture_adjusts(Subject& s) {
   format.type = raw_queue(s).type;
   if (auto found = s.expect<tag::G_FMT>(format, 0, "of CAPTURE")) return found;
   set_fourcc(format, coded);
-  if (auto found = s.expect<tag::S_FMT>(format, 0, "of CAPTURE, to a format that it has not")) return found;
+  if (auto found = s.expect<tag::S_FMT>(format, 0, "of CAPTURE, to a format that it does not have"))
+    return found;
   const std::uint32_t fourcc = pixels_of(format).fourcc;
   if (is_listed(raw, fourcc)) return passed();
   return failed("S_FMT of CAPTURE to %s became %s, which is not listed", fourcc_name(coded).c_str(),
@@ -165,14 +166,14 @@ inline Finding files_stand_apart(Subject& s) {
   if (auto found = s.expect<tag::G_FMT>(after, 0, "of OUTPUT")) return found;
   const Pixels is = pixels_of(after);
   if (is.fourcc == was.fourcc && is.width == was.width && is.height == was.height) return passed();
-  return failed("OUTPUT was %s of %ux%u, and is %s of %ux%u since another file set its own",
+  return failed("OUTPUT was %s of %ux%u, and has been %s of %ux%u since another file set its own",
                 fourcc_name(was.fourcc).c_str(), was.width, was.height, fourcc_name(is.fourcc).c_str(),
                 is.width, is.height);
 }
 
 inline Finding format_is_busy(Subject& s) {
   const auto& formats = coded_queue(s).formats;
-  if (formats.size() < 2) return not_applicable("there is one coded format only");
+  if (formats.size() < 2) return not_applicable("there is only one coded format");
   for (const bool output : {true, false}) {
     v4l2_format format{};
     if (auto found = set_coded(s, formats[0].pixelformat, 320, 240, format)) return found;
@@ -235,7 +236,8 @@ inline Finding commands_are_known(Subject& s) {
     command.cmd = cmd;
     if (auto found = s.expect<tag::TRY_DECODER_CMD>(command, 0, cmd == V4L2_DEC_CMD_STOP ? "STOP" : "START"))
       return found;
-    if (command.cmd != cmd) return failed("VIDIOC_TRY_DECODER_CMD makes %u of command %u", command.cmd, cmd);
+    if (command.cmd != cmd)
+      return failed("VIDIOC_TRY_DECODER_CMD returns %u for command %u", command.cmd, cmd);
   }
   v4l2_decoder_cmd unknown{};
   unknown.cmd = 0x7ffe;
@@ -280,12 +282,11 @@ inline constexpr Rule setup_rules[] = {
      Scope::decoder, coded_list_stays},
     {"decoder/frame-sizes", "each coded format has frame sizes", querying_section, Scope::decoder,
      frame_sizes},
-    {"decoder/output-decides-capture",
-     "the size that OUTPUT is set to is CAPTURE's at once, or a little more", initialization_section,
-     Scope::decoder, output_decides_capture},
-    {"decoder/coded-size", "OUTPUT takes each format that it lists, and has a size of buffers for it",
+    {"decoder/output-decides-capture", "CAPTURE has the size that OUTPUT is set to at once, or a little more",
+     initialization_section, Scope::decoder, output_decides_capture},
+    {"decoder/coded-size", "OUTPUT takes each format that it lists, and has a buffer size for it",
      initialization_section, Scope::decoder, coded_buffers_have_size},
-    {"decoder/capture-adjusts", "a format that CAPTURE has not becomes one that it has", commit_section,
+    {"decoder/capture-adjusts", "a format that CAPTURE does not have becomes one that it has", commit_section,
      Scope::decoder, capture_adjusts},
     {"decoder/files-apart", "each open file has formats of its own",
      "V4L2 API, Video Memory-To-Memory Interface", Scope::decoder, files_stand_apart},
@@ -293,10 +294,10 @@ inline constexpr Rule setup_rules[] = {
      commit_section, Scope::decoder, format_is_busy},
     {"decoder/output-alone", "OUTPUT streams without CAPTURE, and before anything is queued",
      initialization_section, Scope::decoder, output_streams_alone},
-    {"decoder/copies-stamps", "both queues are flagged to have copied time stamps",
+    {"decoder/copies-stamps", "the flags of both queues say that time stamps are copied",
      "V4L2 API, Memory-to-Memory Stateful Video Decoder Interface, Decoding", Scope::decoder,
      stamps_are_copied},
-    {"decoder/min-buffers", "V4L2_CID_MIN_BUFFERS_FOR_CAPTURE says how many buffers CAPTURE needs",
+    {"decoder/min-buffers", "V4L2_CID_MIN_BUFFERS_FOR_CAPTURE is the number of buffers that CAPTURE needs",
      "V4L2 API, Memory-to-Memory Stateful Video Decoder Interface, Capture Setup", Scope::decoder,
      min_buffers},
     {"decoder/subscriptions", "source changes and the end of the stream can be subscribed to",

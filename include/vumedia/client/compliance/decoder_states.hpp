@@ -1,4 +1,4 @@
-// Rules on what ends or turns the work of a stateful decoder: drains, seeks, changes of resolution.
+// Rules on what ends or redirects the work of a stateful decoder: drains, seeks, changes of resolution.
 #pragma once
 
 #include <algorithm>
@@ -13,8 +13,8 @@ namespace vumedia::client::compliance::decoder {
 
 // -- Drain
 
-// Events of one file keep their order, so what has not come before the first event of a subscription made now
-// has not been sent.
+// Events of one file keep their order, so an event that has not come before the first event of a new
+// subscription has not been sent.
 inline Finding settle(Subject& s) {
   v4l2_event_subscription subscription{};
   subscription.type = V4L2_EVENT_CTRL;
@@ -34,7 +34,7 @@ inline Finding last_is_last(Subject& s) {
     if (auto found = client.queue_capture()) return found;
     if (auto found = settle(s)) return found;
     if (const std::size_t more = s.buffers_waiting(client.capture().type()); more != 0)
-      return failed("%zu CAPTURE buffers came behind the one flagged LAST", more);
+      return failed("%zu CAPTURE buffers came after the one flagged LAST", more);
     return passed();
   });
 }
@@ -57,7 +57,7 @@ inline Finding stopped_takes_buffers(Subject& s) {
   });
 }
 
-// Brings a drained decoder back with `resume(client)`, and has it decode the stream once more.
+// Restarts a drained decoder with `resume(client)`, and has it decode the stream once more.
 template <class Resume>
 inline Finding decode_again(Client& client, Resume resume) {
   if (auto found = client.play()) return found;
@@ -67,7 +67,7 @@ inline Finding decode_again(Client& client, Resume resume) {
   if (auto found = client.feed_all()) return found;
   if (auto found = client.drain()) return found;
   if (client.pictures() > before) return passed();
-  return failed("decoding did not go on: %zu frames before, none after", before);
+  return failed("decoding did not continue: %zu frames before, none after", before);
 }
 
 inline Finding start_resumes(Subject& s) {
@@ -107,7 +107,7 @@ inline Finding nothing_is_drained_too(Subject& s) {
     if (auto found = client.queue_capture()) return found;
     if (auto found = client.drain()) return found;
     if (client.pictures() == before) return passed();
-    return failed("a drain of nothing gave %zu frames", client.pictures() - before);
+    return failed("a drain with nothing queued gave %zu frames", client.pictures() - before);
   });
 }
 
@@ -130,7 +130,7 @@ inline Finding drain_is_busy(Subject& s) {
 
 // -- Seek
 
-// Frames of what was queued from `stamp` on.
+// Frames of the units queued from `stamp` on.
 [[nodiscard]] inline std::size_t frames_since(const Client& client, std::int64_t stamp) {
   return static_cast<std::size_t>(std::ranges::count_if(
       client.frames(), [stamp](const Client::Frame& frame) { return !frame.empty && frame.stamp >= stamp; }));
@@ -156,7 +156,7 @@ inline Finding seek(Subject& s, bool both) {
     if (auto found = client.feed_all()) return found;
     if (auto found = client.drain()) return found;
     if (frames_since(client, client.first_stamp()) > 0) return passed();
-    return failed("%zu units were queued after a seek, and gave no frame", client.fed());
+    return failed("%zu units were queued after a seek, but gave no frame", client.fed());
   });
 }
 inline Finding seek_by_output(Subject& s) {
@@ -168,12 +168,12 @@ inline Finding seek_by_both(Subject& s) {
 
 // -- Dynamic resolution change
 
-// A played stream, with changes of resolution in it.
+// A decoded stream that changes its resolution.
 template <class Check>
 inline Finding with_changes(Subject& s, Check check) {
   return with_stream(s, [&](Client& client) -> Finding {
     if (auto found = client.play()) return found;
-    if (client.looks().size() < 2) return not_applicable("the stream has one resolution");
+    if (client.looks().size() < 2) return not_applicable("the stream has only one resolution");
     return check(client);
   });
 }
@@ -197,7 +197,7 @@ inline Finding changes_show(Subject& s) {
     };
     for (std::size_t i = 1; i < client.looks().size(); ++i) {
       if (!same(client.looks()[i - 1], client.looks()[i])) continue;
-      return failed("a source change was told, and CAPTURE is %ux%u as before",
+      return failed("a source change was reported, but CAPTURE is %ux%u as before",
                     client.looks()[i].pixels.width, client.looks()[i].pixels.height);
     }
     return passed();
@@ -213,8 +213,9 @@ inline Finding frames_keep_to_their_side(Subject& s) {
       starts = frame.starts;
       if (frame.empty) continue;
       if (frame.stamp < before)
-        return failed("a frame of time stamp %lld came after a change of resolution, one of %lld before it",
-                      static_cast<long long>(frame.stamp), static_cast<long long>(before));
+        return failed(
+            "a frame with time stamp %lld came after a change of resolution, and one with %lld before it",
+            static_cast<long long>(frame.stamp), static_cast<long long>(before));
       latest = std::max(latest, frame.stamp);
     }
     return passed();
@@ -223,7 +224,7 @@ inline Finding frames_keep_to_their_side(Subject& s) {
 
 inline Finding no_frame_is_lost(Subject& s) {
   return with_changes(s, [](Client& client) -> Finding {
-    // Each part of the stream has frames, and the last one, too.
+    // Each part of the stream has frames, including the last one.
     std::vector<std::size_t> pictures(client.looks().size() + 1);
     for (const Client::Frame& frame : client.frames()) {
       if (!frame.empty) ++pictures[std::min<std::size_t>(frame.starts, client.looks().size())];
@@ -241,21 +242,20 @@ inline constexpr const char* change_section =
     "V4L2 API, Memory-to-Memory Stateful Video Decoder Interface, Dynamic Resolution Change";
 
 inline constexpr Rule drain_rules[] = {
-    {"drain/last", "a drain ends with a buffer flagged LAST, and nothing comes behind it", drain_section,
+    {"drain/last", "a drain ends with a buffer flagged LAST, and nothing comes after it", drain_section,
      Scope::decoder, last_is_last},
     {"drain/eos", "a drain brings V4L2_EVENT_EOS to whoever subscribed to it", drain_section, Scope::decoder,
      drain_has_its_event},
-    {"drain/stopped", "a decoder that is stopped takes OUTPUT buffers, and does not process them",
-     drain_section, Scope::decoder, stopped_takes_buffers},
-    {"drain/start", "START behind a drain resumes decoding", drain_section, Scope::decoder, start_resumes},
-    {"drain/capture-restart", "stopping and starting CAPTURE behind a drain resumes decoding", drain_section,
+    {"drain/stopped", "a stopped decoder takes OUTPUT buffers, but does not process them", drain_section,
+     Scope::decoder, stopped_takes_buffers},
+    {"drain/start", "START after a drain resumes decoding", drain_section, Scope::decoder, start_resumes},
+    {"drain/capture-restart", "stopping and starting CAPTURE after a drain resumes decoding", drain_section,
      Scope::decoder, capture_restart_resumes},
-    {"drain/output-restart", "stopping and starting OUTPUT behind a drain begins anew", drain_section,
+    {"drain/output-restart", "stopping and starting OUTPUT after a drain starts over", drain_section,
      Scope::decoder, output_restart_resumes},
-    {"drain/of-nothing", "a drain with nothing queued ends as well", drain_section, Scope::decoder,
+    {"drain/of-nothing", "a drain with nothing queued also ends", drain_section, Scope::decoder,
      nothing_is_drained_too},
-    {"drain/busy", "STOP and START are EBUSY while a drain is under way", drain_section, Scope::decoder,
-     drain_is_busy},
+    {"drain/busy", "STOP and START are EBUSY during a drain", drain_section, Scope::decoder, drain_is_busy},
 };
 
 inline constexpr Rule seek_rules[] = {
@@ -266,11 +266,11 @@ inline constexpr Rule seek_rules[] = {
 };
 
 inline constexpr Rule change_rules[] = {
-    {"change/told", "each change of resolution brings a source change of the resolution", change_section,
-     Scope::decoder, changes_are_told},
-    {"change/shows", "after a source change CAPTURE's format, rectangle or count of buffers is another",
+    {"change/told", "each change of resolution brings a source change event for the resolution",
+     change_section, Scope::decoder, changes_are_told},
+    {"change/shows", "after a source change CAPTURE has a different format, rectangle or number of buffers",
      change_section, Scope::decoder, changes_show},
-    {"change/order", "frames from before a change come before its LAST, others behind it", change_section,
+    {"change/order", "frames from before a change come before its LAST, others after it", change_section,
      Scope::decoder, frames_keep_to_their_side},
     {"change/every-part", "each part of a stream whose resolution changes gives frames", change_section,
      Scope::decoder, no_frame_is_lost},

@@ -1,4 +1,4 @@
-// Rules on a stateful decoder at work on a stream: the first source change, and frames.
+// Rules on a stateful decoder that decodes a stream: the first source change, and frames.
 #pragma once
 
 #include <algorithm>
@@ -45,7 +45,7 @@ inline Finding format_is_the_streams(Subject& s) {
     if (auto found = client.look(now)) return found;
     const Pixels& pixels = now.pixels;
     if (pixels.width != told.pixels.width || pixels.height != told.pixels.height)
-      return failed("CAPTURE was %ux%u at the source change, and is %ux%u", told.pixels.width,
+      return failed("CAPTURE was %ux%u at the source change, but is now %ux%u", told.pixels.width,
                     told.pixels.height, pixels.width, pixels.height);
     if (!is_listed(list_formats(s, client.capture().type()), pixels.fourcc))
       return failed("CAPTURE is %s, which is not listed", fourcc_name(pixels.fourcc).c_str());
@@ -132,7 +132,7 @@ inline Finding stream_is_decoded(Subject& s) {
     if (client.pictures() == 0) return failed("%zu units gave no frame", client.fed());
     for (const Client::Frame& frame : client.frames()) {
       if ((frame.flags & V4L2_BUF_FLAG_ERROR) != 0)
-        return failed("the frame of time stamp %lld is flagged ERROR", static_cast<long long>(frame.stamp));
+        return failed("the frame with time stamp %lld is flagged ERROR", static_cast<long long>(frame.stamp));
     }
     return passed();
   });
@@ -150,8 +150,7 @@ inline Finding output_comes_back(Subject& s) {
     for (std::size_t i = 0; i < stamps.size(); ++i) {
       const std::int64_t queued = client.first_stamp() + static_cast<std::int64_t>(i) * Client::stamp_step;
       if (stamps[i] != queued)
-        return failed("no OUTPUT buffer came back with the time stamp %lld it had",
-                      static_cast<long long>(queued));
+        return failed("no OUTPUT buffer came back with its time stamp %lld", static_cast<long long>(queued));
     }
     return passed();
   });
@@ -179,7 +178,7 @@ inline Finding frames_are_numbered(Subject& s) {
     for (const Client::Frame& frame : client.frames()) {
       const bool follows = last != nullptr && last->starts == frame.starts;
       if (follows && frame.sequence != last->sequence + 1)
-        return failed("CAPTURE buffer %u comes behind buffer %u", frame.sequence, last->sequence);
+        return failed("CAPTURE buffer number %u comes after number %u", frame.sequence, last->sequence);
       last = &frame;
     }
     return passed();
@@ -190,7 +189,7 @@ inline Finding frames_are_filled(Subject& s) {
   return with_stream(s, [](Client& client) -> Finding {
     if (auto found = client.play()) return found;
     for (const Client::Frame& frame : client.frames()) {
-      if (!frame.fits) return failed("a CAPTURE buffer has more bytes used than it has");
+      if (!frame.fits) return failed("a CAPTURE buffer has more bytes used than its planes have");
       if (frame.empty && (frame.flags & V4L2_BUF_FLAG_LAST) == 0)
         return failed("an empty CAPTURE buffer came that is not flagged LAST");
     }
@@ -211,8 +210,9 @@ inline Finding garbage_is_survived(Subject& s) {
   return with_stream(s, [&](Client& client) -> Finding {
     client.garbage_at = s.settings().stream->units.size() / 2;
     if (auto found = client.play()) return found;
-    // What a decoder makes of what is behind is its own affair, but it must not stop there.
-    if (client.pictures() == 0) return failed("a stream with %s amid gave no frame", "700 bytes of nonsense");
+    // A decoder may handle what follows as it likes, but it must not stop there.
+    if (client.pictures() == 0)
+      return failed("a stream with %s in the middle gave no frame", "700 bytes of nonsense");
     return client.run([&] { return client.all_returned(); });
   });
 }
@@ -250,15 +250,15 @@ inline constexpr const char* decoding_section =
     "V4L2 API, Memory-to-Memory Stateful Video Decoder Interface, Decoding";
 
 inline constexpr Rule stream_rules[] = {
-    {"decoding/source-change", "the beginning of a stream brings a source change of the resolution",
+    {"decoding/source-change", "the beginning of a stream brings a source change event for the resolution",
      initialization_section, Scope::decoder, source_change_is_first},
     {"decoding/format", "after the source change CAPTURE has a listed format that holds the frames",
      setup_section, Scope::decoder, format_is_the_streams},
-    {"decoding/selections", "what is to be seen lies within the coded picture and within the frame",
+    {"decoding/selections", "the visible rectangle lies within the coded picture and within the frame",
      setup_section, Scope::decoder, selections_fit},
     {"decoding/raw-choice", "CAPTURE can be set to each format that it lists", setup_section, Scope::decoder,
      raw_format_can_be_chosen},
-    {"decoding/least-buffers", "with as many CAPTURE buffers as the control names a stream is decoded",
+    {"decoding/least-buffers", "a stream is decoded with as many CAPTURE buffers as the control demands",
      setup_section, Scope::decoder, least_buffers_suffice},
     {"decoding/frames", "a stream gives frames, and none of them is flagged ERROR", decoding_section,
      Scope::decoder, stream_is_decoded},
@@ -270,14 +270,14 @@ inline constexpr Rule stream_rules[] = {
      "V4L2 API, struct v4l2_buffer, sequence", Scope::decoder, frames_are_numbered},
     {"decoding/filled", "only a buffer flagged LAST may be empty, and none has more bytes than its planes",
      drain_section, Scope::decoder, frames_are_filled},
-    {"decoding/one-at-a-time", "a client with one OUTPUT buffer at the device gets to the end",
+    {"decoding/one-at-a-time", "a client that queues one OUTPUT buffer at a time gets to the end",
      decoding_section, Scope::decoder, one_at_a_time},
     {"decoding/nonsense-amid", "nonsense in a stream does not stop the decoder", decoding_section,
      Scope::decoder, garbage_is_survived},
-    {"decoding/nonsense-first", "an OUTPUT buffer of nonsense comes back before there is a stream",
+    {"decoding/nonsense-first", "an OUTPUT buffer of nonsense comes back even before the stream begins",
      initialization_section, Scope::decoder, garbage_alone_comes_back},
-    {"decoding/capture-restart", "CAPTURE can stop and start amid a stream", decoding_section, Scope::decoder,
-     capture_may_pause},
+    {"decoding/capture-restart", "CAPTURE can stop and start in the middle of a stream", decoding_section,
+     Scope::decoder, capture_may_pause},
 };
 
 }  // namespace vumedia::client::compliance::decoder

@@ -1,4 +1,4 @@
-// Rules on the configuration space, on open files, and on ioctls as such (VIRTIO 1.4, 5.22.4 and 5.22.6).
+// Rules on the configuration space, on open files, and on ioctls in general (VIRTIO 1.4, 5.22.4 and 5.22.6).
 #pragma once
 
 #include <array>
@@ -15,7 +15,7 @@ namespace vumedia::client::compliance::rules {
 
 inline Finding known_type(Subject& s) {
   if (s.facts().device_type <= 5) return passed();
-  return failed("device_type is %u, which stands for nothing", s.facts().device_type);
+  return failed("device_type is %u, which has no meaning", s.facts().device_type);
 }
 
 inline Finding type_fits_capabilities(Subject& s) {
@@ -39,10 +39,11 @@ inline Finding type_fits_capabilities(Subject& s) {
   for (const Kind& kind : kinds) {
     if (kind.type != s.facts().device_type) continue;
     if ((capabilities & kind.foreign) != 0)
-      return failed("a %s device with device_caps 0x%08x: 0x%08x is another kind's", kind.name, capabilities,
-                    capabilities & kind.foreign);
+      return failed("a %s device has device_caps 0x%08x, of which 0x%08x belongs to another kind", kind.name,
+                    capabilities, capabilities & kind.foreign);
     if (kind.own != 0 && (capabilities & kind.own) == 0)
-      return failed("a %s device with device_caps 0x%08x: none of 0x%08x", kind.name, capabilities, kind.own);
+      return failed("a %s device has device_caps 0x%08x, with none of 0x%08x", kind.name, capabilities,
+                    kind.own);
   }
   return passed();
 }
@@ -67,7 +68,7 @@ inline Finding m2m_stands_alone(Subject& s) {
   constexpr std::uint32_t others = V4L2_CAP_VIDEO_CAPTURE | V4L2_CAP_VIDEO_CAPTURE_MPLANE |
                                    V4L2_CAP_VIDEO_OUTPUT | V4L2_CAP_VIDEO_OUTPUT_MPLANE;
   const std::uint32_t capabilities = s.facts().capabilities;
-  if ((capabilities & m2m) == 0) return not_applicable("it is no memory-to-memory device");
+  if ((capabilities & m2m) == 0) return not_applicable("it is not a memory-to-memory device");
   if ((capabilities & others) == 0 && std::has_single_bit(capabilities & m2m)) return passed();
   return failed("device_caps 0x%08x", capabilities);
 }
@@ -86,7 +87,7 @@ inline Finding streaming_has_buffers(Subject& s) {
   for (const Queue& queue : s.facts().queues) buffers = buffers || queue.has_buffers;
   const bool streaming = (s.facts().capabilities & V4L2_CAP_STREAMING) != 0;
   if (streaming == buffers) return passed();
-  return streaming ? failed("V4L2_CAP_STREAMING, and no queue knows VIDIOC_REQBUFS")
+  return streaming ? failed("it has V4L2_CAP_STREAMING, but no queue knows VIDIOC_REQBUFS")
                    : failed("VIDIOC_REQBUFS is known without V4L2_CAP_STREAMING");
 }
 
@@ -98,7 +99,7 @@ inline Finding card_is_text(Subject& s) {
     if (static_cast<unsigned char>(card[i]) < 0x20) return failed("card has byte 0x%02x at %zu", card[i], i);
   }
   for (std::size_t i = length; i < card.size(); ++i) {
-    if (card[i] != '\0') return failed("card goes on behind its end, with byte 0x%02x at %zu", card[i], i);
+    if (card[i] != '\0') return failed("card continues after its end, with byte 0x%02x at %zu", card[i], i);
   }
   return passed();
 }
@@ -148,7 +149,7 @@ inline Finding unknown_command(Subject& s) {
   return passed();
 }
 
-// An ioctl that has another answer than EINVAL on an open file, if there is a queue: then it succeeds.
+// An ioctl that does not answer EINVAL on an open file: it succeeds if there is a queue.
 inline v4l2_format harmless(Subject& s) noexcept {
   v4l2_format format{};
   format.type =
@@ -182,7 +183,7 @@ inline Finding close_spares_others(Subject& s) {
 }
 
 inline Finding many_opens(Subject& s) {
-  // Far more than ids that a device might keep for each open it ever saw.
+  // Far more than the ids that a device might keep for each open that it ever saw.
   for (int i = 0; i < 300; ++i) {
     std::uint32_t id = 0;
     if (auto found = s.open(id)) return failed("round %d of open and close: %s", i, found.text.c_str());
@@ -197,15 +198,15 @@ inline constexpr Rule config_rules[] = {
     {"config/type-fits-capabilities", "the capabilities are those of the device's type",
      "V4L2 API, ioctl VIDIOC_QUERYCAP, table device capabilities flags", Scope::device,
      type_fits_capabilities},
-    {"config/no-device-caps-flag", "device_caps does not say that there are device_caps",
+    {"config/no-device-caps-flag", "device_caps does not contain V4L2_CAP_DEVICE_CAPS",
      "V4L2 API, ioctl VIDIOC_QUERYCAP, V4L2_CAP_DEVICE_CAPS", Scope::device, device_caps_only},
     {"config/one-plane-api", "a device has the single-planar or the multi-planar API, not both",
      "V4L2 API, Single- and multi-planar APIs", Scope::device, one_plane_api},
-    {"config/m2m-stands-alone", "a memory-to-memory device says so with one capability",
+    {"config/m2m-stands-alone", "a memory-to-memory device states its kind with one capability only",
      "V4L2 API, Video Memory-To-Memory Interface", Scope::device, m2m_stands_alone},
-    {"config/extended-formats", "struct v4l2_pix_format has its fields from priv on",
+    {"config/extended-formats", "struct v4l2_pix_format has the fields after priv",
      "V4L2 API, struct v4l2_pix_format, priv; V4L2_CAP_EXT_PIX_FORMAT", Scope::device, extended_formats},
-    {"config/streaming-has-buffers", "V4L2_CAP_STREAMING is there if buffers can be requested",
+    {"config/streaming-has-buffers", "V4L2_CAP_STREAMING is set if buffers can be requested",
      "V4L2 API, Streaming I/O (Memory Mapping)", Scope::device, streaming_has_buffers},
     {"config/card-is-text", "card names the device, in text that ends with its first NUL",
      "VIRTIO 1.4, 5.22.4 Device configuration layout", Scope::device, card_is_text},
@@ -218,7 +219,7 @@ inline constexpr Rule file_rules[] = {
      "VIRTIO 1.4, 5.22.6.3.2 Close device", Scope::device, many_opens},
     {"close/ends-the-file", "a closed file takes no ioctls", "VIRTIO 1.4, 5.22.6.3.2 Close device",
      Scope::device, closed_is_gone},
-    {"close/spares-others", "closing a file leaves others as they are", "VIRTIO 1.4, 5.22.6.3.2 Close device",
+    {"close/spares-others", "closing a file does not affect others", "VIRTIO 1.4, 5.22.6.3.2 Close device",
      Scope::device, close_spares_others},
     {"ioctl/unknown-file", "an ioctl on a file that was never opened is EINVAL",
      "VIRTIO 1.4, 5.22.6.3.3 V4L2 ioctls", Scope::device, never_opened},

@@ -11,7 +11,7 @@
 
 namespace vumedia::client::compliance::rules {
 
-// Formats whose pictures lie open in memory are not compressed, others are. 0: not known here.
+// Formats with raw pictures in memory are not compressed, others are. 0: not known here.
 enum class Coding : std::uint8_t { unknown, raw, coded };
 [[nodiscard]] constexpr Coding coding_of(std::uint32_t fourcc) noexcept {
   switch (fourcc) {
@@ -51,7 +51,7 @@ enum class Coding : std::uint8_t { unknown, raw, coded };
   }
 }
 
-// Types that the device has no queue for, its own negated direction among them.
+// Types that the device has no queue for, including the opposite direction of its own.
 [[nodiscard]] inline std::vector<std::uint32_t> foreign_types(const Facts& facts) {
   std::vector<std::uint32_t> types;
   for (std::uint32_t type = V4L2_BUF_TYPE_VIDEO_CAPTURE; type <= V4L2_BUF_TYPE_META_OUTPUT; ++type) {
@@ -66,7 +66,7 @@ enum class Coding : std::uint8_t { unknown, raw, coded };
 // ---- VIDIOC_ENUM_FMT
 
 inline Finding formats_are_listed(Subject& s) {
-  if (!is_video(s.type())) return not_applicable("it is no queue of video");
+  if (!is_video(s.type())) return not_applicable("it is not a video queue");
   if (!s.queue().formats.empty()) return passed();
   return failed("no format is listed for %s", type_name(s.type()));
 }
@@ -82,7 +82,7 @@ inline Finding format_indexes(Subject& s) {
         description = {};
         description.index = behind;
         description.type = s.type();
-        if (auto found = s.expect<v4l2::tag::ENUM_FMT>(description, EINVAL, "of an index behind the last"))
+        if (auto found = s.expect<v4l2::tag::ENUM_FMT>(description, EINVAL, "of an index after the last"))
           return found;
       }
       return passed();
@@ -159,8 +159,9 @@ inline Finding format_unknown_types(Subject& s) {
 }
 
 inline Finding format_mbus_code(Subject& s) {
-  if (!is_video(s.type()) || s.queue().formats.empty()) return not_applicable("it lists no formats of video");
-  if ((s.facts().capabilities & V4L2_CAP_IO_MC) != 0) return not_applicable("it is a media controller's");
+  if (!is_video(s.type()) || s.queue().formats.empty()) return not_applicable("it lists no video formats");
+  if ((s.facts().capabilities & V4L2_CAP_IO_MC) != 0)
+    return not_applicable("it belongs to a media controller");
   v4l2_fmtdesc description{};
   description.type = s.type();
   description.mbus_code = 0x2006;
@@ -208,12 +209,12 @@ inline Finding size_indexes(Subject& s) {
                         fourcc_name(format.pixelformat).c_str(), size.index,
                         fourcc_name(size.pixel_format).c_str());
         if (size.type != V4L2_FRMSIZE_TYPE_DISCRETE) {
-          if (index != 0) return failed("a range of sizes stands at index %u", index);
+          if (index != 0) return failed("a range of sizes is at index %u", index);
           size.index = 1;
-          return s.expect<v4l2::tag::ENUM_FRAMESIZES>(size, EINVAL, "behind a range of sizes");
+          return s.expect<v4l2::tag::ENUM_FRAMESIZES>(size, EINVAL, "after a range of sizes");
         }
         size.index = 0xffffffff;
-        return s.expect<v4l2::tag::ENUM_FRAMESIZES>(size, EINVAL, "of an index behind the last");
+        return s.expect<v4l2::tag::ENUM_FRAMESIZES>(size, EINVAL, "of an index after the last");
       });
 }
 
@@ -258,7 +259,7 @@ inline Finding size_unknown_format(Subject& s) {
   return Subject::judge("VIDIOC_ENUM_FRAMESIZES", got, EINVAL, "of a format that does not exist");
 }
 
-// Each size that is listed is one that can be had.
+// Each listed size can be set.
 inline Finding sizes_can_be_had(Subject& s) {
   if (s.facts().m2m) return not_applicable("the sizes of a codec depend on its stream");
   return for_each_size(
@@ -270,7 +271,7 @@ inline Finding sizes_can_be_had(Subject& s) {
         if (auto found = s.expect<v4l2::tag::TRY_FMT>(format)) return found;
         const Pixels pixels = pixels_of(format);
         if (pixels.width == size.discrete.width && pixels.height == size.discrete.height) return passed();
-        return failed("%ux%u is listed for %s, and becomes %ux%u", size.discrete.width, size.discrete.height,
+        return failed("%ux%u is listed for %s, but becomes %ux%u", size.discrete.width, size.discrete.height,
                       fourcc_name(description.pixelformat).c_str(), pixels.width, pixels.height);
       });
 }
@@ -320,9 +321,9 @@ inline Finding interval_indexes(Subject& s) {
                     fourcc_name(interval.pixel_format).c_str(), interval.width, interval.height);
     const bool discrete = interval.type == V4L2_FRMIVAL_TYPE_DISCRETE;
     if (!discrete && interval.index != 0)
-      return failed("a range of intervals stands at index %u", interval.index);
+      return failed("a range of intervals is at index %u", interval.index);
     interval.index = discrete ? 0xffffffff : 1;
-    return s.expect<v4l2::tag::ENUM_FRAMEINTERVALS>(interval, EINVAL, "behind the last interval");
+    return s.expect<v4l2::tag::ENUM_FRAMEINTERVALS>(interval, EINVAL, "after the last interval");
   });
 }
 
@@ -373,7 +374,7 @@ inline Finding interval_unknown(Subject& s) {
     if (!discrete) return passed();
     other = asked;
     other.index = 0;
-    // No device has a width of this kind in its list.
+    // No device lists such a width.
     other.width = 0x10001;
     return s.expect<v4l2::tag::ENUM_FRAMEINTERVALS>(other, EINVAL, "of a size that is not listed");
   });
@@ -381,9 +382,9 @@ inline Finding interval_unknown(Subject& s) {
 }
 
 inline constexpr Rule enumeration_rules[] = {
-    {"enum-fmt/lists-some", "a queue of video lists a format at least", "V4L2 API, ioctl VIDIOC_ENUM_FMT",
+    {"enum-fmt/lists-some", "a video queue lists at least one format", "V4L2 API, ioctl VIDIOC_ENUM_FMT",
      Scope::queue, formats_are_listed},
-    {"enum-fmt/indexes", "formats have indexes from 0 on without gaps, and EINVAL behind the last",
+    {"enum-fmt/indexes", "formats have indexes from 0 on without gaps, and EINVAL after the last",
      "V4L2 API, ioctl VIDIOC_ENUM_FMT", Scope::video, format_indexes},
     {"enum-fmt/reserved-is-zero", "reserved words are set to zero",
      "V4L2 API, ioctl VIDIOC_ENUM_FMT, struct v4l2_fmtdesc", Scope::video, format_reserved},
@@ -391,16 +392,16 @@ inline constexpr Rule enumeration_rules[] = {
      "V4L2 API, ioctl VIDIOC_ENUM_FMT, struct v4l2_fmtdesc", Scope::video, format_descriptions},
     {"enum-fmt/distinct", "each format is listed once", "V4L2 API, ioctl VIDIOC_ENUM_FMT", Scope::video,
      format_fourccs},
-    {"enum-fmt/flags", "coded formats are flagged as compressed, and only they",
+    {"enum-fmt/flags", "only coded formats are flagged as compressed",
      "V4L2 API, ioctl VIDIOC_ENUM_FMT, Image Format Description Flags", Scope::video, format_flags},
     {"enum-fmt/mbus-code", "without a media controller a media bus code selects nothing",
      "V4L2 API, ioctl VIDIOC_ENUM_FMT, mbus_code", Scope::video, format_mbus_code},
     {"enum-fmt/unknown-type", "types of buffers that the device does not have are EINVAL",
      "V4L2 API, ioctl VIDIOC_ENUM_FMT, Return Value", Scope::device, format_unknown_types},
     {"enum-framesizes/indexes",
-     "sizes have indexes from 0 on, and EINVAL behind the last; a range stands alone",
+     "sizes have indexes from 0 on, and EINVAL after the last; a range is the only entry",
      "V4L2 API, ioctl VIDIOC_ENUM_FRAMESIZES", Scope::video, size_indexes},
-    {"enum-framesizes/values", "sizes are not empty, and ranges are made of whole steps",
+    {"enum-framesizes/values", "sizes are not empty, and ranges consist of whole steps",
      "V4L2 API, ioctl VIDIOC_ENUM_FRAMESIZES, Structs", Scope::video, size_values},
     {"enum-framesizes/reserved-is-zero", "reserved words are set to zero",
      "V4L2 API, ioctl VIDIOC_ENUM_FRAMESIZES, struct v4l2_frmsizeenum", Scope::video, size_reserved},
@@ -408,9 +409,9 @@ inline constexpr Rule enumeration_rules[] = {
      "V4L2 API, ioctl VIDIOC_ENUM_FRAMESIZES, Return Value", Scope::device, size_unknown_format},
     {"enum-framesizes/can-be-had", "each size that is listed can be set",
      "V4L2 API, ioctl VIDIOC_ENUM_FRAMESIZES", Scope::video, sizes_can_be_had},
-    {"enum-frameintervals/indexes", "intervals have indexes from 0 on, and EINVAL behind the last",
+    {"enum-frameintervals/indexes", "intervals have indexes from 0 on, and EINVAL after the last",
      "V4L2 API, ioctl VIDIOC_ENUM_FRAMEINTERVALS", Scope::video, interval_indexes},
-    {"enum-frameintervals/values", "intervals are times, and ranges go upwards",
+    {"enum-frameintervals/values", "intervals are valid times, and ranges go upwards",
      "V4L2 API, ioctl VIDIOC_ENUM_FRAMEINTERVALS, Structs", Scope::video, interval_values},
     {"enum-frameintervals/reserved-is-zero", "reserved words are set to zero",
      "V4L2 API, ioctl VIDIOC_ENUM_FRAMEINTERVALS, struct v4l2_frmivalenum", Scope::video, interval_reserved},

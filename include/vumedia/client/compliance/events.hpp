@@ -1,7 +1,7 @@
-// Rules on V4L2 events: subscriptions, and what controls tell of their changes.
+// Rules on V4L2 events: subscriptions, and events about changes of controls.
 //
-// That an event does not come is shown without waiting: events of one file keep their order, so what has not
-// come before the first event of a subscription made later does not come at all.
+// Whether an event fails to come is shown without waiting: events of one file keep their order, so one that
+// has not come before the first event of a later subscription does not come at all.
 #pragma once
 
 #include <cstdint>
@@ -47,7 +47,7 @@ inline Finding find_watched(Subject& s, Watched& watched) {
   const Control* const fence = controls::find_if(all, [&](const Control& control) {
     return !controls::is_class(control) && control.id != watched.it.control.id;
   });
-  if (fence == nullptr) return not_applicable("the device has a single control");
+  if (fence == nullptr) return not_applicable("the device has only one control");
   watched.fence = *fence;
   // A device without events has no SUBSCRIBE_EVENT at all.
   auto nothing = subscription_of(V4L2_EVENT_ALL);
@@ -85,7 +85,7 @@ inline Finding unknown_type(Subject& s) {
   auto subscription = subscription_of(V4L2_EVENT_PRIVATE_START + 0x7fffff);
   const int got = s.call<tag::SUBSCRIBE_EVENT>(subscription);
   if (got == ENOTTY) return not_applicable("the device has no events");
-  return Subject::judge("VIDIOC_SUBSCRIBE_EVENT", got, EINVAL, "to an event that there is not");
+  return Subject::judge("VIDIOC_SUBSCRIBE_EVENT", got, EINVAL, "to an event that does not exist");
 }
 
 inline Finding all_is_no_event(Subject& s) {
@@ -100,7 +100,7 @@ inline Finding unknown_control(Subject& s) {
   if (auto found = controls::list_some(s, all)) return found;
   const int got = subscribe(s, s.session(), controls::unknown_id(all), 0);
   if (got == ENOTTY) return not_applicable("the device has no events");
-  return Subject::judge("VIDIOC_SUBSCRIBE_EVENT", got, EINVAL, "to a control that there is not");
+  return Subject::judge("VIDIOC_SUBSCRIBE_EVENT", got, EINVAL, "to a control that does not exist");
 }
 
 inline Finding every_control(Subject& s) {
@@ -121,7 +121,7 @@ inline Finding unsubscribing_what_is_not(Subject& s) {
     auto subscription = subscription_of(type);
     const int got = s.call<tag::UNSUBSCRIBE_EVENT>(subscription);
     if (got == ENOTTY) return not_applicable("the device has no events");
-    if (auto found = Subject::judge("VIDIOC_UNSUBSCRIBE_EVENT", got, 0, "of what is not subscribed"))
+    if (auto found = Subject::judge("VIDIOC_UNSUBSCRIBE_EVENT", got, 0, "of an event that is not subscribed"))
       return found;
   }
   return passed();
@@ -147,9 +147,9 @@ inline Finding initial_event(Subject& s) {
     return failed("the first event of %s has changes 0x%x", name.c_str(), told.changes);
   if (told.type != control.type || told.flags != control.flags ||
       value_of(got.front(), control) != watched.it.present.number)
-    return failed("the first event of %s: type %u, flags 0x%x, value %lld, which is not what it is",
-                  name.c_str(), told.type, told.flags,
-                  static_cast<long long>(value_of(got.front(), control)));
+    return failed(
+        "the first event of %s has type %u, flags 0x%x and value %lld, which are not those of the control",
+        name.c_str(), told.type, told.flags, static_cast<long long>(value_of(got.front(), control)));
   if (told.minimum != static_cast<std::int32_t>(control.minimum) ||
       told.maximum != static_cast<std::int32_t>(control.maximum) ||
       told.step != static_cast<std::int32_t>(control.step) ||
@@ -166,10 +166,10 @@ inline Finding no_initial_unasked(Subject& s) {
   std::vector<v4l2_event> got;
   if (auto found = events_so_far(s, s.session(), watched, got)) return found;
   if (got.empty()) return passed();
-  return failed("%zu events came of a subscription without SEND_INITIAL", got.size());
+  return failed("%zu events came from a subscription without SEND_INITIAL", got.size());
 }
 
-// Subscribes with `flags` in `session`, changes the control in the first session, and says what came.
+// Subscribes with `flags` in `session`, changes the control in the first session, and returns what came.
 inline Finding change_and_listen(Subject& s, const Watched& watched, std::uint32_t session,
                                  std::uint32_t flags, int times, std::vector<v4l2_event>& got) {
   for (int i = 0; i < times; ++i) {
@@ -193,7 +193,7 @@ inline Finding feedback(Subject& s) {
   if (got.size() != 1) return failed("a change of %s brought %zu events", name.c_str(), got.size());
   if ((got.front().u.ctrl.changes & V4L2_EVENT_CTRL_CH_VALUE) == 0 ||
       value_of(got.front(), watched.it.control) != watched.it.other.number)
-    return failed("%s was set to %lld, the event has changes 0x%x and value %lld", name.c_str(),
+    return failed("%s was set to %lld, but the event has changes 0x%x and value %lld", name.c_str(),
                   static_cast<long long>(watched.it.other.number), got.front().u.ctrl.changes,
                   static_cast<long long>(value_of(got.front(), watched.it.control)));
   return passed();
@@ -206,7 +206,7 @@ inline Finding no_feedback(Subject& s) {
   std::vector<v4l2_event> got;
   if (auto found = change_and_listen(s, watched, s.session(), 0, 1, got)) return found;
   if (got.empty()) return passed();
-  return failed("a file heard of its own change of %s without ALLOW_FEEDBACK",
+  return failed("a file got an event for its own change of %s without ALLOW_FEEDBACK",
                 controls::name_of(watched.it.control).c_str());
 }
 
@@ -232,12 +232,12 @@ inline Finding others_hear(Subject& s) {
   if (auto found = change_and_listen(s, watched, other, 0, 1, got)) return found;
   controls::Value seen;
   if (controls::get_as(s, other, watched.it.control, seen) != 0 || seen != watched.it.other)
-    return not_applicable("files have their own controls");
+    return not_applicable("each file has its own controls");
   const std::string name = controls::name_of(watched.it.control);
   if (got.size() != 1)
     return failed("another file's change of %s brought %zu events", name.c_str(), got.size());
   if (value_of(got.front(), watched.it.control) == watched.it.other.number) return passed();
-  return failed("another file set %s to %lld, the event says %lld", name.c_str(),
+  return failed("another file set %s to %lld, but the event has %lld", name.c_str(),
                 static_cast<long long>(watched.it.other.number),
                 static_cast<long long>(value_of(got.front(), watched.it.control)));
 }
@@ -246,18 +246,18 @@ inline Finding no_change_no_event(Subject& s) {
   Watched watched;
   if (auto found = find_watched(s, watched)) return found;
   if ((watched.it.control.flags & V4L2_CTRL_FLAG_EXECUTE_ON_WRITE) != 0)
-    return not_applicable("the control takes every write for a change");
+    return not_applicable("the control treats every write as a change");
   const controls::Restore restore(s, watched.it.control, watched.it.present);
   watched.it.other = watched.it.present;
   std::vector<v4l2_event> got;
   if (auto found = change_and_listen(s, watched, s.session(), V4L2_EVENT_SUB_FL_ALLOW_FEEDBACK, 1, got))
     return found;
   if (got.empty()) return passed();
-  return failed("%s was set to what it was, which brought an event",
+  return failed("%s was set to the value it had, which brought an event",
                 controls::name_of(watched.it.control).c_str());
 }
 
-// After `end(subscription)` a change must go unheard.
+// After `end(subscription)` a change must not bring an event.
 template <class End>
 inline Finding unheard_after(Subject& s, End end) {
   Watched watched;
@@ -299,7 +299,7 @@ inline Finding events_are_numbered(Subject& s) {
     v4l2_event event{};
     if (auto found = s.next_event(s.session(), V4L2_EVENT_CTRL, event)) return found;
     if (i > 0 && event.sequence != last.sequence + 1)
-      return failed("event %u comes behind event %u", event.sequence, last.sequence);
+      return failed("event %u comes after event %u", event.sequence, last.sequence);
     const auto later = std::pair(event.timestamp.tv_sec, event.timestamp.tv_nsec);
     if (later < std::pair(last.timestamp.tv_sec, last.timestamp.tv_nsec))
       return failed("the time stamps of events go back");
@@ -314,31 +314,31 @@ inline constexpr const char* subscribe_section =
 inline constexpr const char* event_section = "V4L2 API, ioctl VIDIOC_DQEVENT";
 
 inline constexpr Rule event_rules[] = {
-    {"events/unknown-type", "subscribing to an event that there is not is EINVAL", subscribe_section,
+    {"events/unknown-type", "subscribing to an event that does not exist is EINVAL", subscribe_section,
      Scope::device, unknown_type},
-    {"events/all-not-subscribable", "V4L2_EVENT_ALL can be unsubscribed only", subscribe_section,
+    {"events/all-not-subscribable", "V4L2_EVENT_ALL can only be unsubscribed", subscribe_section,
      Scope::device, all_is_no_event},
-    {"events/unknown-control", "subscribing to a control that there is not is EINVAL", subscribe_section,
+    {"events/unknown-control", "subscribing to a control that does not exist is EINVAL", subscribe_section,
      Scope::device, unknown_control},
-    {"events/every-control", "the changes of every control can be subscribed to, a class's, too",
+    {"events/every-control", "changes of every control can be subscribed to, including those of classes",
      subscribe_section, Scope::device, every_control},
-    {"events/unsubscribe-nothing", "ending a subscription that there is not is no error", subscribe_section,
-     Scope::device, unsubscribing_what_is_not},
-    {"events/initial", "SEND_INITIAL brings one event with all there is to know of the control",
+    {"events/unsubscribe-nothing", "ending a subscription that does not exist is not an error",
+     subscribe_section, Scope::device, unsubscribing_what_is_not},
+    {"events/initial", "SEND_INITIAL brings one event that describes the control completely",
      subscribe_section, Scope::device, initial_event},
     {"events/no-initial", "without SEND_INITIAL a subscription brings no event by itself", subscribe_section,
      Scope::device, no_initial_unasked},
-    {"events/feedback", "with ALLOW_FEEDBACK a file hears of its own change, with the new value",
+    {"events/feedback", "with ALLOW_FEEDBACK a file gets an event for its own change, with the new value",
      subscribe_section, Scope::device, feedback},
-    {"events/no-feedback", "without ALLOW_FEEDBACK a file does not hear of its own change", subscribe_section,
-     Scope::device, no_feedback},
-    {"events/subscribe-twice", "subscribing twice is no error, and brings each event once", subscribe_section,
-     Scope::device, subscribing_twice},
-    {"events/others-hear", "a file hears of what another one changes", event_section, Scope::device,
+    {"events/no-feedback", "without ALLOW_FEEDBACK a file gets no event for its own change",
+     subscribe_section, Scope::device, no_feedback},
+    {"events/subscribe-twice", "subscribing twice is not an error, and brings each event once",
+     subscribe_section, Scope::device, subscribing_twice},
+    {"events/others-hear", "a file gets events for what another file changes", event_section, Scope::device,
      others_hear},
-    {"events/no-change", "setting a control to what it is brings no event", event_section, Scope::device,
-     no_change_no_event},
-    {"events/unsubscribe", "after its subscription has ended no change of a control is heard",
+    {"events/no-change", "setting a control to the value it has brings no event", event_section,
+     Scope::device, no_change_no_event},
+    {"events/unsubscribe", "after its subscription has ended a change of a control brings no event",
      subscribe_section, Scope::device, unsubscribed},
     {"events/unsubscribe-all", "V4L2_EVENT_ALL ends all subscriptions", subscribe_section, Scope::device,
      all_unsubscribed},

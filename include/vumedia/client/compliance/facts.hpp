@@ -1,5 +1,4 @@
-// What a device is, as far as rules have to know: read from its configuration and with ioctls that change
-// nothing.
+// What rules have to know about a device, read from its configuration and with ioctls that change nothing.
 #pragma once
 
 #include <array>
@@ -18,7 +17,7 @@
 
 namespace vumedia::client::compliance {
 
-// Where lists end that a device would go on with for ever.
+// Where to stop reading a list that a device would continue forever.
 inline constexpr std::uint32_t max_listed = 256;
 
 // The capabilities that name kinds of buffers, and the buffer types they stand for.
@@ -71,8 +70,8 @@ inline constexpr QueueCapability queue_capabilities[] = {
          type == V4L2_BUF_TYPE_VIDEO_OUTPUT;
 }
 
-// The picture of a v4l2_format of either plane API. The kernel's struct of the multi-planar one is packed, so
-// it is copied.
+// The picture of a v4l2_format of either plane API. The kernel's multi-planar struct is packed, so it is
+// copied.
 struct Pixels {
   struct Plane {
     std::uint32_t size = 0;
@@ -83,7 +82,7 @@ struct Pixels {
   std::uint32_t colorspace = 0, ycbcr = 0, quantization = 0, transfer = 0;
   std::uint32_t flags = 0;
   std::array<Plane, VIDEO_MAX_PLANES> planes{};
-  std::uint32_t plane_count = 0;  // as the device says, which may be anything
+  std::uint32_t plane_count = 0;  // as the device states it, which may be anything
   [[nodiscard]] std::span<const Plane> used_planes() const noexcept {
     return {planes.data(), plane_count < planes.size() ? plane_count : planes.size()};
   }
@@ -127,7 +126,7 @@ struct Pixels {
   return pixels;
 }
 
-// Whether two answers say the same: of video the fields, of other kinds the bytes.
+// Whether two answers are equal: for video the fields are compared, for other kinds the bytes.
 [[nodiscard]] inline bool same_format(const v4l2_format& a, const v4l2_format& b) noexcept {
   if (a.type != b.type) return false;
   if (is_video(a.type)) return pixels_of(a) == pixels_of(b);
@@ -136,7 +135,7 @@ struct Pixels {
 [[nodiscard]] inline std::string format_name(const v4l2_format& format) {
   if (!is_video(format.type)) return type_name(format.type);
   const Pixels pixels = pixels_of(format);
-  return format_text("%s %ux%u, field %u, %u planes, %u bytes, %u a line, colours %u/%u/%u/%u",
+  return format_text("%s %ux%u, field %u, %u planes, %u bytes, %u per line, colours %u/%u/%u/%u",
                      fourcc_name(pixels.fourcc).c_str(), pixels.width, pixels.height, pixels.field,
                      pixels.plane_count, pixels.planes[0].size, pixels.planes[0].stride, pixels.colorspace,
                      pixels.transfer, pixels.ycbcr, pixels.quantization);
@@ -167,10 +166,10 @@ inline void set_field(v4l2_format& format, std::uint32_t field) noexcept {
 // One kind of buffers that the device has.
 struct Queue {
   std::uint32_t type = 0;
-  std::vector<v4l2_fmtdesc> formats;  // of VIDIOC_ENUM_FMT
+  std::vector<v4l2_fmtdesc> formats;  // from VIDIOC_ENUM_FMT
   v4l2_format initial{};              // as it was found
-  v4l2_format small{};                // the least picture that the device makes of it, for quick streams
-  std::uint32_t capabilities = 0;     // V4L2_BUF_CAP_*, of VIDIOC_REQBUFS
+  v4l2_format small{};                // the smallest picture that the device makes of it, for quick streams
+  std::uint32_t capabilities = 0;     // V4L2_BUF_CAP_*, from VIDIOC_REQBUFS
   bool has_buffers = false;           // it knows VIDIOC_REQBUFS
   [[nodiscard]] bool output() const noexcept { return v4l2::is_output(type); }
   [[nodiscard]] bool multiplanar() const noexcept { return v4l2::is_multiplanar(type); }
@@ -182,7 +181,7 @@ struct Queue {
 };
 
 struct Facts {
-  std::uint32_t capabilities = 0;  // of the configuration space
+  std::uint32_t capabilities = 0;  // from the configuration space
   std::uint32_t device_type = 0;
   std::string card;
   std::uint64_t shm_size = 0;
@@ -231,7 +230,7 @@ inline Queue discover_queue(AnyGuest& guest, std::uint32_t session, std::uint32_
   none.type = type;
   none.memory = V4L2_MEMORY_MMAP;
   const auto done = guest.ioctl<tag::REQBUFS>(session, none);
-  // A queue without MMAP buffers refuses the question, and answers it with another memory.
+  // A queue without MMAP buffers refuses this query, but answers it for another type of memory.
   if (!done && done.error().value == EINVAL) {
     none.memory = V4L2_MEMORY_USERPTR;
     queue.has_buffers = guest.ioctl<tag::REQBUFS>(session, none).has_value();
@@ -244,7 +243,7 @@ inline Queue discover_queue(AnyGuest& guest, std::uint32_t session, std::uint32_
 
 }  // namespace detail
 
-// Opens a session for it, and closes that. Fails if there is no device to be examined.
+// Opens a session to do so, and closes it. Fails if there is no device to examine.
 [[nodiscard]] inline Outcome<Facts> discover(AnyGuest& guest) {
   Facts facts;
   const auto& config = guest.config();

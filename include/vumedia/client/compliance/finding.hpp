@@ -1,5 +1,5 @@
-// What a compliance rule found: nothing to object to, a violation with what was seen, or that the device is
-// not of the kind that the rule is about.
+// What a compliance rule found: that the rule is kept, a violation with what was seen, or that the rule does
+// not apply to the device.
 #pragma once
 
 #include <cstdarg>
@@ -42,14 +42,14 @@ struct [[nodiscard]] Finding {
   return {Verdict::not_applicable, std::move(text)};
 }
 
-// EINVAL and such; 0 is "success".
+// EINVAL and so on; 0 is "success".
 [[nodiscard]] inline std::string errno_name(int error) {
   if (error == 0) return "success";
   const char* const name = ::strerrorname_np(error);
   return name != nullptr ? name : format_text("errno %d", error);
 }
 
-// NV12 and such, with what cannot be printed as a dot.
+// NV12 and so on, with a dot for what cannot be printed.
 [[nodiscard]] inline std::string fourcc_name(std::uint32_t fourcc) {
   std::string name;
   for (int i = 0; i < 4; ++i) {

@@ -26,13 +26,13 @@ namespace vumedia::client::compliance::rules {
                              [&](const v4l2_fmtdesc& format) { return format.pixelformat == fourcc; });
 }
 
-// Whether a picture can be what it says.
+// Whether a picture is plausible.
 inline Finding sensible(const Queue& queue, const v4l2_format& format) {
   const Pixels pixels = pixels_of(format);
   const std::string name = format_name(format);
   if (!lists(queue, pixels.fourcc)) return failed("the format is not one of those listed: %s", name.c_str());
   if (pixels.plane_count == 0 || pixels.plane_count > VIDEO_MAX_PLANES)
-    return failed("it has no number of planes that can be: %s", name.c_str());
+    return failed("its number of planes is not possible: %s", name.c_str());
   const bool coded = coding_of(pixels.fourcc) == Coding::coded;
   // A codec may learn the size from its stream.
   if (!coded && (pixels.width == 0 || pixels.height == 0))
@@ -86,9 +86,9 @@ inline Finding get_field(Subject& s) {
   return known_field(pixels_of(format));
 }
 
-// Numbers that stand for something, and no colorspace that V4L2 has withdrawn.
+// Defined numbers, and no colorspace that V4L2 has withdrawn.
 inline Finding known_colours(const Pixels& pixels) {
-  // The field has the encodings of HSV as well.
+  // The field also holds the encodings of HSV.
   const bool encoding =
       pixels.ycbcr <= 8 || pixels.ycbcr == V4L2_HSV_ENC_180 || pixels.ycbcr == V4L2_HSV_ENC_256;
   const bool known = pixels.colorspace != 0 && pixels.colorspace <= 0x0c && pixels.colorspace != 5 &&
@@ -106,7 +106,7 @@ inline Finding get_colours(Subject& s) {
 
 // ---- VIDIOC_TRY_FMT
 
-// Wishes that no device can grant.
+// Requests that no device can fulfil.
 [[nodiscard]] inline std::vector<v4l2_format> wild_wishes(const Queue& queue) {
   std::vector<v4l2_format> wishes;
   const auto add = [&](std::uint32_t fourcc, std::uint32_t width, std::uint32_t height, std::uint32_t field) {
@@ -150,7 +150,7 @@ inline Finding try_colours(Subject& s) {
   for (const v4l2_fmtdesc& description : s.queue().formats) {
     v4l2_format format = s.queue().initial;
     set_fourcc(format, description.pixelformat);
-    // As of programs that know nothing of colours.
+    // As programs do that know nothing about colours.
     if (s.queue().multiplanar()) {
       format.fmt.pix_mp.colorspace = 0;
     } else {
@@ -173,7 +173,7 @@ inline Finding try_each_format(Subject& s) {
     if (auto found = s.expect<v4l2::tag::TRY_FMT>(format)) return found;
     const Pixels pixels = pixels_of(format);
     if (pixels.fourcc != description.pixelformat)
-      return failed("%s is listed, and becomes %s", fourcc_name(description.pixelformat).c_str(),
+      return failed("%s is listed, but becomes %s", fourcc_name(description.pixelformat).c_str(),
                     fourcc_name(pixels.fourcc).c_str());
     if (auto found = sensible(s.queue(), format)) return found;
   }
@@ -184,9 +184,9 @@ inline Finding try_settles(Subject& s) {
   for (v4l2_format format : wild_wishes(s.queue())) {
     if (auto found = s.expect<v4l2::tag::TRY_FMT>(format)) return found;
     v4l2_format again = format;
-    if (auto found = s.expect<v4l2::tag::TRY_FMT>(again, 0, "of what it answered")) return found;
+    if (auto found = s.expect<v4l2::tag::TRY_FMT>(again, 0, "of its own answer")) return found;
     if (!same_format(format, again))
-      return failed("%s is answered, and when that is tried, %s", format_name(format).c_str(),
+      return failed("%s is answered, but when that is tried, %s", format_name(format).c_str(),
                     format_name(again).c_str());
   }
   return passed();
@@ -217,7 +217,7 @@ inline Finding try_stride_wish(Subject& s) {
     } else {
       format.fmt.pix.bytesperline = wish;
     }
-    if (auto found = s.expect<v4l2::tag::TRY_FMT>(format, 0, "with a wish for bytesperline")) return found;
+    if (auto found = s.expect<v4l2::tag::TRY_FMT>(format, 0, "with a requested bytesperline")) return found;
     if (auto found = sensible(s.queue(), format)) return found;
   }
   return passed();
@@ -247,7 +247,7 @@ Finding clears_reserved(Subject& s) {
   for (std::uint32_t p = 0; p < std::min<std::uint32_t>(pix.num_planes, VIDEO_MAX_PLANES); ++p) {
     for (std::size_t i = 0; i < std::size(pix.plane_fmt[p].reserved); ++i) {
       if (pix.plane_fmt[p].reserved[i] != 0)
-        return failed("%s leaves those of plane %u as they were", Tag::name, p);
+        return failed("%s leaves the reserved words of plane %u as they were", Tag::name, p);
     }
   }
   return passed();
@@ -263,7 +263,7 @@ inline Finding set_is_got(Subject& s) {
     v4l2_format got = format_question(s.type());
     if (auto found = s.expect<v4l2::tag::G_FMT>(got)) return found;
     if (!same_format(set, got))
-      return failed("%s was set, %s is got", format_name(set).c_str(), format_name(got).c_str());
+      return failed("%s was set, but %s is returned", format_name(set).c_str(), format_name(got).c_str());
   }
   return passed();
 }
@@ -280,7 +280,7 @@ inline Finding set_does_what_try_says(Subject& s) {
     if (auto found = s.expect<v4l2::tag::TRY_FMT>(tried)) return found;
     if (auto found = s.expect<v4l2::tag::S_FMT>(set)) return found;
     if (!same_format(tried, set))
-      return failed("%s was tried, %s was set", format_name(tried).c_str(), format_name(set).c_str());
+      return failed("%s was tried, but %s was set", format_name(tried).c_str(), format_name(set).c_str());
   }
   return passed();
 }
@@ -297,9 +297,9 @@ inline Finding set_unknown_types(Subject& s) {
   return passed();
 }
 
-// With buffers of a format, another one must wait.
+// While buffers of a format exist, another format must wait.
 inline Finding set_while_buffers_exist(Subject& s) {
-  if (!is_video(s.type())) return not_applicable("it is no queue of video");
+  if (!is_video(s.type())) return not_applicable("it is not a video queue");
   v4l2_format before = format_question(s.type());
   if (auto found = s.expect<v4l2::tag::G_FMT>(before)) return found;
   // Something else that the device can do.
@@ -316,7 +316,7 @@ inline Finding set_while_buffers_exist(Subject& s) {
     set_size(other, 0x7fffffff, 0x7fffffff);
     differs = s.call<v4l2::tag::TRY_FMT>(other) == 0 && pixels_of(other).width != pixels_of(before).width;
   }
-  if (!differs) return not_applicable("it has one format of one size");
+  if (!differs) return not_applicable("it has only one format of one size");
   Buffers buffers(s);
   if (auto found = buffers.allocate(2)) return found;
   if (auto found = s.expect<v4l2::tag::S_FMT>(other, EBUSY, "to another format while buffers exist"))
@@ -324,46 +324,47 @@ inline Finding set_while_buffers_exist(Subject& s) {
   v4l2_format after = format_question(s.type());
   if (auto found = s.expect<v4l2::tag::G_FMT>(after)) return found;
   if (same_format(before, after)) return passed();
-  return failed("%s became %s all the same", format_name(before).c_str(), format_name(after).c_str());
+  return failed("%s became %s anyway", format_name(before).c_str(), format_name(after).c_str());
 }
 
 inline constexpr Rule format_rules[] = {
-    {"g-fmt/answers", "each queue has a format, and says the same twice", "V4L2 API, ioctl VIDIOC_G_FMT",
-     Scope::queue, get_answers},
+    {"g-fmt/answers", "each queue has a format, and returns the same format twice",
+     "V4L2 API, ioctl VIDIOC_G_FMT", Scope::queue, get_answers},
     {"g-fmt/unknown-type", "types of buffers that the device does not have are EINVAL",
      "V4L2 API, ioctl VIDIOC_G_FMT, Return Value", Scope::device, get_unknown_types},
     {"g-fmt/sensible", "the format is listed, its picture is not empty and fits into its planes",
      "V4L2 API, struct v4l2_pix_format and v4l2_pix_format_mplane", Scope::video, get_sensible},
-    {"g-fmt/field", "the order of fields is a real one", "V4L2 API, Field Order, enum v4l2_field",
-     Scope::video, get_field},
-    {"g-fmt/colorimetry", "colours have numbers that stand for something",
+    {"g-fmt/field", "the field order is a real one", "V4L2 API, Field Order, enum v4l2_field", Scope::video,
+     get_field},
+    {"g-fmt/colorimetry", "the numbers for colours are defined ones",
      "V4L2 API, Colorspaces, Defining Colorspaces in V4L2", Scope::video, get_colours},
-    {"try-fmt/never-refuses", "wishes that cannot be granted are adjusted, not refused",
+    {"try-fmt/never-refuses", "requests that cannot be fulfilled are adjusted, not refused",
      "V4L2 API, ioctl VIDIOC_TRY_FMT", Scope::video, try_never_refuses},
-    {"try-fmt/each-format", "each format that is listed can be had", "V4L2 API, ioctl VIDIOC_ENUM_FMT",
+    {"try-fmt/each-format", "each format that is listed can be set", "V4L2 API, ioctl VIDIOC_ENUM_FMT",
      Scope::video, try_each_format},
-    {"try-fmt/field", "any order of fields becomes a real one", "V4L2 API, Field Order, V4L2_FIELD_ANY",
+    {"try-fmt/field", "any field order becomes a real one", "V4L2 API, Field Order, V4L2_FIELD_ANY",
      Scope::video, try_field},
     {"try-fmt/colorimetry", "the device fills in the colours of what it captures",
      "V4L2 API, Colorspaces, Defining Colorspaces in V4L2", Scope::video, try_colours},
     {"try-fmt/settles", "what was adjusted once is not adjusted again", "V4L2 API, ioctl VIDIOC_TRY_FMT",
      Scope::video, try_settles},
-    {"try-fmt/changes-nothing", "VIDIOC_TRY_FMT leaves the format in force as it is",
+    {"try-fmt/changes-nothing", "VIDIOC_TRY_FMT does not change the current format",
      "V4L2 API, ioctl VIDIOC_TRY_FMT", Scope::video, try_changes_nothing},
-    {"try-fmt/stride-wish", "any wish for bytesperline gives lines that fit into the picture",
+    {"try-fmt/stride-wish", "any requested bytesperline gives lines that fit into the picture",
      "V4L2 API, struct v4l2_pix_format, bytesperline", Scope::video, try_stride_wish},
     {"try-fmt/unknown-type", "types of buffers that the device does not have are EINVAL",
      "V4L2 API, ioctl VIDIOC_TRY_FMT, Return Value", Scope::device, try_unknown_types},
     {"try-fmt/reserved-is-zero", "reserved words are set to zero",
      "V4L2 API, struct v4l2_pix_format_mplane, reserved", Scope::video, clears_reserved<v4l2::tag::TRY_FMT>},
-    {"s-fmt/is-got", "what was set is what is got", "V4L2 API, ioctl VIDIOC_S_FMT", Scope::video, set_is_got},
-    {"s-fmt/equals-try-fmt", "VIDIOC_S_FMT sets what VIDIOC_TRY_FMT says", "V4L2 API, ioctl VIDIOC_TRY_FMT",
-     Scope::video, set_does_what_try_says},
+    {"s-fmt/is-got", "the format that was set is the one that is returned", "V4L2 API, ioctl VIDIOC_S_FMT",
+     Scope::video, set_is_got},
+    {"s-fmt/equals-try-fmt", "VIDIOC_S_FMT sets what VIDIOC_TRY_FMT answers",
+     "V4L2 API, ioctl VIDIOC_TRY_FMT", Scope::video, set_does_what_try_says},
     {"s-fmt/unknown-type", "types of buffers that the device does not have are EINVAL",
      "V4L2 API, ioctl VIDIOC_S_FMT, Return Value", Scope::device, set_unknown_types},
     {"s-fmt/reserved-is-zero", "reserved words are set to zero",
      "V4L2 API, struct v4l2_pix_format_mplane, reserved", Scope::video, clears_reserved<v4l2::tag::S_FMT>},
-    {"s-fmt/busy-with-buffers", "the format cannot be changed while there are buffers of it",
+    {"s-fmt/busy-with-buffers", "the format cannot be changed while buffers of it exist",
      "V4L2 API, ioctl VIDIOC_S_FMT, EBUSY", Scope::buffers, set_while_buffers_exist},
 };
 

@@ -1,4 +1,4 @@
-// Rules on inputs and outputs, and on the priority of those who use a device.
+// Rules on inputs and outputs, and on the priorities of a device's users.
 #pragma once
 
 #include <cstddef>
@@ -9,7 +9,7 @@
 
 namespace vumedia::client::compliance::rules {
 
-// ---- Inputs and outputs, which are the same but for their names
+// ---- Inputs and outputs, which are the same except for their names
 
 struct Inputs {
   using Enum = v4l2::tag::ENUMINPUT;
@@ -26,7 +26,7 @@ struct Outputs {
   static constexpr std::uint32_t last_type = V4L2_OUTPUT_TYPE_ANALOGVGAOVERLAY;
 };
 
-// Calls `look` for each, and says how many there are.
+// Calls `look` for each, and returns how many there are.
 template <class Way, class Look>
 Finding for_each_way(Subject& s, std::uint32_t& count, Look&& look) {
   for (count = 0; count < max_listed; ++count) {
@@ -50,11 +50,11 @@ Finding way_indexes(Subject& s) {
     return passed();
   });
   if (found) return found;
-  if (count == 0) return failed("%s is there, and lists none", Way::Enum::name);
+  if (count == 0) return failed("%s exists, but lists none", Way::Enum::name);
   for (const std::uint32_t behind : {count + 1, 0xffffffffu}) {
     typename Way::Description description{};
     description.index = behind;
-    if (auto failure = s.expect<typename Way::Enum>(description, EINVAL, "of an index behind the last"))
+    if (auto failure = s.expect<typename Way::Enum>(description, EINVAL, "of an index after the last"))
       return failure;
   }
   return passed();
@@ -82,7 +82,7 @@ Finding way_in_force(Subject& s) {
   if (auto found = for_each_way<Way>(s, count, [](const auto&) { return passed(); })) return found;
   if (auto found = s.expect<typename Way::Get>(index)) return found;
   if (index < count) return passed();
-  return failed("number %u is in force, of %u", index, count);
+  return failed("number %u is selected, but there are only %u", index, count);
 }
 
 template <class Way>
@@ -96,7 +96,7 @@ Finding way_unknown(Subject& s) {
   }
   if (auto found = s.expect<typename Way::Get>(after)) return found;
   if (before == after) return passed();
-  return failed("number %u became %u all the same", before, after);
+  return failed("number %u became %u anyway", before, after);
 }
 
 template <class Way>
@@ -109,7 +109,8 @@ Finding way_is_got(Subject& s) {
     std::uint32_t set = index, got = 0;
     result = s.expect<typename Way::Set>(set);
     if (!result) result = s.expect<typename Way::Get>(got);
-    if (!result && (got != index || set != index)) result = failed("%u was set, %u is got", index, got);
+    if (!result && (got != index || set != index))
+      result = failed("%u was set, but %u is returned", index, got);
   }
   static_cast<void>(s.call<typename Way::Set>(before));
   return result;
@@ -134,7 +135,7 @@ inline Finding priority_unknown(Subject& s) {
   std::uint32_t priority = 0;
   if (auto found = get_priority(s, s.session(), priority)) return found;
   for (std::uint32_t wish : {0u, 4u, 0xffffffffu}) {
-    if (auto found = s.expect<v4l2::tag::S_PRIORITY>(wish, EINVAL, "of a number that stands for nothing"))
+    if (auto found = s.expect<v4l2::tag::S_PRIORITY>(wish, EINVAL, "of a number that has no meaning"))
       return found;
   }
   return passed();
@@ -149,7 +150,7 @@ inline Finding priority_is_everyones(Subject& s) {
     if (auto found = s.expect_as<v4l2::tag::S_PRIORITY>(other, set)) return found;
     for (const std::uint32_t session : {s.session(), other}) {
       if (auto found = get_priority(s, session, priority)) return found;
-      if (priority != wish) return failed("%u was set, %u is got", wish, priority);
+      if (priority != wish) return failed("%u was set, but %u is returned", wish, priority);
     }
   }
   return passed();
@@ -164,7 +165,7 @@ inline Finding priority_ends(Subject& s) {
   if (auto found = s.close(other)) return found;
   if (auto found = get_priority(s, s.session(), priority)) return found;
   if (priority == V4L2_PRIORITY_DEFAULT) return passed();
-  return failed("priority is %u when the file that set it is closed", priority);
+  return failed("priority is %u after the file that set it was closed", priority);
 }
 
 inline Finding priority_guards(Subject& s) {
@@ -173,48 +174,51 @@ inline Finding priority_guards(Subject& s) {
   if (auto found = s.open(other)) return found;
   std::uint32_t record = V4L2_PRIORITY_RECORD, interactive = V4L2_PRIORITY_INTERACTIVE;
   if (auto found = s.expect_as<v4l2::tag::S_PRIORITY>(other, record)) return found;
-  if (auto found = s.expect<v4l2::tag::S_PRIORITY>(interactive, EBUSY, "below another file's")) return found;
+  if (auto found =
+          s.expect<v4l2::tag::S_PRIORITY>(interactive, EBUSY, "with a lower priority than another file"))
+    return found;
   if (s.facts().queues.empty()) return passed();
   v4l2_format format{};
   format.type = s.facts().queues.front().type;
   if (auto found = s.expect<v4l2::tag::G_FMT>(format)) return found;
-  if (auto found = s.expect<v4l2::tag::S_FMT>(format, EBUSY, "below another file's priority")) return found;
+  if (auto found = s.expect<v4l2::tag::S_FMT>(format, EBUSY, "with a lower priority than another file"))
+    return found;
   return s.expect_as<v4l2::tag::S_FMT>(other, format, 0, "with the highest priority");
 }
 
 inline constexpr Rule input_rules[] = {
-    {"enuminput/indexes", "inputs have indexes from 0 on, and EINVAL behind the last",
+    {"enuminput/indexes", "inputs have indexes from 0 on, and EINVAL after the last",
      "V4L2 API, ioctl VIDIOC_ENUMINPUT", Scope::device, way_indexes<Inputs>},
     {"enuminput/described", "each has a name and a type; reserved words are zero",
      "V4L2 API, ioctl VIDIOC_ENUMINPUT, struct v4l2_input", Scope::device, way_described<Inputs>},
-    {"g-input/is-listed", "the input in force is one of those listed", "V4L2 API, ioctl VIDIOC_G_INPUT",
+    {"g-input/is-listed", "the current input is one of those listed", "V4L2 API, ioctl VIDIOC_G_INPUT",
      Scope::device, way_in_force<Inputs>},
     {"s-input/unknown", "an input that is not listed is EINVAL",
      "V4L2 API, ioctl VIDIOC_S_INPUT, Return Value", Scope::device, way_unknown<Inputs>},
-    {"s-input/is-got", "the input that was set is in force", "V4L2 API, ioctl VIDIOC_S_INPUT", Scope::device,
-     way_is_got<Inputs>},
-    {"enumoutput/indexes", "outputs have indexes from 0 on, and EINVAL behind the last",
+    {"s-input/is-got", "the input that was set is the current one", "V4L2 API, ioctl VIDIOC_S_INPUT",
+     Scope::device, way_is_got<Inputs>},
+    {"enumoutput/indexes", "outputs have indexes from 0 on, and EINVAL after the last",
      "V4L2 API, ioctl VIDIOC_ENUMOUTPUT", Scope::device, way_indexes<Outputs>},
     {"enumoutput/described", "each has a name and a type; reserved words are zero",
      "V4L2 API, ioctl VIDIOC_ENUMOUTPUT, struct v4l2_output", Scope::device, way_described<Outputs>},
-    {"g-output/is-listed", "the output in force is one of those listed", "V4L2 API, ioctl VIDIOC_G_OUTPUT",
+    {"g-output/is-listed", "the current output is one of those listed", "V4L2 API, ioctl VIDIOC_G_OUTPUT",
      Scope::device, way_in_force<Outputs>},
     {"s-output/unknown", "an output that is not listed is EINVAL",
      "V4L2 API, ioctl VIDIOC_S_OUTPUT, Return Value", Scope::device, way_unknown<Outputs>},
-    {"s-output/is-got", "the output that was set is in force", "V4L2 API, ioctl VIDIOC_S_OUTPUT",
+    {"s-output/is-got", "the output that was set is the current one", "V4L2 API, ioctl VIDIOC_S_OUTPUT",
      Scope::device, way_is_got<Outputs>},
 };
 
 inline constexpr Rule priority_rules[] = {
-    {"priority/default", "a device that is opened is at the default priority",
-     "V4L2 API, Application Priority", Scope::device, priority_default},
-    {"s-priority/unknown", "numbers that stand for no priority are EINVAL",
+    {"priority/default", "a device is opened at the default priority", "V4L2 API, Application Priority",
+     Scope::device, priority_default},
+    {"s-priority/unknown", "numbers that are not a priority are EINVAL",
      "V4L2 API, ioctl VIDIOC_S_PRIORITY, Return Value", Scope::device, priority_unknown},
-    {"g-priority/is-everyones", "the highest priority of all files is what each of them gets",
+    {"g-priority/is-everyones", "every file is told the highest priority of all files",
      "V4L2 API, ioctl VIDIOC_G_PRIORITY", Scope::device, priority_is_everyones},
     {"priority/ends-with-its-file", "a priority ends when its file is closed",
      "V4L2 API, Application Priority", Scope::device, priority_ends},
-    {"priority/guards-changes", "a file of less priority than another changes nothing: EBUSY",
+    {"priority/guards-changes", "a file with a lower priority than another changes nothing: EBUSY",
      "V4L2 API, Application Priority; Generic Error Codes, EBUSY", Scope::device, priority_guards},
 };
 

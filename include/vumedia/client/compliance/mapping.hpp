@@ -13,7 +13,7 @@
 
 namespace vumedia::client::compliance::rules {
 
-// MMAP buffers to be mapped; not applicable in another memory, or without a region to map them into.
+// MMAP buffers to be mapped; not applicable to other memory, or without a region to map them into.
 inline Finding mappable(Subject& s, Buffers& buffers, std::uint32_t count) {
   if (s.memory() != V4L2_MEMORY_MMAP) return not_applicable("only MMAP buffers are mapped");
   if (s.facts().shm_size == 0) return not_applicable("the device has no shared memory");
@@ -34,20 +34,20 @@ inline Finding maps_not(Subject& s, std::uint32_t session, std::uint32_t offset,
   return Subject::judge("MMAP", done ? 0 : done.error().value, EINVAL, what);
 }
 
-// What a rule leaves in a buffer to find it again.
+// Bytes that a rule leaves in a buffer to recognise it later.
 inline constexpr std::array<std::byte, 16> mark{
     std::byte{0x6d}, std::byte{0x61}, std::byte{0x72}, std::byte{0x6b}, std::byte{0x00}, std::byte{0xff},
     std::byte{0xa5}, std::byte{0x5a}, std::byte{0x01}, std::byte{0x02}, std::byte{0x03}, std::byte{0x04},
     std::byte{0xfe}, std::byte{0xdc}, std::byte{0xba}, std::byte{0x98}};
 inline Finding leave_mark(Subject& s, const MappedBuffer& mapping) {
   if (s.guest().write(mapping, mark)) return passed();
-  return failed("memory that was mapped cannot be written");
+  return failed("mapped memory cannot be written");
 }
 inline Finding find_mark(Subject& s, const MappedBuffer& mapping, const char* when) {
   std::array<std::byte, mark.size()> seen{};
-  if (!s.guest().read(mapping, seen)) return failed("memory is not there %s", when);
+  if (!s.guest().read(mapping, seen)) return failed("the memory is gone %s", when);
   if (seen == mark) return passed();
-  return failed("memory has other bytes %s", when);
+  return failed("the memory has other bytes %s", when);
 }
 
 inline Finding map_length(Subject& s) {
@@ -59,10 +59,10 @@ inline Finding map_length(Subject& s) {
       MappedBuffer mapping;
       if (auto found = mapped(s, plane.offset, mapping)) return found;
       if (mapping.size != plane.length)
-        return failed("plane %u of buffer %u has %u bytes, its mapping %llu", p, place, plane.length,
+        return failed("plane %u of buffer %u has %u bytes, but its mapping has %llu", p, place, plane.length,
                       static_cast<unsigned long long>(mapping.size));
       if (!is_aligned(mapping.driver_addr.value, page_size))
-        return failed("driver_addr 0x%llx is not one of a page",
+        return failed("driver_addr 0x%llx is not at a page boundary",
                       static_cast<unsigned long long>(mapping.driver_addr.value));
       if (auto found = leave_mark(s, mapping)) return found;
     }
@@ -97,10 +97,10 @@ inline Finding map_again(Subject& s) {
   if (auto found = leave_mark(s, first)) return found;
   if (auto found = mapped(s, buffers[0].planes[0].offset, second)) return found;
   if (first.driver_addr != second.driver_addr)
-    return failed("driver_addr 0x%llx, and then 0x%llx",
+    return failed("driver_addr was 0x%llx, and then 0x%llx",
                   static_cast<unsigned long long>(first.driver_addr.value),
                   static_cast<unsigned long long>(second.driver_addr.value));
-  // The first MUNMAP leaves it to the second.
+  // After the first MUNMAP it stays mapped until the second.
   if (auto found = unmapped(s, first.driver_addr, 0, "of a buffer that is mapped twice")) return found;
   if (auto found = find_mark(s, second, "when one of two mappings is gone")) return found;
   if (auto found = unmapped(s, second.driver_addr, 0, "of a buffer that is still mapped")) return found;
@@ -115,8 +115,8 @@ inline Finding map_unknown(Subject& s) {
     for (std::uint32_t p = 0; p < buffers[place].plane_count; ++p)
       last = std::max(last, buffers[place].planes[p].offset);
   }
-  if (auto found = maps_not(s, s.session(), 0xfffff000, "of an offset that was never given")) return found;
-  return maps_not(s, s.session(), last + 1, "between the offsets that were given");
+  if (auto found = maps_not(s, s.session(), 0xfffff000, "of an offset that was never returned")) return found;
+  return maps_not(s, s.session(), last + 1, "between the offsets that were returned");
 }
 
 inline Finding map_freed(Subject& s) {
@@ -138,10 +138,10 @@ inline Finding map_closed(Subject& s) {
 
 inline Finding unmap_unknown(Subject& s) {
   if (s.facts().shm_size == 0) return not_applicable("the device has no shared memory");
-  // Nobody has anything mapped there, and the second can be nobody's.
+  // Nothing is mapped at the first, and nothing can ever be mapped at the second.
   for (const std::uint64_t address :
        {s.facts().shm_size - page_size, s.facts().shm_size, ~std::uint64_t{0}}) {
-    if (auto found = unmapped(s, {address}, EINVAL, "of an address that nothing is mapped at")) return found;
+    if (auto found = unmapped(s, {address}, EINVAL, "of an address where nothing is mapped")) return found;
   }
   return passed();
 }
@@ -156,9 +156,9 @@ inline Finding map_outlives_buffers(Subject& s) {
   if (auto found = leave_mark(s, mapping)) return found;
   if (auto found = buffers.release()) return found;
   if (auto found = find_mark(s, mapping, "when its buffer is freed")) return found;
-  // New buffers are others.
+  // New buffers are different ones.
   if (auto found = buffers.allocate(2)) return found;
-  if (auto found = find_mark(s, mapping, "when there are new buffers")) return found;
+  if (auto found = find_mark(s, mapping, "once there are new buffers")) return found;
   return unmapped(s, mapping.driver_addr, 0, "of a buffer that was freed");
 }
 
@@ -179,36 +179,37 @@ inline Finding map_flag(Subject& s) {
   v4l2::BufferPayload payload{};
   if (auto found = buffers.query(0, payload)) return found;
   if ((payload.buffer.head.flags & V4L2_BUF_FLAG_MAPPED) != 0)
-    return failed("a new buffer is mapped: flags 0x%x", payload.buffer.head.flags);
+    return failed("a new buffer is flagged as mapped: flags 0x%x", payload.buffer.head.flags);
   MappedBuffer mapping;
   if (auto found = mapped(s, buffers[0].planes[0].offset, mapping)) return found;
   if (auto found = buffers.query(0, payload)) return found;
   if ((payload.buffer.head.flags & V4L2_BUF_FLAG_MAPPED) == 0)
-    return failed("a buffer that is mapped does not say so: flags 0x%x", payload.buffer.head.flags);
+    return failed("a mapped buffer is not flagged as mapped: flags 0x%x", payload.buffer.head.flags);
   return passed();
 }
 
 inline constexpr Rule mapping_rules[] = {
-    {"mmap/length", "each plane can be mapped, in its length, at a page, and be written",
+    {"mmap/length", "each plane can be mapped in full length at a page boundary, and be written",
      "VIRTIO 1.4, 5.22.6.3.4 Mapping a MMAP buffer", Scope::buffers, map_length},
-    {"mmap/apart", "planes are mapped at places of their own", "VIRTIO 1.4, 5.22.6.3.4 Mapping a MMAP buffer",
-     Scope::buffers, map_apart},
-    {"mmap/again", "a buffer that is mapped again is at the same place, until as many MUNMAP as MMAP",
+    {"mmap/apart", "each plane is mapped at a place of its own",
+     "VIRTIO 1.4, 5.22.6.3.4 Mapping a MMAP buffer", Scope::buffers, map_apart},
+    {"mmap/again",
+     "a buffer that is mapped again is at the same place, until there were as many MUNMAP as MMAP",
      "VIRTIO 1.4, 5.22.6.3.5 Unmapping a MMAP buffer", Scope::buffers, map_again},
-    {"mmap/unknown", "an offset that no buffer has is EINVAL", "VIRTIO 1.4, 5.22.6.3.4 Mapping a MMAP buffer",
-     Scope::buffers, map_unknown},
+    {"mmap/unknown", "an offset that belongs to no buffer is EINVAL",
+     "VIRTIO 1.4, 5.22.6.3.4 Mapping a MMAP buffer", Scope::buffers, map_unknown},
     {"mmap/freed", "a buffer that was freed cannot be mapped", "V4L2 API, Streaming I/O (Memory Mapping)",
      Scope::buffers, map_freed},
     {"mmap/closed-file", "a closed file maps nothing", "VIRTIO 1.4, 5.22.6.3.2 Close device", Scope::buffers,
      map_closed},
-    {"mmap/flag", "V4L2_BUF_FLAG_MAPPED tells whether a buffer is mapped",
+    {"mmap/flag", "V4L2_BUF_FLAG_MAPPED shows whether a buffer is mapped",
      "V4L2 API, Buffers, Buffer Flags, V4L2_BUF_FLAG_MAPPED", Scope::buffers, map_flag},
     {"mmap/outlives-buffers", "a mapping keeps its bytes when its buffer is freed",
      "VIRTIO 1.4, 5.22.6.3.5; V4L2 API, V4L2_BUF_CAP_SUPPORTS_ORPHANED_BUFS", Scope::buffers,
      map_outlives_buffers},
     {"mmap/outlives-file", "a mapping keeps its bytes when its file is closed",
      "VIRTIO 1.4, 5.22.6.3.5 Unmapping a MMAP buffer", Scope::buffers, map_outlives_file},
-    {"munmap/unknown", "an address that nothing is mapped at is EINVAL",
+    {"munmap/unknown", "an address where nothing is mapped is EINVAL",
      "VIRTIO 1.4, 5.22.6.3.5 Unmapping a MMAP buffer", Scope::device, unmap_unknown},
 };
 

@@ -1,6 +1,6 @@
-// Rules on memory-to-memory devices that make one raw frame of another, such as scalers: what goes in comes
-// back, and so does what it was made into. Codecs are left out, for they may keep frames; those of stateful
-// decoders are elsewhere.
+// Rules on memory-to-memory devices that convert one raw frame into another, such as scalers: each frame that
+// goes in comes back, and so does the frame made from it. Codecs are left out because they may keep frames;
+// the rules for stateful decoders are elsewhere.
 #pragma once
 
 #include <algorithm>
@@ -38,7 +38,7 @@ class Pair {
     if (auto found = output.allocate(4)) return found;
     return capture.allocate(4);
   }
-  // Of frames whose time stamps are 1 s, 2 s and so on.
+  // For frames whose time stamps are 1 s, 2 s and so on.
   Finding queue_all() const {
     for (std::uint32_t place = 0; place < output.size(); ++place) {
       auto payload = output.handed(place);
@@ -72,8 +72,8 @@ class Pair {
       v4l2::Buffer buffer{};
       if (auto found = subject_.next_buffer(buffers.type(), buffer)) return found;
       if (buffer.head.index >= buffers.size())
-        return failed("%s: buffer %u came, of %u", type_name(buffers.type()), buffer.head.index,
-                      buffers.size());
+        return failed("%s: buffer %u came, but there are only %u", type_name(buffers.type()),
+                      buffer.head.index, buffers.size());
       if (auto found = look(buffer, n)) return found;
     }
     return passed();
@@ -120,17 +120,17 @@ inline Finding describes_itself(Subject& s) {
     if (auto found = pair.watch(*buffers, [&](const v4l2::Buffer& buffer, std::uint32_t) -> Finding {
           constexpr std::uint32_t never = V4L2_BUF_FLAG_QUEUED | V4L2_BUF_FLAG_PREPARED | V4L2_BUF_FLAG_DONE;
           if (buffer.head.memory != s.memory())
-            return failed("memory %u came for %u", buffer.head.memory, s.memory());
+            return failed("a buffer came with memory %u, but has memory %u", buffer.head.memory, s.memory());
           if ((buffer.head.flags & never) != 0)
-            return failed("a buffer that has come has flags 0x%x", buffer.head.flags);
+            return failed("a buffer that came back has flags 0x%x", buffer.head.flags);
           const Buffers::Record& record = (*buffers)[buffer.head.index];
           for (std::uint32_t p = 0; p < record.plane_count; ++p) {
             const std::uint32_t used = Buffers::used(buffer, p), length = Buffers::length(buffer, p);
             if (length != record.planes[p].length)
-              return failed("plane %u of %u bytes came with %u", p, record.planes[p].length, length);
-            if (used > length) return failed("%u bytes of %u are used", used, length);
+              return failed("plane %u has %u bytes, but came with %u", p, record.planes[p].length, length);
+            if (used > length) return failed("%u of %u bytes are used", used, length);
             if (made && used == 0 && (buffer.head.flags & V4L2_BUF_FLAG_ERROR) == 0)
-              return failed("a frame without bytes came, and no error");
+              return failed("a frame without bytes came without an error flag");
           }
           return passed();
         }))
@@ -151,7 +151,7 @@ inline Finding copies_times(Subject& s) {
   return pair.watch(pair.capture, [](const v4l2::Buffer& buffer, std::uint32_t n) {
     const auto& stamp = buffer.head.timestamp;
     if (stamp.tv_sec == n + 1 && stamp.tv_usec == 0) return passed();
-    return failed("time stamp %lld s, %lld us, of a frame that went in with %u s",
+    return failed("time stamp %lld s, %lld us on a frame that went in with %u s",
                   static_cast<long long>(stamp.tv_sec), static_cast<long long>(stamp.tv_usec), n + 1);
   });
 }
@@ -361,9 +361,9 @@ inline constexpr Rule rules[] = {
     {"m2m/order", "buffers of both queues come in the order in which they were queued",
      "V4L2 API, Streaming I/O (Memory Mapping)", Scope::m2m, keeps_order},
     {"m2m/describes-itself",
-     "a buffer that comes is the one that was queued, with bytes within it, and in no queue",
+     "a buffer that comes is the one that was queued, its bytes are within it, and it is in no queue",
      "V4L2 API, struct v4l2_buffer", Scope::m2m, describes_itself},
-    {"m2m/timestamps", "a frame has the time stamp of the one that it was made of",
+    {"m2m/timestamps", "a frame has the time stamp of the one that it was made from",
      "V4L2 API, Buffers, V4L2_BUF_FLAG_TIMESTAMP_COPY", Scope::m2m, copies_times},
     {"m2m/again", "both queues may be started again and again", "V4L2 API, ioctl VIDIOC_STREAMON", Scope::m2m,
      streams_again},

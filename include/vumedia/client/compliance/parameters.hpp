@@ -1,4 +1,4 @@
-// Rules on what is set beside formats: streaming parameters and selections.
+// Rules on what is set in addition to formats: streaming parameters and selections.
 #pragma once
 
 #include <cstddef>
@@ -13,7 +13,7 @@ namespace vumedia::client::compliance::rules {
 
 // ---- VIDIOC_G_PARM, VIDIOC_S_PARM
 
-// The parts that both directions have at the same place.
+// The fields that both directions have at the same place.
 [[nodiscard]] inline v4l2_streamparm parameters_question(std::uint32_t type) noexcept {
   static_assert(offsetof(v4l2_captureparm, timeperframe) == offsetof(v4l2_outputparm, timeperframe) &&
                 offsetof(v4l2_captureparm, reserved) == offsetof(v4l2_outputparm, reserved));
@@ -33,7 +33,7 @@ inline Finding get_parameters(Subject& s, v4l2_streamparm& parameters) {
   scribble(parameters.parm.capture.reserved);
   const int got = s.call<v4l2::tag::G_PARM>(parameters);
   if (got == ENOTTY) return not_applicable("the device has no VIDIOC_G_PARM");
-  // A codec may have them for one of its queues only.
+  // A codec may have them for only one of its queues.
   if (got == EINVAL && s.facts().m2m) return not_applicable("this queue has no parameters");
   return Subject::judge("VIDIOC_G_PARM", got, 0, "");
 }
@@ -47,7 +47,7 @@ inline Finding parameters_sensible(Subject& s) {
     return failed("timeperframe is %u/%u", interval.numerator, interval.denominator);
   const std::uint32_t buffers =
       s.queue().output() ? parameters.parm.output.writebuffers : parameters.parm.capture.readbuffers;
-  if (buffers > VIDEO_MAX_FRAME) return failed("it reads or writes with %u buffers", buffers);
+  if (buffers > VIDEO_MAX_FRAME) return failed("readbuffers or writebuffers is %u", buffers);
   return passed();
 }
 
@@ -91,7 +91,7 @@ inline Finding interval_is_got(Subject& s) {
                     done.denominator);
     if (auto found = get_parameters(s, got)) return found;
     if (!same_interval(done, got.parm.capture.timeperframe))
-      return failed("%u/%u was set, %u/%u is got", done.numerator, done.denominator,
+      return failed("%u/%u was set, but %u/%u is returned", done.numerator, done.denominator,
                     got.parm.capture.timeperframe.numerator, got.parm.capture.timeperframe.denominator);
   }
   return passed();
@@ -132,7 +132,7 @@ inline Finding intervals_can_be_had(Subject& s) {
     if (auto found = set_interval(s, interval.discrete, parameters)) return found;
     const v4l2_fract done = parameters.parm.capture.timeperframe;
     if (!same_interval(done, interval.discrete))
-      return failed("%u/%u is listed for %s, and becomes %u/%u", interval.discrete.numerator,
+      return failed("%u/%u is listed for %s, but becomes %u/%u", interval.discrete.numerator,
                     interval.discrete.denominator, format_name(format).c_str(), done.numerator,
                     done.denominator);
   }
@@ -147,7 +147,7 @@ inline constexpr std::uint32_t selection_targets[] = {
     V4L2_SEL_TGT_NATIVE_SIZE,    V4L2_SEL_TGT_COMPOSE,       V4L2_SEL_TGT_COMPOSE_DEFAULT,
     V4L2_SEL_TGT_COMPOSE_BOUNDS, V4L2_SEL_TGT_COMPOSE_PADDED};
 
-// Selections know no multi-planar types, though kernels take them.
+// Selections have no multi-planar types, although kernels accept them.
 [[nodiscard]] inline v4l2_selection selection_question(const Queue& queue, std::uint32_t target) noexcept {
   v4l2_selection selection{};
   selection.type = queue.output() ? V4L2_BUF_TYPE_VIDEO_OUTPUT : V4L2_BUF_TYPE_VIDEO_CAPTURE;
@@ -163,7 +163,7 @@ inline constexpr std::uint32_t selection_targets[] = {
 [[nodiscard]] inline std::string rectangle(const v4l2_rect& r) {
   return format_text("%ux%u at %d,%d", r.width, r.height, r.left, r.top);
 }
-// Not applicable unless the queue has a target of selections.
+// Not applicable unless the queue has a selection target.
 inline Finding has_selections(Subject& s) {
   for (const std::uint32_t target : selection_targets) {
     v4l2_selection selection = selection_question(s.queue(), target);
@@ -204,9 +204,9 @@ inline Finding selection_bounds(Subject& s) {
     for (const std::uint32_t target : {current, standard}) {
       v4l2_selection inner = selection_question(s.queue(), target);
       if (s.call<v4l2::tag::G_SELECTION>(inner) != 0) {
-        // Cameras that cannot be cropped may say what they see all the same.
+        // Cameras that cannot be cropped may still report what they see.
         if (target == current) continue;
-        return failed("target 0x%x is there, and 0x%x is not", bounds, target);
+        return failed("target 0x%x exists, but 0x%x does not", bounds, target);
       }
       any = true;
       if (!inside(outer.r, inner.r))
@@ -242,7 +242,7 @@ inline Finding selection_is_got(Subject& s) {
   for (const std::uint32_t target : {std::uint32_t{V4L2_SEL_TGT_CROP}, std::uint32_t{V4L2_SEL_TGT_COMPOSE}}) {
     v4l2_selection set = selection_question(s.queue(), target);
     if (s.call<v4l2::tag::G_SELECTION>(set) != 0) continue;
-    // Half of it, which a device may make into anything that it can do.
+    // Half of it, which a device may adjust to anything that it can do.
     set.r.width = (set.r.width + 1) / 2;
     set.r.height = (set.r.height + 1) / 2;
     const int got = s.call<v4l2::tag::S_SELECTION>(set);
@@ -254,7 +254,7 @@ inline Finding selection_is_got(Subject& s) {
     v4l2_selection now = selection_question(s.queue(), target);
     if (auto found = s.expect<v4l2::tag::G_SELECTION>(now)) return found;
     if (std::memcmp(&set.r, &now.r, sizeof now.r) != 0)
-      return failed("target 0x%x was set to %s, and is %s", target, rectangle(set.r).c_str(),
+      return failed("target 0x%x was set to %s, but is %s", target, rectangle(set.r).c_str(),
                     rectangle(now.r).c_str());
   }
   if (!any) return not_applicable("the queue has no selection that can be set");
@@ -262,13 +262,13 @@ inline Finding selection_is_got(Subject& s) {
 }
 
 inline constexpr Rule parameter_rules[] = {
-    {"g-parm/sensible", "the frame interval is a time", "V4L2 API, ioctl VIDIOC_G_PARM", Scope::queue,
+    {"g-parm/sensible", "the frame interval is a valid time", "V4L2 API, ioctl VIDIOC_G_PARM", Scope::queue,
      parameters_sensible},
     {"g-parm/reserved-is-zero", "reserved words are set to zero",
      "V4L2 API, ioctl VIDIOC_G_PARM, struct v4l2_captureparm", Scope::queue, parameters_reserved},
     {"g-parm/unknown-type", "types of buffers that the device does not have are EINVAL",
      "V4L2 API, ioctl VIDIOC_G_PARM, Return Value", Scope::device, parameters_unknown_types},
-    {"s-parm/is-got", "any frame interval becomes one that the device has, which is got then",
+    {"s-parm/is-got", "any frame interval becomes one that the device has and then returns",
      "V4L2 API, ioctl VIDIOC_S_PARM", Scope::queue, interval_is_got},
     {"s-parm/zero-is-nominal", "a frame interval of zero becomes one that the device has",
      "V4L2 API, ioctl VIDIOC_S_PARM, timeperframe", Scope::queue, interval_zero},
@@ -279,12 +279,12 @@ inline constexpr Rule parameter_rules[] = {
 inline constexpr Rule selection_rules[] = {
     {"g-selection/unknown", "targets and types that do not exist are EINVAL",
      "V4L2 API, ioctl VIDIOC_G_SELECTION, Return Value", Scope::video, selection_unknown},
-    {"g-selection/bounds", "bounds hold what is in force and what is the default",
+    {"g-selection/bounds", "bounds contain the current and the default rectangle",
      "V4L2 API, Cropping, composing and scaling, Selection targets", Scope::video, selection_bounds},
     {"s-selection/read-only", "defaults and bounds cannot be set",
      "V4L2 API, Cropping, composing and scaling, Selection targets", Scope::video, selection_read_only},
-    {"s-selection/is-got", "what was set is what is got", "V4L2 API, ioctl VIDIOC_S_SELECTION", Scope::video,
-     selection_is_got},
+    {"s-selection/is-got", "the rectangle that was set is the one that is returned",
+     "V4L2 API, ioctl VIDIOC_S_SELECTION", Scope::video, selection_is_got},
 };
 
 }  // namespace vumedia::client::compliance::rules

@@ -17,7 +17,7 @@ inline constexpr std::uint32_t state_flags =
 inline Finding has_state(const v4l2::Buffer& buffer, std::uint32_t wanted, const char* when) {
   const std::uint32_t got = buffer.head.flags & (state_flags | V4L2_BUF_FLAG_ERROR);
   if (got == wanted) return passed();
-  return failed("%s: flags 0x%x, with 0x%x where 0x%x was to be", when, buffer.head.flags, got, wanted);
+  return failed("%s: flags 0x%x, with 0x%x instead of 0x%x", when, buffer.head.flags, got, wanted);
 }
 
 // ---- VIDIOC_QUERYBUF
@@ -30,7 +30,7 @@ inline Finding query_fields(Subject& s) {
   if (auto found = s.expect<v4l2::tag::G_FMT>(format)) return found;
   for (std::uint32_t index = 0; index < buffers.size(); ++index) {
     auto payload = buffers.question(index);
-    // For the answer only.
+    // This is for the answer only.
     payload.buffer.head.bytesused = 0x55555555;
     payload.buffer.head.reserved2 = 0x55555555;
     if (auto found = s.expect<v4l2::tag::QUERYBUF>(payload)) return found;
@@ -48,17 +48,18 @@ inline Finding query_fields(Subject& s) {
 inline Finding query_length(Subject& s) {
   Buffers buffers(s);
   if (auto found = buffers.allocate(2)) return found;
-  if (!is_video(s.type())) return not_applicable("it is no queue of video");
+  if (!is_video(s.type())) return not_applicable("it is not a video queue");
   v4l2_format format{};
   format.type = s.type();
   if (auto found = s.expect<v4l2::tag::G_FMT>(format)) return found;
   const Pixels pixels = pixels_of(format);
   for (std::uint32_t place = 0; place < buffers.size(); ++place) {
     if (buffers[place].plane_count != pixels.plane_count)
-      return failed("a buffer has %u planes, its format %u", buffers[place].plane_count, pixels.plane_count);
+      return failed("a buffer has %u planes, but its format has %u", buffers[place].plane_count,
+                    pixels.plane_count);
     for (std::uint32_t p = 0; p < pixels.used_planes().size(); ++p) {
       if (buffers[place].planes[p].length < pixels.planes[p].size)
-        return failed("plane %u has %u bytes, sizeimage is %u", p, buffers[place].planes[p].length,
+        return failed("plane %u has %u bytes, but sizeimage is %u", p, buffers[place].planes[p].length,
                       pixels.planes[p].size);
     }
   }
@@ -72,7 +73,7 @@ inline Finding query_clock(Subject& s) {
   if (auto found = buffers.query(0, payload)) return found;
   const std::uint32_t clock = payload.buffer.head.flags & V4L2_BUF_FLAG_TIMESTAMP_MASK;
   if (clock != V4L2_BUF_FLAG_TIMESTAMP_MONOTONIC && clock != V4L2_BUF_FLAG_TIMESTAMP_COPY)
-    return failed("flags 0x%x say nothing of where time stamps come from", payload.buffer.head.flags);
+    return failed("flags 0x%x do not say where time stamps come from", payload.buffer.head.flags);
   return passed();
 }
 
@@ -81,7 +82,7 @@ inline Finding query_unknown(Subject& s) {
   if (auto found = buffers.allocate(2)) return found;
   for (const std::uint32_t index : {buffers.size(), 0xffffffffu}) {
     auto payload = buffers.question(index);
-    if (auto found = s.expect<v4l2::tag::QUERYBUF>(payload, EINVAL, "of a buffer behind the last"))
+    if (auto found = s.expect<v4l2::tag::QUERYBUF>(payload, EINVAL, "of a buffer after the last"))
       return found;
   }
   for (const std::uint32_t type : foreign_types(s.facts())) {
@@ -104,7 +105,7 @@ inline Finding query_offsets(Subject& s) {
     for (std::uint32_t p = 0; p < buffers[place].plane_count; ++p) {
       const std::uint32_t offset = buffers[place].planes[p].offset;
       if (!is_aligned(std::uint64_t{offset}, page_size))
-        return failed("offset 0x%x is not one of a page", offset);
+        return failed("offset 0x%x is not at a page boundary", offset);
       if (!seen.insert(offset).second) return failed("two planes have offset 0x%x", offset);
     }
   }
@@ -120,7 +121,7 @@ inline Finding query_few_planes(Subject& s) {
   if (auto found = s.expect<v4l2::tag::QUERYBUF>(payload, EINVAL, "without planes")) return found;
   payload = buffers.handed(0);
   payload.buffer.head.length = buffers[0].plane_count - 1;
-  return s.expect<v4l2::tag::QBUF>(payload, EINVAL, "with a plane too few");
+  return s.expect<v4l2::tag::QBUF>(payload, EINVAL, "with one plane too few");
 }
 
 // ---- VIDIOC_QBUF
@@ -145,11 +146,11 @@ inline Finding queue_unknown(Subject& s) {
   for (const std::uint32_t index : {buffers.size(), 0xffffffffu}) {
     auto payload = buffers.handed(0);
     payload.buffer.head.index = index;
-    if (auto found = s.expect<v4l2::tag::QBUF>(payload, EINVAL, "of a buffer behind the last")) return found;
+    if (auto found = s.expect<v4l2::tag::QBUF>(payload, EINVAL, "of a buffer after the last")) return found;
   }
   for (const std::uint32_t type : foreign_types(s.facts())) {
     auto payload = buffers.handed(0);
-    // What is no USERPTR buffer of ours has no list of memory behind it.
+    // Only our own USERPTR buffers are followed by a list of memory.
     payload.buffer.head.memory = V4L2_MEMORY_MMAP;
     payload.buffer.head.type = type;
     payload.buffer.head.length = v4l2::is_multiplanar(type) ? 1 : 0;
@@ -165,7 +166,7 @@ inline Finding queue_wrong_memory(Subject& s) {
   auto payload = buffers.handed(0);
   if (s.memory() == V4L2_MEMORY_MMAP) {
     const auto memory = s.take_user_memory(buffers[0].planes[0].length);
-    if (memory.empty()) return not_applicable("there is no memory of the guest's");
+    if (memory.empty()) return not_applicable("there is no guest memory");
     payload.buffer.head.memory = V4L2_MEMORY_USERPTR;
     const auto pointer = reinterpret_cast<unsigned long>(memory.data());
     if (s.queue().multiplanar()) {
@@ -180,7 +181,7 @@ inline Finding queue_wrong_memory(Subject& s) {
   } else {
     payload.buffer.head.memory = V4L2_MEMORY_MMAP;
   }
-  return s.expect<v4l2::tag::QBUF>(payload, EINVAL, "of another memory");
+  return s.expect<v4l2::tag::QBUF>(payload, EINVAL, "of another type of memory");
 }
 
 inline Finding queue_twice(Subject& s) {
@@ -203,7 +204,7 @@ inline Finding queue_for_request(Subject& s) {
 }
 
 inline Finding queue_too_much(Subject& s) {
-  if (!s.queue().output()) return not_applicable("it is no OUTPUT queue");
+  if (!s.queue().output()) return not_applicable("it is not an OUTPUT queue");
   Buffers buffers(s);
   if (auto found = buffers.allocate(2)) return found;
   auto payload = buffers.handed(0);
@@ -213,21 +214,22 @@ inline Finding queue_too_much(Subject& s) {
   } else {
     payload.buffer.head.bytesused = length + 1;
   }
-  return s.expect<v4l2::tag::QBUF>(payload, EINVAL, "with more bytes used than there are");
+  return s.expect<v4l2::tag::QBUF>(payload, EINVAL, "with more bytes used than it has");
 }
 
 inline Finding queue_alternate(Subject& s) {
-  if (!s.queue().output() || !is_video(s.type())) return not_applicable("it is no OUTPUT queue of video");
+  if (!s.queue().output() || !is_video(s.type()))
+    return not_applicable("it is not an OUTPUT queue for video");
   Buffers buffers(s);
   if (auto found = buffers.allocate(2)) return found;
   auto payload = buffers.handed(0);
   payload.buffer.head.field = V4L2_FIELD_ALTERNATE;
-  return s.expect<v4l2::tag::QBUF>(payload, EINVAL, "of a field that alternates");
+  return s.expect<v4l2::tag::QBUF>(payload, EINVAL, "with alternating fields");
 }
 
 inline Finding queue_short_memory(Subject& s) {
   if (s.memory() != V4L2_MEMORY_USERPTR)
-    return not_applicable("only USERPTR buffers have a length of the guest's");
+    return not_applicable("only for USERPTR buffers does the guest choose the length");
   Buffers buffers(s);
   if (auto found = buffers.allocate(2)) return found;
   auto payload = buffers.handed(0);
@@ -262,7 +264,7 @@ inline Finding queue_pointer(Subject& s) {
   if (auto found = buffers.query(0, payload)) return found;
   for (std::uint32_t p = 0; p < buffers[0].plane_count; ++p) {
     if (Buffers::pointer(payload.buffer, p) != Buffers::pointer(sent, p))
-      return failed("pointer 0x%lx of plane %u is 0x%lx by VIDIOC_QUERYBUF", Buffers::pointer(sent, p), p,
+      return failed("pointer 0x%lx of plane %u is 0x%lx in VIDIOC_QUERYBUF", Buffers::pointer(sent, p), p,
                     Buffers::pointer(payload.buffer, p));
   }
   return passed();
@@ -307,7 +309,7 @@ inline Finding prepare_refused(Subject& s) {
   if (auto found = s.expect<v4l2::tag::PREPARE_BUF>(payload, EINVAL, "of a queued buffer")) return found;
   payload = buffers.handed(0);
   payload.buffer.head.index = buffers.size();
-  return s.expect<v4l2::tag::PREPARE_BUF>(payload, EINVAL, "of a buffer behind the last");
+  return s.expect<v4l2::tag::PREPARE_BUF>(payload, EINVAL, "of a buffer after the last");
 }
 
 // ---- VIDIOC_STREAMON, VIDIOC_STREAMOFF
@@ -354,7 +356,7 @@ inline Finding stop_returns(Subject& s) {
   for (std::uint32_t index = 0; index < buffers.size(); ++index) {
     v4l2::BufferPayload payload{};
     if (auto found = buffers.query(index, payload)) return found;
-    if (auto found = has_state(payload.buffer, 0, "VIDIOC_QUERYBUF behind VIDIOC_STREAMOFF")) return found;
+    if (auto found = has_state(payload.buffer, 0, "VIDIOC_QUERYBUF after VIDIOC_STREAMOFF")) return found;
   }
   return buffers.queue_all();
 }
@@ -373,31 +375,31 @@ inline Finding start_other_file(Subject& s) {
 }
 
 inline constexpr Rule queueing_rules[] = {
-    {"querybuf/fields", "a new buffer is in nobody's hands, and all fields are filled in",
+    {"querybuf/fields", "a new buffer is not queued, and all its fields are filled in",
      "V4L2 API, ioctl VIDIOC_QUERYBUF; struct v4l2_buffer", Scope::buffers, query_fields},
-    {"querybuf/length", "each plane has room for what the format says",
+    {"querybuf/length", "each plane has room for what the format demands",
      "V4L2 API, struct v4l2_buffer, length", Scope::buffers, query_length},
-    {"querybuf/clock", "flags say where time stamps come from", "V4L2 API, Buffers, Timestamp flags",
+    {"querybuf/clock", "flags state where time stamps come from", "V4L2 API, Buffers, Timestamp flags",
      Scope::buffers, query_clock},
     {"querybuf/unknown", "buffers that do not exist are EINVAL",
      "V4L2 API, ioctl VIDIOC_QUERYBUF, Return Value", Scope::buffers, query_unknown},
-    {"querybuf/offsets", "each plane of each buffer has an offset of its own, at a page",
+    {"querybuf/offsets", "each plane of each buffer has an offset of its own, at a page boundary",
      "V4L2 API, struct v4l2_buffer, m.offset; Streaming I/O (Memory Mapping)", Scope::buffers, query_offsets},
-    {"querybuf/few-planes", "a buffer with fewer planes than it has is EINVAL",
+    {"querybuf/few-planes", "passing fewer planes than a buffer has is EINVAL",
      "V4L2 API, struct v4l2_buffer, length, of the multi-planar API", Scope::buffers, query_few_planes},
-    {"qbuf/queues", "a buffer that is queued says so, and others do not", "V4L2 API, ioctl VIDIOC_QBUF",
+    {"qbuf/queues", "a queued buffer is flagged as queued, and others are not", "V4L2 API, ioctl VIDIOC_QBUF",
      Scope::buffers, queue_says_so},
     {"qbuf/unknown", "buffers that do not exist are EINVAL", "V4L2 API, ioctl VIDIOC_QBUF, Return Value",
      Scope::buffers, queue_unknown},
-    {"qbuf/wrong-memory", "a memory that the buffers do not have is EINVAL",
+    {"qbuf/wrong-memory", "a type of memory that the buffers do not have is EINVAL",
      "V4L2 API, ioctl VIDIOC_QBUF, Return Value", Scope::buffers, queue_wrong_memory},
-    {"qbuf/twice", "a buffer that is queued cannot be queued", "V4L2 API, ioctl VIDIOC_QBUF, Return Value",
+    {"qbuf/twice", "a queued buffer cannot be queued again", "V4L2 API, ioctl VIDIOC_QBUF, Return Value",
      Scope::buffers, queue_twice},
-    {"qbuf/no-request", "without support for requests a buffer for one is EBADR",
+    {"qbuf/no-request", "a buffer for a request is EBADR if requests are not supported",
      "V4L2 API, ioctl VIDIOC_QBUF, Return Value, EBADR", Scope::buffers, queue_for_request},
     {"qbuf/too-many-bytes", "an OUTPUT buffer with more bytes used than it has is EINVAL",
      "V4L2 API, struct v4l2_buffer, bytesused", Scope::buffers, queue_too_much},
-    {"qbuf/alternate", "an OUTPUT buffer is one field or both, not either in turn",
+    {"qbuf/alternate", "an OUTPUT buffer holds one field or both, not alternating ones",
      "V4L2 API, Field Order, V4L2_FIELD_ALTERNATE", Scope::buffers, queue_alternate},
     {"qbuf/short-memory", "memory with too little room for a picture is EINVAL",
      "V4L2 API, Streaming I/O (User Pointers)", Scope::buffers, queue_short_memory},
@@ -405,21 +407,21 @@ inline constexpr Rule queueing_rules[] = {
      "VIRTIO 1.4, 5.22.6.3.3 V4L2 ioctls, userptr", Scope::buffers, queue_pointer},
     {"qbuf/owner", "another file's buffers cannot be queued: EBUSY",
      "V4L2 API, Opening and Closing Devices, Shared Data Streams", Scope::stream, queue_other_file},
-    {"prepare-buf/prepares", "a prepared buffer says so, until it is queued",
+    {"prepare-buf/prepares", "a prepared buffer is flagged as prepared until it is queued",
      "V4L2 API, ioctl VIDIOC_PREPARE_BUF", Scope::buffers, prepare_prepares},
-    {"prepare-buf/refused", "buffers that are prepared, queued, or not there cannot be prepared",
+    {"prepare-buf/refused", "buffers that are prepared, queued, or do not exist cannot be prepared",
      "V4L2 API, ioctl VIDIOC_PREPARE_BUF, Return Value", Scope::buffers, prepare_refused},
     {"streamon/without-buffers", "a queue without buffers cannot stream",
      "V4L2 API, ioctl VIDIOC_STREAMON, Return Value, EINVAL", Scope::buffers, start_without_buffers},
     {"streamon/unknown-type", "types of buffers that the device does not have are EINVAL",
      "V4L2 API, ioctl VIDIOC_STREAMON, Return Value", Scope::buffers, start_unknown_type},
-    {"streamon/twice", "a queue that streams already may be started", "V4L2 API, ioctl VIDIOC_STREAMON",
-     Scope::buffers, start_twice},
+    {"streamon/twice", "starting a queue that already streams is not an error",
+     "V4L2 API, ioctl VIDIOC_STREAMON", Scope::buffers, start_twice},
     {"streamon/owner", "another file's queue can be neither started nor stopped: EBUSY",
      "V4L2 API, Opening and Closing Devices, Shared Data Streams", Scope::stream, start_other_file},
-    {"streamoff/idle", "a queue that does not stream may be stopped", "V4L2 API, ioctl VIDIOC_STREAMOFF",
-     Scope::buffers, stop_idle},
-    {"streamoff/returns", "stopping gives back all buffers, streaming or not",
+    {"streamoff/idle", "stopping a queue that does not stream is not an error",
+     "V4L2 API, ioctl VIDIOC_STREAMOFF", Scope::buffers, stop_idle},
+    {"streamoff/returns", "stopping returns all buffers, whether streaming or not",
      "V4L2 API, ioctl VIDIOC_STREAMOFF", Scope::buffers, stop_returns},
 };
 

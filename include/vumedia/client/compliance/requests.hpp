@@ -26,7 +26,7 @@ inline Finding request_capabilities(Subject& s) {
   const std::uint32_t own =
       s.memory() == V4L2_MEMORY_MMAP ? V4L2_BUF_CAP_SUPPORTS_MMAP : V4L2_BUF_CAP_SUPPORTS_USERPTR;
   if ((request.capabilities & own) == 0)
-    return failed("%s works, capabilities are 0x%x", memory_name(s.memory()), request.capabilities);
+    return failed("%s works, but capabilities are 0x%x", memory_name(s.memory()), request.capabilities);
   if (request.capabilities == s.queue().capabilities) return passed();
   return failed("capabilities are 0x%x, and were 0x%x", request.capabilities, s.queue().capabilities);
 }
@@ -38,7 +38,7 @@ inline Finding request_flags(Subject& s) {
   if (auto found = s.expect<v4l2::tag::REQBUFS>(request)) return found;
   if (!all_zero(request.reserved)) return failed("VIDIOC_REQBUFS leaves reserved bytes as they were");
   if (request.flags == 0) return passed();
-  return failed("flags are 0x%x, and there are no hints for caches", request.flags);
+  return failed("flags are 0x%x, but there are no cache hints", request.flags);
 }
 
 inline Finding request_unknown_type(Subject& s) {
@@ -67,7 +67,8 @@ inline Finding request_unknown_memory(Subject& s) {
     if ((s.queue().capabilities & static_cast<std::uint32_t>(capability)) != 0) continue;
     auto request = buffers_question(s, 1);
     request.memory = memory;
-    if (auto found = s.expect<v4l2::tag::REQBUFS>(request, EINVAL, "of a memory without its capability"))
+    if (auto found =
+            s.expect<v4l2::tag::REQBUFS>(request, EINVAL, "of a type of memory without its capability"))
       return found;
   }
   return passed();
@@ -76,17 +77,17 @@ inline Finding request_unknown_memory(Subject& s) {
 inline Finding request_gives(Subject& s) {
   for (const std::uint32_t count : {1u, 3u, 1000u}) {
     auto request = buffers_question(s, count);
-    // So many may be more than there is memory for.
+    // This many may be more than there is memory for.
     const int got = s.call<v4l2::tag::REQBUFS>(request);
     if (got == ENOMEM && count == 1000) continue;
     if (auto found = Subject::judge("VIDIOC_REQBUFS", got, 0, "")) return found;
     if (request.count == 0 || request.count > 1000)
-      return failed("%u buffers are wanted, %u given", count, request.count);
+      return failed("%u buffers were requested, but %u were given", count, request.count);
     v4l2::BufferPayload payload{};
     const Buffers buffers(s);
     if (auto found = buffers.query(request.count - 1, payload)) return found;
     payload = buffers.question(request.count);
-    if (auto found = s.expect<v4l2::tag::QUERYBUF>(payload, EINVAL, "of a buffer behind the last"))
+    if (auto found = s.expect<v4l2::tag::QUERYBUF>(payload, EINVAL, "of a buffer after the last"))
       return found;
   }
   return passed();
@@ -105,12 +106,12 @@ inline Finding request_replaces(Subject& s) {
   if (auto found = buffers.allocate(6)) return found;
   const std::uint32_t before = buffers.size();
   if (auto found = buffers.allocate(2)) return found;
-  if (buffers.size() >= before) return not_applicable("it gives no fewer than %u buffers", before);
+  if (buffers.size() >= before) return not_applicable("it never gives fewer than %u buffers", before);
   auto payload = buffers.question(before - 1);
-  return s.expect<v4l2::tag::QUERYBUF>(payload, EINVAL, "of a buffer of a request before the last");
+  return s.expect<v4l2::tag::QUERYBUF>(payload, EINVAL, "of a buffer of an earlier request");
 }
 
-// Freed buffers are those that were queued, too.
+// Queued buffers are freed, too.
 inline Finding request_frees_queued(Subject& s) {
   Buffers buffers(s);
   if (auto found = buffers.allocate(2)) return found;
@@ -164,7 +165,7 @@ inline Finding create_question(Subject& s, v4l2_create_buffers& request, std::ui
   request.memory = s.memory();
   request.format.type = s.type();
   if (auto found = s.expect<v4l2::tag::G_FMT>(request.format)) return found;
-  // Whether it is there at all.
+  // Whether it exists at all.
   v4l2_create_buffers none = request;
   none.count = 0;
   return s.want<v4l2::tag::CREATE_BUFS>(none, "of no buffers");
@@ -177,9 +178,9 @@ inline Finding create_none(Subject& s) {
   if (auto found = buffers.allocate(2)) return found;
   if (auto found = s.expect<v4l2::tag::CREATE_BUFS>(request, 0, "of no buffers")) return found;
   if (request.index != buffers.size())
-    return failed("index is %u, and there are %u buffers", request.index, buffers.size());
+    return failed("index is %u, but there are %u buffers", request.index, buffers.size());
   auto payload = buffers.question(request.index);
-  return s.expect<v4l2::tag::QUERYBUF>(payload, EINVAL, "of a buffer that nobody asked for");
+  return s.expect<v4l2::tag::QUERYBUF>(payload, EINVAL, "of a buffer that was not requested");
 }
 
 inline Finding create_appends(Subject& s) {
@@ -189,7 +190,8 @@ inline Finding create_appends(Subject& s) {
   if (auto found = buffers.allocate(2)) return found;
   if (auto found = s.expect<v4l2::tag::CREATE_BUFS>(request)) return found;
   if (request.index != buffers.size() || request.count == 0 || request.count > 2)
-    return failed("to %u buffers come %u from index %u on", buffers.size(), request.count, request.index);
+    return failed("%u buffers exist, and %u were added from index %u on", buffers.size(), request.count,
+                  request.index);
   v4l2::BufferPayload payload, first;
   if (auto found = buffers.query(0, first)) return found;
   if (auto found = buffers.query(request.index + request.count - 1, payload)) return found;
@@ -197,7 +199,7 @@ inline Finding create_appends(Subject& s) {
     return failed("a buffer of the same format has %u bytes, not %u", Buffers::length(payload.buffer, 0),
                   Buffers::length(first.buffer, 0));
   payload = buffers.question(request.index + request.count);
-  return s.expect<v4l2::tag::QUERYBUF>(payload, EINVAL, "of a buffer behind the last");
+  return s.expect<v4l2::tag::QUERYBUF>(payload, EINVAL, "of a buffer after the last");
 }
 
 inline Finding create_first(Subject& s) {
@@ -205,7 +207,7 @@ inline Finding create_first(Subject& s) {
   if (auto found = create_question(s, request, 2)) return found;
   if (auto found = s.expect<v4l2::tag::CREATE_BUFS>(request, 0, "without VIDIOC_REQBUFS")) return found;
   if (request.index != 0 || request.count == 0)
-    return failed("%u come from index %u on", request.count, request.index);
+    return failed("%u were created from index %u on", request.count, request.index);
   v4l2::BufferPayload payload{};
   return Buffers(s).query(0, payload);
 }
@@ -214,9 +216,9 @@ inline Finding create_capabilities(Subject& s) {
   v4l2_create_buffers request{};
   if (auto found = create_question(s, request, 0)) return found;
   if (auto found = s.expect<v4l2::tag::CREATE_BUFS>(request, 0, "of no buffers")) return found;
-  constexpr std::uint32_t known = 0x3f;  // of before 6.8, which VIDIOC_REQBUFS knows as well
+  constexpr std::uint32_t known = 0x3f;  // those from before 6.8, which VIDIOC_REQBUFS also has
   if ((request.capabilities & known) == (s.queue().capabilities & known)) return passed();
-  return failed("capabilities are 0x%x, and 0x%x by VIDIOC_REQBUFS", request.capabilities,
+  return failed("capabilities are 0x%x, but 0x%x in VIDIOC_REQBUFS", request.capabilities,
                 s.queue().capabilities);
 }
 
@@ -228,11 +230,11 @@ inline Finding create_other_memory(Subject& s) {
   if (auto found = buffers.allocate(2)) return found;
   request.memory = other;
   return s.expect<v4l2::tag::CREATE_BUFS>(request, EINVAL,
-                                          "of another memory than the buffers that are there");
+                                          "of another type of memory than the existing buffers");
 }
 
 inline Finding create_too_small(Subject& s) {
-  if (!is_video(s.type())) return not_applicable("it is no queue of video");
+  if (!is_video(s.type())) return not_applicable("it is not a video queue");
   v4l2_create_buffers request{};
   if (auto found = create_question(s, request, 1)) return found;
   for (const std::uint32_t size : {0u, 1u}) {
@@ -249,7 +251,7 @@ inline Finding create_too_small(Subject& s) {
 }
 
 inline Finding create_larger(Subject& s) {
-  if (!is_video(s.type())) return not_applicable("it is no queue of video");
+  if (!is_video(s.type())) return not_applicable("it is not a video queue");
   v4l2_create_buffers request{};
   if (auto found = create_question(s, request, 1)) return found;
   const std::uint32_t size = pixels_of(request.format).planes[0].size;
@@ -263,7 +265,8 @@ inline Finding create_larger(Subject& s) {
   v4l2::BufferPayload payload{};
   if (auto found = Buffers(s).query(request.index, payload)) return found;
   if (Buffers::length(payload.buffer, 0) >= 2 * size) return passed();
-  return failed("%u bytes were asked for, the buffer has %u", 2 * size, Buffers::length(payload.buffer, 0));
+  return failed("%u bytes were requested, but the buffer has %u", 2 * size,
+                Buffers::length(payload.buffer, 0));
 }
 
 inline Finding create_unknown_type(Subject& s) {
@@ -311,11 +314,10 @@ inline Finding remove_absent(Subject& s) {
   Buffers buffers(s);
   if (auto found = removable(s, buffers)) return found;
   auto request = removal(s, buffers.size() - 1, 2);
-  if (auto found = s.expect<v4l2::tag::REMOVE_BUFS>(request, EINVAL, "of buffers that are not all there"))
+  if (auto found = s.expect<v4l2::tag::REMOVE_BUFS>(request, EINVAL, "of buffers that do not all exist"))
     return found;
   request = removal(s, 0xffffffff, 2);
-  if (auto found = s.expect<v4l2::tag::REMOVE_BUFS>(request, EINVAL, "of an index that cannot be"))
-    return found;
+  if (auto found = s.expect<v4l2::tag::REMOVE_BUFS>(request, EINVAL, "of an impossible index")) return found;
   v4l2::BufferPayload payload{};
   return buffers.query(buffers.size() - 1, payload);
 }
@@ -345,38 +347,39 @@ inline Finding remove_unknown_type(Subject& s) {
 }
 
 inline constexpr Rule request_rules[] = {
-    {"reqbufs/capabilities", "memories that work are among the capabilities, which do not change",
+    {"reqbufs/capabilities", "types of memory that work are among the capabilities, which do not change",
      "V4L2 API, ioctl VIDIOC_REQBUFS, V4L2 Buffer Capabilities Flags", Scope::buffers, request_capabilities},
-    {"reqbufs/reserved-is-zero", "reserved bytes are set to zero, and flags that mean nothing here as well",
+    {"reqbufs/reserved-is-zero", "reserved bytes are set to zero, and so are flags that mean nothing here",
      "V4L2 API, ioctl VIDIOC_REQBUFS, struct v4l2_requestbuffers", Scope::buffers, request_flags},
     {"reqbufs/unknown-type", "types of buffers that the device does not have are EINVAL",
      "V4L2 API, ioctl VIDIOC_REQBUFS, Return Value", Scope::buffers, request_unknown_type},
-    {"reqbufs/unknown-memory", "memories that do not exist, or not here, are EINVAL",
+    {"reqbufs/unknown-memory",
+     "types of memory that do not exist, or that the queue does not have, are EINVAL",
      "V4L2 API, ioctl VIDIOC_REQBUFS, Return Value", Scope::buffers, request_unknown_memory},
-    {"reqbufs/gives", "so many buffers are there as count says, however many were wanted",
+    {"reqbufs/gives", "there are as many buffers as count says, however many were requested",
      "V4L2 API, ioctl VIDIOC_REQBUFS, count", Scope::buffers, request_gives},
     {"reqbufs/zero-count-frees", "a count of zero frees all buffers", "V4L2 API, ioctl VIDIOC_REQBUFS",
      Scope::buffers, request_zero_frees},
-    {"reqbufs/again-replaces", "another request replaces the buffers of the last",
+    {"reqbufs/again-replaces", "a new request replaces the buffers of the previous one",
      "V4L2 API, ioctl VIDIOC_REQBUFS", Scope::buffers, request_replaces},
     {"reqbufs/frees-queued", "buffers that are queued are freed, too, and new ones are not queued",
      "V4L2 API, ioctl VIDIOC_REQBUFS", Scope::buffers, request_frees_queued},
     {"reqbufs/busy-while-streaming", "buffers cannot be changed while their queue streams: EBUSY",
      "V4L2 API, Streaming I/O; Generic Error Codes, EBUSY", Scope::buffers, request_while_streaming},
-    {"reqbufs/owner", "while a file has buffers, another gets EBUSY, and when it has freed them, its own",
+    {"reqbufs/owner", "while a file has buffers, another gets EBUSY; after they are freed, it gets its own",
      "V4L2 API, Opening and Closing Devices, Shared Data Streams; ioctl VIDIOC_REQBUFS", Scope::stream,
      request_other_file},
     {"close/frees-buffers", "closing a file frees its buffers", "V4L2 API, V4L2 close()", Scope::stream,
      close_frees},
-    {"create-bufs/zero-count-asks", "a count of zero says how many there are, and makes none",
+    {"create-bufs/zero-count-asks", "a count of zero returns how many there are, and creates none",
      "V4L2 API, ioctl VIDIOC_CREATE_BUFS, count", Scope::buffers, create_none},
-    {"create-bufs/appends", "new buffers stand behind those that are there",
+    {"create-bufs/appends", "new buffers come after the existing ones",
      "V4L2 API, ioctl VIDIOC_CREATE_BUFS, index", Scope::buffers, create_appends},
-    {"create-bufs/first", "the first buffers may be made so", "V4L2 API, ioctl VIDIOC_CREATE_BUFS",
+    {"create-bufs/first", "the first buffers may be created this way", "V4L2 API, ioctl VIDIOC_CREATE_BUFS",
      Scope::buffers, create_first},
     {"create-bufs/capabilities", "capabilities are those of VIDIOC_REQBUFS",
      "V4L2 API, ioctl VIDIOC_CREATE_BUFS, capabilities", Scope::buffers, create_capabilities},
-    {"create-bufs/one-memory", "all buffers of a queue have the same memory, else EINVAL",
+    {"create-bufs/one-memory", "all buffers of a queue have the same type of memory, otherwise EINVAL",
      "V4L2 API, ioctl VIDIOC_CREATE_BUFS, Return Value", Scope::buffers, create_other_memory},
     {"create-bufs/too-small", "buffers without room for a picture are EINVAL",
      "V4L2 API, ioctl VIDIOC_CREATE_BUFS, Return Value", Scope::buffers, create_too_small},
@@ -386,7 +389,7 @@ inline constexpr Rule request_rules[] = {
      "V4L2 API, ioctl VIDIOC_CREATE_BUFS, Return Value", Scope::buffers, create_unknown_type},
     {"remove-bufs/removes", "buffers that are removed are gone, others stay",
      "V4L2 API, ioctl VIDIOC_REMOVE_BUFS", Scope::buffers, remove_removes},
-    {"remove-bufs/absent", "a range with a buffer that is not there is EINVAL, and none is removed",
+    {"remove-bufs/absent", "a range with a buffer that does not exist is EINVAL, and none is removed",
      "V4L2 API, ioctl VIDIOC_REMOVE_BUFS, Return Value", Scope::buffers, remove_absent},
     {"remove-bufs/queued", "a range with a buffer that is queued is EBUSY, and none is removed",
      "V4L2 API, ioctl VIDIOC_REMOVE_BUFS, Return Value", Scope::buffers, remove_queued},

@@ -32,14 +32,14 @@ Finding watch(Subject& s, const Buffers& buffers, std::uint32_t count, Look&& lo
     v4l2::Buffer buffer{};
     if (auto found = s.next_buffer(s.type(), buffer)) return found;
     if (buffer.head.index >= buffers.size())
-      return failed("buffer %u came, of %u", buffer.head.index, buffers.size());
+      return failed("buffer %u came, but there are only %u", buffer.head.index, buffers.size());
     if (auto found = look(buffer)) return found;
     if (auto found = buffers.queue(buffer.head.index)) return found;
   }
   return passed();
 }
 
-// So many that each of four buffers has its second turn.
+// Enough that each of four buffers comes twice.
 inline constexpr std::uint32_t watched = 8;
 
 [[nodiscard]] inline bool carries_picture(const v4l2::Buffer& buffer) noexcept {
@@ -53,10 +53,10 @@ inline Finding each_returns_once(Subject& s) {
   Buffers buffers(s);
   if (auto found = start_stream(buffers)) return found;
   return watch(s, buffers, watched, [&](const v4l2::Buffer& buffer) -> Finding {
-    // What comes twice is queued again when it comes for the second time.
+    // A buffer that comes twice is queued again when it comes for the second time.
     v4l2::BufferPayload payload{};
     if (auto found = buffers.query(buffer.head.index, payload)) return found;
-    return has_state(payload.buffer, 0, "VIDIOC_QUERYBUF of a buffer that has come");
+    return has_state(payload.buffer, 0, "VIDIOC_QUERYBUF of a buffer that has come back");
   });
 }
 
@@ -64,12 +64,12 @@ inline Finding all_return(Subject& s) {
   Buffers buffers(s);
   if (auto found = start_stream(buffers)) return found;
   std::set<std::uint32_t> seen;
-  // Those that a driver keeps until it gets others are not more than half.
+  // A driver keeps at most half of them until it gets others.
   for (std::uint32_t round = 0; round < 4 * buffers.size() && seen.size() < buffers.size(); ++round) {
     v4l2::Buffer buffer{};
     if (auto found = s.next_buffer(s.type(), buffer)) return found;
     if (buffer.head.index >= buffers.size())
-      return failed("buffer %u came, of %u", buffer.head.index, buffers.size());
+      return failed("buffer %u came, but there are only %u", buffer.head.index, buffers.size());
     seen.insert(buffer.head.index);
     if (auto found = buffers.queue(buffer.head.index)) return found;
   }
@@ -93,19 +93,19 @@ inline Finding describes_itself(Subject& s) {
   if (auto found = start_stream(buffers)) return found;
   return watch(s, buffers, watched, [&](const v4l2::Buffer& buffer) -> Finding {
     if (buffer.head.type != s.type() || buffer.head.memory != s.memory())
-      return failed("memory %u came for %u", buffer.head.memory, s.memory());
+      return failed("a buffer came with memory %u, but has memory %u", buffer.head.memory, s.memory());
     const Buffers::Record& record = buffers[buffer.head.index];
     if (s.queue().multiplanar() && buffer.head.length != record.plane_count)
-      return failed("a buffer of %u planes came with %u", record.plane_count, buffer.head.length);
+      return failed("a buffer has %u planes, but came with %u", record.plane_count, buffer.head.length);
     for (std::uint32_t p = 0; p < record.plane_count; ++p) {
       const Buffers::Plane& plane = record.planes[p];
       if (Buffers::length(buffer, p) != plane.length)
-        return failed("plane %u of %u bytes came with %u", p, plane.length, Buffers::length(buffer, p));
+        return failed("plane %u has %u bytes, but came with %u", p, plane.length, Buffers::length(buffer, p));
       if (s.memory() == V4L2_MEMORY_MMAP && Buffers::offset(buffer, p) != plane.offset)
-        return failed("offset 0x%x came as 0x%x", plane.offset, Buffers::offset(buffer, p));
+        return failed("offset 0x%x came back as 0x%x", plane.offset, Buffers::offset(buffer, p));
       if (s.memory() == V4L2_MEMORY_USERPTR &&
           Buffers::pointer(buffer, p) != reinterpret_cast<unsigned long>(plane.own_memory.data()))
-        return failed("the pointer of plane %u came as 0x%lx", p, Buffers::pointer(buffer, p));
+        return failed("the pointer of plane %u came back as 0x%lx", p, Buffers::pointer(buffer, p));
     }
     return passed();
   });
@@ -124,12 +124,12 @@ inline Finding flags_of_done(Subject& s) {
     const std::uint32_t flags = buffer.head.flags;
     constexpr std::uint32_t never =
         V4L2_BUF_FLAG_QUEUED | V4L2_BUF_FLAG_PREPARED | V4L2_BUF_FLAG_DONE | V4L2_BUF_FLAG_IN_REQUEST;
-    if ((flags & never) != 0) return failed("a buffer that has come has flags 0x%x", flags);
+    if ((flags & never) != 0) return failed("a buffer that came back has flags 0x%x", flags);
     if ((flags & V4L2_BUF_FLAG_TIMESTAMP_MASK) != clock)
-      return failed("flags 0x%x name another clock than before the stream", flags);
+      return failed("flags 0x%x name a different clock than before the stream", flags);
     const std::uint32_t now = flags & V4L2_BUF_FLAG_TSTAMP_SRC_MASK;
     if (source != 0xffffffff && now != source)
-      return failed("flags 0x%x name another moment than the frame before", flags);
+      return failed("flags 0x%x name a different moment than the previous frame", flags);
     source = now;
     return passed();
   });
@@ -141,17 +141,18 @@ inline Finding bytes_fit(Subject& s) {
   return watch(s, buffers, watched, [&](const v4l2::Buffer& buffer) -> Finding {
     for (std::uint32_t p = 0; p < buffers[buffer.head.index].plane_count; ++p) {
       const std::uint32_t used = Buffers::used(buffer, p), length = Buffers::length(buffer, p);
-      if (used > length) return failed("%u bytes of %u are used", used, length);
-      if (used == 0 && carries_picture(buffer)) return failed("a frame without bytes came, and no error");
+      if (used > length) return failed("%u of %u bytes are used", used, length);
+      if (used == 0 && carries_picture(buffer))
+        return failed("a frame without bytes came without an error flag");
       if (s.queue().multiplanar() && used != 0 && buffer.planes[p].data_offset >= used)
-        return failed("data begin at %u, of %u bytes", buffer.planes[p].data_offset, used);
+        return failed("data begin at %u of %u bytes", buffer.planes[p].data_offset, used);
     }
     return passed();
   });
 }
 
 inline Finding raw_frames_are_whole(Subject& s) {
-  if (!is_video(s.type()) || s.queue().output()) return not_applicable("it captures no video");
+  if (!is_video(s.type()) || s.queue().output()) return not_applicable("it does not capture video");
   v4l2_format format{};
   format.type = s.type();
   if (auto found = s.expect<v4l2::tag::G_FMT>(format)) return found;
@@ -163,12 +164,12 @@ inline Finding raw_frames_are_whole(Subject& s) {
     if (!carries_picture(buffer)) return passed();
     const std::uint64_t least = std::uint64_t{pixels.planes[0].stride} * pixels.height;
     if (Buffers::used(buffer, 0) >= least) return passed();
-    return failed("%u bytes came of %s", Buffers::used(buffer, 0), format_name(format).c_str());
+    return failed("a frame has %u bytes: %s", Buffers::used(buffer, 0), format_name(format).c_str());
   });
 }
 
 inline Finding fields_fit(Subject& s) {
-  if (!is_video(s.type())) return not_applicable("it is no queue of video");
+  if (!is_video(s.type())) return not_applicable("it is not a video queue");
   v4l2_format format{};
   format.type = s.type();
   if (auto found = s.expect<v4l2::tag::G_FMT>(format)) return found;
@@ -178,9 +179,9 @@ inline Finding fields_fit(Subject& s) {
   return watch(s, buffers, watched, [&](const v4l2::Buffer& buffer) -> Finding {
     const std::uint32_t got = buffer.head.field;
     if (field == V4L2_FIELD_ALTERNATE && (got == V4L2_FIELD_TOP || got == V4L2_FIELD_BOTTOM)) return passed();
-    // What goes out is what the program says that it is.
+    // The program decides what goes out.
     if (got == field || (s.queue().output() && got == V4L2_FIELD_NONE)) return passed();
-    return failed("a buffer has field %u, the format %u", got, field);
+    return failed("a buffer has field %u, but the format has %u", got, field);
   });
 }
 
@@ -197,7 +198,7 @@ inline Finding numbers_rise(Subject& s) {
     const std::uint32_t now = buffer.head.sequence;
     // Both fields of a frame have its number.
     if (!first && (alternate ? now < last : now <= last))
-      return failed("frame %u came behind frame %u", now, last);
+      return failed("frame %u came after frame %u", now, last);
     first = false;
     last = now;
     return passed();
@@ -220,7 +221,7 @@ inline Finding numbers_restart(Subject& s) {
   v4l2::Buffer buffer{};
   if (auto found = s.next_buffer(s.type(), buffer)) return found;
   if (buffer.head.sequence < last) return passed();
-  return failed("the first frame of a new stream has number %u, the last of the old had %u",
+  return failed("the first frame of a new stream has number %u, and the last frame of the old one had %u",
                 buffer.head.sequence, last);
 }
 
@@ -229,14 +230,14 @@ inline Finding times_rise(Subject& s) {
   if (auto found = start_stream(buffers)) return found;
   std::int64_t last = 0;
   return watch(s, buffers, watched, [&](const v4l2::Buffer& buffer) -> Finding {
-    // A program's own time stamps are none of the device's.
+    // The device does not choose a program's own time stamps.
     if ((buffer.head.flags & V4L2_BUF_FLAG_TIMESTAMP_MASK) == V4L2_BUF_FLAG_TIMESTAMP_COPY) return passed();
     const std::int64_t now = microseconds(buffer);
     if (now <= 0 || buffer.head.timestamp.tv_usec < 0 || buffer.head.timestamp.tv_usec >= 1'000'000)
       return failed("time stamp %lld s, %lld us", static_cast<long long>(buffer.head.timestamp.tv_sec),
                     static_cast<long long>(buffer.head.timestamp.tv_usec));
     if (now < last)
-      return failed("a frame is %lld us older than the one before", static_cast<long long>(last - now));
+      return failed("a frame is %lld us older than the previous one", static_cast<long long>(last - now));
     last = now;
     return passed();
   });
@@ -342,7 +343,7 @@ inline Finding frames_arrive(Subject& s) {
     v4l2::Buffer buffer{};
     if (auto found = s.next_buffer(s.type(), buffer)) return found;
     if (buffer.head.index >= buffers.size())
-      return failed("buffer %u came, of %u", buffer.head.index, buffers.size());
+      return failed("buffer %u came, but there are only %u", buffer.head.index, buffers.size());
     if (!carries_picture(buffer)) continue;
     const std::uint32_t index = buffer.head.index;
     if (auto found = frame_is_there(s, buffers[index], mappings[index], buffer)) return found;
@@ -352,7 +353,7 @@ inline Finding frames_arrive(Subject& s) {
 
 inline Finding writes_within(Subject& s) {
   if (s.memory() != V4L2_MEMORY_USERPTR)
-    return not_applicable("only the guest's own memory has something behind it");
+    return not_applicable("only the guest's own memory has something after it");
   Buffers buffers(s);
   if (auto found = buffers.allocate(2)) return found;
   auto payload = buffers.handed(0);
@@ -397,7 +398,7 @@ inline Finding stops_at_once(Subject& s) {
   if (auto found = start_stream(buffers)) return found;
   if (auto found = watch(s, buffers, 2, [](const v4l2::Buffer&) { return passed(); })) return found;
   if (auto found = buffers.stop()) return found;
-  // What came before the answer is there by now.
+  // Whatever came before the answer has arrived by now.
   s.drop_events();
   if (auto found = stays_quiet(s, buffers, "after VIDIOC_STREAMOFF")) return found;
   return have_state(buffers, 0, "VIDIOC_QUERYBUF after VIDIOC_STREAMOFF");
@@ -424,34 +425,34 @@ inline Finding close_amid_stream(Subject& s) {
   if (auto found = s.open(other)) return found;
   if (auto found = s.close(closed)) return found;
   s.drop_events();
-  // Another file gets all of it, and hears nothing of the first.
+  // Another file gets the queue, and no events of the first file.
   auto request = v4l2_requestbuffers{};
   request.type = s.type();
   request.memory = s.memory();
   request.count = 2;
   if (auto found =
-          s.expect_as<v4l2::tag::REQBUFS>(other, request, 0, "when a file was closed amid its stream"))
+          s.expect_as<v4l2::tag::REQBUFS>(other, request, 0, "when a file was closed during its stream"))
     return found;
   const auto event = s.wait_for(
       [&](const Event& each) {
         return std::visit([&](const auto& any) { return any.session == closed && closed != other; }, each);
       },
       std::chrono::milliseconds(0));
-  if (event) return failed("an event came for a file that is closed");
+  if (event) return failed("an event came for a closed file");
   return passed();
 }
 
-// A queue that runs out of buffers goes on when it gets some.
+// A queue that runs out of buffers continues when it gets some.
 inline Finding survives_drought(Subject& s) {
   Buffers buffers(s);
   if (auto found = start_stream(buffers)) return found;
-  // As many as come without being replaced: a driver may keep up to half of them.
+  // As many as come back without being replaced: a driver may keep up to half of them.
   std::vector<std::uint32_t> held;
   while (held.size() < (buffers.size() + 1) / 2) {
     v4l2::Buffer buffer{};
     if (auto found = s.next_buffer(s.type(), buffer)) return found;
     if (buffer.head.index >= buffers.size())
-      return failed("buffer %u came, of %u", buffer.head.index, buffers.size());
+      return failed("buffer %u came, but there are only %u", buffer.head.index, buffers.size());
     held.push_back(buffer.head.index);
   }
   for (const std::uint32_t index : held) {
@@ -461,7 +462,8 @@ inline Finding survives_drought(Subject& s) {
 }
 
 inline constexpr Rule streaming_rules[] = {
-    {"stream/returns-once", "a buffer comes once for each time that it was queued, and is the program's then",
+    {"stream/returns-once",
+     "a buffer comes once for each time that it was queued, and then belongs to the program",
      "V4L2 API, ioctl VIDIOC_DQBUF; Streaming I/O", Scope::stream, each_returns_once},
     {"stream/returns-all", "every buffer that was queued comes back", "V4L2 API, ioctl VIDIOC_DQBUF",
      Scope::stream, all_return},
@@ -471,30 +473,30 @@ inline constexpr Rule streaming_rules[] = {
      "V4L2 API, struct v4l2_buffer; VIRTIO 1.4, 5.22.6.4 DQBUF event", Scope::stream, describes_itself},
     {"stream/flags", "a buffer that comes is in no queue, and its clock stays the same",
      "V4L2 API, Buffers, Buffer Flags", Scope::stream, flags_of_done},
-    {"stream/bytesused", "bytes that are used are within the buffer, and there are some",
+    {"stream/bytesused", "the used bytes are within the buffer, and there are some",
      "V4L2 API, struct v4l2_buffer and v4l2_plane, bytesused, data_offset", Scope::stream, bytes_fit},
     {"stream/whole-frames", "a raw frame has all of its lines", "V4L2 API, struct v4l2_pix_format, sizeimage",
      Scope::capture, raw_frames_are_whole},
-    {"stream/field", "buffers have the field that the format says", "V4L2 API, Field Order", Scope::stream,
+    {"stream/field", "buffers have the field order of the format", "V4L2 API, Field Order", Scope::stream,
      fields_fit},
-    {"stream/sequence", "frames are counted upwards", "V4L2 API, struct v4l2_buffer, sequence", Scope::stream,
+    {"stream/sequence", "frame numbers go up", "V4L2 API, struct v4l2_buffer, sequence", Scope::stream,
      numbers_rise},
-    {"stream/sequence-restarts", "a new stream is counted anew", "V4L2 API, struct v4l2_buffer, sequence",
-     Scope::capture, numbers_restart},
-    {"stream/timestamps", "time stamps are real, and do not go backwards",
+    {"stream/sequence-restarts", "the frame numbers of a new stream start again",
+     "V4L2 API, struct v4l2_buffer, sequence", Scope::capture, numbers_restart},
+    {"stream/timestamps", "time stamps are plausible, and do not go backwards",
      "V4L2 API, struct v4l2_buffer, timestamp; Timestamp flags", Scope::stream, times_rise},
     {"stream/frames-arrive", "the bytes of a frame are where the guest looks for them",
      "VIRTIO 1.4, 5.22.6.3.4 Mapping a MMAP buffer; V4L2 API, Streaming I/O (User Pointers)", Scope::capture,
      frames_arrive},
-    {"stream/writes-within", "nothing is written beside the guest's buffer",
+    {"stream/writes-within", "nothing is written outside the guest's buffer",
      "V4L2 API, Streaming I/O (User Pointers)", Scope::capture, writes_within},
-    {"stream/drought", "a stream that ran short of buffers goes on when it gets some",
+    {"stream/drought", "a stream that ran out of buffers continues when it gets some",
      "V4L2 API, Streaming I/O", Scope::stream, survives_drought},
-    {"streamoff/at-once", "no buffer comes behind the end of its stream", "V4L2 API, ioctl VIDIOC_STREAMOFF",
+    {"streamoff/at-once", "no buffer comes after the end of its stream", "V4L2 API, ioctl VIDIOC_STREAMOFF",
      Scope::stream, stops_at_once},
     {"streamoff/again", "a stream may be started again and again", "V4L2 API, ioctl VIDIOC_STREAMON",
      Scope::stream, streams_again},
-    {"close/amid-stream", "a file that is closed amid its stream leaves nothing of it",
+    {"close/amid-stream", "a file that is closed during its stream leaves nothing of it",
      "V4L2 API, V4L2 close(); VIRTIO 1.4, 5.22.6.3.2 Close device", Scope::stream, close_amid_stream},
 };
 

@@ -1,5 +1,5 @@
-// What a compliance rule is given: one open file of the device, what is known of the device, and the means to
-// ask it for things and to say what was wrong with the answer.
+// What a compliance rule is given: one open file of the device, the known facts about it, and the means to
+// send it requests and to report what was wrong with the answers.
 #pragma once
 
 #include <algorithm>
@@ -24,17 +24,17 @@
 
 namespace vumedia::client::compliance {
 
-// A coded stream for decoders, an access unit an element.
+// A coded stream for decoders, with one access unit in each element.
 struct CodedStream {
   std::uint32_t fourcc = 0;
-  std::uint32_t width = 0;  // as the container has them; 0 if it does not say
+  std::uint32_t width = 0;  // as in the container; 0 if it does not state them
   std::uint32_t height = 0;
   std::vector<std::vector<std::byte>> units;
 };
 
-// What a rule may know of a run's options.
+// What a rule may know about the options of a run.
 struct Settings {
-  // How long a frame or an event may take. Only what fails waits so long.
+  // How long a frame or an event may take. Only a failure waits that long.
   std::chrono::milliseconds patience{5000};
   const CodedStream* stream = nullptr;
 };
@@ -45,13 +45,13 @@ template <class T>
   const auto bytes = std::as_bytes(std::span<const T, 1>(&reserved, 1));
   return std::ranges::all_of(bytes, [](std::byte byte) { return byte == std::byte{0}; });
 }
-// Fills what a device has to clear, or to ignore.
+// Fills memory that a device has to clear or ignore.
 template <class T>
 void scribble(T& field) noexcept {
   std::memset(&field, 0xff, sizeof field);
 }
 
-// Lives as long as one rule; ends with all it opened and mapped closed and unmapped.
+// Lives as long as one rule; when it ends, everything that it opened and mapped is closed and unmapped.
 class Subject {
  public:
   Subject(AnyGuest& guest, const Facts& facts, const Settings& settings, const Queue* queue,
@@ -70,7 +70,7 @@ class Subject {
   [[nodiscard]] std::uint32_t type() const noexcept { return queue_->type; }
   [[nodiscard]] std::uint32_t memory() const noexcept { return memory_; }
 
-  // ---- Sessions. The first is there already.
+  // ---- Sessions. The first is already open.
   [[nodiscard]] std::uint32_t session() const noexcept { return sessions_.front(); }
   Finding open(std::uint32_t& session);
   Finding close(std::uint32_t session);
@@ -85,8 +85,8 @@ class Subject {
     const auto done = guest_.ioctl<Tag>(session, payload);
     return done ? 0 : done.error().value;
   }
-  // Fails unless the answer is `wanted`. `circumstances` go on from the name of the ioctl: "of an index
-  // behind the last".
+  // Fails unless the answer is `wanted`. `circumstances` continue after the name of the ioctl: "of an index
+  // after the last".
   template <class Tag>
   Finding expect(typename Tag::Payload& payload, int wanted = 0, const char* circumstances = "") {
     return expect_as<Tag>(session(), payload, wanted, circumstances);
@@ -96,7 +96,7 @@ class Subject {
                     const char* circumstances = "") {
     return judge(Tag::name, call_as<Tag>(session, payload), wanted, circumstances);
   }
-  // The same for an ioctl that a device need not have: not applicable if it answers ENOTTY.
+  // The same for an optional ioctl: not applicable if it answers ENOTTY.
   template <class Tag>
   Finding want(typename Tag::Payload& payload, const char* circumstances = "") {
     const int got = call<Tag>(payload);
@@ -107,21 +107,22 @@ class Subject {
   // ---- Memory
   [[nodiscard]] Result<MappedBuffer> map(std::uint32_t session, std::uint32_t offset);
   [[nodiscard]] Result<> unmap(memory::ShmOffset driver_addr);
-  // A piece of the guest's own memory at a page boundary, that no one else uses in this rule; empty if there
-  // is not so much.
+  // A piece of the guest's own memory at a page boundary that nobody else uses in this rule; empty if there
+  // is not enough.
   [[nodiscard]] std::span<std::byte> take_user_memory(std::size_t size) noexcept;
 
   // ---- Events
-  // The next event that `accepts` it, or nothing within the patience; others wait for who asks for them.
+  // The next event that satisfies `accepts`, or nothing within the patience; other events wait until they are
+  // asked for.
   template <class Accepts>
   [[nodiscard]] std::optional<Event> wait_for(Accepts&& accepts, std::chrono::milliseconds patience);
   template <class Accepts>
   [[nodiscard]] std::optional<Event> wait_for(Accepts&& accepts) {
     return wait_for(std::forward<Accepts>(accepts), settings_.patience);
   }
-  // What is there of DQBUF events for a queue of the first session; takes nothing.
+  // The DQBUF events that have come for a queue of the first session; does not remove them.
   [[nodiscard]] std::size_t buffers_waiting(std::uint32_t type);
-  // Forgets all events that are there.
+  // Forgets all events that have come.
   void drop_events();
   // The next buffer of the first session's queue `type`.
   Finding next_buffer(std::uint32_t type, v4l2::Buffer& buffer);
@@ -135,7 +136,7 @@ class Subject {
   }
 
  private:
-  // Takes in what has come, without waiting.
+  // Collects what has come, without waiting.
   void collect();
   static constexpr std::size_t max_kept = 1024;
 
@@ -153,7 +154,7 @@ class Subject {
 inline Subject::~Subject() {
   for (const auto address : mapped_) static_cast<void>(guest_.munmap(address));
   for (const std::uint32_t session : sessions_) static_cast<void>(guest_.close(session));
-  // What the sessions still had to say is for nobody.
+  // Nobody wants the remaining events of the sessions.
   drop_events();
 }
 
@@ -166,7 +167,8 @@ inline Finding Subject::open(std::uint32_t& session) {
 }
 
 inline Finding Subject::close(std::uint32_t session) {
-  // The first keeps its place, so that session() names it; the end closes it once more, which devices ignore.
+  // The first keeps its place, so that session() names it; it is closed again at the end, which devices
+  // ignore.
   if (session != sessions_.front()) std::erase(sessions_, session);
   std::erase_if(kept_, [session](const Event& event) {
     return std::visit([session](const auto& each) { return each.session == session; }, event);
@@ -211,7 +213,7 @@ std::optional<Event> Subject::wait_for(Accepts&& accepts, std::chrono::milliseco
     const auto left = std::chrono::ceil<std::chrono::milliseconds>(until - std::chrono::steady_clock::now());
     auto next = guest_.wait_event(std::max(left, std::chrono::milliseconds(0)));
     if (!next || !*next) return std::nullopt;
-    // A device that sends for ever what nobody takes is not listened to for ever.
+    // Stops reading from a device that sends unwanted events forever.
     if (kept_.size() == max_kept) return std::nullopt;
     kept_.push_back(std::move(**next));
   }
