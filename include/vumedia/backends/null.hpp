@@ -1,5 +1,5 @@
-// The backend that has nothing: it opens, and every ioctl answers ENOTTY. What a device costs by itself is
-// measured on it, and the smallest backend there can be.
+// The backend that has nothing: it opens, and every ioctl answers ENOTTY. It is the smallest possible
+// backend, and serves to measure what a device costs by itself.
 #pragma once
 
 #include <memory>

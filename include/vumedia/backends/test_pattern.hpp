@@ -1,24 +1,24 @@
 // A camera without hardware: a moving test pattern that carries its frame number.
 //
-// It behaves as a kernel driver's capture node: format, rate, input and controls belong to the device and are
-// shared by all who open it; whoever allocates buffers owns the stream until the buffers go, and others get
-// EBUSY. Frames come at the rate that was set, on a grid that neither drifts nor bursts, with the time they
-// were due as CLOCK_MONOTONIC time stamp. A frame is made only if a buffer is there for it, so sequence
-// numbers have no gaps; they start at 0 with each STREAMON, and are the numbers in the pictures
-// (test_pattern/frame_code.hpp).
+// It behaves like a kernel driver's capture node: format, rate, input and controls belong to the device and
+// are shared by all open files; the file that allocates buffers owns the stream until they are freed, and
+// others get EBUSY. Frames come at the rate that was set, on a grid that neither drifts nor bursts; their
+// time stamps are the CLOCK_MONOTONIC times when they were due. A frame is made only if there is a buffer for
+// it, so sequence numbers have no gaps; they start at 0 with each STREAMON, and are the numbers in the
+// pictures (test_pattern/frame_code.hpp).
 //
-// Raw frames are painted on the loop's thread, straight into the buffer that the guest sees. That takes what
-// copying takes, 0.1 to 0.3 ms for 1920x1080, and is done once a wake-up, so commands wait no longer than
-// that. It is so for MMAP and USERPTR buffers alike: pages of the guest are mapped side by side, as far as
-// the bound on mappings goes (v4l2/user_planes.hpp says what happens beyond).
+// Raw frames are painted on the loop's thread, straight into the buffer that the guest sees. That takes as
+// long as copying, 0.1 to 0.3 ms for 1920x1080, and happens once for each wake-up, so commands wait no longer
+// than that. This holds for MMAP and USERPTR buffers alike: pages of the guest are mapped side by side within
+// the limit on mappings (v4l2/user_planes.hpp says what happens beyond it).
 //
-// Compressed frames need an encoder, which is a type: TestPattern has none, and with
+// Compressed frames need an encoder, which is a type. TestPattern has none; with
 // clang-format off
 //   #include <vumedia/backends/ffmpeg/jpeg_encoder.hpp>   // needs FFmpeg
 //   using JpegCamera = backends::BasicTestPattern<backends::ffmpeg::JpegEncoder>;
 // clang-format on
-// Motion-JPEG comes with the raw formats. It is made on a thread of its own (test_pattern/encoding.hpp); a
-// frame that is due while the one before is still being encoded is not made.
+// the camera offers Motion-JPEG in addition to the raw formats. It is encoded on a thread of its own
+// (test_pattern/encoding.hpp); a frame that is due while the previous one is still being encoded is not made.
 #pragma once
 
 #include <algorithm>
@@ -53,7 +53,7 @@
 namespace vumedia::backends {
 
 struct TestPatternOptions {
-  // The multi-planar API, with YM12 and NM12 besides: each of their planes is a buffer of its own.
+  // The multi-planar API, which adds YM12 and NM12: each of their planes is separate memory.
   bool multiplanar = false;
   // The format that the camera starts in, at 640x480 (V4L2_PIX_FMT_*). One that it does not have becomes
   // RGB3, as for a guest.
@@ -67,7 +67,7 @@ class BasicTestPattern {
   class Session {
    private:
     friend class BasicTestPattern;
-    // Frames of an encoder come back by it.
+    // Frames of an encoder come back through this.
     using Poster = std::conditional_t<test_pattern::encodes<E>, media::Poster<Session>, std::monostate>;
 
    public:
@@ -131,7 +131,7 @@ class BasicTestPattern {
   }
   [[nodiscard]] Result<> ioctl(Session& session, v4l2::tag::S_FMT, v4l2_format& format) {
     if (auto allowed = session.priority_.may_change(); !allowed) return allowed;
-    // What is wrong with the request comes before what stands in its way.
+    // Errors in the request come before reasons why it cannot be carried out now.
     if (queue_.is_busy()) return formats_.try_fmt(format) ? fail(EBUSY) : fail(EINVAL);
     return formats_.s_fmt(format);
   }
@@ -142,17 +142,17 @@ class BasicTestPattern {
   [[nodiscard]] Result<> ioctl(Session&, v4l2::tag::G_SELECTION, v4l2_selection& selection) const {
     return formats_.g_selection(selection);
   }
-  // There is no rectangle to be set. Known all the same: a device with G_SELECTION is asked for it.
+  // There is no rectangle to set. It exists anyway, because programs call it on a device with G_SELECTION.
   [[nodiscard]] Result<> ioctl(Session& session, v4l2::tag::S_SELECTION, v4l2_selection&) const {
     if (auto allowed = session.priority_.may_change(); !allowed) return allowed;
     return fail(EINVAL);
   }
 
-  // -- The one input; who may change things
+  // -- The one input; priorities
 
   [[nodiscard]] Result<> ioctl(Session&, v4l2::tag::ENUMINPUT, v4l2_input& input) const {
     if (input.index != 0) return fail(EINVAL);
-    input = {};  // connected and in order: no status; no tuner, audio, standards or timings
+    input = {};  // connected and working: no status; no tuner, audio, standards or timings
     constexpr char name[] = "Test pattern";
     std::memcpy(input.name, name, sizeof name);
     input.type = V4L2_INPUT_TYPE_CAMERA;
@@ -248,7 +248,7 @@ class BasicTestPattern {
   [[nodiscard]] Result<> ioctl(Session& session, v4l2::tag::STREAMOFF, std::uint32_t& type);
 
  private:
-  // Whether the buffers, if there are any, are its own.
+  // Whether the buffers, if there are any, belong to this session.
   [[nodiscard]] bool may_queue(const Session& session) const noexcept {
     return owner_ == nullptr || owner_ == &session;
   }
@@ -260,14 +260,14 @@ class BasicTestPattern {
   [[nodiscard]] Result<> apply_control(std::uint32_t id, std::int64_t value);
   void notify(const v4l2_event& event, const v4l2::Subscriptions* origin);
 
-  // What may make the first buffers or free the last, and so decides who owns the stream.
+  // Wraps calls that may create the first buffers or free the last ones, and so decide who owns the stream.
   template <class Request, class Change>
   [[nodiscard]] Result<> allocate(Session& session, Request& request, Change&& change);
 
   // Sets the timer for the next frame if there is a buffer for it.
   void schedule() noexcept;
   void on_due(std::int32_t result) noexcept;
-  // No frame is under way any more.
+  // No frame is in progress any more.
   void stop() noexcept {
     owner_->context_.cancel(timer_);
     encoding_.reset();
@@ -275,14 +275,14 @@ class BasicTestPattern {
   }
   void start_encoding(std::uint32_t index, std::uint64_t timestamp_ns);
   void on_encoded(std::uint64_t ticket, bool good) noexcept;
-  // Gives the buffer to the guest, with what is filled in each plane, or as a bad one if nothing is.
+  // Gives the buffer to the guest, with the bytes filled in each plane, or flagged as bad if there are none.
   void finish(std::uint32_t index, std::uint32_t sequence, std::uint64_t timestamp_ns,
               std::optional<std::uint32_t> compressed, bool good) noexcept;
 
-  // What was filled in goes to the guest, where it is to be copied, and then the buffer.
+  // First copies the bytes to the guest, if they must be copied, and then returns the buffer.
   void store_filled() noexcept;
 
-  // Fill the buffer. False if it has not the room.
+  // Fill the buffer. False if it is too small.
   [[nodiscard]] bool paint(const v4l2::BufferQueue::Slot& slot) noexcept;
   [[nodiscard]] bool store(const v4l2::BufferQueue::Slot& slot, std::span<const std::byte> bytes) noexcept;
 
@@ -291,14 +291,14 @@ class BasicTestPattern {
     return static_cast<test_pattern::Pattern>(pattern_);
   }
 
-  // A compressed frame on its way.
+  // A compressed frame in progress.
   struct Encoding {
     std::uint64_t ticket = 0;
     std::uint32_t index = 0;
     std::uint32_t sequence = 0;
     std::uint64_t timestamp_ns = 0;
   };
-  // A frame that is made.
+  // A frame that has been made.
   struct Filled {
     std::uint32_t index = 0;
     v4l2::BufferQueue::Completion done;
@@ -334,7 +334,7 @@ class BasicTestPattern {
   Session* owner_ = nullptr;
 
   test_pattern::Painter painter_;
-  bool repaint_ = false;  // format, pattern or brightness are others than the painter's
+  bool repaint_ = false;  // format, pattern or brightness differ from the painter's
   test_pattern::Pacer pacer_;
   std::uint32_t sequence_ = 0;
   io::MemberOperation<&BasicTestPattern::on_due> timer_{*this};
@@ -344,7 +344,7 @@ class BasicTestPattern {
 
   std::uint64_t last_ticket_ = 0;
   std::optional<Encoding> encoding_;
-  // Behind all that it reports to.
+  // Declared after everything that it reports to.
   typename std::conditional_t<test_pattern::encodes<E>, ThreadOf<E>, std::type_identity<E>>::type encoder_;
 };
 

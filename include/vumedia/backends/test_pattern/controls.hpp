@@ -17,7 +17,7 @@ inline constexpr std::int32_t quality_minimum = 1;
 inline constexpr std::int32_t quality_maximum = 100;
 inline constexpr std::int32_t quality_default = 85;
 
-// The last one is that of cameras that compress.
+// The last one is only for cameras that compress.
 inline constexpr std::array all_controls{
     v4l2::ControlInfo{.id = V4L2_CID_BRIGHTNESS,
                       .name = "Brightness",

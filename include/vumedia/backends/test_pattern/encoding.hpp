@@ -1,9 +1,9 @@
-// Compressed frames of the test pattern camera: what an encoder is, and the thread that it works on.
+// Compressed frames of the test pattern camera: the requirements on an encoder, and its thread.
 //
-// Encoding takes milliseconds, which the loop does not have: it asks for a picture here and goes on. The
-// thread paints and encodes in memory of its own and never touches the guest's; the loop copies the result
-// into the buffer, if the buffer is still to be filled then. So STREAMOFF, CLOSE and reset need not wait for
-// the thread, and nothing is written to a buffer that has been taken back.
+// Encoding takes milliseconds, too long for the loop: it requests a picture here and continues. The thread
+// paints and encodes in memory of its own and never touches the guest's; the loop copies the result into the
+// buffer if it still has to be filled then. So STREAMOFF, CLOSE and reset need not wait for the thread, and
+// nothing is written to a buffer that has been taken back.
 #pragma once
 
 #include <cerrno>
@@ -30,7 +30,7 @@ struct Easel {
   Planes planes{};
 };
 
-// Compresses pictures, one after the other and each by itself. Everything after construction happens on one
+// Compresses pictures, one after another and each by itself. Everything after construction happens on one
 // thread, not the loop's.
 //
 //   E::pixelformat           V4L2_PIX_FMT_* of what it makes, one that v4l2::find_pixel_format knows
@@ -79,10 +79,11 @@ class EncodingThread {
     if (thread_.joinable()) thread_.join();
   }
 
-  // Before the first submit(); again is no error. EAGAIN if the system has no thread.
+  // To be called before the first submit(); a second call is not an error. EAGAIN if the system cannot start
+  // a thread.
   [[nodiscard]] Result<> start() {
     if (thread_.joinable()) return {};
-    // The library throws nothing; the constructor of a thread knows no other way to fail.
+    // The library throws nothing, but a thread's constructor has no other way to fail.
     try {
       thread_ = std::thread([this] { run(); });
     } catch (const std::system_error&) {
@@ -91,9 +92,9 @@ class EncodingThread {
     return {};
   }
 
-  // A job that was submitted before and has not been begun is forgotten.
+  // An earlier job that has not been started is dropped.
   void submit(const Job& job, Report report) {
-    std::optional<Work> forgotten;  // its report goes without the lock
+    std::optional<Work> forgotten;  // its report is destroyed without the lock
     {
       const std::lock_guard lock(mutex_);
       forgotten = std::exchange(next_, Work{job, std::move(report)});
@@ -101,8 +102,7 @@ class EncodingThread {
     wake_.notify_one();
   }
 
-  // The picture of the job that was submitted last, once it has been reported and found good; valid until the
-  // next submit().
+  // The picture of the last job, once it has been reported as successful; valid until the next submit().
   [[nodiscard]] std::span<const std::byte> picture() const noexcept { return picture_; }
 
  private:
@@ -133,8 +133,8 @@ class EncodingThread {
     painter_.paint(job.number, easel->planes);
     const auto encoded = encoder_.encode(job.quality);
     if (!encoded) return std::unexpected(encoded.error());
-    // Read by the loop after the report of the job that it waits for, and by then no other is being made:
-    // those before it are done, and the next is submitted when this one has been copied or is not wanted.
+    // The loop reads this after the report of the job that it waits for. No other job runs then: earlier ones
+    // are done, and the next one is submitted when this one has been copied or is not wanted.
     picture_ = *encoded;
     return {};
   }

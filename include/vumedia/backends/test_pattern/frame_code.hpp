@@ -1,7 +1,7 @@
-// The frame number that every picture of the test pattern carries, for machines: 40 cells, black or white,
-// side by side over the width of the picture and `code_lines` lines high at its top. From left to right they
-// are the bits, highest first, of the 32-bit frame number and of a CRC-8 over it. The cells keep their values
-// whatever the controls say, and are wide enough to survive scaling and lossy compression.
+// The machine-readable frame number in every picture of the test pattern: 40 cells, black or white, side by
+// side across the width of the picture, `code_lines` lines high and at its top. From left to right they are
+// the bits, highest first, of the 32-bit frame number and of a CRC-8 over it. The cells do not depend on the
+// controls, and are wide enough to survive scaling and lossy compression.
 //
 // Tests and tools read the number back with `read_frame_number`; nothing here needs the backend.
 #pragma once
@@ -25,7 +25,7 @@ inline constexpr std::uint32_t code_lines = 16;
   return static_cast<std::uint32_t>(std::uint64_t{width} * index / code_cells) & ~1u;
 }
 
-// CRC-8 (polynomial 0x07, all ones at first) of the four bytes, highest first.
+// CRC-8 (polynomial 0x07, initially all ones) of the four bytes, highest first.
 [[nodiscard]] constexpr std::uint8_t code_check(std::uint32_t number) noexcept {
   std::uint32_t crc = 0xff;
   for (int shift = 24; shift >= 0; shift -= 8) {
@@ -51,13 +51,13 @@ static_assert(decode_frame_number(encode_frame_number(0x89abcdef)) == 0x89abcdef
 static_assert(!decode_frame_number(0) && !decode_frame_number((std::uint64_t{1} << code_cells) - 1));
 
 // Reads the number from a picture of RGB3, YUYV, NV12 or YU12 (or any format that starts with a plane of
-// 8-bit luma, like GREY or NM12): `format` says pixelformat, width, height and bytesperline, `picture` is the
-// buffer, or its first plane. Nothing if the format is not known, the picture is too small for the code or
-// shorter than its format says, or carries no valid number.
+// 8-bit luma, like GREY or NM12): `format` gives pixelformat, width, height and bytesperline; `picture` is
+// the buffer or its first plane. Nothing if the format is not known, or if the picture is too small for the
+// code, is shorter than its format requires, or carries no valid number.
 [[nodiscard]] constexpr std::optional<std::uint32_t> read_frame_number(
     const v4l2_pix_format& format, std::span<const std::byte> picture) noexcept {
   std::uint32_t step = 1;    // bytes from pixel to pixel
-  std::uint32_t offset = 0;  // of the byte that tells black from white
+  std::uint32_t offset = 0;  // of the byte that distinguishes black from white
   switch (format.pixelformat) {
     case V4L2_PIX_FMT_RGB24:
       step = 3, offset = 1;
@@ -76,7 +76,7 @@ static_assert(!decode_frame_number(0) && !decode_frame_number((std::uint64_t{1} 
     default:
       return std::nullopt;
   }
-  // Two columns a cell at least, or neighbouring cells would start at the same (even) column.
+  // At least two columns for each cell, or neighbouring cells would start at the same (even) column.
   if (format.width < 2 * code_cells || format.height < code_lines) return std::nullopt;
   const std::uint64_t line = std::uint64_t{code_lines / 2} * format.bytesperline;
   if (!range_fits(line, std::uint64_t{format.width} * step, picture.size())) return std::nullopt;

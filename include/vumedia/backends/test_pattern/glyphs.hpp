@@ -1,4 +1,4 @@
-// Digits for people: 5 by 7 dots each, a row a byte, the leftmost dot in bit 4.
+// Digits for people: 5 by 7 dots each, one byte for each row, with the leftmost dot in bit 4.
 #pragma once
 
 #include <array>

@@ -13,7 +13,7 @@ namespace vumedia::backends::test_pattern {
 struct FrameSize {
   std::uint32_t width = 0;
   std::uint32_t height = 0;
-  // Frames a second at most: the larger the picture, the more a sensor's link limits it.
+  // The maximum in frames per second: the larger the picture, the more a sensor's link limits it.
   std::uint32_t fastest = 0;
   friend constexpr bool operator==(const FrameSize&, const FrameSize&) = default;
 };
@@ -32,7 +32,7 @@ inline constexpr std::array frame_sizes{
     FrameSize{1280, 720, 60}, FrameSize{1920, 1080, 30},
 };
 
-// In frames a second, fastest first, as ENUM_FRAMEINTERVALS lists them.
+// In frames per second, fastest first, as ENUM_FRAMEINTERVALS lists them.
 inline constexpr std::array<std::uint32_t, 6> frame_rates{60, 30, 25, 15, 10, 5};
 inline constexpr std::uint32_t default_rate = 30;
 
@@ -43,7 +43,7 @@ inline constexpr std::uint32_t default_rate = 30;
   return nullptr;
 }
 
-// The size that differs least from what was asked for, by the sum of both differences.
+// The size closest to the requested one, by the sum of both differences.
 [[nodiscard]] constexpr const FrameSize& nearest_frame_size(std::uint32_t width,
                                                             std::uint32_t height) noexcept {
   const auto distance = [](std::uint32_t a, std::uint32_t b) { return std::uint64_t{a > b ? a - b : b - a}; };
@@ -77,7 +77,7 @@ inline constexpr std::uint32_t default_rate = 30;
   std::uint32_t best = rates.front();
   std::uint64_t least = UINT64_MAX;
   for (const std::uint32_t rate : rates) {
-    // |rate - denominator / numerator|, times the numerator: 32-bit factors, so nothing overflows.
+    // |rate - denominator / numerator|, times the numerator: the factors have 32 bits, so nothing overflows.
     const std::uint64_t scaled = std::uint64_t{rate} * numerator;
     const std::uint64_t far = scaled > denominator ? scaled - denominator : denominator - scaled;
     if (far < least) {

@@ -1,10 +1,10 @@
-// What the test pattern camera tells of its formats, rates and rectangles, and how a format that was asked
-// for becomes one that exists ("Data Format Negotiation", "Image Format Enumeration" and the selection API of
+// The formats, rates and rectangles that the test pattern camera reports, and how a requested format is
+// adjusted to one that exists ("Data Format Negotiation", "Image Format Enumeration" and the selection API of
 // the kernel's V4L2 documentation).
 //
-// Formats never fail: an unknown fourcc becomes the first one, a size the nearest, a field order progressive.
-// More bytes a line than needed are granted, as many as `max_stride`; an absurd wish is none. Colours are the
-// camera's to say: it converts nothing, so V4L2_PIX_FMT_FLAG_SET_CSC comes back unset.
+// Formats never fail: an unknown fourcc becomes the first one, a size the nearest one, any field order
+// progressive. More bytes per line than needed are granted, up to `max_stride`; an absurd request is ignored.
+// The camera determines the colours: it converts nothing, so V4L2_PIX_FMT_FLAG_SET_CSC comes back unset.
 #pragma once
 
 #include <algorithm>
@@ -21,24 +21,24 @@
 
 namespace vumedia::backends::test_pattern {
 
-// A format in force.
+// A current format.
 struct Mode {
   const v4l2::PixelFormat* format = nullptr;
   const FrameSize* size = nullptr;
-  // Compressed: one plane, whose size bounds that of a picture, and no components.
+  // Compressed: one plane, whose size is the limit for a picture, and no components.
   v4l2::Layout layout;
 };
 
 // Bytes of a line in memory.
 inline constexpr std::uint32_t max_stride = 16384;
 
-// Bytes that no compressed picture exceeds: noise at the best quality takes little more than one a pixel.
-// Android's camera refuses a format of more than two.
+// A size that no compressed picture exceeds: noise at the best quality takes little more than one byte per
+// pixel. Android's camera refuses a format of more than two.
 [[nodiscard]] constexpr std::uint32_t compressed_size(const FrameSize& size) noexcept {
   return size.width * size.height * 2;
 }
 
-// `stride`: bytes of a line of the first plane that were asked for.
+// `stride`: the requested bytes per line of the first plane.
 [[nodiscard]] constexpr Mode make_mode(const v4l2::PixelFormat& format, const FrameSize& size,
                                        std::uint32_t stride = 0) noexcept {
   Mode mode{&format, &size, {}};
@@ -47,14 +47,14 @@ inline constexpr std::uint32_t max_stride = 16384;
     mode.layout.planes[0].sizeimage = compressed_size(size);
     return mode;
   }
-  // There is one: no size of the table comes near 32 bits.
+  // There always is one: no size in the table comes near 32 bits.
   mode.layout =
       *v4l2::compute_layout(format, size.width, size.height,
                             {.stride = stride <= max_stride ? stride : 0, .max_stride = max_stride});
   return mode;
 }
 
-// Bytes that a plane of a buffer may have: those of the largest picture with the longest lines.
+// The maximum size of a plane of a buffer: that of the largest picture with the longest lines.
 [[nodiscard]] constexpr std::uint32_t most_plane_bytes() noexcept {
   std::uint32_t most = 0;
   for (const FrameSize& size : frame_sizes) {
@@ -70,7 +70,7 @@ inline constexpr std::uint32_t max_stride = 16384;
 
 class Negotiation {
  public:
-  // `compressed`: a format that is offered behind the raw ones; 0: none. `first`: the one to start in.
+  // `compressed`: a format that is offered after the raw ones; 0: none. `first`: the initial one.
   Negotiation(bool multiplanar, std::uint32_t compressed, std::uint32_t first = raw_formats[0]) noexcept
       : type_(multiplanar ? V4L2_BUF_TYPE_VIDEO_CAPTURE_MPLANE : V4L2_BUF_TYPE_VIDEO_CAPTURE) {
     for (const std::uint32_t code :
@@ -85,7 +85,7 @@ class Negotiation {
   // Frames a second.
   [[nodiscard]] std::uint32_t rate() const noexcept { return rate_; }
 
-  // ---- Ioctls. EINVAL: another buffer type, or nothing is there.
+  // ---- Ioctls. EINVAL: a different buffer type, or nothing at that index.
 
   [[nodiscard]] Result<> enum_fmt(v4l2_fmtdesc& query) const noexcept {
     if (query.type != type_) return fail(EINVAL);
@@ -121,7 +121,7 @@ class Negotiation {
     describe(adjust(format), format);
     return {};
   }
-  // Whoever calls this has seen to it that there are no buffers.
+  // The caller must make sure that there are no buffers.
   [[nodiscard]] Result<> s_fmt(v4l2_format& format) noexcept {
     if (format.type != type_) return fail(EINVAL);
     use(adjust(format));
@@ -134,7 +134,8 @@ class Negotiation {
     if (parameters.type != type_) return fail(EINVAL);
     parameters = {};
     parameters.type = type_;
-    // No capture mode, no extended mode, and no buffers for read(), which there is none of.
+    // There is no capture mode, no extended mode, and there are no buffers for read(), which is not
+    // supported.
     parameters.parm.capture.capability = V4L2_CAP_TIMEPERFRAME;
     parameters.parm.capture.timeperframe = {1, rate_};
     return {};
@@ -146,8 +147,8 @@ class Negotiation {
   }
 
   // A camera that cannot crop has a default and bounds, from which programs learn the shape of its pixels,
-  // and no rectangle in force: as uvcvideo has it, and as v4l2-compliance wants it of a device with several
-  // discrete sizes. Linux hands on the single-planar type whichever a program used; both are right.
+  // but no current rectangle: uvcvideo does the same, and v4l2-compliance demands it of a device with several
+  // discrete sizes. Linux passes the single-planar type whichever a program used; both are accepted.
   [[nodiscard]] Result<> g_selection(v4l2_selection& selection) const noexcept {
     const std::uint32_t target = selection.target;
     if (!is_capture(selection.type) ||
@@ -199,8 +200,8 @@ class Negotiation {
     v4l2::fill_format(format, *mode.format, mode.size->width, mode.size->height, mode.layout);
     const auto colours = [&mode](auto& pix) {
       pix.field = V4L2_FIELD_NONE;
-      // The colours of sRGB in all formats, as YCbCr of BT.601. Motion-JPEG has a name for this with the
-      // whole range.
+      // The colours of sRGB in all formats, as YCbCr of BT.601. Motion-JPEG has a colorspace for this with
+      // the full range.
       const bool rgb = mode.format->code == V4L2_PIX_FMT_RGB24;
       const bool jpeg = mode.format->compressed;
       pix.colorspace = jpeg ? V4L2_COLORSPACE_JPEG : V4L2_COLORSPACE_SRGB;

@@ -1,5 +1,5 @@
-// When frames are due: points of a grid that starts with the stream, so that frames neither drift with the
-// time their making takes nor, after a stall, arrive in a burst to catch up.
+// When frames are due: at the points of a grid that starts with the stream, so that frames neither drift by
+// the time that making them takes nor, after a stall, come in a burst to catch up.
 #pragma once
 
 #include <algorithm>
@@ -12,22 +12,22 @@ namespace vumedia::backends::test_pattern {
 
 class Pacer {
  public:
-  // The first frame is due one period after `now`. `rate` > 0, in frames a second.
+  // The first frame is due one period after `now`. `rate` > 0, in frames per second.
   void start(io::TimePoint now, std::uint32_t rate) noexcept {
     origin_ = now;
     rate_ = rate;
     tick_ = 1;
   }
 
-  // When the next frame is due. Computed from the origin every time: 1/30 s is no whole number of
+  // When the next frame is due. Computed from the origin every time, because 1/30 s is not a whole number of
   // nanoseconds.
   [[nodiscard]] io::TimePoint due() const noexcept {
-    // 2^63 ns are 292 years; tick_ counts what passes on that clock at no more than 60 a second.
+    // 2^63 ns are 292 years, and tick_ counts at most 60 per second of that clock.
     const auto whole = std::chrono::seconds(tick_ / rate_);
     return origin_ + whole + std::chrono::nanoseconds(tick_ % rate_ * 1'000'000'000 / rate_);
   }
 
-  // Goes on to the first point of the grid behind both due() and `now`.
+  // Advances to the first point of the grid after both due() and `now`.
   void advance(io::TimePoint now) noexcept {
     ++tick_;
     if (now < due()) return;

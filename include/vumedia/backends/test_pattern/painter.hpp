@@ -2,12 +2,12 @@
 //
 // Most of a frame is copied: each pattern is one or two lines of pixels, twice as long as the picture is wide
 // and made when format or controls change, and a frame copies a window of them per row that moves with the
-// frame number. Over that lie the frame number as a code for machines (frame_code.hpp) and as digits for
-// people; neither follows the controls. A 1080p frame costs about what copying its memory costs, and can be
-// painted in slices.
+// frame number. The frame number is painted over that, as a code for machines (frame_code.hpp) and as digits
+// for people; neither depends on the controls. A 1080p frame costs about as much as copying its memory, and
+// can be painted in slices.
 //
-// All formats are painted alike: as components (v4l2/formats.hpp), each of which is a line of groups of bytes
-// and a place in one of the planes in memory.
+// All formats are painted in the same way: as components (v4l2/formats.hpp), each of which is a line of
+// groups of bytes and a place in one of the planes in memory.
 #pragma once
 
 #include <algorithm>
@@ -67,7 +67,7 @@ namespace detail {
           clamp_byte((y + cb * 132201) >> 16, 0, 255)};
 }
 
-// A well mixed number of its argument (the finaliser of SplitMix64).
+// A hash of its argument (the finaliser of SplitMix64).
 [[nodiscard]] constexpr std::uint64_t mix(std::uint64_t value) noexcept {
   value = (value ^ (value >> 30)) * 0xbf58476d1ce4e5b9;
   value = (value ^ (value >> 27)) * 0x94d049bb133111eb;
@@ -84,7 +84,7 @@ inline constexpr std::array<Colour, 8> colour_bars{{{180, 128, 128},
                                                     {35, 212, 114},
                                                     {16, 128, 128}}};
 
-// The whole range of a byte, as JPEG has it.
+// The full range of a byte, as in JPEG.
 [[nodiscard]] constexpr Colour to_full_range(Colour colour) noexcept {
   const auto chroma = [](std::uint8_t value) {
     return clamp_byte(((value - 128) * 255 + 128 * 224 + 112) / 224, 0, 255);
@@ -106,7 +106,7 @@ struct Span {
 
 // Where a picture is painted.
 struct Canvas {
-  const v4l2::PixelFormat* format = nullptr;  // raw, with 8 bits a sample
+  const v4l2::PixelFormat* format = nullptr;  // raw, with 8 bits per sample
   std::uint32_t width = 0;                    // at least 320, a multiple of 40
   std::uint32_t height = 0;                   // at least 240, even
   v4l2::Layout layout;
@@ -132,7 +132,7 @@ class Painter {
       for (std::size_t c = 0; c < component_count(); ++c) encode(c, grey, grey, greys_[white ? 1 : 0][c]);
     }
   }
-  // For one plane in memory, in the terms of V4L2: a format and size of this camera's.
+  // For one plane in memory, described in V4L2 terms: a format and size of this camera.
   void configure(const v4l2_pix_format& pix, Pattern pattern, std::int32_t brightness) {
     const v4l2::PixelFormat* const format = v4l2::find_pixel_format(pix.pixelformat);
     assert(format != nullptr);
@@ -170,12 +170,12 @@ class Painter {
 
  private:
   // Two turns of a pattern's line, so that a window of one turn can start anywhere in the first.
-  using Line = std::array<std::vector<std::byte>, 3>;  // a component each
+  using Line = std::array<std::vector<std::byte>, 3>;  // one for each component
   using Group = std::array<std::byte, 4>;              // of a component, at most
 
   // The box with the frame number in decimal.
   struct Digits {
-    std::uint32_t scale = 0;  // picture lines and columns a dot
+    std::uint32_t scale = 0;  // picture lines and columns of a dot
     std::uint32_t left = 0, right = 0, top = 0, bottom = 0;
     std::array<char, 10> text{};
     std::uint32_t count = 0;
@@ -212,7 +212,7 @@ class Painter {
             128, 128};
   }
 
-  // The bytes of component `c` for two columns, of which one is all there is where it is not subsampled.
+  // The bytes of component `c` for two columns; only one column counts if it is not subsampled.
   void encode(std::size_t c, Colour left, Colour right, Group& group) const noexcept {
     switch (canvas_.format->code) {
       case V4L2_PIX_FMT_RGB24: {
@@ -226,7 +226,7 @@ class Painter {
       default:
         break;
     }
-    // Planes of luma, and of both chroma components in turn or one each.
+    // Planes of luma, and of both chroma components alternating or separate.
     if (c == 0) {
       group = {std::byte{left.y}};
     } else if (component(c).bytes == 2) {
@@ -238,7 +238,7 @@ class Painter {
 
   void build(Line& line, std::uint32_t variant, std::int32_t brightness) {
     const std::uint32_t width = canvas_.width;
-    // Two columns share their chroma in all formats, so that all show the same picture.
+    // Two columns share their chroma in all formats, so that all formats show the same picture.
     const auto colour = [&](std::uint32_t x) {
       Colour mixed = colour_at((x & ~1u) % width, variant);
       mixed.y = colour_at(x % width, variant).y;
@@ -257,7 +257,7 @@ class Painter {
     }
   }
 
-  // Where row `row` of the picture starts in component `c`, which has such a row.
+  // Where row `row` of the picture starts in component `c`, which must have that row.
   [[nodiscard]] std::byte* row_of(std::size_t c, std::uint32_t row, const Planes& planes) const noexcept {
     const v4l2::Layout::Place& place = canvas_.layout.components[c];
     return planes[place.plane] + place.offset + std::size_t{row / component(c).vertical} * place.stride;
@@ -308,7 +308,7 @@ class Painter {
     }
   }
 
-  // Six digits or more in the middle of the picture, one dot of margin around them and between two.
+  // Six digits or more in the middle of the picture, with a margin of one dot around and between them.
   [[nodiscard]] Digits layout_digits(std::uint32_t number) const noexcept {
     Digits digits;
     digits.scale = std::max(2u, canvas_.width / 120 & ~1u);
@@ -345,7 +345,7 @@ class Painter {
   Pattern pattern_ = Pattern::bars;
   std::uint32_t speed_ = 2;
   std::array<Line, 2> lines_;
-  std::array<std::array<Group, 3>, 2> greys_{};  // black and white, a component each
+  std::array<std::array<Group, 3>, 2> greys_{};  // black and white, for each component
 };
 
 }  // namespace vumedia::backends::test_pattern

@@ -19,14 +19,14 @@ BasicTestPattern<E>::BasicTestPattern(const TestPatternOptions& options, E encod
       controls_(std::span(test_pattern::all_controls)
                     .first(test_pattern::all_controls.size() - (test_pattern::encodes<E> ? 0 : 1)),
                 false),
-      // One session has buffers at a time.
+      // Only one session has buffers at a time.
       queue_({.type = formats_.type(),
               .max_length = test_pattern::most_plane_bytes(),
               .userptr = true,
               .mappings = std::make_shared<memory::Budget>(v4l2::max_session_mappings)}),
       encoder_(std::move(encoder)) {
   static_assert(!test_pattern::encodes<E> || test_pattern::Encoder<E>,
-                "backends::BasicTestPattern<E>: E is no test_pattern::Encoder");
+                "backends::BasicTestPattern<E>: E is not a test_pattern::Encoder");
   controls_.on_apply(
       [this](std::uint32_t id, const v4l2::ControlValue& value) { return apply_control(id, value.number); });
   controls_.on_event(
@@ -51,7 +51,7 @@ Result<> BasicTestPattern<E>::ioctl(Session& session, v4l2::tag::S_PARM, v4l2_st
 
 template <class E>
 Result<> BasicTestPattern<E>::apply_control(std::uint32_t id, std::int64_t value) {
-  // Controls has clamped it to the range of the table, which is far within 32 bits.
+  // Controls has clamped it to the range in the table, which easily fits 32 bits.
   const auto number = static_cast<std::int32_t>(value);
   switch (id) {
     case V4L2_CID_BRIGHTNESS:
@@ -64,7 +64,7 @@ Result<> BasicTestPattern<E>::apply_control(std::uint32_t id, std::int64_t value
       quality_ = number;
       return {};
   }
-  // Once a frame, however many changes a command holds.
+  // Once for each frame, however many changes a command contains.
   repaint_ = true;
   return {};
 }
@@ -134,7 +134,7 @@ void BasicTestPattern<E>::schedule() noexcept {
   if (!queue_.streaming() || queue_.queued_count() == 0 || timer_.pending() || encoding_ ||
       storing_.pending())
     return;
-  // Frames that were due while no buffer was there are not made.
+  // Frames that were due while there was no buffer are not made.
   const auto now = io::Clock::now();
   if (pacer_.due() <= now) pacer_.advance(now);
   owner_->context_.timer(timer_, pacer_.due());
@@ -142,7 +142,7 @@ void BasicTestPattern<E>::schedule() noexcept {
 
 template <class E>
 void BasicTestPattern<E>::on_due(std::int32_t) noexcept {
-  // STREAMOFF and close cancel the timer: there is an owner, and it streams.
+  // STREAMOFF and close cancel the timer, so there is an owner and it streams.
   const auto index = queue_.take_next();
   if (!index) return;  // the next QBUF schedules
   const auto timestamp_ns = static_cast<std::uint64_t>(
@@ -178,10 +178,10 @@ template <class E>
 void BasicTestPattern<E>::on_encoded([[maybe_unused]] std::uint64_t ticket,
                                      [[maybe_unused]] bool good) noexcept {
   if constexpr (test_pattern::encodes<E>) {
-    // What was asked for before a STREAMOFF is wanted no more.
+    // A picture that was requested before a STREAMOFF is not wanted any more.
     if (!encoding_ || encoding_->ticket != ticket) return;
     const Encoding done = *std::exchange(encoding_, std::nullopt);
-    // Streaming without a stop since: the buffer is still there, and in our hands.
+    // It has streamed without a stop since: the buffer still exists, and is active.
     const auto* const slot = queue_.slot(done.index);
     const auto picture = encoder_.picture();
     good = good && slot != nullptr && store(*slot, picture);
