@@ -1,11 +1,11 @@
-// A V4L2 device of the host, given to the guest as it is: a camera, a capture card, a codec, a radio.
+// A V4L2 device of the host, passed through to the guest: a camera, a capture card, a codec, a radio.
 //
-// Every ioctl that virtio-media carries goes to the host's driver, with its errno and what it wrote;
-// v4l2_proxy/ sanitize.hpp lists the few that do not, and what is taken out of payloads. Buffers are never
+// Every ioctl that virtio-media carries goes to the host's driver, and its errno and output go back;
+// v4l2_proxy/sanitize.hpp lists the few exceptions, and what is removed from payloads. Buffers are never
 // copied: those of the driver (MMAP) are mapped into shared memory from its own file, and pages of the guest
-// (USERPTR) are given to the driver side by side. Each open file of the guest is one of the host, with a
-// thread of its own (v4l2_proxy/file.hpp), so that a driver that takes its time, or hangs, costs that file
-// its answers in time and no one else.
+// (USERPTR) are given to the driver side by side. Each open file of the guest is an open file on the host,
+// with a thread of its own (v4l2_proxy/file.hpp), so that a driver that is slow or hangs delays the answers
+// to that file only.
 //
 // clang-format off
 //   auto node = backends::v4l2_proxy::examine_node("/dev/video0");       // what is wrong with it, in a line
@@ -33,16 +33,16 @@ namespace vumedia::backends {
 struct V4l2ProxyOptions {
   // The device, as v4l2_proxy::examine_node found it. Not null.
   std::shared_ptr<const v4l2_proxy::NodeInfo> node;
-  // Mappings of guest pages that USERPTR buffers of one open file may take: as many as they have pieces.
+  // Mappings of guest pages that USERPTR buffers of one open file may take: one for each piece.
   std::size_t max_mappings = 16384;
-  // Memory of the buffers of all open files together: what the driver takes for MMAP buffers, of which
-  // REQBUFS and CREATE_BUFS give fewer than asked for, or ENOMEM; and planes of USERPTR buffers, each byte as
-  // often as it is named, of which QBUF and PREPARE_BUF refuse more with ENOMEM.
+  // Memory of the buffers of all open files together. What the driver takes for MMAP buffers counts: beyond
+  // the limit REQBUFS and CREATE_BUFS give fewer than requested, or ENOMEM. Planes of USERPTR buffers count,
+  // too, each byte as often as it is named: beyond the limit QBUF and PREPARE_BUF answer ENOMEM.
   std::size_t max_buffer_bytes = std::size_t{256} << 20;
-  // Maps MMAP buffers as dmabufs that the driver exports, in place of its own file: for a frontend that maps
-  // no device files. Those that the node does not let map are so mapped anyway.
+  // Maps MMAP buffers as dmabufs that the driver exports, instead of its own file: for a frontend that does
+  // not map device files. Buffers that cannot be mapped through the node are mapped this way in any case.
   bool export_buffers = false;
-  // What all connections share. None: something of the backend's own.
+  // What all connections share. None: the backend makes its own.
   std::shared_ptr<v4l2_proxy::Shared> shared;
 };
 
@@ -61,8 +61,8 @@ class V4l2Proxy {
             .card = options_.node->card};
   }
 
-  // Answers as open(2) did on the host; ENODEV if the device has gone or another is in its place. EMFILE,
-  // EAGAIN: no thread for it.
+  // Answers as open(2) did on the host; ENODEV if the device is gone or was replaced by another. EMFILE,
+  // EAGAIN: there is no thread for it.
   template <class Context>
   [[nodiscard]] Result<std::unique_ptr<Session>> open(Context context, media::Completion opened) {
     auto session = std::make_unique<Session>();
@@ -111,7 +111,7 @@ class V4l2Proxy {
   }
 
  private:
-  // One function for the many ioctls whose payload means the same to guest and host.
+  // One function for the many ioctls whose payload has the same meaning for guest and host.
   static void pass_on(v4l2_proxy::File& file, unsigned long code, void* payload,
                       media::Completion completion) {
     file.submit(std::move(completion),

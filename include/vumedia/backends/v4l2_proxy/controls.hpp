@@ -1,8 +1,8 @@
-// Control values of a guest, handed to a kernel driver (VIDIOC_G/S/TRY_EXT_CTRLS).
+// Control values of a guest, passed to a kernel driver (VIDIOC_G/S/TRY_EXT_CTRLS).
 //
-// A value with a payload (a string, an array, a compound) lies in guest memory; the kernel is given a copy at
-// an address of ours. How much it may read or write there is decided here, by what the driver says of the
-// control, not by the size that the guest names.
+// A value with a payload (a string, an array, a compound) is in guest memory; the kernel is given a copy at
+// one of our addresses. How much it may read or write there is decided here, by the driver's description of
+// the control and not by the size that the guest names.
 #pragma once
 
 #include <algorithm>
@@ -33,7 +33,7 @@ namespace detail {
 
 // What one control's payload needs, and how the driver describes it.
 struct ControlPayload {
-  std::size_t offset = 0;  // in the storage of all of them
+  std::size_t offset = 0;  // in the common storage
   std::size_t size = 0;    // 0: the value travels in the struct itself
   bool is_string = false;
 };
@@ -48,7 +48,7 @@ template <class Kernel>
   if ((query.flags & V4L2_CTRL_FLAG_HAS_PAYLOAD) == 0) return 0;
   is_string = query.type == V4L2_CTRL_TYPE_STRING;
   std::uint64_t elements = query.elems;
-  // The length of now; the dimension is the longest one. One more, so that the kernel sees what is too long.
+  // The current length; the dimension is the maximum. One more, so that the kernel notices what is too long.
   if ((query.flags & V4L2_CTRL_FLAG_DYNAMIC_ARRAY) != 0)
     elements = std::max<std::uint64_t>(elements, query.dims[0]) + 1;
   const auto bytes = checked_multiply(elements, std::uint64_t{query.elem_size});
@@ -59,14 +59,14 @@ template <class Kernel>
 
 // Carries out `code` for the controls in `request`, with `kernel(code, argument)` as ioctl(2) on the node. As
 // the kernel does, it leaves error_idx, and sizes that were too small, in the request when it fails. EINVAL:
-// a media request's controls, which belong to a file that the guest has not. ENOMEM: more than
+// a media request's controls, which belong to a file that the guest does not have. ENOMEM: more than
 // max_control_bytes, or than `bytes_left` has (null: any). EFAULT: not guest memory.
 template <class Kernel>
 [[nodiscard]] Result<> pass_controls(Kernel& kernel, unsigned long code, v4l2::ExtControls& request,
                                      const memory::GuestMemory& memory,
                                      std::shared_ptr<memory::Budget> bytes_left = nullptr) {
   const auto refuse = [&request](int error) {
-    // As from a driver that has touched nothing.
+    // Like a driver that has touched nothing.
     request.head.error_idx = request.head.count;
     return fail(error);
   };
@@ -77,10 +77,11 @@ template <class Kernel>
   std::vector<detail::ControlPayload> payloads(controls.size());
   std::size_t total = 0;
   for (std::size_t i = 0; i < controls.size(); ++i) {
-    if (controls[i].size == 0) continue;  // the kernel follows no pointer of such a one
+    if (controls[i].size == 0) continue;  // the kernel does not follow a pointer of this one
     detail::ControlPayload& payload = payloads[i];
     const auto limit = detail::payload_limit(kernel, controls[i].id, payload.is_string);
-    // A value in the struct cannot be set by a pointer. What the driver does not know is its own to refuse.
+    // A value in the struct cannot be set by a pointer. The driver itself refuses controls that it does not
+    // know.
     if (limit && *limit == 0 && !gets) return refuse(EINVAL);
     payload.offset = total;
     payload.size = std::min<std::size_t>(controls[i].size, limit.value_or(0));
@@ -89,7 +90,7 @@ template <class Kernel>
   }
   const auto counted = memory::Share::take(std::move(bytes_left), total);
   if (!counted) return refuse(ENOMEM);
-  // Zeroed, so that a driver that fills less than it says shows the guest nothing of ours.
+  // Zeroed, so that a driver that fills in less than it claims shows the guest none of our memory.
   std::vector<std::byte> storage(total);
   for (std::size_t i = 0; i < controls.size(); ++i) {
     const detail::ControlPayload& payload = payloads[i];
@@ -115,7 +116,7 @@ template <class Kernel>
     v4l2_ext_control& answer = request.controls[i];
     const detail::ControlPayload& payload = payloads[i];
     const std::uint32_t sent_size = answer.size;
-    // A pointer of ours goes nowhere: write_payload puts the guest's own in its place.
+    // Our pointer does not reach the guest: write_payload replaces it with the guest's own.
     void* const sent_pointer = answer.ptr;
     answer = controls[i];
     if (sent_size == 0) continue;
@@ -124,7 +125,7 @@ template <class Kernel>
       answer.size = sent_size;
       continue;
     }
-    // The kernel leaves the size of a string alone, so the guest gets back its own.
+    // The kernel does not change the size of a string, so the guest gets its own back.
     if (payload.is_string && answer.size == payload.size) answer.size = sent_size;
     if (!result) continue;
     std::span<const std::byte> bytes(storage.data() + payload.offset, payload.size);

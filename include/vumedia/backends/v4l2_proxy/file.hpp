@@ -1,14 +1,13 @@
 // One open file of a host device, with a thread of its own.
 //
-// Nothing of the device is touched on the loop's thread, not even to poll it: drivers hold one lock during
-// all ioctls of a device, and their poll takes it, too (vb2_fop_poll, v4l2_m2m_fop_poll). A loop that polled
-// the node would hang with whatever hangs in there. So each file's thread carries out the guest's ioctls in
-// their order, and between them waits for the node and for the next one. It is never joined: a host that
-// never comes back keeps a thread and a file descriptor, and neither a session nor the program's end waits
-// for it.
+// The loop's thread never touches the device, not even to poll it: drivers hold one lock during all ioctls of
+// a device, and their poll takes it, too (vb2_fop_poll, v4l2_m2m_fop_poll). A loop that polled the node would
+// hang when an ioctl hangs. So each file's thread carries out the guest's ioctls in order, and between them
+// waits for the node and for the next ioctl. It is never joined: a host ioctl that never returns costs a
+// thread and a file descriptor, but neither a session nor the end of the program waits for it.
 //
 // What the thread polls for: POLLPRI always; POLLIN and POLLOUT only while a queue streams and the kernel has
-// buffers of it, since otherwise the answer is POLLERR at once, or a read() stream is started.
+// buffers of it, because otherwise poll returns POLLERR at once, or a read() stream is started.
 #pragma once
 
 #include <array>
@@ -49,7 +48,7 @@ namespace vumedia::backends::v4l2_proxy {
 
 class Session;
 
-// A plane that the guest may map: where the kernel has it. With a dmabuf if the node itself cannot be mapped.
+// A plane that the guest may map: where the kernel has it, with a dmabuf if the node itself cannot be mapped.
 struct NamedPlane {
   std::uint64_t kernel_offset = 0;
   std::uint32_t length = 0;
@@ -65,17 +64,17 @@ class File {
   // Commands of one file that wait for their turn. More get EBUSY.
   static constexpr std::uint32_t max_waiting = 64;
 
-  // What a file is made of.
+  // What a file is constructed from.
   struct Parts {
     std::shared_ptr<const NodeInfo> node;
     std::shared_ptr<Shared> shared;
     std::shared_ptr<memory::Budget> mappings;  // of guest pages
-    std::shared_ptr<memory::Budget> bytes;     // of all buffers, and of control values under way
-    bool exports = false;  // buffers are mapped as dmabufs, whether the node can be or not
+    std::shared_ptr<memory::Budget> bytes;     // of all buffers, and of current control values
+    bool exports = false;                      // buffers are mapped as dmabufs even if the node can be mapped
   };
 
-  // Starts the thread, which opens the node and says through `opened` how that went. EMFILE: too many threads
-  // already; EAGAIN: the system has none.
+  // Starts the thread, which opens the node and reports the result through `opened`. EMFILE: too many threads
+  // already; EAGAIN: the system cannot start one.
   [[nodiscard]] static Result<std::shared_ptr<File>> start(Parts parts, Poster poster,
                                                            media::Completion opened) {
     const auto shared = parts.shared;
@@ -83,13 +82,13 @@ class File {
     if (!inbox) return std::unexpected(inbox.error());
     if (!shared->take_thread()) return fail(EMFILE);
     auto file = std::make_shared<File>(Key{}, std::move(parts), std::move(poster), std::move(*inbox));
-    // The library throws nothing; the constructor of a thread knows no other way to fail.
+    // The library throws nothing, but a thread's constructor has no other way to fail.
     try {
       std::thread([file, closed = shared->closings.last(), opened = std::move(opened)]() mutable {
         ::pthread_setname_np(::pthread_self(), "v4l2-proxy");
         const auto of = file->shared_;
         file->run(closed, std::move(opened));
-        // The file and what it owns are gone before the thread counts as ended.
+        // The file and what it owns are destroyed before the thread counts as ended.
         file.reset();
         of->give_back_thread();
       }).detach();
@@ -136,7 +135,7 @@ class File {
     if (!inbox_->post([this, closing] { closing_id_ = closing; })) shared_->closings.end(closing);
   }
 
-  // A descriptor of the open node. On the loop's thread, of a file that is open and not closed.
+  // A descriptor of the open node. Call it on the loop's thread, for a file that is open and not closed.
   [[nodiscard]] Result<OwnedFd> duplicate() const noexcept { return fd_.duplicate(); }
 
   // -- The thread's side: what commands do
@@ -155,9 +154,9 @@ class File {
   }
 
  private:
-  // Buffers and events that are taken in one go, so that a busy device leaves time for commands.
+  // Buffers and events that are taken at once, so that a busy device leaves time for commands.
   static constexpr int taken_a_turn = 64;
-  // When a driver's poll says that something is there, and nothing is: so long it is not asked again.
+  // How long a driver is not polled again after its poll has reported something although there was nothing.
   static constexpr int pause_milliseconds = 10;
 
   void run(std::uint64_t closed, media::Completion opened);
@@ -189,13 +188,13 @@ class File {
   std::atomic<std::uint32_t> waiting_{0};
   std::atomic<bool> closing_{false};
 
-  // The thread's own. The loop reads fd_ after it has been told that the file is open.
+  // Belongs to the thread. The loop reads fd_ after it has been told that the file is open.
   OwnedFd fd_;
   Queues queues_;
   std::map<std::uint32_t, NamedPlane> named_;  // by the guest's offset
   std::uint64_t closing_id_ = 0;               // not 0: to be closed
   bool gone_ = false;                          // unplugged
-  bool fruitless_ = false;  // the last poll said that there is something, and there was not
+  bool fruitless_ = false;                     // the last poll reported something, but there was nothing
 };
 
 }  // namespace vumedia::backends::v4l2_proxy

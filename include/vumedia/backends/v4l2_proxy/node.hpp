@@ -1,4 +1,4 @@
-// A V4L2 device node of the host: what it is, and opening it.
+// A V4L2 device node of the host: examining and opening it.
 #pragma once
 
 #include <algorithm>
@@ -27,7 +27,7 @@
 
 namespace vumedia::backends::v4l2_proxy {
 
-// ioctl(2) on a node, taken up again when a signal interrupts it. The argument is what `code` says.
+// ioctl(2) on a node, repeated when a signal interrupts it. The argument is of the type that `code` demands.
 [[nodiscard]] inline Result<> call(int fd, unsigned long code, void* argument) noexcept {
   for (;;) {
     if (::ioctl(fd, code, argument) >= 0) return {};
@@ -35,9 +35,9 @@ namespace vumedia::backends::v4l2_proxy {
   }
 }
 
-// What a guest may know of the capabilities: not what the protocol does not carry. That is read() and
-// write(), asynchronous I/O, and DEVICE_CAPS, which says something of another field. Overlays over the host's
-// screen are left out as well: VIDIOC_S_FBUF of such a device names physical memory to write to.
+// The capabilities that a guest may see, without those that the protocol does not carry: read() and write(),
+// asynchronous I/O, and DEVICE_CAPS, which concerns another field. Overlays over the host's screen are left
+// out as well, because VIDIOC_S_FBUF of such a device names physical memory to write to.
 [[nodiscard]] constexpr std::uint32_t guest_capabilities(const v4l2_capability& of) noexcept {
   const std::uint32_t all = (of.capabilities & V4L2_CAP_DEVICE_CAPS) != 0 ? of.device_caps : of.capabilities;
   return all & ~std::uint32_t{V4L2_CAP_READWRITE | V4L2_CAP_ASYNCIO | V4L2_CAP_DEVICE_CAPS |
@@ -54,7 +54,7 @@ template <std::size_t Size>
 // The node that a device passes on, as it was when the program started.
 struct NodeInfo {
   std::string
-      path;  // as it was given: a link of /dev/v4l/by-id leads to the device wherever it is plugged in
+      path;  // as it was given: a link in /dev/v4l/by-id leads to the device wherever it is plugged in
   media::DeviceType type = media::DeviceType::video;
   std::uint32_t capabilities = 0;  // as the guest gets them
   std::string card;
@@ -98,7 +98,7 @@ inline constexpr std::array kinds{
 
 }  // namespace detail
 
-// The type that a kernel's name such as "vbi0" stands for; nothing if it is none of these.
+// The type that a kernel's name such as "vbi0" stands for; nothing if it is not one of these.
 [[nodiscard]] inline std::optional<media::DeviceType> device_type_of(std::string_view kernel_name) noexcept {
   for (const detail::Kind& kind : detail::kinds) {
     if (kind.name == detail::kind_of(kernel_name)) return kind.type;
@@ -106,20 +106,21 @@ inline constexpr std::array kinds{
   return std::nullopt;
 }
 
-// Opens a node for a guest's file: each has a file of its own, which never waits for frames.
+// Opens a node for a guest's file: each gets a non-blocking file of its own.
 [[nodiscard]] inline Result<OwnedFd> open_node(const char* path) noexcept {
   OwnedFd fd(::open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC | O_NOCTTY));
   if (!fd) return fail(errno);
   return fd;
 }
 
-// Looks at the node at `path`. The error is a line for whoever starts the program: nothing is there, it
-// cannot be opened, or it is nothing that could be passed on.
+// Looks at the node at `path`. The error is a line for whoever starts the program: the node does not exist,
+// cannot be opened, or cannot be passed through.
 [[nodiscard]] inline Outcome<NodeInfo> examine_node(const std::string& path) {
   struct stat status{};
   if (::stat(path.c_str(), &status) != 0) return system_failure(errno, "cannot open %s", path.c_str());
-  // Before it is opened, which does something to devices of other kinds.
-  if (!S_ISCHR(status.st_mode)) return failure("%s is no V4L2 device: not a character device", path.c_str());
+  // Checked before it is opened, because opening can affect devices of other kinds.
+  if (!S_ISCHR(status.st_mode))
+    return failure("%s is not a V4L2 device: it is not a character device", path.c_str());
   const std::string name = detail::kernel_name(path, status.st_rdev);
   const std::string_view kind = detail::kind_of(name);
   if (kind == "media")
@@ -132,21 +133,22 @@ inline constexpr std::array kinds{
   if (!fd) return system_failure(fd.error().value, "cannot open %s", path.c_str());
   v4l2_capability capability{};
   if (const auto queried = call(fd->get(), VIDIOC_QUERYCAP, &capability); !queried)
-    return system_failure(queried.error().value, "%s is no V4L2 device", path.c_str());
+    return system_failure(queried.error().value, "%s is not a V4L2 device", path.c_str());
   const auto type = device_type_of(name);
   if (!type)
-    return failure("%s is a V4L2 device of a kind that cannot be passed on (%s)", path.c_str(), name.c_str());
+    return failure("%s is a V4L2 device of a kind that cannot be passed through (%s)", path.c_str(),
+                   name.c_str());
 
   NodeInfo info{path, *type, guest_capabilities(capability), std::string(text_of(capability.card)),
                 std::string(text_of(capability.driver))};
-  // A radio is tuned and heard, without buffers.
+  // A radio is tuned and listened to, without buffers.
   if ((info.capabilities & V4L2_CAP_STREAMING) == 0 && *type != media::DeviceType::radio)
-    return failure("%s (%s) cannot stream: it offers read() and write() only, which do not reach a guest",
+    return failure("%s (%s) cannot stream: it offers only read() and write(), which do not reach a guest",
                    path.c_str(), info.card.c_str());
   return info;
 }
 
-// Whether this file is one of the device that was examined: a path may lead to another one by now.
+// Whether this file belongs to the device that was examined: the path may lead to a different one by now.
 [[nodiscard]] inline bool is_node(int fd, const NodeInfo& info) noexcept {
   v4l2_capability capability{};
   return call(fd, VIDIOC_QUERYCAP, &capability) && text_of(capability.driver) == info.driver &&

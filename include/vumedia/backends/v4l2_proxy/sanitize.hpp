@@ -1,9 +1,9 @@
-// What stands in a payload that only the guest, or only the host, may know.
+// Contents of payloads that only the guest, or only the host, may know.
 //
-// A payload goes to the kernel as the guest sent it, but for pointers and file descriptors: to the kernel
-// they would be those of this process. `before` takes them out (or refuses the command), `after` takes out of
-// the answer what a guest has no use for, and puts back what it sent. Payloads with buffers or controls are
-// not treated here, but in queues.hpp and controls.hpp.
+// A payload goes to the kernel as the guest sent it, except for pointers and file descriptors, which the
+// kernel would take for those of this process. `before` removes them (or refuses the command). `after`
+// removes from the answer what a guest cannot use, and restores what it sent. Payloads with buffers or
+// controls are handled in queues.hpp and controls.hpp instead.
 #pragma once
 
 #include <cerrno>
@@ -18,17 +18,17 @@
 
 namespace vumedia::backends::v4l2_proxy {
 
-// Ioctls that are passed on. Not:
+// Ioctls that are passed on. These are not:
 //  - EXPBUF: the buffer would be a virtio object, which the device does not offer;
 //  - G_EDID, S_EDID: they carry a pointer, for which the specification has no guest ranges;
-//  - DBG_*: registers of the host's hardware are not the guest's.
+//  - DBG_*: registers of the host's hardware do not belong to the guest.
 template <class Tag>
 inline constexpr bool is_passed_on =
     !std::same_as<Tag, v4l2::tag::EXPBUF> && !std::same_as<Tag, v4l2::tag::G_EDID> &&
     !std::same_as<Tag, v4l2::tag::S_EDID> && !std::same_as<Tag, v4l2::tag::DBG_S_REGISTER> &&
     !std::same_as<Tag, v4l2::tag::DBG_G_REGISTER> && !std::same_as<Tag, v4l2::tag::DBG_G_CHIP_INFO>;
 
-// Of the ioctls with these payloads only.
+// Only for the ioctls with these payloads.
 template <class Tag>
 inline constexpr bool is_sanitized =
     std::same_as<typename Tag::Payload, v4l2_format> ||
@@ -56,11 +56,13 @@ constexpr void restore_pointers(v4l2_format& format, const v4l2_format& sent) no
   format.fmt.win.bitmap = sent.fmt.win.bitmap;
 }
 
-// What buffers may be made of: DMABUF's file descriptors and media requests are the host's.
+// The types of memory that buffers may have: file descriptors of DMABUF and media requests belong to the
+// host.
 [[nodiscard]] constexpr bool is_known_memory(std::uint32_t memory) noexcept {
   return memory == V4L2_MEMORY_MMAP || memory == V4L2_MEMORY_USERPTR;
 }
-// EINVAL if it is not; but a node that has no buffers at all, as a radio, does not know the ioctl.
+// EINVAL if it is not allowed; but a node that has no buffers at all, such as a radio, does not know the
+// ioctl.
 [[nodiscard]] constexpr Result<> check_memory(std::uint32_t memory, std::uint32_t capabilities) noexcept {
   if (is_known_memory(memory)) return {};
   return fail((capabilities & V4L2_CAP_STREAMING) != 0 ? EINVAL : ENOTTY);
@@ -69,14 +71,14 @@ constexpr void hide_capabilities(std::uint32_t& capabilities) noexcept {
   capabilities &= ~std::uint32_t{V4L2_BUF_CAP_SUPPORTS_DMABUF | V4L2_BUF_CAP_SUPPORTS_REQUESTS};
 }
 
-// RDS blocks are got by read(), which does not reach the guest.
+// RDS blocks are obtained by read(), which does not reach the guest.
 constexpr void hide_block_io(std::uint32_t& capability) noexcept {
   capability &= ~std::uint32_t{V4L2_TUNER_CAP_RDS_BLOCK_IO};
 }
 
 }  // namespace detail
 
-// `capabilities` are those of the device, as the guest knows them (guest_capabilities).
+// `capabilities` are those of the device, as the guest sees them (guest_capabilities).
 template <class Tag>
 [[nodiscard]] constexpr Result<> before(typename Tag::Payload& payload, std::uint32_t capabilities) noexcept {
   using Payload = typename Tag::Payload;
@@ -89,7 +91,7 @@ template <class Tag>
   } else if constexpr (std::same_as<Payload, v4l2_requestbuffers>) {
     if (auto known = detail::check_memory(payload.memory, capabilities); !known) return known;
   } else if constexpr (std::same_as<Payload, v4l2_framebuffer> || std::same_as<Tag, v4l2::tag::OVERLAY>) {
-    // Of an overlay over what the device puts out; it has no memory of its own.
+    // For an overlay over the device's output, which has no memory of its own.
     if ((capabilities & V4L2_CAP_VIDEO_OUTPUT_OVERLAY) == 0) return fail(ENOTTY);
     if constexpr (std::same_as<Payload, v4l2_framebuffer>) payload.base = nullptr;
   }

@@ -24,13 +24,14 @@ class Session {
   void attach(std::shared_ptr<File> file) noexcept { file_ = std::move(file); }
   [[nodiscard]] File& file() const noexcept { return *file_; }
 
-  // The plane at this offset, as long as QUERYBUF has named it since its buffer was made; else EINVAL.
+  // The plane at this offset, if QUERYBUF has returned the offset since its buffer was made; otherwise
+  // EINVAL.
   [[nodiscard]] Result<media::Mappable> mmap(std::uint32_t offset) {
     const auto found = planes_.find(offset);
     if (found == planes_.end()) return fail(EINVAL);
     const NamedPlane& plane = found->second.named;
     if (plane.exported != nullptr) return media::Mappable(plane.exported);
-    // The same object for as long as someone has it mapped; a descriptor for each plane would be many.
+    // The same object for as long as someone has it mapped; one descriptor for each plane would be too many.
     auto memory = found->second.memory.lock();
     if (memory == nullptr) {
       auto fd = file_->duplicate();
@@ -47,7 +48,7 @@ class Session {
   void name(std::uint32_t offset, NamedPlane plane) {
     planes_.insert_or_assign(offset, Plane{std::move(plane), {}});
   }
-  // Planes of buffers [first, first + count) of a queue are no more.
+  // The planes of buffers [first, first + count) of a queue do not exist any more.
   void forget(std::uint32_t type, std::uint32_t first, std::uint64_t count) {
     std::erase_if(planes_, [=](const auto& entry) {
       const std::uint32_t index = index_of_offset(entry.first);
@@ -74,13 +75,13 @@ inline void File::run(std::uint64_t closed, media::Completion opened) {
     const bool there = fd_ && !gone_;
     const bool paused = std::exchange(fruitless_, false);
     std::array<pollfd, 2> waits{{{inbox_->fd(), POLLIN, 0}, {fd_.get(), wanted_events(), 0}}};
-    // It fails when a signal comes, or for want of memory: to be tried again.
+    // It fails when a signal comes or when memory is short, and must be tried again.
     if (::poll(waits.data(), there && !paused ? 2 : 1, there && paused ? pause_milliseconds : -1) < 0)
       continue;
     if (waits[1].revents != 0) fruitless_ = !on_ready(waits[1].revents);
     if (waits[0].revents != 0) inbox_->run();
   }
-  // What was posted behind the end is dropped, and answered thereby.
+  // What was posted after the end is dropped, which also answers it.
   inbox_->close();
   shut_down();
   shared_->closings.end(closing_id_);
@@ -88,15 +89,15 @@ inline void File::run(std::uint64_t closed, media::Completion opened) {
 
 inline Result<> File::open() {
   auto fd = open_node(node_->path.c_str());
-  // What was there when the program started has been unplugged.
+  // The device that existed when the program started has been unplugged.
   if (!fd) return fail(fd.error().value == ENOENT || fd.error().value == ENXIO ? ENODEV : fd.error().value);
   if (!is_node(fd->get(), *node_)) return fail(ENODEV);
   fd_ = std::move(*fd);
   return {};
 }
 
-// The file may live on: whoever has mapped a buffer holds on to it. What the guest has left must be free
-// nevertheless.
+// The file may live on, because whoever has mapped a buffer keeps it. What the guest has given up must still
+// be free.
 inline void File::shut_down() noexcept {
   if (!fd_) return;
   queues_.for_each([this](std::uint32_t type, Queue& queue) {
@@ -126,10 +127,10 @@ inline short File::wanted_events() noexcept {
   return static_cast<short>(events);
 }
 
-// False if there was nothing after all.
+// False if there was nothing.
 inline bool File::on_ready(short seen) {
   if ((seen & (POLLHUP | POLLNVAL)) != 0) {
-    // Unplugged: the guest is told once, and what it tries after that the kernel answers with ENODEV.
+    // Unplugged: the guest is told once; the kernel answers what it tries after that with ENODEV.
     gone_ = true;
     poster_.post([](Session&, media::AnyContext context) { context.send_error(ENODEV); });
     return true;
@@ -159,7 +160,8 @@ inline bool File::take_buffers(std::uint32_t type, Queue& queue) {
     if (const auto done = call(fd_.get(), VIDIOC_DQBUF, &kernel.head); !done) {
       const int error = done.error().value;
       if (error == EAGAIN) return i != 0;
-      // EPIPE: LAST has been taken before. Others, until a buffer is queued or streaming starts anew.
+      // EPIPE: LAST has already been taken. Other errors last until a buffer is queued or streaming starts
+      // again.
       (error == EPIPE ? queue.drained : queue.paused) = true;
       if (error == EIO) give_up_buffers(type, queue);
       return true;
@@ -177,8 +179,8 @@ inline void File::send(const KernelBuffer& kernel) {
   poster_.post([buffer](Session&, media::AnyContext context) { context.send_dqbuf(buffer); });
 }
 
-// The queue is broken: no buffer comes back before STREAMOFF, which mends it. A guest's DQBUF cannot fail, so
-// it gets them back as buffers that went wrong, and hears from QBUF what the kernel has to say.
+// The queue is broken: no buffer comes back before STREAMOFF, which repairs it. A guest's DQBUF cannot fail,
+// so it gets the buffers back flagged as bad, and QBUF returns the kernel's error.
 inline void File::give_up_buffers(std::uint32_t type, Queue& queue) {
   for (const std::uint32_t index : std::exchange(queue.queued, {})) {
     KernelBuffer kernel(type);
@@ -209,8 +211,8 @@ inline Result<> File::plain(unsigned long code, void* payload) {
   return done;
 }
 
-// REQBUFS and CREATE_BUFS: of memory that the driver takes, as many buffers as may be afforded; a driver,
-// too, may give fewer than were asked for. `count` is part of `payload`.
+// REQBUFS and CREATE_BUFS: if the driver allocates memory, only as many buffers as the budget allows; a
+// driver, too, may give fewer than requested. `count` is part of `payload`.
 inline Result<> File::allocate(unsigned long code, void* payload, std::uint32_t type, std::uint32_t memory,
                                std::uint32_t& count, std::uint64_t size, bool replaces) {
   Queue* const queue = queues_.find(type);
@@ -223,7 +225,7 @@ inline Result<> File::allocate(unsigned long code, void* payload, std::uint32_t 
   if (const auto done = call(fd_.get(), code, payload); !done) return done;
   if (queue != nullptr && replaces) give_back_bytes(*queue);
   note(code, payload);
-  // The driver has them, even if it gave more than were asked for, or another file was faster.
+  // The driver has them, even if it gave more than requested, or if another file was faster.
   if (counts) {
     queue->bytes += size * count;
     bytes_->take_anyway(size * count);
@@ -235,7 +237,7 @@ inline void File::give_back_bytes(Queue& queue) noexcept {
   bytes_->give_back(std::exchange(queue.bytes, 0));
 }
 
-// Bytes of a buffer of this format, all planes together; 0 if that is not for a format to say.
+// Bytes of a buffer of this format, all planes together; 0 if the format does not determine that.
 inline std::uint64_t File::image_size(const v4l2_format& format) noexcept {
   switch (format.type) {
     case V4L2_BUF_TYPE_VIDEO_CAPTURE:
@@ -266,7 +268,7 @@ inline std::uint64_t File::image_size(std::uint32_t type) noexcept {
   return image_size(format);
 }
 
-// A seek is carried out for those who wait for it, only. This thread does; nothing else uses the file.
+// A seek is only carried out for callers that wait for it. This thread waits; nothing else uses the file.
 inline Result<> File::seek(void* payload) {
   const int flags = ::fcntl(fd_.get(), F_GETFL);
   if (flags < 0 || ::fcntl(fd_.get(), F_SETFL, flags & ~O_NONBLOCK) != 0) return fail(errno);
@@ -275,7 +277,7 @@ inline Result<> File::seek(void* payload) {
   return done;
 }
 
-// Keeps the account of queues after an ioctl that has succeeded.
+// Updates the state of queues after an ioctl that has succeeded.
 inline void File::note(unsigned long code, const void* payload) {
   switch (code) {
     case VIDIOC_REQBUFS: {
@@ -286,7 +288,7 @@ inline void File::note(unsigned long code, const void* payload) {
     }
     case VIDIOC_CREATE_BUFS: {
       const auto& request = *static_cast<const v4l2_create_buffers*>(payload);
-      // With a count of 0 it is a question.
+      // With a count of 0 it is only a query.
       if (request.count != 0)
         queues_.add_buffers(request.format.type, request.memory,
                             std::uint64_t{request.index} + request.count);
@@ -311,7 +313,7 @@ inline void File::note(unsigned long code, const void* payload) {
       if (static_cast<const v4l2_encoder_cmd*>(payload)->cmd == V4L2_ENC_CMD_START) queues_.resumed();
       break;
     case VIDIOC_SUBSCRIBE_EVENT:
-      // The first event, if it was asked for, is to be there before the answer.
+      // The first event, if requested, must arrive before the answer.
       take_events();
       break;
     default:
@@ -326,9 +328,9 @@ inline Result<> File::buffer(unsigned long code, v4l2::BufferPayload& payload,
   KernelBuffer kernel(payload.buffer);
   UserPlanes fresh;
   if (hands_over) {
-    // A radio's refusal comes before any look at the buffer.
+    // A radio refuses before it looks at the buffer.
     if ((node_->capabilities & V4L2_CAP_STREAMING) == 0) return fail(ENOTTY);
-    // A request's fd, like a dmabuf's, would be one of this process.
+    // A request's fd, like a dmabuf's, would refer to this process.
     if ((head.flags & V4L2_BUF_FLAG_REQUEST_FD) != 0) return fail(EBADR);
     if (!detail::is_known_memory(head.memory)) return fail(EINVAL);
     if (head.memory == V4L2_MEMORY_USERPTR) {
@@ -353,8 +355,8 @@ inline Result<> File::buffer(unsigned long code, v4l2::BufferPayload& payload,
   return {};
 }
 
-// A USERPTR buffer that this file does not have: EBUSY if the queue is another's, else EINVAL. Only the
-// kernel knows which; it is shown no memory.
+// A USERPTR buffer that this file does not have: EBUSY if the queue belongs to another file, otherwise
+// EINVAL. Only the kernel knows which; it is shown no memory.
 inline Result<> File::refuse(unsigned long code, KernelBuffer& kernel) {
   kernel.head.m.userptr = 0;
   if (v4l2::is_multiplanar(kernel.head.type)) {
@@ -367,7 +369,7 @@ inline Result<> File::refuse(unsigned long code, KernelBuffer& kernel) {
   return fail(!done && done.error().value == EBUSY ? EBUSY : EINVAL);
 }
 
-// The loop learns of the planes before the guest does, which asks for them by MMAP.
+// The loop learns about the planes before the guest, which then requests them with MMAP.
 inline Result<> File::name_planes(const KernelBuffer& kernel) {
   for (std::uint32_t p = 0; p < kernel.plane_count(); ++p) {
     const bool multiplanar = v4l2::is_multiplanar(kernel.head.type);
@@ -379,14 +381,14 @@ inline Result<> File::name_planes(const KernelBuffer& kernel) {
     plane.kernel_offset = multiplanar ? kernel.planes[p].m.mem_offset : kernel.head.m.offset;
     const auto mapped = align_up(std::uint64_t{plane.length}, page_size);
     if (plane.length == 0) continue;
-    // Tried once here, since the frontend could only fail.
+    // Tried once here, because otherwise the frontend could only fail.
     if (exports_ || !Mapping::map(fd_.get(), plane.kernel_offset, *mapped)) {
       v4l2_exportbuffer request{};
       request.type = kernel.head.type;
       request.index = kernel.head.index;
       request.plane = p;
       request.flags = O_RDWR | O_CLOEXEC;
-      if (!call(fd_.get(), VIDIOC_EXPBUF, &request)) continue;  // MMAP will say EINVAL
+      if (!call(fd_.get(), VIDIOC_EXPBUF, &request)) continue;  // MMAP will answer EINVAL
       plane.exported = std::make_shared<const media::ForeignMemory>(
           media::ForeignMemory{OwnedFd(request.fd), 0, plane.length, true});
     }

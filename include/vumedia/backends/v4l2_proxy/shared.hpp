@@ -1,4 +1,4 @@
-// What the open files of one host device share: bounds, and the order of closing and opening.
+// What the open files of one host device share: limits, and the order of closing and opening.
 #pragma once
 
 #include <atomic>
@@ -15,14 +15,15 @@
 
 namespace vumedia::backends::v4l2_proxy {
 
-// Files that are being closed. A guest's close() has no answer, and to close a file takes the host some time;
-// but a guest that opens the device again expects what it had to be free. So who acts on the device waits for
-// what was closed before, for a bounded time: a host that hangs while closing holds up others once.
+// Files that are being closed. A guest's close() has no answer, and closing a file takes the host some time;
+// but a guest that opens the device again expects its resources to be free. So every operation on the device
+// waits for files that were closed before, for a limited time: a host that hangs while closing delays others
+// once.
 class Closings {
  public:
   static constexpr std::chrono::milliseconds patience{2000};
 
-  // A file will be closed; what is asked for after this waits for it. Any thread, as all of these.
+  // A file will be closed; later requests wait for it. Any thread may call this, as all of these.
   [[nodiscard]] std::uint64_t begin() {
     const std::lock_guard lock(mutex_);
     pending_.insert(++last_);
@@ -36,12 +37,12 @@ class Closings {
     changed_.notify_all();
   }
 
-  // The last one that has begun, for wait().
+  // The last close that has begun, for wait().
   [[nodiscard]] std::uint64_t last() {
     const std::lock_guard lock(mutex_);
     return last_;
   }
-  // Until all up to `last` are over, or given up. Those that began later may be the caller's own.
+  // Waits until all up to `last` have ended or were given up. Later ones may be the caller's own.
   void wait(std::uint64_t last) {
     std::unique_lock lock(mutex_);
     const auto over = [this, last] { return pending_.empty() || *pending_.begin() > last; };
@@ -56,15 +57,15 @@ class Closings {
   std::uint64_t last_ = 0;
 };
 
-// Kept by a program for all the connections that it serves with one device, one after another.
+// Kept by a program for all connections that it serves with one device, one after another.
 class Shared {
  public:
-  // `max_threads`: of open files, and of closed ones whose host hangs. `max_mappings`: of guest pages that
-  // are USERPTR buffers, of all files; Linux lets a process have some 65,530 in all.
+  // `max_threads`: for open files, and for closed ones whose host hangs. `max_mappings`: mappings of guest
+  // pages for the USERPTR buffers of all files; Linux allows a process some 65,530 in total.
   explicit Shared(std::size_t max_threads = 512, std::size_t max_mappings = 49152)
       : mappings(std::make_shared<memory::Budget>(max_mappings)), max_threads_(max_threads) {}
 
-  // Whether there may be a thread more; it is to be given back when it ends.
+  // Whether there may be another thread; it must be given back when it ends.
   [[nodiscard]] bool take_thread() noexcept {
     if (threads_.fetch_add(1, std::memory_order_relaxed) < max_threads_) return true;
     give_back_thread();
