@@ -1,28 +1,28 @@
 // A stateful video decoder on libavcodec ("Memory-to-Memory Stateful Video Decoder Interface" of the kernel's
-// V4L2 documentation): H264, HEVC, VP80, VP90, AV01, MPG2 and MJPG in, as far as libavcodec has decoders for
-// them; YU12 and NV12 out, and P010 for streams of 10 bits. Streams of 4:2:2 can be had as such as well
-// (422P, NV16, YUYV; Y210 of 10 bits), those of 4:4:4 as NV24, of 4:1:1 as 411P, each of 8 bits. FFmpeg 5.1
-// or newer.
+// V4L2 documentation): it takes H264, HEVC, VP80, VP90, AV01, MPG2 and MJPG, as far as libavcodec has
+// decoders for them, and outputs YU12 and NV12, or P010 for streams with 10 bits. Streams in 4:2:2 can also
+// be output as such (422P, NV16, YUYV; Y210 with 10 bits), those in 4:4:4 as NV24, in 4:1:1 as 411P, each
+// with 8 bits. FFmpeg 5.1 or newer.
 //
-// Each session decodes on a thread of its own; the loop only queues and answers. Frames of planar formats of
-// 8 bits are decoded where the guest sees them if libavcodec allows it and enough buffers are queued, and
-// copied otherwise; those of other formats are interleaved on their way to the buffer. Buffers are MMAP or
-// USERPTR: the guest's own pages, be they scattered, are used where they lie. Samples are never converted,
-// except that chroma of other samplings becomes that of 4:2:0 as the rounded mean of its samples (of those of
-// one field, where the frame has two), and a stream without gets the neutral value. A stream that is RGB, or
-// has more than 10 bits a sample, gets its OUTPUT buffers back with V4L2_BUF_FLAG_ERROR, and no source-change
-// event; the log names its pixel format. A change of sampling in mid-stream is a source change where the
-// CAPTURE format does not suit what follows. Frames lie in their buffers as coded; VIDIOC_G_SELECTION says
-// which part is to be seen, VIDIOC_G_FMT which colours they have.
+// Each session decodes on a thread of its own; the loop only queues and answers. Frames of planar 8-bit
+// formats are decoded where the guest sees them if libavcodec allows it and enough buffers are queued, and
+// copied otherwise; those of other formats are interleaved when they are copied to the buffer. Buffers are
+// MMAP or USERPTR: the guest's own pages are used in place, even if they are scattered. Samples are never
+// converted, except that chroma of other samplings becomes that of 4:2:0 as the rounded mean of its samples
+// (within one field, if the frame has two), and a stream without chroma gets the neutral value. A stream that
+// is RGB, or has more than 10 bits per sample, gets its OUTPUT buffers back with V4L2_BUF_FLAG_ERROR, and no
+// source-change event; the log names its pixel format. A change of sampling in mid-stream is a source change
+// if the CAPTURE format does not suit what follows. Frames are in their buffers as coded; VIDIOC_G_SELECTION
+// returns the visible part, VIDIOC_G_FMT the colours.
 //
-// An OUTPUT buffer holds one access unit, as the documentation of these formats asks for; of several, all are
-// decoded, with the buffer's time stamp. After a drain decoding goes on as if there had been none; in streams
-// with very rare key frames (see ffmpeg::History) it waits for the next one.
+// An OUTPUT buffer holds one access unit, as the documentation of these formats demands; if there are
+// several, all are decoded, with the buffer's time stamp. After a drain decoding continues as if there had
+// been none; in streams with very rare key frames (see ffmpeg::History) it waits for the next one.
 //
-// libavcodec also logs by itself, through av_log, which is global to the process: its level and callback are
-// the program's to set.
+// libavcodec also logs through av_log, which is global to the process: the program sets its level and
+// callback.
 //
-// A program serves connections one after another with one set of threads:
+// A program that serves connections one after another uses one set of threads:
 // clang-format off
 //   FfmpegDecoderOptions options;
 //   options.workers = std::make_shared<ffmpeg::Workers>(32);
@@ -48,19 +48,19 @@ namespace vumedia::backends {
 struct FfmpegDecoderOptions {
   ffmpeg::SessionOptions session;
   // The compressed formats to offer (V4L2_PIX_FMT_*), in this order; those that cannot be decoded here are
-  // left out. Empty: all that can. Leaving some out has its uses: v4l2-compliance 1.30 does not know AV1, and
-  // takes a device that offers it for no decoder; and Motion-JPEG is to it another kind of decoder, which
-  // does not come with others.
+  // left out. Empty: all that can. Leaving some out is useful: v4l2-compliance 1.30 does not know AV1, and
+  // does not recognise a device that offers it as a decoder; and it considers Motion-JPEG a different kind of
+  // decoder that cannot be combined with others.
   std::vector<std::uint32_t> codecs;
-  // Open files at a time; more get ENFILE. An open file costs little: programs that only look around, such as
-  // compliance tests, open a hundred.
+  // Open files at a time; more get ENFILE. An open file costs little: programs that only query the device,
+  // such as compliance tests, open a hundred.
   std::uint32_t max_sessions = 256;
-  // Threads that decode, if `workers` does not say: one a file from its first STREAMON on, and for a moment
-  // as many again for closed files whose picture is not complete. STREAMON of more gets EBUSY. For H.264
-  // libavcodec has one more, which is idle.
+  // The number of decoding threads, unless `workers` sets it: one for each file from its first STREAMON on,
+  // and for a moment as many again for closed files whose picture is not complete. STREAMON of more gets
+  // EBUSY. For H.264 libavcodec has one more, which is idle.
   std::uint32_t max_workers = 32;
-  // Where sessions decode. Those that are closed end their picture there, so that a set which outlives the
-  // device spares its loop the wait. None: a set of the backend's own.
+  // The threads on which sessions decode. Closed sessions finish their picture there, so a set that outlives
+  // the device saves its loop the wait. None: the backend makes its own.
   std::shared_ptr<ffmpeg::Workers> workers;
 };
 
@@ -111,7 +111,7 @@ class FfmpegDecoder {
             .card = "vumedia decoder"};
   }
 
-  // ENODEV if libavcodec decodes nothing of what V4L2 knows or the program chose.
+  // ENODEV if libavcodec can decode none of the formats that V4L2 knows or the program chose.
   template <class Context>
   [[nodiscard]] Result<std::unique_ptr<Session>> open(Context context) {
     if (known_.empty()) return fail(ENODEV);
@@ -119,7 +119,7 @@ class FfmpegDecoder {
     return std::make_unique<Session>(*this, context);
   }
 
-  // Of guest pages side by side: those that all sessions have, and those of closed ones that still decode.
+  // Mappings of guest pages side by side: those of all sessions, and of closed ones that are still decoding.
   [[nodiscard]] const memory::Budget& mappings() const noexcept { return *mappings_; }
 
   [[nodiscard]] Result<media::Mappable> mmap(Session& session, std::uint32_t mem_offset) {

@@ -24,8 +24,8 @@ struct BufferMemory {
   std::byte* data = nullptr;
   std::size_t size = 0;
   std::shared_ptr<const void> owner;
-  // Where the client has it, if it is the client's own (USERPTR), which may come back under another index and
-  // at another address here. 0: memory of ours, which has one index for life.
+  // The client's address of the memory if the client owns it (USERPTR). Such memory may come back under
+  // another index and at another address in this process. 0: our own memory, which keeps its index for life.
   std::uint64_t place = 0;
 };
 
@@ -33,31 +33,31 @@ struct BufferMemory {
 //
 // The two are independent. A buffer is lent to libavcodec while it is queued, leaves the queue when its frame
 // is delivered, and may still be a reference then; the guest can queue it again at once, but it is not
-// written before the last reference is gone, whatever index its memory has by then. A lent buffer whose frame
-// is never shown (a VP9 alt-ref, a damaged picture) is simply free again. What is in use keeps its memory
-// alive even when the guest has freed the buffer.
+// written to before the last reference is gone, whatever index its memory has by then. A lent buffer whose
+// frame is never shown (a VP9 alt-ref, a damaged picture) simply becomes free again. A slot in use keeps its
+// memory alive even when the guest has freed the buffer.
 //
-// get_buffer2 cannot wait for a buffer, and references may be held for ever (long-term ones). So at least
-// `reserve` buffers are never lent: a frame from elsewhere can always be copied to one of them as soon as the
-// guest queues it. But a guest may keep frames until it has been given more, and the next can be one from
-// elsewhere while all that is queued is lent to those behind it. So no more are lent than it was told to
-// make, what it makes on top is for it to keep; and of fewer, no more than half.
+// get_buffer2 cannot wait for a buffer, and references may be held forever (long-term ones). So at least
+// `reserve` buffers are never lent: a frame that was decoded elsewhere can always be copied to one of them as
+// soon as the guest queues it. But a guest may keep frames until it gets more, and the next frame may be one
+// from elsewhere while all queued buffers are lent to later frames. So no more buffers are lent than the
+// guest was told to make, and it may keep any that it makes on top; if it makes fewer, at most half are lent.
 //
-// A guest can write to its buffers at any time, also to those that libavcodec decodes into or refers to, be
-// they MMAP or USERPTR: the memory is shared. Its pictures are spoiled then, and nothing else. What
-// libavcodec reads from a frame are samples, which it filters and clips, and every value that a byte can have
-// is one (10 bits in two bytes, where that is not so, are never lent). What it computes addresses from, the
-// bitstream, motion vectors and tables, is in memory of ours.
+// A guest can write to its buffers at any time, even to those that libavcodec decodes into or refers to,
+// whether MMAP or USERPTR, because the memory is shared. That spoils its pictures and nothing else. What
+// libavcodec reads from a frame are samples, which it filters and clips, and every value of a byte is a valid
+// sample (buffers with 10 bits in two bytes, where that is not so, are never lent). The data from which it
+// computes addresses (the bitstream, motion vectors and tables) is in our own memory.
 //
-// All functions but the release of a lent buffer are called with mutex() held. `changed` is notified when a
-// buffer becomes free. No frame may be dropped with the mutex held, for that takes it.
+// All functions except the release of a lent buffer are called with mutex() held. `changed` is notified when
+// a buffer becomes free. No frame may be dropped with the mutex held, because that takes the mutex.
 class CaptureSlots : public std::enable_shared_from_this<CaptureSlots> {
   struct Slot {
     BufferMemory memory;
     std::uint64_t order = 0;     // when it was queued; 0 if it is not
-    unsigned users = 0;          // frames of libavcodec, copies under way
-    std::uint64_t stream = 0;    // that has decoded into it last
-    std::weak_ptr<Slot> former;  // whom the same place was in use by when it was queued
+    unsigned users = 0;          // frames of libavcodec, copies in progress
+    std::uint64_t stream = 0;    // that last decoded into it
+    std::weak_ptr<Slot> former;  // the slot that used the same place when it was queued
     [[nodiscard]] bool is_used() const noexcept {
       if (users != 0) return true;
       const auto other = former.lock();
@@ -83,7 +83,7 @@ class CaptureSlots : public std::enable_shared_from_this<CaptureSlots> {
       slot = std::make_shared<Slot>();
       slot->former = former;
     }
-    slot->memory = std::move(memory);  // of another size, it may be
+    slot->memory = std::move(memory);  // possibly of another size
     slot->order = ++order_;
     changed.notify_all();
   }
@@ -105,12 +105,12 @@ class CaptureSlots : public std::enable_shared_from_this<CaptureSlots> {
 
   struct Lent {
     AVBufferRef* buffer = nullptr;  // the caller's
-    bool is_new = false;            // to the stream: it may hold anything
+    bool is_new = false;            // to the stream: it may contain anything
   };
 
-  // A queued and unused buffer of at least `size` bytes, at a multiple of `alignment`, for a frame of
-  // `stream` (not 0) to be decoded into, or nullptr. `asked`: how many buffers the guest was told to make,
-  // `reserve` among them. The reference frees it when the last copy goes, on any thread.
+  // A queued and unused buffer of at least `size` bytes, at a multiple of `alignment`, into which a frame of
+  // `stream` (not 0) can be decoded, or nullptr. `asked`: how many buffers the guest was told to make,
+  // including `reserve`. The reference frees it when its last copy is destroyed, on any thread.
   [[nodiscard]] Lent lend(std::uint64_t stream, std::size_t size, std::size_t alignment, std::size_t asked) {
     std::size_t known = 0;
     std::size_t used = 0;
@@ -137,8 +137,7 @@ class CaptureSlots : public std::enable_shared_from_this<CaptureSlots> {
   [[nodiscard]] std::optional<std::uint32_t> take_rendered(const std::uint8_t* data) noexcept {
     for (std::size_t i = 0; i < slots_.size(); ++i) {
       Slot* const slot = slots_[i].get();
-      // Memory in use is alive, so that its address is its own; and unless in use it holds no frame of
-      // libavcodec.
+      // Memory in use is alive, so its address is unique; memory not in use holds no frame of libavcodec.
       if (slot == nullptr || slot->order == 0 || slot->users == 0) continue;
       if (reinterpret_cast<const std::uint8_t*>(slot->memory.data) != data) continue;
       slot->order = 0;
@@ -147,7 +146,7 @@ class CaptureSlots : public std::enable_shared_from_this<CaptureSlots> {
     return std::nullopt;
   }
 
-  // A buffer taken to copy a frame to.
+  // A buffer that was taken to copy a frame to it.
   struct Target {
     std::uint32_t index = 0;
     std::byte* data = nullptr;
@@ -155,7 +154,8 @@ class CaptureSlots : public std::enable_shared_from_this<CaptureSlots> {
     SlotPointer slot;
   };
 
-  // Takes the oldest queued and unused buffer of at least `size` bytes; give_back() when the copy is done.
+  // Takes the oldest queued and unused buffer of at least `size` bytes; call give_back() when the copy is
+  // done.
   [[nodiscard]] std::optional<Target> take_free(std::size_t size) noexcept {
     const SlotPointer* const slot = oldest_free(size);
     if (slot == nullptr) return std::nullopt;
@@ -163,7 +163,7 @@ class CaptureSlots : public std::enable_shared_from_this<CaptureSlots> {
     return Target{static_cast<std::uint32_t>(slot - slots_.data()), (*slot)->memory.data,
                   std::exchange((*slot)->order, 0), *slot};
   }
-  // With `queue_again` the buffer takes its old place in the queue.
+  // With `queue_again` the buffer gets its old place in the queue back.
   void give_back(Target& target, bool queue_again) noexcept {
     target.slot->users--;
     if (queue_again) target.slot->order = target.order;
@@ -195,8 +195,8 @@ class CaptureSlots : public std::enable_shared_from_this<CaptureSlots> {
     lease->slots->changed.notify_all();
   }
 
-  // A slot that loses its index. What the client may queue again elsewhere is remembered while it is in use,
-  // by no more slots than libavcodec has frames.
+  // A slot loses its index. Memory that the client may queue again elsewhere is remembered while it is in
+  // use, by no more slots than libavcodec has frames.
   void retire(const SlotPointer& slot) {
     std::erase_if(retired_, [](const auto& one) {
       const auto other = one.lock();
@@ -204,7 +204,7 @@ class CaptureSlots : public std::enable_shared_from_this<CaptureSlots> {
     });
     if (slot != nullptr && slot->memory.place != 0 && slot->users != 0) retired_.push_back(slot);
   }
-  // Who uses the client's memory at `place`; null if nobody does.
+  // The slot that uses the client's memory at `place`; null if there is none.
   [[nodiscard]] SlotPointer user_of(std::uint64_t place) const noexcept {
     const auto find = [&](SlotPointer slot) -> SlotPointer {
       if (slot == nullptr || slot->memory.place != place) return nullptr;

@@ -1,4 +1,4 @@
-// libavcodec's objects with owners.
+// Owners of libavcodec's objects.
 #pragma once
 
 #include <algorithm>
@@ -28,18 +28,19 @@ namespace vumedia::backends::ffmpeg {
 struct CodecOptions {
   // Threads that one session's decoder may use, 1 or more.
   unsigned threads = 1;
-  // With several threads: decode whole frames side by side (more speed, and as many frames of delay) rather
-  // than slices of one frame.
+  // With several threads: decode whole frames in parallel (faster, but delayed by as many frames) rather than
+  // slices of one frame.
   bool frame_threads = false;
-  // The largest picture in luma samples, as coded; a stream that has larger ones gets errors.
+  // The largest picture in luma samples, as coded; a stream with larger ones gets errors.
   std::uint64_t max_pixels = 4096ull * 2304;
 };
 
-// What the stream says that a decoder has to know when it is opened.
+// Properties of the stream that a decoder has to know when it is opened.
 struct CodecSetup {
-  // AVCodecContext::has_b_frames to begin with: how many pictures are held back for those to be shown before.
+  // The initial AVCodecContext::has_b_frames: how many pictures are held back for those that are shown before
+  // them.
   int held_back = 0;
-  // Parameter sets that packets need not bring again, as such packets would have them.
+  // Parameter sets that packets need not repeat, in the form that packets would have.
   std::vector<std::byte> headers;
 };
 
@@ -56,13 +57,13 @@ using Packet = std::unique_ptr<AVPacket, PacketDeleter>;
   return {reinterpret_cast<const std::byte*>(packet.data), static_cast<std::size_t>(packet.size)};
 }
 
-// A decoder that is open. One thread at a time.
+// An open decoder. One thread at a time may use it.
 class Codec {
  public:
   // Called by libavcodec on any of its threads; see AVCodecContext::get_buffer2.
   using GetBuffer = int (*)(AVCodecContext* context, AVFrame* frame, int flags);
 
-  // libavcodec's own limit is 16 for slices; more frames side by side than this cost memory and delay only.
+  // libavcodec's own limit is 16 for slices; more parallel frames than this only cost memory and delay.
   static constexpr unsigned max_threads = 32;
 
   Codec() = default;
@@ -80,7 +81,7 @@ class Codec {
     AVCodecContext& context = *codec.context_;
     interruption.attach(context);
     context.get_buffer2 = get_buffer;
-    // Before it is opened, for its frame threads hear of nothing later.
+    // Set before it is opened, because its frame threads do not see later changes.
     context.has_b_frames = setup.held_back;
     if (!set_headers(context, setup.headers)) return fail(ENOMEM);
     context.max_pixels = static_cast<std::int64_t>(options.max_pixels);
@@ -108,15 +109,15 @@ class Codec {
   [[nodiscard]] explicit operator bool() const noexcept { return context_ != nullptr; }
   [[nodiscard]] AVCodecContext& context() const noexcept { return *context_; }
 
-  // A private copy of `bytes` (not empty): the guest may change its buffer at any time, and parsers read past
-  // the end. The one copy of the bitstream on its way. It is counted in `budget` (null: in none) for as long
-  // as libavcodec or History has it. None without memory.
+  // A private copy of `bytes` (not empty), because the guest may change its buffer at any time, and parsers
+  // read past the end. This is the only copy of the bitstream. It counts against `budget` (null: none) for as
+  // long as libavcodec or History has it. None if there is no memory.
   [[nodiscard]] static Packet copy(std::span<const std::byte> bytes,
                                    const std::shared_ptr<memory::Budget>& budget) noexcept {
     Packet packet(av_packet_alloc());
     if (!packet) return nullptr;
     if (bytes.size() > INT32_MAX - AV_INPUT_BUFFER_PADDING_SIZE) return nullptr;
-    // As large as it must be, for History may keep it.
+    // No larger than needed, because History may keep it.
     AVBufferRef* const memory = allocate(bytes.size() + AV_INPUT_BUFFER_PADDING_SIZE, budget);
     if (memory == nullptr) return nullptr;
     std::memcpy(memory->data, bytes.data(), bytes.size());
@@ -127,14 +128,14 @@ class Codec {
     return packet;
   }
 
-  // Decodes a packet, whose pts comes back as that of its frame. Returns what avcodec_send_packet does. All
-  // frames must have been received before.
+  // Decodes a packet, whose pts comes back as that of its frame. Returns what avcodec_send_packet returns.
+  // All frames must have been received before.
   [[nodiscard]] int send(const AVPacket& packet) noexcept {
     return avcodec_send_packet(context_.get(), &packet);
   }
 
-  // From here on only the frames that are left come out, then AVERROR_EOF, until flush(). `all`: also those
-  // that libavcodec does not take for right; the caller knows better (see Recovery).
+  // From here on only the remaining frames come out, then AVERROR_EOF, until flush(). `all`: including those
+  // that libavcodec considers incorrect, because the caller knows better (see Recovery).
   [[nodiscard]] int drain(bool all) noexcept {
     if (all) context_->flags |= AV_CODEC_FLAG_OUTPUT_CORRUPT;
     return avcodec_send_packet(context_.get(), nullptr);
@@ -149,21 +150,21 @@ class Codec {
   }
 
  private:
-  // A slice of a dozen bytes can go over a whole picture, and a packet may hold thousands that do. The
-  // decoder of H.264 asks for slices to be decoded (see Interruption) only if there are threads for them. So
-  // it gets one, which never has anything to do; and conceals errors as it would without.
+  // A slice of a dozen bytes can cover a whole picture, and a packet may hold thousands of them. The H.264
+  // decoder asks for slices to be decoded (see Interruption) only if there are threads for them. So it gets a
+  // thread, which never has anything to do, and conceals errors as it would without.
   static void let_slices_be_refused(AVCodecContext& context) noexcept {
     context.thread_count = 2;
     context.thread_type = FF_THREAD_SLICE;
     av_opt_set_int(context.priv_data, "enable_er", 1, 0);
-    // It would warn that threads must not conceal errors side by side.
+    // It would warn that threads must not conceal errors in parallel.
     context.log_level_offset = AV_LOG_MAX_OFFSET;
   }
 
   struct ContextDeleter {
     void operator()(AVCodecContext* context) const noexcept { avcodec_free_context(&context); }
   };
-  // Memory that gives its share of `budget` back when its last reference goes, on any thread.
+  // Memory that returns its share of `budget` when its last reference is dropped, on any thread.
   [[nodiscard]] static AVBufferRef* allocate(std::size_t size,
                                              const std::shared_ptr<memory::Budget>& budget) noexcept {
     auto taken = memory::Share::take(budget, size);
@@ -196,8 +197,8 @@ class Codec {
   std::unique_ptr<AVCodecContext, ContextDeleter> context_;
 };
 
-// Whether an access unit holds more than parameter sets and the like. libavcodec calls one without a picture
-// an error, but V4L2 clients may send headers by themselves.
+// Whether an access unit holds more than parameter sets and the like. libavcodec treats one without a picture
+// as an error, but V4L2 clients may send headers on their own.
 [[nodiscard]] inline bool holds_picture(const CodedFormat& format,
                                         std::span<const std::byte> bytes) noexcept {
   if (format.codec != AV_CODEC_ID_H264 && format.codec != AV_CODEC_ID_HEVC) return true;

@@ -1,4 +1,4 @@
-// Moving lines of decoded samples into CAPTURE buffers that libavcodec could not decode into.
+// Copies lines of decoded samples into CAPTURE buffers that libavcodec could not decode into.
 #pragma once
 
 #include <cstddef>
@@ -37,7 +37,8 @@ inline void interleave_line(std::uint8_t* to, const std::uint8_t* u, const std::
   }
 }
 
-// P010 has a sample's 10 bits in the upper bits of its little-endian word, libavcodec in the lower.
+// P010 has a sample's 10 bits in the upper bits of its little-endian word, libavcodec has them in the lower
+// ones.
 inline constexpr int raised_bits = 6;
 
 template <int bits = raised_bits>
@@ -95,7 +96,7 @@ void raise_and_interleave_line(std::uint8_t* to, const std::uint8_t* u, const st
   }
 }
 
-// What is done with a line of samples on its way to a buffer, by their depth: of 8 bits, as they are.
+// How a line of samples is copied to a buffer, depending on their depth: 8 bits, unchanged.
 struct EightBits {
   using Sample = std::uint8_t;
   static constexpr Sample neutral = 1 << 7;  // chroma without colour
@@ -107,13 +108,13 @@ struct EightBits {
                          std::size_t width) noexcept {
     interleave_line(to, u, v, width);
   }
-  // The same, for a line that goes through another of these functions yet.
+  // The same, for a line that still goes through another of these functions.
   static void pair(std::uint8_t* to, const std::uint8_t* u, const std::uint8_t* v,
                    std::size_t width) noexcept {
     interleave_line(to, u, v, width);
   }
 };
-// Of 10 bits, moved to the upper ones of their words.
+// 10 bits, moved to the upper bits of their words.
 struct TenBits {
   using Sample = std::uint16_t;
   static constexpr Sample neutral = 1 << 9;

@@ -1,6 +1,6 @@
-// A decoded picture into a CAPTURE buffer: one function for each pair of a source's samples and a format that
-// suits them, put together at compile time from a depth (copy.hpp), a way to read chroma (resample.hpp) and
-// an arrangement.
+// Copies a decoded picture into a CAPTURE buffer, with one function for each pair of a source's samples and a
+// format that suits them. The functions are composed at compile time from a depth (copy.hpp), a way to read
+// chroma (resample.hpp) and an arrangement.
 #pragma once
 
 #include <array>
@@ -16,15 +16,15 @@
 
 namespace vumedia::backends::ffmpeg {
 
-// What there is to copy. Planes of chroma are empty where there is none.
+// The picture to copy. Chroma planes are empty if there is no chroma.
 struct PictureSource {
   Plane luma;
   std::array<Plane, 2> chroma;
-  // Its lines belong to two fields in turns. Chroma of the one does not go into the other's.
+  // Its lines alternate between two fields. The chroma of one field is not mixed with that of the other.
   bool fields = false;
 };
 
-// ---- Where chroma goes, `count` samples from sample `first` of a line on
+// ---- Where chroma is stored: `count` samples from sample `first` of a line on
 
 struct PlanarChroma {
   template <class Depth>
@@ -75,7 +75,7 @@ void copy_planes(const PictureSource& source, const Layout& layout, std::uint8_t
   copy_luma<Depth>(source.luma, layout, memory);
   const std::size_t width = shrink(source.luma.width, shift_x_of(to));
   const std::size_t height = shrink(source.luma.height, shift_y_of(to));
-  // The second is the first's where there is one component of both.
+  // The second is the same as the first if one component holds both.
   std::array<std::uint8_t*, 2> lines{memory + layout.offsets[1], memory + layout.offsets[2]};
   std::array<std::size_t, 2> strides{layout.strides[1], layout.strides[2]};
   if constexpr (Reader::joins_lines) {
@@ -92,7 +92,7 @@ void copy_planes(const PictureSource& source, const Layout& layout, std::uint8_t
   copy_chroma<Depth, Reader, Store>(source.chroma, lines, strides, width, height);
 }
 
-// Y U Y V: pairs of U and V, interleaved with Y. 4:2:2 from the beginning.
+// Y U Y V: pairs of U and V, interleaved with Y. The source is already 4:2:2.
 template <class Depth>
 void copy_packed(const PictureSource& source, const Layout& layout, std::uint8_t* memory) noexcept {
   constexpr std::size_t bytes = sizeof(typename Depth::Sample);
@@ -107,7 +107,7 @@ void copy_packed(const PictureSource& source, const Layout& layout, std::uint8_t
       Depth::pair(pair, source.chroma[0].line(y) + chroma, source.chroma[1].line(y) + chroma,
                   (count + 1) / 2);
       Depth::interleave(memory + 2 * x * bytes, luma, pair, count);
-      // A last sample by itself stands for its neighbour as well.
+      // A single last sample also stands for its missing neighbour.
       if (count % 2 != 0)
         Depth::interleave(memory + 2 * (x + count) * bytes, luma + (count - 1) * bytes, pair + count * bytes,
                           1);
@@ -117,8 +117,8 @@ void copy_packed(const PictureSource& source, const Layout& layout, std::uint8_t
 
 // ---- All of them
 
-// `source` has the samples that the function is for; `memory` has room for `layout`, which is of the format
-// it is for and not smaller than the picture.
+// `source` has the samples that the function is for; `memory` has room for `layout`, which has the format
+// that the function is for and is not smaller than the picture.
 using CopySamples = void (*)(const PictureSource& source, const Layout& layout, std::uint8_t* memory);
 
 template <std::size_t format, std::size_t sampling>

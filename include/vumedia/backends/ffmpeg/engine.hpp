@@ -1,5 +1,5 @@
-// A stateful decoder without its V4L2 face: coded buffers in, frames in the client's buffers and events out
-// (the kernel's "Memory-to-Memory Stateful Video Decoder Interface").
+// A stateful decoder without its V4L2 interface: coded buffers go in, frames in the client's buffers and
+// events come out (the kernel's "Memory-to-Memory Stateful Video Decoder Interface").
 #pragma once
 
 #include <array>
@@ -39,17 +39,17 @@ namespace vumedia::backends::ffmpeg {
 
 struct EngineOptions {
   CodecOptions codec;
-  // Decode straight into the client's buffers where that is possible: those of planar formats of 8 bits.
-  // P010 never is, for libavcodec has the bits of its words elsewhere.
+  // Decode directly into the client's buffers where that is possible: those of planar formats with 8 bits. It
+  // is never possible for P010, because libavcodec has the bits at other places in its words.
   bool direct = true;
-  // Of bitstream kept for decoding to go on behind a drain.
+  // Bytes of bitstream that are kept so that decoding can continue after a drain.
   std::size_t history_bytes = History::max_bytes;
-  // What that is counted in, and the packets that libavcodec has. Null: in none. A coded buffer for which
-  // there is nothing left is given back as damaged.
+  // The budget for that, and for the packets that libavcodec has. Null: none. A coded buffer for which
+  // nothing is left comes back as damaged.
   std::shared_ptr<memory::Budget> bytes = nullptr;
 };
 
-// One session's decoder. The public functions belong to the thread of the session's loop; none waits for
+// One session's decoder. The public functions are called on the session's loop thread; none waits for
 // decoding. The worker thread starts with the first start_output() and ends some time after close().
 //
 // The client's steps map to functions: QBUF to queue_output and queue_capture (also before STREAMON),
@@ -57,17 +57,17 @@ struct EngineOptions {
 // stop_ function has returned, no event for a buffer of that queue will come, and those not taken yet are
 // gone.
 //
-// Frames are delivered in display order. When their shape changes, PictureChanged comes behind the frames
-// before; then, if CAPTURE is streaming, an empty buffer flagged LAST, and nothing more until CAPTURE is
-// started again or resume() says that the buffers fit. A drain ends likewise with an empty buffer flagged
-// LAST, and EndOfStream; after it decoding goes on with start_capture or resume as if there had been none,
-// and from the next key frame with start_output.
+// Frames are delivered in display order. When their shape changes, PictureChanged comes after the earlier
+// frames; then, if CAPTURE is streaming, an empty buffer flagged LAST, and nothing more until CAPTURE is
+// started again or resume() says that the buffers fit. A drain also ends with an empty buffer flagged LAST,
+// and with EndOfStream. After it, start_capture or resume continues decoding as if there had been no drain,
+// and start_output continues from the next key frame.
 class Engine : public std::enable_shared_from_this<Engine> {
   struct Private {};
 
  public:
-  // Called on any thread when take_events() has something again. It is called with a lock held: it only
-  // passes the word on (io::Inbox::post), and does not call the engine.
+  // Called on any thread when take_events() has something again. A lock is held, so it must only post a
+  // notification (io::Inbox::post) and must not call the engine.
   using Notify = std::move_only_function<void()>;
 
   [[nodiscard]] static std::shared_ptr<Engine> create(const EngineOptions& options, Notify notify,
@@ -82,7 +82,7 @@ class Engine : public std::enable_shared_from_this<Engine> {
         slots_(std::make_shared<CaptureSlots>()),
         history_(options.history_bytes) {}
 
-  // Starts to decode what is queued. EINVAL for an unknown format, ENODEV for one that libavcodec lacks,
+  // Starts to decode the queued buffers. EINVAL for an unknown format, ENODEV for one that libavcodec lacks,
   // EBUSY or EAGAIN if there is no thread for the session. The format may differ from that of an earlier
   // start only after reset_stream().
   Result<> start_output(std::uint32_t fourcc, Workers& workers) {
@@ -104,7 +104,7 @@ class Engine : public std::enable_shared_from_this<Engine> {
     return {};
   }
 
-  // Forgets queued coded buffers, a drain under way, and all frames that are not delivered (a seek).
+  // Forgets queued coded buffers, a pending drain, and all undelivered frames (a seek).
   void stop_output() {
     const std::lock_guard lock(slots_->mutex());
     output_on_ = false;
@@ -119,7 +119,8 @@ class Engine : public std::enable_shared_from_this<Engine> {
     slots_->changed.notify_all();
   }
 
-  // With OUTPUT stopped: the next stream is a new one, and its first picture is announced whatever it is.
+  // Called with OUTPUT stopped: the next stream is a new one, and its first picture is announced whatever it
+  // is.
   void reset_stream() {
     const std::lock_guard lock(slots_->mutex());
     current_.reset();
@@ -130,7 +131,7 @@ class Engine : public std::enable_shared_from_this<Engine> {
     if (phase_ == Phase::changing) phase_ = Phase::running;
   }
 
-  // ENOBUFS beyond what V4L2 queues can hold.
+  // ENOBUFS if there are more than V4L2 queues can hold.
   Result<> queue_output(CodedBuffer buffer) {
     const std::lock_guard lock(slots_->mutex());
     if (queue_.size() > CaptureSlots::max_slots) return fail(ENOBUFS);
@@ -157,12 +158,12 @@ class Engine : public std::enable_shared_from_this<Engine> {
     // Nobody waits for LAST any more.
     if (last_ == Last::change) stop_at(Phase::changing);
     if (last_ == Last::drain) stop_at(Phase::drained);
-    // One that is under way while the picture changes goes on with the buffers of the new one.
+    // If the picture changes during a drain, the drain continues with the buffers of the new picture.
     if (phase_ == Phase::running) abort_drain();
     std::erase_if(events_, [](const Event& event) { return std::holds_alternative<FrameDone>(event); });
   }
 
-  // ERANGE for an index no V4L2 queue has.
+  // ERANGE for an index that no V4L2 queue has.
   Result<> queue_capture(std::uint32_t index, BufferMemory memory) {
     if (index >= CaptureSlots::max_slots) return fail(ERANGE);
     const std::lock_guard lock(slots_->mutex());
@@ -170,14 +171,15 @@ class Engine : public std::enable_shared_from_this<Engine> {
     return {};
   }
 
-  // The guest has freed `count` buffers from `first` on; none of them is queued. What libavcodec uses of them
+  // The guest has freed `count` buffers from `first` on; none of them is queued. Memory that libavcodec uses
   // lives on.
   void forget_capture_buffers(std::uint32_t first, std::size_t count) {
     const std::lock_guard lock(slots_->mutex());
     slots_->forget(first, count);
   }
 
-  // DECODER_CMD STOP. EBUSY while an earlier one is not complete; nothing to do behind one that is.
+  // DECODER_CMD STOP. EBUSY while an earlier one is not complete; after a completed one there is nothing to
+  // do.
   Result<> drain() {
     const std::lock_guard lock(slots_->mutex());
     if (phase_ == Phase::drained) return {};
@@ -189,8 +191,8 @@ class Engine : public std::enable_shared_from_this<Engine> {
     return {};
   }
 
-  // DECODER_CMD START: goes on after LAST. After a change of shape `setup` is the new one, and fits the
-  // buffers. EBUSY while LAST is still to come.
+  // DECODER_CMD START: continues after LAST. After a change of shape, `setup` is the new one and fits the
+  // buffers. EBUSY if LAST has not come yet.
   Result<> resume(const CaptureSetup& setup) {
     const std::lock_guard lock(slots_->mutex());
     if (draining_ || last_ != Last::none) return fail(EBUSY);
@@ -206,7 +208,7 @@ class Engine : public std::enable_shared_from_this<Engine> {
     return phase_ != Phase::running;
   }
 
-  // The last call: the worker ends with the picture at hand.
+  // The last call: the worker ends after the current picture.
   void close() {
     ticket_.leave();
     const std::lock_guard lock(slots_->mutex());
@@ -220,10 +222,10 @@ class Engine : public std::enable_shared_from_this<Engine> {
   }
 
   struct Counters {
-    // Frames delivered so far, by how they came into their buffers.
+    // Frames delivered so far, counted by how they got into their buffers.
     std::uint64_t in_place = 0;
     std::uint64_t copied = 0;
-    // Packets that libavcodec has been given, one a picture, and pictures that it got memory for.
+    // Packets that libavcodec has been given, one for each picture, and pictures for which it got memory.
     std::uint64_t packets = 0;
     std::uint64_t begun = 0;
   };
@@ -235,7 +237,7 @@ class Engine : public std::enable_shared_from_this<Engine> {
     return counters;
   }
 
-  // Moves what has happened, in order, to `events` (its contents are replaced).
+  // Moves the pending events, in order, to `events` (its contents are replaced).
   void take_events(std::vector<Event>& events) {
     events.clear();
     const std::lock_guard lock(slots_->mutex());
@@ -252,16 +254,17 @@ class Engine : public std::enable_shared_from_this<Engine> {
     Stamp stamp;
     std::uint64_t serial = 0;  // of the picture before it
     const CodedFormat* format = nullptr;
-    Packet packet;       // none: there is nothing (more) to take from it
+    Packet packet;       // none: nothing (more) can be taken from it
     std::size_t at = 0;  // where the next picture begins
-    // Begins a sequence, and waits for the pictures of the one before, which the decoder is giving out.
+    // Begins a sequence, and waits for the pictures of the previous one, which the decoder is still
+    // outputting.
     Packet next;
   };
   using Lock = std::unique_lock<std::mutex>;
-  // running; or stopped behind LAST, until the client has seen to its buffers (changing) or starts anew
+  // running; or stopped after LAST, until the client has set up its buffers (changing) or starts again
   // (drained).
   enum class Phase : std::uint8_t { running, changing, drained };
-  // Why an empty buffer flagged LAST is owed.
+  // Why an empty buffer flagged LAST has to be delivered.
   enum class Last : std::uint8_t { none, change, drain };
   enum class Step : std::uint8_t { again, wait };
 
@@ -281,13 +284,13 @@ class Engine : public std::enable_shared_from_this<Engine> {
     if (phase_ == Phase::drained) phase_ = Phase::running;
   }
 
-  // A drain that is not complete is none. libavcodec may be in the midst of it: see receive_next().
+  // An incomplete drain is forgotten. libavcodec may be in the middle of it: see receive_next().
   void abort_drain() {
     draining_ = false;
     std::erase_if(queue_, [](const auto& entry) { return std::holds_alternative<DrainMark>(entry); });
   }
 
-  // Behind a drain, or one that was aborted, with all that libavcodec knew.
+  // After a drain, complete or aborted, with everything that libavcodec knew.
   void continue_decoding() {
     restart_decoding();
     continues_ = true;
@@ -311,15 +314,15 @@ class Engine : public std::enable_shared_from_this<Engine> {
     phase_ = Phase::running;
   }
 
-  // Whether the format of the client's buffers suits the samples. Before there is one, none but those that it
-  // has been told of do: it may be about to choose by them.
+  // Whether the format of the client's buffers suits the samples. Before there is a format, only the samples
+  // that were reported to the client suit, because it may be about to choose a format by them.
   [[nodiscard]] bool takes(const Samples& samples) const noexcept {
     const RawFormat* const format = find_raw_format(capture_.fourcc);
     if (capture_on_) return format != nullptr && suits(*format, samples);
     return current_ && current_->samples == samples;
   }
 
-  // Whether the client has to be told of a frame like this before it can have it, and has not been.
+  // Whether the client must be told about a frame like this before it can have it, and has not been told yet.
   [[nodiscard]] bool is_news(const Picture& picture) const noexcept {
     if (!current_ || !current_->same_shape(picture)) return true;
     const bool is_told = capture_.serial != serial_ && current_->samples == picture.samples;
@@ -331,7 +334,7 @@ class Engine : public std::enable_shared_from_this<Engine> {
     if (!capture_on_ || !current_ || !takes(current_->samples)) return false;
     if (capture_.layout.width != current_->size.width || capture_.layout.height != current_->size.height)
       return false;
-    // A client may have guessed right before it knew.
+    // A client may have guessed right before it was told.
     return capture_.serial == serial_ || (serial_ == first_serial_ && capture_.visible == current_->visible);
   }
 
@@ -365,7 +368,7 @@ class Engine : public std::enable_shared_from_this<Engine> {
   [[nodiscard]] std::optional<std::uint32_t> copy_out(Lock& lock, CaptureSlots::Target target);
   void replay();
   void look_for_hints(const CodedFormat& format, ResumePoint point, const AVPacket& packet);
-  // `error`: libavcodec's, or 0 if `what` says it all.
+  // `error`: libavcodec's, or 0 if `what` is sufficient.
   void report(const char* what, int error);
   void report_damage(int error);
 
@@ -374,8 +377,8 @@ class Engine : public std::enable_shared_from_this<Engine> {
   static int get_buffer(AVCodecContext* context, AVFrame* frame, int flags) noexcept;
   [[nodiscard]] bool try_lend(AVCodecContext& context, AVFrame& frame);
 
-  // Buffers with which all frames can be decoded in place, or 16; fewer work too, and browsers take decoders
-  // that ask for more than that for broken ones.
+  // The number of buffers with which all frames can be decoded in place, but at most 16: fewer work too, and
+  // browsers consider decoders that ask for more to be broken.
   [[nodiscard]] std::uint32_t min_buffers(const AVCodecContext& context) const noexcept {
     const std::uint32_t in_flight = options_.codec.frame_threads ? std::max(options_.codec.threads, 1u) : 1u;
     const auto buffers =
@@ -387,17 +390,17 @@ class Engine : public std::enable_shared_from_this<Engine> {
   Notify notify_;
   const Log log_;
   const std::shared_ptr<CaptureSlots> slots_;
-  bool worker_started_ = false;  // the loop's, as is the next
+  bool worker_started_ = false;  // the loop's, like the next one
   Workers::Ticket ticket_;
   Interruption interruption_{this};
   std::atomic<std::uint64_t> packets_{0};
   std::atomic<std::uint64_t> begun_{0};
 
-  // Under slots_->mutex().
+  // Protected by slots_->mutex().
   std::deque<std::variant<CodedBuffer, DrainMark>> queue_;
   std::vector<Event> events_;
-  // What brought a picture that CAPTURE is still to be set up for. It stays with the decoder, and all that is
-  // queued behind it, until that is done: no buffer comes back whose frame cannot.
+  // The buffer that brought a picture for which CAPTURE has yet to be set up. The decoder keeps it, and
+  // everything queued after it, until that is done: no buffer comes back before its frame can.
   std::optional<CodedBufferDone> held_back_;
   const CodedFormat* format_ = nullptr;
   bool output_on_ = false;
@@ -406,7 +409,7 @@ class Engine : public std::enable_shared_from_this<Engine> {
   std::uint64_t drains_ = 0;  // begun so far
   bool end_pushed_ = false;   // EndOfStream, for this drain
   bool reopen_ = true;
-  bool continues_ = false;  // what follows may refer to frames of before the drain
+  bool continues_ = false;  // what follows may refer to frames from before the drain
   bool closing_ = false;
   Phase phase_ = Phase::running;
   Last last_ = Last::none;
@@ -416,16 +419,16 @@ class Engine : public std::enable_shared_from_this<Engine> {
   std::optional<Picture> current_;
   std::uint32_t min_buffers_ = 0;    // as announced last
   std::uint32_t asked_buffers_ = 0;  // as announced with current_
-  std::uint64_t serial_ = 0;         // of current_, or the one before it
+  std::uint64_t serial_ = 0;         // of current_, or of the one before it
   std::uint64_t first_serial_ = 1;   // the first since reset_stream()
   StreamHints hints_;                // of the stream that begins
   Counters counters_;
-  // What came for which there is no CAPTURE format, and no picture since; or AV_PIX_FMT_NONE. libavcodec's
-  // threads write it, too.
+  // The last format that came for which there is no CAPTURE format, if no picture has come since; otherwise
+  // AV_PIX_FMT_NONE. libavcodec's threads write it, too.
   std::atomic<int> refused_format_{AV_PIX_FMT_NONE};
-  std::uint64_t worker_epoch_ = 0;  // the stream the worker is at
+  std::uint64_t worker_epoch_ = 0;  // the stream that the worker has reached
 
-  // The worker's own.
+  // Used by the worker only.
   const CodedFormat* worker_format_ = nullptr;
   WriteWatch watch_;
   Codec codec_;
@@ -436,17 +439,17 @@ class Engine : public std::enable_shared_from_this<Engine> {
   bool had_holes_ = false;    // parts of it that were never decoded
   bool more_frames_ = false;  // libavcodec may have frames without another packet
   bool codec_draining_ = false;
-  std::uint64_t codec_drain_ = 0;  // the drain it is at
+  std::uint64_t codec_drain_ = 0;  // the drain that it has reached
   Reordering reordering_;
   Recovery recovery_;
   std::uint64_t failures_ = 0;
   std::int64_t next_id_ = 1;
-  bool wants_hints_ = true;  // no picture has been seen yet that could give them
+  bool wants_hints_ = true;  // no picture that could give them has come yet
   History history_;
   bool replay_due_ = false;      // libavcodec has been flushed, and the stream goes on
   std::int64_t resume_id_ = 1;   // frames of packets before this one are not to be delivered (again)
-  bool looks_for_start_ = true;  // nothing has come yet that decoding can begin with
-  // The stamps of the latest packets. No decoder holds frames back over as many packets.
+  bool looks_for_start_ = true;  // nothing has come yet with which decoding can begin
+  // The stamps of the latest packets. No decoder holds frames back for that many packets.
   std::array<Stamp, 512> stamps_{};
   std::bitset<512> damaged_;  // those of them that are known to be damaged
 };

@@ -1,7 +1,7 @@
 // The worker's half of an Engine. Included by engine.hpp.
 //
-// The worker owns the codec and the frames; everything else is read and written with the lock held, and the
-// lock is never held while libavcodec works, samples are copied or frames are dropped.
+// The worker owns the codec and the frames; everything else is read and written with the lock held. The lock
+// is never held while libavcodec works, while samples are copied or while frames are dropped.
 #pragma once
 
 #include <algorithm>
@@ -46,7 +46,7 @@ inline Engine::Step Engine::step(Lock& lock) {
   return Step::wait;
 }
 
-// What was before is dropped: after a seek, a drain, or for a new stream.
+// Drops everything from before: after a seek, after a drain, or for a new stream.
 inline void Engine::begin_stream(Lock& lock) {
   worker_epoch_ = stream_epoch_;
   const bool reopen = std::exchange(reopen_, false);
@@ -111,7 +111,7 @@ inline void Engine::send_drain(Lock& lock) {
   lock.lock();
 }
 
-// Decodes the next picture of the buffer at hand.
+// Decodes the next picture of the current buffer.
 inline void Engine::send_part(Lock& lock) {
   AtHand& hand = *at_hand_;
   if (hand.next) hand.serial = serial_;
@@ -141,12 +141,12 @@ inline void Engine::send_part(Lock& lock) {
   }
 }
 
-// Takes the next picture from the buffer at hand. None without memory, which is noted.
+// Takes the next picture from the current buffer. None if there is no memory, which is logged.
 inline Packet Engine::cut_picture(AtHand& hand) {
   const auto all = bytes_of(*hand.packet);
   const auto rest = all.subspan(hand.at);
   const auto part = rest.first(splitter_.first(hand.format->codec, rest));
-  // Parsers read on after the end, where there are to be zeros.
+  // Parsers read past the end, where there must be zeros.
   Packet picture = part.size() == all.size() ? std::move(hand.packet) : copy_packet(part);
   if (!picture) hand.done.damaged = true;
   hand.at += part.size();
@@ -154,7 +154,7 @@ inline Packet Engine::cut_picture(AtHand& hand) {
   return picture;
 }
 
-// What is to be decoded goes before what might be once more.
+// Packets to be decoded have priority over those kept for decoding again.
 inline Packet Engine::copy_packet(std::span<const std::byte> bytes) {
   Packet packet = Codec::copy(bytes, options_.bytes);
   if (!packet && !history_.packets().empty()) {
@@ -165,7 +165,7 @@ inline Packet Engine::copy_packet(std::span<const std::byte> bytes) {
   return packet;
 }
 
-// Makes sure that there is a decoder for the stream at hand. False if there can be none.
+// Makes sure that there is a decoder for the current stream. False if that is impossible.
 inline bool Engine::open_codec(const CodedFormat& format) {
   if (codec_ && worker_format_ == &format) return true;
   codec_ = {};
@@ -193,14 +193,14 @@ inline bool Engine::send_packet(const AtHand& hand, Packet packet) {
     const auto markers = JpegMarkers::of(bytes);
     is_cut = !markers.complete;
     if (!markers.reasonable()) {
-      report("a picture of too many scans or tables", AVERROR_INVALIDDATA);
+      report("a picture with too many scans or tables", AVERROR_INVALIDDATA);
       return false;
     }
   }
   packet->pts = next_id_++;
   if (looks_for_start_) {
     looks_for_start_ = !can_begin_with(format.codec, point, bytes);
-    // What this one gives is no frame of the stream.
+    // The output of this one is not a frame of the stream.
     if (looks_for_start_) resume_id_ = next_id_;
   }
   recovery_.note(format.codec, bytes, packet->pts);
@@ -213,11 +213,11 @@ inline bool Engine::send_packet(const AtHand& hand, Packet packet) {
   const bool headless = lacks_beginning(format.codec, bytes);
   const bool failed = (sent < 0 && holds_picture(format, bytes)) || headless;
   if (failed) report_damage(headless ? AVERROR_INVALIDDATA : sent);
-  // Some decoders give the picture out all the same, now or later. With several threads the failure may be
-  // that of a packet before.
+  // Some decoders still output the picture, now or later. With several threads the failure may be that of an
+  // earlier packet.
   const bool at_once = options_.codec.threads <= 1 || !options_.codec.frame_threads;
   damaged_[place] = is_cut || (failed && at_once);
-  // With one thread the frame is decoded now, and what is wrong with it can still be said of its buffer.
+  // With one thread the frame is decoded now, so its buffer can still be flagged with what is wrong.
   more_frames_ = true;
   bool refused = false;
   has_frame_ = receive(*frame_, refused);
@@ -238,8 +238,8 @@ inline int Engine::receive_from_codec(AVFrame& frame) {
   return result;
 }
 
-// Before libavcodec sees the packet, for it may ask for a frame's memory, and the picture be announced, at
-// once.
+// This comes before libavcodec sees the packet, because it may ask for a frame's memory at once, and then the
+// picture is announced.
 inline void Engine::look_for_hints(const CodedFormat& format, ResumePoint point, const AVPacket& packet) {
   const auto bytes = bytes_of(packet);
   std::optional<int> tier;
@@ -256,11 +256,11 @@ inline void Engine::look_for_hints(const CodedFormat& format, ResumePoint point,
   if (field) hints_.field = *field;
 }
 
-// Brings libavcodec back to where it was before the drain.
+// Restores libavcodec's state from before the drain.
 inline void Engine::replay() {
   for (const auto& past : history_.packets()) {
     if (interruption_.stopped()) return;
-    // What was wrong with it has been said.
+    // What was wrong with it has been reported.
     (void)send_to_codec(*past);
     while (!interruption_.stopped() && receive_from_codec(*frame_) >= 0) {
       (void)recovery_.passes(frame_->pts, false);
@@ -283,8 +283,8 @@ inline void Engine::receive_next(Lock& lock) {
   }
 }
 
-// The next frame, in display order. False, and more_frames_ false, if another packet is needed first (or
-// there is no end to the errors).
+// The next frame, in display order. False, with more_frames_ false, if another packet is needed first (or if
+// the errors do not end).
 inline bool Engine::receive(AVFrame& frame, bool& refused) {
   for (int errors = 0; errors < 32 && codec_; ++errors) {
     int result = 0;
@@ -293,7 +293,8 @@ inline bool Engine::receive(AVFrame& frame, bool& refused) {
       if (interruption_.stopped()) break;
       av_frame_unref(&frame);
       result = receive_from_codec(frame);
-      // Those that a replay held back have been delivered; those before a resume point cannot be right.
+      // Frames that a replay held back have been delivered already; frames before a resume point cannot be
+      // correct.
       shows = result < 0 || frame.pts <= 0 || frame.pts >= resume_id_;
       if (result >= 0 && !recovery_.passes(frame.pts, codec_draining_ || ends_sequence())) shows = false;
     } while (!shows);
@@ -370,10 +371,10 @@ inline void Engine::notice_look(const Picture& picture) {
   push(LookChanged{current_->samples, current_->colours, current_->field, min_buffers_});
 }
 
-// LAST comes in a buffer of its own, with no frame. One on the last frame would do for V4L2, which then wakes
-// pollers for the EPIPE behind it; but the Linux driver of virtio-media does not, and a client that polls
-// before it asks for the next frame, as FFmpeg does, would wait for ever. All know what an empty buffer
-// means.
+// LAST comes in a buffer of its own, without a frame. LAST on the last frame would be enough for V4L2, which
+// then wakes pollers for the EPIPE after it; but the Linux driver of virtio-media does not, and a client that
+// polls before it asks for the next frame, as FFmpeg does, would wait forever. All clients understand an
+// empty buffer.
 inline Engine::Step Engine::deliver_last() {
   if (!capture_on_) {
     // Nothing was ever decoded, or CAPTURE is being set up.
@@ -387,46 +388,46 @@ inline Engine::Step Engine::deliver_last() {
   return Step::again;
 }
 
-// Copies frame_ to `target`. Nothing if the loop has stopped one of the queues meanwhile.
+// Copies frame_ to `target`. Nothing if the loop has stopped one of the queues in the meantime.
 inline std::optional<std::uint32_t> Engine::copy_out(Lock& lock, CaptureSlots::Target target) {
   const std::uint64_t epoch = capture_epoch_;
   const CaptureSetup setup = capture_;
   lock.unlock();
-  // A copy because the frame was decoded elsewhere: the guest's buffers were lent out or not there yet, its
-  // format is not libavcodec's, or the decoder brings its own memory.
+  // The frame was decoded elsewhere and has to be copied: the guest's buffers were lent out or did not exist
+  // yet, their format is not libavcodec's, or the decoder uses its own memory.
   copy_frame(*frame_, setup, reinterpret_cast<std::uint8_t*>(target.data));
   watch_.touched();
   lock.lock();
   const bool stopped = epoch != capture_epoch_;
   const bool dropped = worker_epoch_ != stream_epoch_;
   const std::uint32_t index = target.index;
-  // A seek leaves CAPTURE as it is: the buffer is still the guest's gift.
+  // A seek does not affect CAPTURE: the buffer is still queued by the guest.
   slots_->give_back(target, !stopped && dropped);
   if (stopped || dropped) return std::nullopt;
   return index;
 }
 
 inline void Engine::report(const char* what, int error) {
-  // The first, then ever fewer: a hostile stream must not fill the log.
+  // Logs the first ones, then fewer and fewer: a hostile stream must not fill the log.
   if (!std::has_single_bit(++failures_)) return;
   const auto count = static_cast<unsigned long long>(failures_);
   if (error == 0) {
-    log_.write(LogLevel::warning, "decoder: %s, %llu in all", what, count);
+    log_.write(LogLevel::warning, "decoder: %s, %llu in total", what, count);
     return;
   }
   char text[AV_ERROR_MAX_STRING_SIZE] = {};
   av_strerror(error, text, sizeof text);
-  log_.write(LogLevel::warning, "decoder: %s (%s), %llu in all", what, text, count);
+  log_.write(LogLevel::warning, "decoder: %s (%s), %llu in total", what, text, count);
 }
 
-// libavcodec's error does not tell a format that we refused from data that makes no sense, nor does that of a
-// picture whose reference was refused.
+// libavcodec's error does not distinguish a format that we refused from data that makes no sense, nor does
+// the error for a picture whose reference was refused.
 inline void Engine::report_damage(int error) {
   const int format = refused_format_;
   if (format == AV_PIX_FMT_NONE) {
     report("damaged data", error);
   } else if (is_supported(static_cast<AVPixelFormat>(format))) {
-    report("a picture that is too large, or of which nothing is to be seen", 0);
+    report("a picture that is too large, or that has no visible part", 0);
   } else {
     const auto what =
         format_text("pixel format %s is not supported", name_of(static_cast<AVPixelFormat>(format)));
@@ -473,8 +474,9 @@ inline bool Engine::try_lend(AVCodecContext& context, AVFrame& frame) {
   }
   if (lent.buffer == nullptr) return false;
   frame.buf[0] = lent.buffer;
-  // What is never decoded must not show what others left here. From then on it holds pictures of this stream,
-  // as the buffers of libavcodec's own pool do. What is decoded in place has 8 bits and planes apart.
+  // Parts that are never decoded must not show what others left here. From then on the buffer holds pictures
+  // of this stream, as the buffers of libavcodec's own pool do. Pictures that are decoded in place have 8
+  // bits and separate planes.
   if (lent.is_new) {
     std::uint8_t* const data = lent.buffer->data;
     std::fill_n(data, layout.offsets[1], std::uint8_t{16});

@@ -1,4 +1,4 @@
-// What goes to a decoding engine and what comes back.
+// The inputs and outputs of a decoding engine.
 #pragma once
 
 #include <cstddef>
@@ -13,7 +13,7 @@
 
 namespace vumedia::backends::ffmpeg {
 
-// What a CAPTURE buffer inherits from the OUTPUT buffer its frame came from.
+// The properties that a CAPTURE buffer inherits from the OUTPUT buffer of its frame.
 struct Stamp {
   std::uint64_t timestamp_ns = 0;
   v4l2_timecode timecode{};
@@ -33,44 +33,44 @@ struct CodedBuffer {
 struct CaptureSetup {
   std::uint32_t fourcc = V4L2_PIX_FMT_YUV420;  // one of raw_formats
   Layout layout;                               // of that format
-  // PictureChanged::serial of the change the client has seen last; 0 if it set the queue up before any.
+  // PictureChanged::serial of the last change that the client has seen; 0 if it set up the queue before any.
   std::uint64_t serial = 0;
   Rectangle visible = {};  // as the client expects it, before any
 };
 
-// An OUTPUT buffer is the guest's again.
+// An OUTPUT buffer belongs to the guest again.
 struct CodedBufferDone {
   std::uint32_t index = 0;
   bool damaged = false;
 };
 
-// A CAPTURE buffer is the guest's again.
+// A CAPTURE buffer belongs to the guest again.
 struct FrameDone {
   std::uint32_t index = 0;
-  std::uint32_t bytes_used = 0;           // 0: an empty buffer that carries V4L2_BUF_FLAG_LAST only
+  std::uint32_t bytes_used = 0;           // 0: an empty buffer that only carries V4L2_BUF_FLAG_LAST
   std::uint32_t flags = 0;                // V4L2_BUF_FLAG_LAST, ERROR, KEYFRAME, PFRAME, BFRAME
-  std::uint32_t field = V4L2_FIELD_NONE;  // as Picture::field, of this frame
+  std::uint32_t field = V4L2_FIELD_NONE;  // like Picture::field, for this frame
   Stamp stamp;
 };
 
-// V4L2_EVENT_SOURCE_CHANGE: frames to come have another shape, or the first one is known.
+// V4L2_EVENT_SOURCE_CHANGE: the following frames have another shape, or the first shape is known.
 struct PictureChanged {
   Picture picture;
   std::uint64_t serial = 0;
   std::uint32_t min_buffers = 0;  // V4L2_CID_MIN_BUFFERS_FOR_CAPTURE
-  // AVCodecContext's numbers: of the codec's own specification, negative where unknown.
+  // AVCodecContext's numbers, from the codec's own specification; negative if unknown.
   int profile = -1;
   int level = -1;
   int tier = -1;  // of H.265: 0 Main, 1 High; negative where unknown
 };
 
-// Frames to come have other colours or fields, or other samples that suit the client's format, but the same
-// shape; or the decoder holds back more or fewer of them. The buffers that there are still do.
+// The following frames have other colours or fields, or other samples that suit the client's format, but the
+// same shape; or the decoder holds back more or fewer of them. The existing buffers still fit.
 struct LookChanged {
   Samples samples;
   Colours colours;
   std::uint32_t field = V4L2_FIELD_NONE;
-  std::uint32_t min_buffers = 0;  // as PictureChanged's
+  std::uint32_t min_buffers = 0;  // like PictureChanged's
 };
 
 // V4L2_EVENT_EOS: a drain is complete.

@@ -1,4 +1,4 @@
-// The compressed formats a decoder takes, and what FFmpeg's colour numbers are called in V4L2.
+// The compressed formats that a decoder takes, and the V4L2 names of FFmpeg's colour numbers.
 #pragma once
 
 #include <array>
@@ -53,7 +53,7 @@ inline constexpr auto coded_formats = [] {
   });
 }();
 
-// nullptr for what is no compressed format of ours.
+// nullptr if it is not one of our compressed formats.
 [[nodiscard]] inline const CodedFormat* find_coded_format(std::uint32_t fourcc) noexcept {
   for (const auto& format : coded_formats) {
     if (format.fourcc == fourcc) return &format;
@@ -61,7 +61,7 @@ inline constexpr auto coded_formats = [] {
   return nullptr;
 }
 
-// By CodedFormat::name; nullptr likewise.
+// Looks up CodedFormat::name; nullptr likewise.
 [[nodiscard]] inline const CodedFormat* find_coded_format(std::string_view name) noexcept {
   for (const auto& format : coded_formats) {
     if (format.name == name) return &format;
@@ -73,12 +73,12 @@ inline constexpr auto coded_formats = [] {
 [[nodiscard]] inline const AVCodec* find_decoder(const CodedFormat& format) noexcept {
   constexpr int unwanted = AV_CODEC_CAP_HARDWARE | AV_CODEC_CAP_HYBRID | AV_CODEC_CAP_EXPERIMENTAL;
   const auto decodes_here = [](const AVCodec& codec) {
-    // FFmpeg's own AV1 decoder does nothing without a GPU, though its flags do not say so.
+    // FFmpeg's own AV1 decoder does nothing without a GPU, although its flags do not say so.
     return (codec.capabilities & unwanted) == 0 && std::strcmp(codec.name, "av1") != 0;
   };
   const AVCodec* const preferred = avcodec_find_decoder(format.codec);
   if (preferred != nullptr && decodes_here(*preferred)) return preferred;
-  // A build may list a decoder that needs a GPU in front of the one that does not.
+  // A build may list a decoder that needs a GPU before the one that does not.
   void* position = nullptr;
   while (const AVCodec* const codec = av_codec_iterate(&position)) {
     if (codec->id == format.codec && av_codec_is_decoder(codec) != 0 && decodes_here(*codec)) return codec;
@@ -86,8 +86,8 @@ inline constexpr auto coded_formats = [] {
   return nullptr;
 }
 
-// What frames of libavcodec's have, if they can be given out: Y, U and V in planes, or Y alone, of 8 or 10
-// bits. Nothing for others, which are refused: RGB, alpha, and what has more bits.
+// The samples of libavcodec's frames, if they can be output: Y, U and V in planes, or Y alone, with 8 or 10
+// bits. Nothing for others, which are refused: RGB, alpha, and formats with more bits.
 [[nodiscard]] constexpr std::optional<Samples> samples_of(AVPixelFormat format) noexcept {
   switch (format) {
     case AV_PIX_FMT_GRAY8:
@@ -126,13 +126,13 @@ inline constexpr auto coded_formats = [] {
   return samples_of(format).has_value();
 }
 
-// libavcodec's name of it, for people.
+// libavcodec's name for it, for messages.
 [[nodiscard]] inline const char* name_of(AVPixelFormat format) noexcept {
   const char* const name = av_get_pix_fmt_name(format);
   return name != nullptr ? name : "unknown";
 }
 
-// Whether the format itself says that its values have the full range.
+// Whether the format itself implies that its values have the full range.
 [[nodiscard]] constexpr bool is_full_range(AVPixelFormat format) noexcept {
   return format == AV_PIX_FMT_YUVJ411P || format == AV_PIX_FMT_YUVJ420P || format == AV_PIX_FMT_YUVJ422P ||
          format == AV_PIX_FMT_YUVJ440P || format == AV_PIX_FMT_YUVJ444P;
@@ -201,7 +201,7 @@ inline constexpr auto coded_formats = [] {
 }
 
 // What the stream says about its colours. Unspecified properties are left to V4L2's defaults for the colour
-// space, but for the range: FFmpeg knows it in all cases, and a wrong guess would show.
+// space, except the range: FFmpeg knows it in all cases, and a wrong guess would be visible.
 [[nodiscard]] inline Colours colours_of(const AVFrame& frame, AVCodecID codec) noexcept {
   const bool full =
       frame.color_range == AVCOL_RANGE_JPEG || is_full_range(static_cast<AVPixelFormat>(frame.format)) ||

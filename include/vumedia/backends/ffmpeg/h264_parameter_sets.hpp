@@ -1,5 +1,5 @@
-// The parameter sets of an H.264 stream (H.264, 7.3.2), as far as they tell how many pictures a decoder has
-// to hold back so that all come out in order.
+// The parameter sets of an H.264 stream (H.264, 7.3.2), as far as they determine how many pictures a decoder
+// has to hold back so that all come out in order.
 #pragma once
 
 #include <algorithm>
@@ -15,7 +15,7 @@
 
 namespace vumedia::backends::ffmpeg {
 
-// Of a sequence parameter set what bears on the order of output.
+// The parts of a sequence parameter set that affect the output order.
 struct H264Sps {
   unsigned profile = 0;
   unsigned constraints = 0;  // constraint_set0_flag is the most significant of 8 bits
@@ -89,11 +89,11 @@ inline void skip_hrd(NalReader& bits) noexcept {
   bits.skip(1);
   for (int i = 0; i < 4; ++i) (void)bits.ue();
   const unsigned frames = bits.ue();
-  // libavcodec, too, passes over a restriction that is cut off.
+  // libavcodec, too, ignores a truncated restriction.
   return bits.past_end() ? std::nullopt : std::optional(frames);
 }
 
-// MaxDpbMbs of table A-1; nothing for a level that it does not have.
+// MaxDpbMbs of table A-1; nothing for a level that the table does not have.
 [[nodiscard]] inline std::optional<std::uint64_t> max_dpb_macroblocks(const H264Sps& sps) noexcept {
   struct Row {
     unsigned level;
@@ -114,7 +114,7 @@ inline void skip_hrd(NalReader& bits) noexcept {
 
 }  // namespace detail
 
-// `unit`: a NAL unit from its header on. Nothing if it ends before the size of the picture.
+// `unit`: a NAL unit, starting with its header. Nothing if it ends before the size of the picture.
 [[nodiscard]] inline std::optional<H264Sps> parse_h264_sps(std::span<const std::byte> unit) noexcept {
   if (unit.empty()) return std::nullopt;
   constexpr std::array<unsigned, 13> with_sample_format{100, 110, 122, 244, 44,  83, 86,
@@ -155,11 +155,11 @@ inline void skip_hrd(NalReader& bits) noexcept {
   return sps;
 }
 
-// How many pictures may come before another in the stream and behind it on the screen: 0 to 16.
+// How many pictures may precede another in the stream but follow it in display order: 0 to 16.
 //
-// As E.2.1 infers it where it is not written, and without delay where no encoder reorders though the letter
-// lets it: in streams that have no B pictures by their profile (Baseline, Constrained High), or no
-// references.
+// If the number is not written it is inferred as in E.2.1. It is 0 where the text would permit reordering but
+// no encoder reorders: in streams whose profile has no B pictures (Baseline, Constrained High), or that have
+// no references.
 [[nodiscard]] inline unsigned reorder_depth(const H264Sps& sps) noexcept {
   constexpr std::uint64_t most = 16;
   if (sps.order_type == 2) return 0;
@@ -172,18 +172,18 @@ inline void skip_hrd(NalReader& bits) noexcept {
   if (intra || baseline || no_b || sps.reference_frames == 0) return 0;
   const auto held = detail::max_dpb_macroblocks(sps);
   if (!held) return most;
-  // A level that is too low for the picture or its references says nothing.
+  // A level that is too low for the picture or its references is ignored.
   return static_cast<unsigned>(
       std::min(std::max<std::uint64_t>(*held / sps.macroblocks, sps.reference_frames), most));
 }
 
-// The latest parameter sets of a stream. Any bytes; what cannot be one is passed over.
+// The latest parameter sets of a stream. It takes any bytes and ignores what cannot be a parameter set.
 class H264ParameterSets {
  public:
-  // No more is kept of one: each is a few hundred bytes at the most.
+  // No more is kept of each: real ones have at most a few hundred bytes.
   static constexpr std::size_t max_bytes = 4096;
 
-  // A NAL unit of type 7 or 8, from its header on.
+  // A NAL unit of type 7 or 8, starting with its header.
   void add_sps(std::span<const std::byte> unit) {
     const auto sps = parse_h264_sps(unit);
     if (!sps || sps->id >= 32 || unit.size() > max_bytes) return;
@@ -211,7 +211,7 @@ class H264ParameterSets {
     return sequence->second.number;
   }
 
-  // All of them as a stream (annex B), which a decoder can begin with.
+  // All of them as a stream (annex B) with which a decoder can begin.
   [[nodiscard]] std::vector<std::byte> stream() const {
     std::vector<std::byte> all;
     for (const auto* sets : {&sequences_, &pictures_}) {
@@ -225,7 +225,7 @@ class H264ParameterSets {
 
  private:
   struct Set {
-    unsigned number = 0;  // of a sequence its depth, of a picture its sequence
+    unsigned number = 0;  // for a sequence its depth, for a picture its sequence
     std::vector<std::byte> unit;
   };
   std::map<unsigned, Set> sequences_;

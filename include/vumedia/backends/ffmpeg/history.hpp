@@ -1,9 +1,9 @@
-// What a decoder needs to go on behind a drain as if there had been none.
+// What a decoder needs to continue after a drain as if there had been none.
 //
-// V4L2_DEC_CMD_START resumes "with all the state from before the drain": the next frame may refer to those
-// before. But libavcodec gives its last frames out only at an end of the stream, behind which it wants to be
-// flushed, and has no references any more. So the packets since the last key frame are kept and decoded once
-// more, their frames dropped, when the packet behind a drain is no key frame itself.
+// V4L2_DEC_CMD_START resumes "with all the state from before the drain": the next frame may refer to earlier
+// ones. But libavcodec outputs its last frames only at the end of a stream, after which it must be flushed
+// and then has no references any more. So the packets since the last key frame are kept. If the packet after
+// a drain is not a key frame itself, they are decoded once more and their frames are dropped.
 #pragma once
 
 #include <cstddef>
@@ -18,13 +18,14 @@
 
 namespace vumedia::backends::ffmpeg {
 
-// Whether decoding can begin with a packet: not at all; with all that follows; or with all that follows but
-// for the pictures that are shown before it (H.264's recovery points, H.265's CRA, I pictures of MPEG-2).
+// Whether decoding can begin with a packet: not at all; with everything that follows; or with everything that
+// follows except the pictures that are shown before it (H.264's recovery points, H.265's CRA, I pictures of
+// MPEG-2).
 enum class ResumePoint : std::uint8_t { none, open, closed };
 
 namespace detail {
 
-// Most significant bit first. Behind the end there are zeros.
+// Most significant bit first. After the end there are zeros.
 class BitReader {
  public:
   explicit BitReader(std::span<const std::byte> bytes) noexcept : bytes_(bytes) {}
@@ -39,8 +40,8 @@ class BitReader {
   std::size_t position_ = 0;
 };
 
-// VP9 bitstream specification, 6.2: a frame that is not shown from before, of type 0. A superframe begins
-// with its first frame.
+// VP9 bitstream specification, 6.2: a frame of type 0 that does not show an existing frame. A superframe
+// begins with its first frame.
 [[nodiscard]] inline bool vp9_key_frame(std::span<const std::byte> bytes) noexcept {
   BitReader bits(bytes);
   if (bytes.empty() || !bits.bit() || bits.bit()) return false;  // frame_marker
@@ -51,7 +52,7 @@ class BitReader {
   return !shown_again && !bits.bit();
 }
 
-// AV1 bitstream specification, 5.3 and 5.9: a sequence header, and behind it a key frame.
+// AV1 bitstream specification, 5.3 and 5.9: a sequence header, followed by a key frame.
 [[nodiscard]] inline bool av1_key_frame(std::span<const std::byte> bytes) noexcept {
   bool sequence = false;
   while (bytes.size() >= 2) {
@@ -82,7 +83,8 @@ class BitReader {
   return false;
 }
 
-// The first start code whose byte behind it `wanted` takes gives its position; nothing if there is none.
+// The position of the first start code that is followed by a byte that `wanted` accepts; nothing if there is
+// none.
 template <class Wanted>
 [[nodiscard]] std::optional<std::size_t> find_unit(std::span<const std::byte> bytes, Wanted wanted) noexcept {
   for (std::size_t i = 0; i + 3 < bytes.size();) {
@@ -101,7 +103,7 @@ template <class Wanted>
 }
 
 // recovery_frame_cnt of H.264's recovery point message (D.1.8), if `bytes` hold one: after how many more
-// references what is decoded from here on is right.
+// references the pictures decoded from here on are correct.
 [[nodiscard]] inline std::optional<unsigned> h264_recovery_frames(std::span<const std::byte> bytes) noexcept {
   constexpr auto is_sei = [](unsigned header) { return (header & 31) == 6; };
   for (auto at = find_unit(bytes, is_sei); at; at = find_unit(bytes, is_sei)) {
@@ -129,17 +131,18 @@ template <class Wanted>
 
 }  // namespace detail
 
-// `bytes`: what an OUTPUT buffer holds. Any bytes; at worst they are taken for what they are not.
+// `bytes`: the contents of an OUTPUT buffer. They may be anything; at worst they are misinterpreted.
 [[nodiscard]] inline ResumePoint resume_point_of(AVCodecID codec, std::span<const std::byte> bytes) noexcept {
   const auto closed_if = [](bool key) { return key ? ResumePoint::closed : ResumePoint::none; };
   switch (codec) {
     case AV_CODEC_ID_H264: {
-      // The first slice says of what kind the picture is.
+      // The first slice determines the kind of the picture.
       const auto slice =
           detail::find_unit(bytes, [](unsigned unit) { return (unit & 31) >= 1 && (unit & 31) <= 5; });
       if (!slice) return ResumePoint::none;
       if ((std::to_integer<unsigned>(bytes[*slice]) & 31) == 5) return ResumePoint::closed;
-      // One that is refreshed bit by bit is all right by the next such point, and not always exact.
+      // A picture that is refreshed gradually is completely correct by the next such point, but not always
+      // exactly.
       return detail::h264_recovery_frames(bytes.first(*slice)) == 0u ? ResumePoint::open : ResumePoint::none;
     }
     case AV_CODEC_ID_HEVC: {
@@ -162,14 +165,14 @@ template <class Wanted>
       return type == 1 ? ResumePoint::open : ResumePoint::none;
     }
     default:
-      // Each picture of Motion-JPEG stands alone.
+      // Each picture of Motion-JPEG is independent.
       return ResumePoint::closed;
   }
 }
 
-// Whether what libavcodec makes of a stream that begins with a packet is fit to be shown. Its other decoders
-// find that out by themselves, and wait; that of H.265 takes grey pictures for the references that are
-// missing. Streams without any such picture, which are refreshed bit by bit, say where one may begin (H.265,
+// Whether libavcodec's output is fit to be shown if a stream begins with this packet. Its other decoders find
+// that out by themselves and wait; the H.265 decoder uses grey pictures in place of missing references.
+// Streams without any such picture, which are refreshed gradually, state where decoding may begin (H.265,
 // D.3.8).
 [[nodiscard]] inline bool can_begin_with(AVCodecID codec, ResumePoint point,
                                          std::span<const std::byte> bytes) noexcept {
@@ -181,11 +184,11 @@ template <class Wanted>
   return message && *message + 2 < bytes.size() && bytes[*message + 2] == recovery_point;
 }
 
-// The packets of a stream from a resume point on: references to those that are decoded, no copies.
+// The packets of a stream from a resume point on: references to the decoded ones, not copies.
 class History {
  public:
-  // What is kept of a stream that never has another resume point: beyond, nothing is, and decoding goes on
-  // behind a drain with the next one. Some seconds at the highest rates.
+  // How much is kept of a stream that never has another resume point. Beyond that nothing is kept, and
+  // decoding continues after a drain with the next resume point. This is some seconds at the highest rates.
   static constexpr std::size_t max_bytes = std::size_t{16} << 20;
   static constexpr std::size_t max_packets = 600;
 
@@ -196,14 +199,14 @@ class History {
   void add(ResumePoint point, const AVPacket& packet) {
     if (point == ResumePoint::closed) clear();
     if (point == ResumePoint::open) {
-      // The pictures shown before it need those since the resume point before.
+      // The pictures shown before it need those since the previous resume point.
       forget(latest_);
       latest_ = packets_.size();
     }
-    // Before any resume point there is nothing to begin with.
+    // Before the first resume point there is nothing with which decoding could begin.
     if (packets_.empty() && point == ResumePoint::none) return;
     packets_.emplace_back(av_packet_clone(&packet));
-    // Without memory there is nothing to go on with, and nothing else is lost.
+    // Without memory decoding cannot continue from here, but nothing else is lost.
     if (packets_.back() == nullptr) return clear();
     bytes_ += static_cast<std::size_t>(packet.size);
     if (bytes_ > limit_ || packets_.size() > max_packets) clear();

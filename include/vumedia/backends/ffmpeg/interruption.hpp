@@ -1,4 +1,4 @@
-// How libavcodec is made to give up in the midst of a packet.
+// Makes libavcodec give up in the middle of a packet.
 #pragma once
 
 #include <algorithm>
@@ -12,14 +12,14 @@ extern "C" {
 
 namespace vumedia::backends::ffmpeg {
 
-// libavcodec has no function that ends a call under way. What it asks of its caller in the midst of a packet
-// can be refused, though: memory for the next picture (its get_buffer2 is to ask stopped()), and that the
-// slices of a picture be decoded (execute, execute2). What is left of a packet is then parsed, not decoded.
+// libavcodec has no function that ends a running call. But its requests to the caller in the middle of a
+// packet can be refused: memory for the next picture (the caller's get_buffer2 must check stopped()), and the
+// decoding of a picture's slices (execute, execute2). The rest of the packet is then parsed, but not decoded.
 //
-// It is AVCodecContext::opaque of a decoder and outlives it. stop(), go() and stopped(): any thread.
+// It is AVCodecContext::opaque of a decoder and outlives it. Any thread may call stop(), go() and stopped().
 class Interruption {
  public:
-  // `owner`: what the decoder's other callbacks want to find.
+  // `owner`: the object that the decoder's other callbacks need.
   explicit Interruption(void* owner) noexcept : owner_(owner) {}
   Interruption(const Interruption&) = delete;
   Interruption& operator=(const Interruption&) = delete;
@@ -33,11 +33,11 @@ class Interruption {
   void go() noexcept { stopped_.store(false, std::memory_order_release); }
   [[nodiscard]] bool stopped() const noexcept { return stopped_.load(std::memory_order_acquire); }
 
-  // Who decodes slices: libavcodec's threads, if it has some, or the thread that sends packets.
+  // Who decodes slices: libavcodec's threads, if there are any, or the thread that sends packets.
   enum class Jobs : std::uint8_t { on_threads, here };
 
-  // Before avcodec_open2(), for each thread that decodes frames gets a copy of the context then; and once
-  // more after it, for with threads for slices libavcodec puts functions of its own in place.
+  // To be called before avcodec_open2(), because each thread that decodes frames then gets a copy of the
+  // context; and again after it, because with threads for slices libavcodec installs functions of its own.
   void attach(AVCodecContext& context, Jobs jobs = Jobs::on_threads) noexcept {
     context.opaque = this;
     // Threads for frames read them from the moment they exist.

@@ -3,8 +3,8 @@
 //   using JpegCamera = backends::BasicTestPattern<backends::ffmpeg::JpegEncoder>;
 // clang-format on
 //
-// Baseline pictures of 4:2:0 with the whole range of a byte, each with its tables, as JFIF has it and as
-// Android's camera and browsers take it.
+// Baseline pictures in 4:2:0 with the full range of a byte, each with its tables, as JFIF defines it and as
+// Android's camera and browsers accept it.
 #pragma once
 
 #include <algorithm>
@@ -27,8 +27,8 @@ extern "C" {
 
 namespace vumedia::backends::ffmpeg {
 
-// The scale of the quantisation for V4L2_CID_JPEG_COMPRESSION_QUALITY: as most programs understand such a
-// number, 50 is the tables as they are, which is a scale of 8; twice as good is half of that.
+// The quantisation scale for V4L2_CID_JPEG_COMPRESSION_QUALITY, as most programs understand such a number: 50
+// means the unchanged tables, which is a scale of 8; twice the quality is half the scale.
 [[nodiscard]] constexpr int jpeg_scale(std::int32_t quality) noexcept {
   const std::int32_t bounded =
       std::clamp(quality, test_pattern::quality_minimum, test_pattern::quality_maximum);
@@ -45,13 +45,13 @@ class JpegEncoder {
   [[nodiscard]] Result<test_pattern::Easel> prepare(std::uint32_t width, std::uint32_t height) {
     if (auto opened = open(static_cast<int>(width), static_cast<int>(height)); !opened)
       return std::unexpected(opened.error());
-    // The encoder may still hold the picture before, which then stays as it is.
+    // The encoder may still hold the previous picture, which then stays as it is.
     if (av_frame_make_writable(frame_.get()) < 0) return fail(ENOMEM);
     const v4l2::PixelFormat* const format = v4l2::find_pixel_format(V4L2_PIX_FMT_YUV420M);
     test_pattern::Easel easel{{format, width, height, *v4l2::compute_layout(*format, width, height), true},
                               {}};
     for (std::size_t c = 0; c < 3; ++c) {
-      // Lines as far apart as libavcodec wants them. Positive, of frames that it allocates.
+      // The distance between lines that libavcodec wants. It is positive for frames that it allocates.
       const auto stride = static_cast<std::uint32_t>(frame_->linesize[c]);
       easel.canvas.layout.components[c].stride = stride;
       easel.canvas.layout.planes[c] = {stride, stride * easel.canvas.layout.components[c].lines};
@@ -79,7 +79,7 @@ class JpegEncoder {
     }
   };
 
-  // An encoder for this size; the one there is, if it fits.
+  // An encoder for this size; the existing one if it fits.
   [[nodiscard]] Result<> open(int width, int height) {
     if (context_ != nullptr && context_->width == width && context_->height == height) return {};
     context_.reset();
@@ -93,13 +93,14 @@ class JpegEncoder {
     context->height = height;
     context->pix_fmt = AV_PIX_FMT_YUV420P;
     context->color_range = AVCOL_RANGE_JPEG;
-    context->time_base = {1, 1000};  // of no meaning here
-    context->thread_count = 1;       // several delay pictures
-    // Each picture has a scale of its own. No comment that names the encoder.
+    context->time_base = {1, 1000};  // has no meaning here
+    context->thread_count = 1;       // several threads delay pictures
+    // Each picture has a scale of its own. No comment names the encoder.
     context->qmin = 1;
     context->qmax = 31;
     context->flags |= AV_CODEC_FLAG_QSCALE | AV_CODEC_FLAG_BITEXACT;
-    // The tables of the standard's annex: hardware decoders, and those of Motion-JPEG in AVI, presume them.
+    // The tables from the standard's annex: hardware decoders, and decoders of Motion-JPEG in AVI, assume
+    // them.
     av_opt_set(context->priv_data, "huffman", "default", 0);
     if (avcodec_open2(context.get(), codec, nullptr) < 0) return fail(EIO);
     frame_->width = width;

@@ -1,4 +1,4 @@
-// Syntax elements of H.264 as they lie in a NAL unit.
+// Reads syntax elements of H.264 from a NAL unit.
 #pragma once
 
 #include <cstddef>
@@ -7,8 +7,8 @@
 
 namespace vumedia::backends::ffmpeg::detail {
 
-// The bits of a NAL unit behind its header, without the bytes that prevent emulation (7.3.1). Behind the end
-// there are zeros.
+// The bits of a NAL unit after its header, without emulation prevention bytes (7.3.1). After the end there
+// are zeros.
 class NalReader {
  public:
   explicit NalReader(std::span<const std::byte> bytes) noexcept : bytes_(bytes) {}
@@ -27,7 +27,7 @@ class NalReader {
   void skip(unsigned count) noexcept {
     while (count-- > 0) (void)bit();
   }
-  // Exp-Golomb, 9.1. One of more than 32 bits is no value, and the rest of the unit nothing.
+  // Exp-Golomb, 9.1. One with more than 32 bits has no value, and then the rest of the unit is ignored.
   std::uint32_t ue() noexcept {
     unsigned zeros = 0;
     while (!past_end_ && bit() == 0) ++zeros;

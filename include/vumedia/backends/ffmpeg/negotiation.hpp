@@ -20,7 +20,7 @@
 
 namespace vumedia::backends::ffmpeg {
 
-// Which of V4L2's two APIs for video buffers the device speaks. A buffer has one plane in both.
+// Which of V4L2's two APIs for video buffers the device has. A buffer has one plane in both.
 struct QueueTypes {
   std::uint32_t output = V4L2_BUF_TYPE_VIDEO_OUTPUT_MPLANE;
   std::uint32_t capture = V4L2_BUF_TYPE_VIDEO_CAPTURE_MPLANE;
@@ -34,7 +34,7 @@ struct QueueTypes {
   }
 };
 
-// What both planes of the API say of a format.
+// What both plane APIs say about a format.
 struct FormatDescription {
   std::uint32_t width = 0;
   std::uint32_t height = 0;
@@ -81,7 +81,7 @@ inline void write_format(v4l2_format& format, const FormatDescription& descripti
   picture.priv = V4L2_PIX_FMT_PRIV_MAGIC;
 }
 
-// What a guest asks for; any numbers.
+// What a guest asks for; the numbers may be anything.
 [[nodiscard]] inline FormatDescription read_format(const v4l2_format& format) noexcept {
   if (format.type == V4L2_BUF_TYPE_VIDEO_OUTPUT_MPLANE || format.type == V4L2_BUF_TYPE_VIDEO_CAPTURE_MPLANE) {
     const v4l2_pix_format_mplane& picture = format.fmt.pix_mp;
@@ -97,7 +97,7 @@ inline void write_format(v4l2_format& format, const FormatDescription& descripti
                                 picture.bytesperline, picture.sizeimage, {},
                                 V4L2_FIELD_NONE};
   description.colours.colorspace = picture.colorspace;
-  // Without the magic number the fields behind it are not there.
+  // Without the magic number the fields after it do not exist.
   if (picture.priv == V4L2_PIX_FMT_PRIV_MAGIC) {
     description.colours.ycbcr_enc = picture.ycbcr_enc;
     description.colours.quantization = picture.quantization;
@@ -106,7 +106,7 @@ inline void write_format(v4l2_format& format, const FormatDescription& descripti
   return description;
 }
 
-// A guest may tell what it knows of a stream's colours; what is no such thing becomes the default.
+// A guest may state what it knows about a stream's colours; invalid values become the default.
 [[nodiscard]] constexpr Colours adjust_colours(Colours colours) noexcept {
   if (colours.colorspace == V4L2_COLORSPACE_DEFAULT || colours.colorspace == V4L2_COLORSPACE_BT878 ||
       colours.colorspace > V4L2_COLORSPACE_DCI_P3) {
@@ -127,18 +127,18 @@ struct SizeLimits {
   std::uint32_t max_coded_bytes = 0;
 };
 
-// The least that OUTPUT buffers have.
+// The minimum size of OUTPUT buffers.
 inline constexpr std::uint32_t least_coded_bytes = 4096;
 
-// Bytes that an OUTPUT buffer may have: what S_FMT grants at most.
+// The maximum size of an OUTPUT buffer, which is the most that S_FMT grants.
 [[nodiscard]] constexpr std::uint32_t most_coded_bytes(const SizeLimits& limits) noexcept {
   return std::max(limits.max_coded_bytes, least_coded_bytes);
 }
 
-// Bytes that a CAPTURE buffer may have: those of the largest picture of whatever shape.
+// The maximum size of a CAPTURE buffer: that of the largest picture of any shape.
 [[nodiscard]] constexpr std::uint32_t most_raw_bytes(const SizeLimits& limits) noexcept {
   std::size_t most = 0;
-  // Of the widths that lie alike, the least leaves most lines.
+  // Of the widths with the same layout, the smallest leaves the most lines.
   constexpr std::uint32_t step = CodedSize::width_step;
   for (std::uint32_t width = SizeLimits::min_dimension; width <= SizeLimits::max_dimension;
        width = (width + step - 1) / step * step + 1) {
@@ -150,7 +150,7 @@ inline constexpr std::uint32_t least_coded_bytes = 4096;
   return static_cast<std::uint32_t>(most);
 }
 
-// VIDIOC_TRY_FMT on OUTPUT: the nearest that can be had. `known` are the formats that can be decoded, at
+// VIDIOC_TRY_FMT on OUTPUT: the nearest possible format. `known` are the formats that can be decoded, at
 // least one.
 [[nodiscard]] inline FormatDescription adjust_coded(FormatDescription wanted,
                                                     std::span<const CodedFormat* const> known,
@@ -164,7 +164,7 @@ inline constexpr std::uint32_t least_coded_bytes = 4096;
   wanted.height =
       std::clamp(wanted.height, SizeLimits::min_dimension, std::max(highest, SizeLimits::min_dimension));
   wanted.stride = 0;
-  // Half a raw picture holds any sensible frame; a client that knows better says so.
+  // Half a raw picture holds any sensible frame; a client that knows better can ask for more.
   if (wanted.size_image == 0) {
     const std::uint64_t pixels = std::uint64_t{wanted.width} * wanted.height;
     wanted.size_image =
@@ -175,7 +175,7 @@ inline constexpr std::uint32_t least_coded_bytes = 4096;
   return wanted;
 }
 
-// CAPTURE: the picture of the stream, or what OUTPUT's size lets expect, in the format asked for.
+// CAPTURE: the picture of the stream, or what OUTPUT's size suggests, in the requested format.
 [[nodiscard]] inline FormatDescription describe_raw(const Picture& picture,
                                                     const RawFormat& format) noexcept {
   const Layout layout = Layout::of(picture.size, *format.pixels);
@@ -219,16 +219,16 @@ inline constexpr std::uint32_t least_coded_bytes = 4096;
   size = {};
   size.pixel_format = fourcc;
   size.type = V4L2_FRMSIZE_TYPE_STEPWISE;
-  // Raw ones in steps of a pixel, though S_FMT rounds them up: GStreamer looks for the visible size among
+  // Raw ones in steps of one pixel, although S_FMT rounds them up: GStreamer looks for the visible size among
   // them.
   size.stepwise = {SizeLimits::min_dimension, SizeLimits::max_dimension, 1,
                    SizeLimits::min_dimension, SizeLimits::max_dimension, 1};
   return {};
 }
 
-// Of the CAPTURE queue: pictures are written uncropped and unscaled, so source and destination rectangles are
-// the same; within the bounds, which are the whole buffer, there is no other place for them. Linux hands on
-// the single-planar type whichever a program used.
+// For the CAPTURE queue: pictures are written uncropped and unscaled, so source and destination rectangles
+// are the same, and they have no other place within the bounds, which are the whole buffer. Linux passes the
+// single-planar type whichever a program used.
 [[nodiscard]] inline Result<> get_selection(v4l2_selection& selection, const Picture& picture) noexcept {
   if (selection.type != V4L2_BUF_TYPE_VIDEO_CAPTURE && selection.type != V4L2_BUF_TYPE_VIDEO_CAPTURE_MPLANE) {
     return fail(EINVAL);

@@ -1,4 +1,4 @@
-// From libavcodec's frames to what V4L2 says of them.
+// Converts libavcodec's frames to their description in V4L2's terms.
 #pragma once
 
 #include <algorithm>
@@ -20,7 +20,7 @@ extern "C" {
 
 namespace vumedia::backends::ffmpeg {
 
-// Which lines of a frame came first, if it is made of two fields.
+// Which lines of a frame came first, if it consists of two fields.
 [[nodiscard]] inline std::uint32_t field_of(const AVFrame& frame) noexcept {
 #if LIBAVUTIL_VERSION_INT >= AV_VERSION_INT(58, 7, 100)
   const bool interlaced = (frame.flags & AV_FRAME_FLAG_INTERLACED) != 0;
@@ -33,8 +33,8 @@ namespace vumedia::backends::ffmpeg {
   return top_first ? V4L2_FIELD_INTERLACED_TB : V4L2_FIELD_INTERLACED_BT;
 }
 
-// Of a frame that came out of the decoder (uncropped). Nothing if it is too large, its cropping leaves
-// nothing, or its samples are none that can be given out.
+// For a frame that came out of the decoder (uncropped). Nothing if it is too large, if its cropping leaves
+// nothing, or if its samples cannot be output.
 [[nodiscard]] inline std::optional<Picture> picture_of(const AVFrame& frame, AVCodecID codec) noexcept {
   if (frame.width <= 0 || frame.height <= 0) return std::nullopt;
   const auto width = static_cast<std::uint32_t>(frame.width);
@@ -55,9 +55,9 @@ namespace vumedia::backends::ffmpeg {
                  field_of(frame)};
 }
 
-// The same when libavcodec asks for the frame's memory. Then the frame has its coded size, the context the
-// visible one; the cropping at the left and above is known for H.264 only, and found out with the first frame
-// for others.
+// The same when libavcodec asks for the frame's memory. At that time the frame has the coded size and the
+// context the visible one. The cropping at the left and at the top is known for H.264 only; for others it
+// becomes known with the first frame.
 [[nodiscard]] inline std::optional<Picture> picture_at_allocation(const AVCodecContext& context,
                                                                   const AVFrame& frame) noexcept {
   AVFrame cropped{};
@@ -80,14 +80,14 @@ namespace vumedia::backends::ffmpeg {
   return picture_of(cropped, context.codec_id);
 }
 
-// Whether frames with such samples may be decoded where the client sees them: where the format has them as
-// libavcodec has them, and every value that a byte can have is one (see CaptureSlots).
+// Whether frames with such samples may be decoded where the client sees them: if the format stores them as
+// libavcodec does, and every value of a byte is a valid sample (see CaptureSlots).
 [[nodiscard]] constexpr bool is_decoded_in_place(const RawFormat& format, const Samples& samples) noexcept {
   return format.arrangement == Arrangement::planar && samples.bytes == 1 && format.samples == samples;
 }
 
-// Whether libavcodec may decode a frame into a buffer laid out like this, of a format whose chroma is
-// `shift_y` smaller: what avcodec_align_dimensions2 asks for.
+// Whether libavcodec may decode a frame into a buffer with this layout, of a format whose chroma is `shift_y`
+// smaller, as avcodec_align_dimensions2 requires.
 [[nodiscard]] inline bool satisfies(const Layout& layout, unsigned shift_y, AVCodecContext& context,
                                     const AVFrame& frame) noexcept {
   int width = frame.width;
@@ -99,13 +99,13 @@ namespace vumedia::backends::ffmpeg {
     if (alignment[plane] > 1 && layout.strides[plane] % static_cast<std::uint32_t>(alignment[plane]) != 0)
       return false;
   }
-  // Lines that are asked for beyond the plane are only read. Luma and U run on into the planes behind them, V
-  // into the slack.
+  // Lines required beyond the plane are only read. Luma and U continue into the planes after them, V into the
+  // slack.
   const std::size_t lines = shrink(static_cast<std::size_t>(height), shift_y);
   return layout.offsets[2] + lines * layout.strides[2] <= layout.size_image();
 }
 
-// Has the frame lie in `memory` as `layout`, of a planar format, says.
+// Places the frame in `memory` according to `layout`, which is that of a planar format.
 inline void place_planes(AVFrame& frame, const Layout& layout, std::uint8_t* memory) noexcept {
   for (std::size_t plane = 0; plane < layout.strides.size(); ++plane) {
     frame.data[plane] = memory + layout.offsets[plane];
@@ -113,7 +113,7 @@ inline void place_planes(AVFrame& frame, const Layout& layout, std::uint8_t* mem
   }
   frame.extended_data = frame.data;
 }
-// Whether it does, from its first byte on.
+// Whether it is placed there, from its first byte on.
 [[nodiscard]] inline bool lies_as(const AVFrame& frame, const Layout& layout) noexcept {
   for (std::size_t plane = 0; plane < layout.strides.size(); ++plane) {
     if (frame.data[plane] != frame.data[0] + layout.offsets[plane]) return false;
@@ -122,7 +122,7 @@ inline void place_planes(AVFrame& frame, const Layout& layout, std::uint8_t* mem
   return true;
 }
 
-// A frame whose format is supported, as copy_samples.hpp takes it.
+// A frame with a supported format, in the form that copy_samples.hpp takes.
 [[nodiscard]] inline PictureSource source_of(const AVFrame& frame, Sampling sampling) noexcept {
   const auto width = static_cast<std::size_t>(frame.width);
   const auto height = static_cast<std::size_t>(frame.height);
@@ -133,7 +133,7 @@ inline void place_planes(AVFrame& frame, const Layout& layout, std::uint8_t* mem
   const auto across = [&](std::size_t size) { return shrink(size, shift_x_of(sampling)); };
   const auto down = [&](std::size_t size) { return shrink(size, shift_y_of(sampling)); };
   for (std::size_t c = 0; c < source.chroma.size(); ++c) {
-    // picture_of() has seen to it that the cropping leaves something.
+    // picture_of() has checked that the cropping leaves something.
     source.chroma[c] = {frame.data[c + 1],
                         frame.linesize[c + 1],
                         across(width),
@@ -144,8 +144,8 @@ inline void place_planes(AVFrame& frame, const Layout& layout, std::uint8_t* mem
   return source;
 }
 
-// The samples of `frame` in `setup`'s format to a buffer of `setup.layout`, which fits the frame; the format
-// suits its samples.
+// Copies the samples of `frame`, in `setup`'s format, to a buffer with `setup.layout`, which fits the frame;
+// the format suits its samples.
 inline void copy_frame(const AVFrame& frame, const CaptureSetup& setup, std::uint8_t* to) noexcept {
   const auto samples = samples_of(static_cast<AVPixelFormat>(frame.format));
   const RawFormat* const format = find_raw_format(setup.fourcc);
@@ -169,14 +169,15 @@ inline void copy_frame(const AVFrame& frame, const CaptureSetup& setup, std::uin
   return flags;
 }
 
-// How many CAPTURE buffers keep the decoder from copying: its references, the one it writes, those held back.
+// How many CAPTURE buffers the decoder needs to avoid copying: its references, the one it writes, and those
+// held back.
 [[nodiscard]] inline std::uint32_t references_of(const AVCodecContext& context) noexcept {
   std::uint32_t references = 1;
   for (const auto& format : coded_formats) {
     if (format.codec == context.codec_id) references = format.max_references;
   }
   const auto of_stream = static_cast<std::uint32_t>(std::max({context.refs, context.has_b_frames, 1}));
-  // H.264 says how many it uses; HEVC's context knows of the reordering only.
+  // H.264 states how many it uses; HEVC's context only has the reordering.
   if (context.codec_id == AV_CODEC_ID_H264) return std::min(references, of_stream);
   if (context.codec_id == AV_CODEC_ID_HEVC) return std::min(references, of_stream + 4);
   return references;

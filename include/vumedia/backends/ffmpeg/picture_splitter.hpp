@@ -1,8 +1,8 @@
 // Where in an OUTPUT buffer one picture ends and the next begins.
 //
-// V4L2 asks for one access unit a buffer, but a buffer of several megabytes can hold a hundred thousand
-// pictures. libavcodec decodes what it is given in one call, which takes as long as it takes, and of several
-// pictures some of its decoders lose all but one. So it is given one picture at a time.
+// V4L2 demands one access unit in each buffer, but a buffer of several megabytes can hold a hundred thousand
+// pictures. libavcodec decodes what it is given in one call, without a limit on time, and some of its
+// decoders lose all pictures of a packet except one. So it is given one picture at a time.
 #pragma once
 
 #include <array>
@@ -15,15 +15,15 @@
 
 namespace vumedia::backends::ffmpeg {
 
-// Of one stream, in order. Any bytes; at worst a picture is cut where none ends.
+// Used for one stream, in order. It takes any bytes; at worst a picture is cut in the wrong place.
 class PictureSplitter {
  public:
-  // Of no conforming picture: one of 4096x2304 has as many units if each has two macroblocks. What has more
-  // is cut, so that the work of a call is bounded.
+  // No conforming picture has this many: one of 4096x2304 does if each unit has two macroblocks. A picture
+  // with more is cut, so that the work of a call is bounded.
   static constexpr std::size_t max_units = 16384;
 
-  // How many bytes the first picture of `bytes` takes, with all that is in front of it and belongs to it: all
-  // of them if there is no other.
+  // How many bytes the first picture of `bytes` takes, including everything before it that belongs to it; all
+  // of them if there is no other picture.
   [[nodiscard]] std::size_t first(AVCodecID codec, std::span<const std::byte> bytes) noexcept {
     switch (codec) {
       case AV_CODEC_ID_H264:
@@ -35,7 +35,7 @@ class PictureSplitter {
       case AV_CODEC_ID_AV1:
         return first_av1(bytes);
       default:
-        // One of VP8 or Motion-JPEG; VP9's superframes have 8 at most, and libavcodec takes them apart.
+        // VP8 and Motion-JPEG have one; VP9's superframes have at most 8, and libavcodec splits them.
         return bytes.size();
     }
   }
@@ -43,9 +43,9 @@ class PictureSplitter {
  private:
   struct Unit {
     std::size_t begin = 0;    // of its start code
-    std::size_t payload = 0;  // behind its start code, in front of the end
+    std::size_t payload = 0;  // after its start code, before the end
   };
-  // Whether a zero in front of a start code is part of it. In H.262 it may be the last of the unit before.
+  // Whether a zero before a start code is part of it. In H.262 it may be the last byte of the unit before.
   enum class Zero : std::uint8_t { of_start_code, of_unit };
 
   // Walks the units between start codes.
@@ -76,18 +76,18 @@ class PictureSplitter {
     std::size_t at_ = 0;
   };
 
-  // Behind the end there are zeros.
+  // After the end there are zeros.
   [[nodiscard]] static unsigned byte_at(std::span<const std::byte> bytes, std::size_t at) noexcept {
     return at < bytes.size() ? std::to_integer<unsigned>(bytes[at]) : 0;
   }
 
   // H.264, 7.4.1.2.3. A slice with macroblock 0 begins a picture (which may be a field), and what comes
-  // between it and the slices before belongs to it. Redundant pictures begin so too: in a stream that may
-  // have them, only what cannot stand within a picture ends one.
+  // between it and the slices before belongs to it. Redundant pictures also begin like this: in a stream that
+  // may have them, only a unit that cannot be within a picture ends one.
   [[nodiscard]] std::size_t first_h264(std::span<const std::byte> bytes) noexcept {
     Units units(bytes);
     bool slices = false;
-    std::size_t end = 0;  // of the picture, if another follows; not 0 then
+    std::size_t end = 0;  // of the picture, if another follows; then not 0
     for (std::size_t count = 0; const auto unit = units.next(); ++count) {
       if (count == max_units) return unit->begin;
       const unsigned type = byte_at(bytes, unit->payload) & 31;
@@ -142,7 +142,7 @@ class PictureSplitter {
   [[nodiscard]] static std::size_t first_hevc(std::span<const std::byte> bytes) noexcept {
     Units units(bytes);
     bool slices = false;
-    std::size_t end = 0;  // of the picture, if another follows; not 0 then
+    std::size_t end = 0;  // of the picture, if another follows; then not 0
     for (std::size_t count = 0; const auto unit = units.next(); ++count) {
       if (count == max_units) return unit->begin;
       const unsigned header = byte_at(bytes, unit->payload);
@@ -163,8 +163,8 @@ class PictureSplitter {
     return bytes.size();
   }
 
-  // H.262, 6.2. Both fields of a frame are one picture here, for so libavcodec's parser has them; and a
-  // header that only repeats the one before begins none.
+  // H.262, 6.2. Both fields of a frame are one picture here, as in libavcodec's parser; and a header that
+  // only repeats the previous one does not begin a picture.
   [[nodiscard]] static std::size_t first_mpeg2(std::span<const std::byte> bytes) noexcept {
     constexpr unsigned frame = 3;
     Units units(bytes, Zero::of_unit);
@@ -172,7 +172,7 @@ class PictureSplitter {
     unsigned pictures = 0;
     unsigned structure = frame;
     unsigned numbers = 0;    // temporal_reference, picture_coding_type
-    std::size_t end = 0;     // of the picture, where that is known; not 0 then
+    std::size_t end = 0;     // of the picture, where that is known; then not 0
     bool undecided = false;  // whether the picture at `end` is the second field
     for (std::size_t count = 0; const auto unit = units.next(); ++count) {
       if (count == max_units) return unit->begin;
@@ -206,11 +206,11 @@ class PictureSplitter {
     return bytes.size();
   }
 
-  // AV1, 5.3 and 7.5. Frames of several spatial layers stay together: which of them is shown is decided over
-  // all.
+  // AV1, 5.3 and 7.5. Frames of several spatial layers stay together, because all of them determine which one
+  // is shown.
   [[nodiscard]] static std::size_t first_av1(std::span<const std::byte> bytes) noexcept {
     std::optional<unsigned> layer;  // of the frame before
-    std::size_t end = 0;            // of the picture, if another follows; not 0 then
+    std::size_t end = 0;            // of the picture, if another follows; then not 0
     std::size_t at = 0;
     for (std::size_t count = 0; at < bytes.size(); ++count) {
       if (count == max_units) return at;
@@ -218,7 +218,7 @@ class PictureSplitter {
       const bool extended = (header & 4) != 0;
       std::size_t payload = at + (extended ? 2 : 1);
       std::uint64_t size = 0;
-      if ((header & 2) == 0) break;  // it goes on to the end
+      if ((header & 2) == 0) break;  // it continues to the end
       for (unsigned i = 0; i < 8; ++i) {
         const unsigned byte = byte_at(bytes, payload++);
         size |= std::uint64_t{byte & 127} << (7 * i);
@@ -242,8 +242,8 @@ class PictureSplitter {
   bool redundant_pictures_ = false;
 };
 
-// Whether the first slice in `bytes` begins no picture. libavcodec drops a picture of H.265 whose first slice
-// is missing, and does not say so.
+// Whether the first slice in `bytes` does not begin a picture. libavcodec drops an H.265 picture whose first
+// slice is missing, and does not report it.
 [[nodiscard]] inline bool lacks_beginning(AVCodecID codec, std::span<const std::byte> bytes) noexcept {
   if (codec != AV_CODEC_ID_HEVC) return false;
   const auto slice =

@@ -1,9 +1,9 @@
-// From which frame on a stream that is joined in its middle is fit to be shown.
+// Finds the frame from which on a stream that is joined in the middle is fit to be shown.
 //
-// libavcodec's decoder of H.264 finds that out by itself where one frame comes out for another that goes in:
-// behind an IDR picture, or at a recovery point. But when it is drained before it has given out the picture
-// of the recovery point, it drops all that it has decoded since, good as it is. So at a drain it is told to
-// give out whatever it has, and what is shown before that picture is dropped here.
+// libavcodec's H.264 decoder finds that out by itself while a frame comes out for each one that goes in:
+// after an IDR picture, or at a recovery point. But if it is drained before it has output the picture of the
+// recovery point, it drops everything that it has decoded since, although it is good. So at a drain it is
+// told to output whatever it has, and frames shown before that picture are dropped here.
 #pragma once
 
 #include <cstddef>
@@ -18,7 +18,7 @@ namespace vumedia::backends::ffmpeg {
 
 class Recovery {
  public:
-  // The decoder knows of no pictures, and is not brought back to where it was.
+  // The decoder has no pictures, and its earlier state is not restored.
   void restart() noexcept { *this = {}; }
 
   // A packet that is about to be decoded, with its id (its pts), which is not 0.
@@ -37,11 +37,10 @@ class Recovery {
     if ((header & 31) == 5 || references_left_ == 0u) id_ = id;
   }
 
-  // Whether a decoder that is about to be drained should give out what it does not take for right, too.
+  // Whether a decoder that is about to be drained should also output frames that it considers incorrect.
   [[nodiscard]] bool knows_more() const noexcept { return id_ != 0; }
 
-  // Whether a frame, the next in the order of display, is to be shown. `drained`: it comes because of a
-  // drain.
+  // Whether the next frame in display order is to be shown. `drained`: it comes because of a drain.
   [[nodiscard]] bool passes(std::int64_t id, bool drained) noexcept {
     if (!drained || id_ == 0 || id == id_) shown_ = true;
     return shown_;
@@ -49,7 +48,7 @@ class Recovery {
 
  private:
   bool shown_ = false;
-  std::int64_t id_ = 0;  // of the packet with the first picture that is right; 0: none has come yet
+  std::int64_t id_ = 0;  // of the packet with the first correct picture; 0: none has come yet
   std::optional<unsigned> references_left_;  // before it
 };
 

@@ -1,15 +1,15 @@
-// How many pictures libavcodec is to hold back, and when it has to begin anew for it.
+// How many pictures libavcodec has to hold back, and when it must be reopened for that.
 //
-// Pictures come in the order of decoding, and go out in that of display. What says how far the two may differ
-// is in the headers; but libavcodec follows H.264's only where they write the number out. Where they leave it
-// to be inferred, it guesses from the pictures that it has seen (a player has read ahead with a prober that
-// made the guesses, and nothing is read ahead here) and drops what comes later than guessed. So it is told
-// before the first picture of each sequence. To one that is under way that cannot be told: its frame threads
-// would not hear of it, and once held back, it holds back for good.
+// Pictures come in decoding order and go out in display order. The headers determine how far the two may
+// differ, but libavcodec follows H.264's headers only where they state the number. Where it must be inferred,
+// libavcodec guesses from the pictures that it has seen and drops those that come later than guessed. (A
+// player has read ahead with a prober that made the guesses; nothing is read ahead here.) So it is told
+// before the first picture of each sequence. A running decoder cannot be told: its frame threads would not
+// see the change, and once it holds pictures back it never stops doing so.
 //
-// Its MPEG-2 decoder loses the picture that it holds back when the next sequence is another (another size, an
-// aspect). H.265 always writes its numbers out, and libavcodec keeps to them; VP8, VP9 and AV1 do not
-// reorder, they have hidden frames.
+// Its MPEG-2 decoder loses the picture that it holds back when the next sequence differs (in size or aspect).
+// H.265 always states its numbers, and libavcodec follows them; VP8, VP9 and AV1 do not reorder but have
+// hidden frames.
 #pragma once
 
 #include <cstddef>
@@ -27,15 +27,16 @@ namespace vumedia::backends::ffmpeg {
 
 class Reordering {
  public:
-  // Takes note of the next packet of the stream. True if it begins a sequence for which a decoder that has
-  // had packets before has to give out what it holds, and a new one has to be opened with setup(). Any bytes.
+  // Notes the next packet of the stream, which may contain any bytes. True if it begins a sequence for which
+  // a decoder that has had packets before must output what it holds, and a new one must be opened with
+  // setup().
   [[nodiscard]] bool begins_sequence(AVCodecID codec, std::span<const std::byte> bytes) {
     if (codec == AV_CODEC_ID_H264) return begins_h264_sequence(bytes);
     if (codec == AV_CODEC_ID_MPEG2VIDEO) return begins_mpeg2_sequence(bytes);
     return false;
   }
 
-  // The decoder knows of no pictures (any more), so that a sequence may begin with any.
+  // The decoder has no pictures (any more), so a sequence may begin with any picture.
   void forget_pictures() noexcept { idle_ = true; }
 
   // For the decoder of the latest packet.
@@ -55,7 +56,7 @@ class Reordering {
     for (auto at = detail::find_unit(bytes, is_wanted); at; at = detail::find_unit(bytes, is_wanted)) {
       bytes = bytes.subspan(*at);
       const unsigned type = std::to_integer<unsigned>(bytes[0]) & 31;
-      // A packet of nothing else could hold a million.
+      // A packet that contains nothing else could hold a million.
       if (type >= 7 && ++parameter_sets > max_parameter_sets) continue;
       if (type == 7) sets_.add_sps(unit_at(bytes));
       if (type == 8) sets_.add_pps(unit_at(bytes));
@@ -67,13 +68,13 @@ class Reordering {
     return depth && may_begin && std::exchange(depth_, *depth) != *depth;
   }
 
-  // The NAL unit that `bytes` begin with.
+  // The NAL unit at the beginning of `bytes`.
   [[nodiscard]] static std::span<const std::byte> unit_at(std::span<const std::byte> bytes) noexcept {
     const auto next = detail::find_unit(bytes, [](unsigned) { return true; });
     return next ? bytes.first(*next - 3) : bytes;
   }
 
-  // H.262, 6.2.2.1 and 6.2.2.3: size, aspect and rate; of the extension all but the rates.
+  // H.262, 6.2.2.1 and 6.2.2.3: size, aspect and rate; everything in the extension except the rates.
   [[nodiscard]] bool begins_mpeg2_sequence(std::span<const std::byte> bytes) {
     const auto header = detail::find_unit(bytes, [](unsigned code) { return code == 0xb3; });
     if (!header || bytes.size() - *header < 5) return false;
@@ -84,7 +85,7 @@ class Reordering {
       return value;
     };
     std::uint64_t sequence = word(bytes) << 32;
-    // The first unit behind the header.
+    // The first unit after the header.
     const auto next = detail::find_unit(bytes, [](unsigned) { return true; });
     constexpr std::byte extension{0xb5};
     if (next && bytes[*next] == extension && bytes.size() - *next >= 7 &&

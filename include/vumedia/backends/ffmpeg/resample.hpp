@@ -1,5 +1,5 @@
-// Chroma of one sampling from that of another. libswscale is not asked, for it changes values of the full
-// range on their way to another format.
+// Converts chroma from one sampling to another. libswscale is not used, because it changes full-range values
+// when it converts to another format.
 #pragma once
 
 #include <algorithm>
@@ -19,7 +19,7 @@ struct Plane {
   std::ptrdiff_t stride = 0;
   std::size_t width = 0;   // samples
   std::size_t height = 0;  // lines
-  // Where what is meant to be seen ends. What lies beyond has no part in means.
+  // Where the visible part ends. Samples beyond it do not count in means.
   std::size_t end_x = 0;
   std::size_t end_y = 0;
 
@@ -37,12 +37,12 @@ struct Plane {
   }
 };
 
-// Samples that are made at a time. A constant, so that the loops below become vectors at any level of
-// optimisation.
+// How many samples are made at a time. It is a constant, so that the loops below are vectorised at any level
+// of optimisation.
 inline constexpr std::size_t strip_length = 256;
 
 // `strip_length` samples, each the rounded mean of those that it stands for: 2^across side by side in each of
-// 2^down lines. With `across` -1 it is the other way round: one stands for two of the result.
+// 2^down lines. With `across` -1 it is the other way round: one sample gives two of the result.
 template <int across, int down, class Sample>
 void average_strip(Sample* to, const Sample* upper, const Sample* lower) noexcept {
   static_assert(across >= -1 && across <= 1 && down >= 0 && down <= 1);
@@ -60,8 +60,8 @@ void average_strip(Sample* to, const Sample* upper, const Sample* lower) noexcep
   }
 }
 
-// Reads the chroma planes of a picture with sampling `from` as if it had sampling `to`, one strip after the
-// other. `to` is `from`, or 4:2:0. One object for each of U and V.
+// Reads the chroma planes of a picture with sampling `from` as if it had sampling `to`, one strip after
+// another. `to` is `from`, or 4:2:0. One object for each of U and V.
 template <class Depth, Sampling from, Sampling to>
 class ChromaReader {
   using Sample = typename Depth::Sample;
@@ -71,15 +71,15 @@ class ChromaReader {
 
  public:
   static constexpr bool as_it_is = from == to;
-  // Whether a line is made of two.
+  // Whether a line is made from two.
   static constexpr bool joins_lines = down != 0;
 
   ChromaReader() noexcept {
     if constexpr (from == Sampling::grey) made_.fill(Depth::neutral);
   }
 
-  // At most `count` samples of line `y` from sample `first` on, a multiple of strip_length; how many there
-  // are at once is strip_size(). They stay until the next call.
+  // At most `count` samples of line `y` from sample `first` on, a multiple of strip_length; strip_size() is
+  // the number returned at once. They are valid until the next call.
   [[nodiscard]] const std::uint8_t* read(const Plane& plane, std::size_t y, std::size_t first,
                                          std::size_t count) noexcept {
     if constexpr (as_it_is) {
@@ -87,7 +87,7 @@ class ChromaReader {
     } else if constexpr (from == Sampling::grey) {
       return reinterpret_cast<const std::uint8_t*>(made_.data());
     } else {
-      // The last line and the last sample stand for the next ones as well.
+      // The last line and the last sample also stand for the missing next ones.
       const std::size_t upper = y << down;
       load(upper_, plane, upper, first, count);
       if constexpr (down == 1) {
@@ -100,7 +100,7 @@ class ChromaReader {
     }
   }
 
-  // How many of `count` samples read() gives at a time.
+  // How many of `count` samples read() returns at a time.
   [[nodiscard]] static constexpr std::size_t strip_size(std::size_t count) noexcept {
     return as_it_is ? count : std::min(count, strip_length);
   }

@@ -32,14 +32,14 @@ struct SessionOptions {
   EngineOptions engine;
   bool multiplanar = true;
   std::uint32_t max_coded_bytes = 16u << 20;  // of one OUTPUT buffer
-  // Of all MMAP buffers of a session, copies of USERPTR buffers and their lists of pages, the packet that is
-  // decoded, and the bitstream that is kept for decoding to go on behind a drain (History: a sixteenth at
-  // most). What libavcodec has for itself comes on top.
+  // For all MMAP buffers of a session, copies of USERPTR buffers and their lists of pages, the packet that is
+  // decoded, and the bitstream that is kept to continue decoding after a drain (History: at most a
+  // sixteenth). Memory that libavcodec allocates for itself is not included.
   std::uint64_t max_buffer_bytes = std::uint64_t{256} << 20;
 };
 
-// All functions belong to the loop's thread. `known` are the formats that can be decoded, at least one; they
-// and `workers` outlive the session. `mappings` are those that the device may have for USERPTR buffers.
+// All functions are called on the loop's thread. `known` are the formats that can be decoded, at least one;
+// they and `workers` outlive the session. `mappings` is the device's budget for USERPTR buffers.
 class DecoderSession {
  public:
   DecoderSession(const SessionOptions& options, std::span<const CodedFormat* const> known, Workers& workers,
@@ -82,8 +82,7 @@ class DecoderSession {
   DecoderSession& operator=(const DecoderSession&) = delete;
   ~DecoderSession() { engine_->close(); }
 
-  // The engine has said that something happened. False if more is left to be done, in other turns of the
-  // loop.
+  // The engine has reported that something happened. False if more is left to do in later turns of the loop.
   bool handle_events();
 
   [[nodiscard]] Result<media::Mappable> mmap(std::uint32_t mem_offset);
@@ -154,7 +153,7 @@ class DecoderSession {
   [[nodiscard]] SizeLimits limits() const noexcept {
     return {options_.engine.codec.max_pixels, options_.max_coded_bytes};
   }
-  // nullptr for a type that is neither queue's.
+  // nullptr for a type of neither queue.
   [[nodiscard]] Queue* find_queue(std::uint32_t type) noexcept {
     return type == types_.output ? &output_ : type == types_.capture ? &capture_ : nullptr;
   }
@@ -166,10 +165,10 @@ class DecoderSession {
   }
   [[nodiscard]] FormatDescription adjust(std::uint32_t type, const v4l2_format& format) const noexcept;
 
-  // Until the stream speaks, CAPTURE is what OUTPUT's format lets expect.
+  // Until the stream's picture is known, CAPTURE is what OUTPUT's format suggests.
   void expect_picture() noexcept {
     picture_known_ = false;
-    picture_.size = *CodedSize::of(coded_.width, coded_.height);  // adjust_coded has seen to the bounds
+    picture_.size = *CodedSize::of(coded_.width, coded_.height);  // adjust_coded has checked the limits
     picture_.samples = {};
     set_raw(choices_.best_for(picture_.samples));
     picture_.visible = {0, 0, coded_.width, coded_.height};
@@ -180,7 +179,8 @@ class DecoderSession {
     raw_ = &format;
     layout_ = Layout::of(picture_.size, *format.pixels);
   }
-  // The formats that CAPTURE offers: those that suit the stream, or what its codec may have until it speaks.
+  // The formats that CAPTURE offers: those that suit the stream, or all that its codec may have until the
+  // stream is known.
   [[nodiscard]] RawFormatSet offered() const noexcept {
     if (picture_known_) return raw_formats_of(picture_.samples);
     const CodedFormat* const coded = find_coded_format(coded_.fourcc);
@@ -190,12 +190,12 @@ class DecoderSession {
   [[nodiscard]] v4l2::UserMemory user_memory() noexcept {
     return {context_.memory(), arenas_, &context_.work()};
   }
-  // Of ours; memory of the guest's costs nothing.
+  // For our memory; the guest's memory costs nothing.
   [[nodiscard]] std::uint64_t buffer_bytes(const Queue& queue) const noexcept;
-  // How many more buffers of `size` bytes the session may have, when those of `freed` go first.
+  // How many more buffers of `size` bytes the session may have if those in `freed` are freed first.
   [[nodiscard]] std::uint32_t affordable(std::uint64_t size, const Queue* freed) const noexcept;
-  // Whether a CAPTURE buffer has room for a frame. Smaller ones may be there, too: of before a change, beside
-  // those that CREATE_BUFS has made for what comes behind it. They are passed over.
+  // Whether a CAPTURE buffer has room for a frame. There may be smaller ones, too: from before a change,
+  // along with those that CREATE_BUFS has made for the frames after it. They are skipped.
   [[nodiscard]] bool a_capture_buffer_holds(std::size_t size) const noexcept;
   void pass_on_output();
   void pass_on_capture();
@@ -207,7 +207,7 @@ class DecoderSession {
   [[nodiscard]] Result<> start_capture();
 
   bool handle_events(memory::Work* work);
-  // A queue has stopped: what happened to its buffers is not to be told any more.
+  // A queue has stopped: events of its buffers must not be reported any more.
   template <class... Gone>
   void forget_events() noexcept;
   [[nodiscard]] static Queue::Completion completion_of(const FrameDone& done) noexcept;
@@ -228,13 +228,13 @@ class DecoderSession {
   const std::span<const CodedFormat* const> known_;
   Workers& workers_;
   const media::AnyContext context_;
-  const std::shared_ptr<memory::Budget> bytes_;         // all that the session makes us hold
+  const std::shared_ptr<memory::Budget> bytes_;         // everything that the session makes us hold
   const std::shared_ptr<memory::Budget> engine_bytes_;  // of that, the engine's part
   memory::Arenas arenas_;
   const std::shared_ptr<Engine> engine_;
   std::vector<Event> events_;   // those that were taken from the engine,
-  std::size_t next_event_ = 0;  // and the first that is not handled
-  // Goes on with them, when a frame that is to be copied to the guest is too much for a turn of the loop.
+  std::size_t next_event_ = 0;  // and the first unhandled one
+  // Continues with them when copying a frame to the guest is too much for one turn of the loop.
   struct EventChore final : media::Chore {
     explicit EventChore(DecoderSession& of) noexcept
         : Chore([](media::Chore& chore) noexcept {
@@ -257,7 +257,7 @@ class DecoderSession {
   RawFormatChoices choices_;
   bool picture_known_ = false;  // from the stream
   std::uint64_t serial_ = 0;    // PictureChanged::serial of picture_
-  // The least a CAPTURE buffer must hold while CAPTURE streams.
+  // The minimum size of a CAPTURE buffer while CAPTURE streams.
   std::size_t needed_in_stream_ = 0;
   std::uint32_t output_sequence_ = 0;
   std::uint32_t capture_sequence_ = 0;

@@ -13,7 +13,7 @@ inline FormatDescription DecoderSession::adjust(std::uint32_t type,
                                                 const v4l2_format& format) const noexcept {
   const FormatDescription wanted = read_format(format);
   if (type == types_.output) return adjust_coded(wanted, known_, limits());
-  // The stream decides what there is to choose from; until it has spoken, the client may guess.
+  // The stream determines the choices; until it is known, the client may guess.
   const RawFormat* const chosen = find_raw_format(wanted.fourcc, offered());
   return describe_raw(picture_, chosen != nullptr ? *chosen : *raw_);
 }
@@ -40,7 +40,7 @@ inline Result<> DecoderSession::ioctl(v4l2::tag::S_FMT, v4l2_format& format) {
     choices_.remember(*raw_);
   } else {
     if (!handle_events()) return fail(memory::again);
-    // CAPTURE's buffers were made for what there is.
+    // CAPTURE's buffers were made for the current format.
     if (capture_.is_busy() && adjusted != coded_) return fail(EBUSY);
     coded_ = adjusted;
     engine_->reset_stream();
@@ -51,7 +51,7 @@ inline Result<> DecoderSession::ioctl(v4l2::tag::S_FMT, v4l2_format& format) {
 }
 
 inline Result<> DecoderSession::ioctl(v4l2::tag::S_SELECTION, v4l2_selection& selection) const {
-  // Nothing is scaled or moved: what is asked for is adjusted to what is.
+  // Nothing is scaled or moved: requests are adjusted to the actual rectangle.
   if (selection.target != V4L2_SEL_TGT_CROP && selection.target != V4L2_SEL_TGT_COMPOSE) return fail(EINVAL);
   v4l2_selection present = selection;
   if (auto got = get_selection(present, picture_); !got) return got;
@@ -77,7 +77,7 @@ inline std::uint64_t DecoderSession::buffer_bytes(const Queue& queue) const noex
 }
 
 inline std::uint32_t DecoderSession::affordable(std::uint64_t size, const Queue* freed) const noexcept {
-  // What the engine will have: the bitstream that it keeps, or the largest packet if that is larger.
+  // What the engine will need: the bitstream that it keeps, or the largest packet if that is larger.
   const std::uint64_t needed = std::max<std::uint64_t>(engine_options().history_bytes, coded_.size_image);
   const std::uint64_t reserved = needed - std::min<std::uint64_t>(needed, engine_bytes_->used());
   const std::uint64_t left = bytes_->left() + (freed != nullptr ? buffer_bytes(*freed) : 0);
@@ -100,7 +100,7 @@ inline Result<> DecoderSession::ioctl(v4l2::tag::REQBUFS, v4l2_requestbuffers& r
   const std::uint64_t before = queue->generation();
   const auto done = queue->reqbufs(request, size, arenas_);
   if (queue->generation() == before) return done;
-  // The old buffers are gone, and with them what was queued.
+  // The old buffers are gone, and so is what was queued.
   if (queue == &output_) {
     engine_->stop_output();
     forget_events<CodedBufferDone, EndOfStream>();
@@ -151,11 +151,11 @@ inline Result<> DecoderSession::ioctl(v4l2::tag::QBUF, v4l2::BufferPayload& payl
   Queue* const queue = find_queue(payload.buffer.head.type);
   if (queue == nullptr) return fail(EINVAL);
   if (queue == &capture_) {
-    // Frames of the old shape may still be to come: while streaming, that shape counts.
+    // Frames of the old shape may still come: while streaming, that shape counts.
     const std::size_t needed = capture_.streaming() ? needed_in_stream_ : layout_.size_image();
     const v4l2_buffer& head = payload.buffer.head;
     const auto* const slot = capture_.slot(head.index);
-    // Of memory of its own the guest says each time how large it is.
+    // For its own memory the guest states the size each time.
     const std::uint32_t length = head.memory != V4L2_MEMORY_USERPTR
                                      ? slot != nullptr ? slot->planes[0].length : 0
                                  : types_.multiplanar() ? payload.buffer.planes[0].length
@@ -171,7 +171,7 @@ inline Result<> DecoderSession::ioctl(v4l2::tag::QBUF, v4l2::BufferPayload& payl
   return {};
 }
 
-// Gives the engine what it may have.
+// Gives the engine the buffers that it may have.
 inline void DecoderSession::pass_on_output() {
   if (!output_.streaming()) return;
   while (const auto index = output_.take_next()) {
@@ -193,7 +193,7 @@ inline void DecoderSession::pass_on_capture() {
   if (!capture_.streaming()) return;
   while (const auto index = capture_.take_next()) {
     const auto& plane = capture_.slot(*index)->planes[0];
-    // A queue has no index beyond the engine's.
+    // A queue has no index beyond the engine's limit.
     (void)engine_->queue_capture(*index,
                                  {plane.bytes().data(), plane.bytes().size(), plane.owner(), plane.userptr});
   }
@@ -264,7 +264,7 @@ inline Result<> DecoderSession::ioctl(v4l2::tag::STREAMOFF, std::uint32_t& type)
 inline Result<> DecoderSession::ioctl(v4l2::tag::TRY_DECODER_CMD, v4l2_decoder_cmd& command) const {
   const std::uint32_t cmd = command.cmd;
   if (cmd != V4L2_DEC_CMD_START && cmd != V4L2_DEC_CMD_STOP) return fail(EINVAL);
-  // Neither speed, nor a time to stop at, nor black frames.
+  // Speed, a time to stop at, and black frames are not supported.
   command = {};
   command.cmd = cmd;
   return {};
@@ -274,7 +274,7 @@ inline Result<> DecoderSession::ioctl(v4l2::tag::DECODER_CMD, v4l2_decoder_cmd& 
   if (auto valid = ioctl(v4l2::tag::TRY_DECODER_CMD{}, command); !valid) return valid;
   if (!handle_events()) return fail(memory::again);
   if (command.cmd == V4L2_DEC_CMD_STOP) {
-    // A drain is between two queues that stream; without, the command does nothing, and does not fail either.
+    // A drain needs two queues that stream; otherwise the command does nothing and does not fail.
     if (!output_.streaming() || !capture_.streaming()) return {};
     return engine_->drain();
   }
@@ -343,9 +343,9 @@ inline void DecoderSession::on(const FrameDone& done) {
 }
 
 inline void DecoderSession::on(const PictureChanged& change) {
-  // A client that streams into CAPTURE buffers of this very shape has nothing to set up, and is given its
-  // frames at once. Told of a change it would start CAPTURE anew, as GStreamer 1.22 does, and lose the first
-  // of them.
+  // A client that streams into CAPTURE buffers of exactly this shape has nothing to set up, and gets its
+  // frames at once. If it were told about a change it would restart CAPTURE, as GStreamer 1.22 does, and lose
+  // the first frames.
   const bool expected = !picture_known_ && capture_.streaming() && picture_.same_shape(change.picture) &&
                         suits(*raw_, change.picture.samples);
   picture_ = change.picture;
@@ -358,7 +358,7 @@ inline void DecoderSession::on(const PictureChanged& change) {
   controls_.set_value(V4L2_CID_MIN_BUFFERS_FOR_CAPTURE, change.min_buffers);
   const CodedFormat* const coded = find_coded_format(coded_.fourcc);
   const AVCodecID codec = coded != nullptr ? coded->codec : AV_CODEC_ID_NONE;
-  // A value that the menu does not have is not taken: libavcodec tries what it does not know, too.
+  // A value that is not in the menu is ignored: libavcodec also tries profiles that it does not know.
   if (const auto profile = profile_control(codec, change.profile))
     controls_.set_value(profile->id, profile->value);
   const std::uint64_t samples = std::uint64_t{picture_.visible.width} * picture_.visible.height;

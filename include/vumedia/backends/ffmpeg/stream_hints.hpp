@@ -1,5 +1,5 @@
-// What a stream's headers say that libavcodec's decoders tell with the first frame only, or not at all. A
-// client asks for it before that, behind the source-change event.
+// What a stream's headers say but libavcodec's decoders report only with the first frame, or not at all. A
+// client asks for it earlier, after the source-change event.
 #pragma once
 
 #include <cstddef>
@@ -23,9 +23,9 @@ struct StreamHints {
   int tier = -1;                          // of H.265: 0 Main, 1 High; negative where unknown
 };
 
-// How the picture in a packet (with libavcodec's padding behind it) is made of fields, by the parsers of
-// libavcodec: those of H.264 and MPEG-2, which alone interlace in streams that are in use. What frames say
-// later is nearer the truth: see LookChanged. Any bytes.
+// How the picture in a packet (followed by libavcodec's padding) consists of fields, according to
+// libavcodec's parsers for H.264 and MPEG-2, the only codecs that are interlaced in practice. What frames say
+// later is more accurate: see LookChanged. The packet may contain any bytes.
 [[nodiscard]] inline std::uint32_t field_of_packet(AVCodecID codec, const AVPacket& packet) noexcept {
   struct ParserDeleter {
     void operator()(AVCodecParserContext* parser) const noexcept { av_parser_close(parser); }
@@ -56,7 +56,7 @@ struct StreamHints {
     default:
       break;
   }
-  // A field by itself, of which the other is still to come.
+  // A single field, whose counterpart has yet to come.
   if (parser->picture_structure == AV_PICTURE_STRUCTURE_TOP_FIELD) return V4L2_FIELD_INTERLACED_TB;
   if (parser->picture_structure == AV_PICTURE_STRUCTURE_BOTTOM_FIELD) return V4L2_FIELD_INTERLACED_BT;
   return V4L2_FIELD_NONE;
@@ -66,7 +66,7 @@ struct StreamHints {
 [[nodiscard]] inline std::optional<int> hevc_tier(std::span<const std::byte> bytes) noexcept {
   constexpr unsigned sps = 33;
   const auto unit = detail::find_unit(bytes, [](unsigned header) { return ((header >> 1) & 63) == sps; });
-  // Behind the two bytes of the header: ids of 8 bits, then 2 bits of profile space, the tier, the profile.
+  // After the two bytes of the header: ids of 8 bits, then 2 bits of profile space, the tier, the profile.
   if (!unit || *unit + 3 >= bytes.size()) return std::nullopt;
   return static_cast<int>((std::to_integer<unsigned>(bytes[*unit + 3]) >> 5) & 1);
 }

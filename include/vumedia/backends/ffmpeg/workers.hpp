@@ -18,9 +18,10 @@ namespace vumedia::backends::ffmpeg {
 
 // A bounded set of threads, one for each session that decodes.
 //
-// A session that closes tells its thread to end and does not wait for it: the thread may be in the midst of a
-// large picture. So that those do not lock the next session out, as many again may be ending. The destructor
-// waits for all; so that a connection's end does not wait, a program keeps one set for all its connections.
+// A session that closes tells its thread to end and does not wait for it, because the thread may be in the
+// middle of a large picture. So that such threads do not lock out the next session, as many again may be
+// ending. The destructor waits for all of them; to keep the end of a connection from waiting, a program uses
+// one set for all its connections.
 //
 // Any thread may call run().
 class Workers {
@@ -30,7 +31,7 @@ class Workers {
   };
 
  public:
-  // Of a thread that has been started.
+  // The state of a thread that has been started.
   class Ticket {
    public:
     Ticket() = default;
@@ -52,8 +53,8 @@ class Workers {
     for (auto& worker : workers_) worker.thread.join();
   }
 
-  // Runs `task` on a thread of its own. EBUSY if all are taken, or as many are still ending; EAGAIN if the
-  // system has none.
+  // Runs `task` on a thread of its own. EBUSY if all are taken, or if as many are still ending; EAGAIN if the
+  // system cannot start one.
   template <class Task>
   Result<Ticket> run(Task task) {
     const std::lock_guard lock(mutex_);
@@ -63,10 +64,10 @@ class Workers {
     if (ending > max_threads_ || workers_.size() - ending >= max_threads_) return fail(EBUSY);
     auto state = std::make_shared<State>();
     workers_.reserve(workers_.size() + 1);
-    // The library throws nothing; the constructor of a thread knows no other way to fail.
+    // The library throws nothing, but a thread's constructor has no other way to fail.
     try {
       std::thread thread([task = std::move(task), state]() mutable {
-        // The task and what it owns are gone before the thread counts as ended.
+        // The task and what it owns are destroyed before the thread counts as ended.
         {
           auto mine = std::move(task);
           mine();
@@ -93,7 +94,7 @@ class Workers {
     std::shared_ptr<State> state;
   };
 
-  // Joins only threads whose last act is behind them.
+  // Joins only threads that have nothing left to do.
   void reap() {
     std::erase_if(workers_, [](Worker& worker) {
       if (!worker.state->ended.load(std::memory_order_acquire)) return false;

@@ -1,4 +1,4 @@
-// Finds what a decoder has left unwritten of a picture.
+// Finds the parts of a picture that a decoder has left unwritten.
 //
 // When slices are missing or cut, some of libavcodec's decoders conceal that and say so, and others say
 // nothing: they leave the memory as it was, which may hold an older picture, or whatever the guest had there.
@@ -78,7 +78,7 @@ class Marks {
 
   enum class Found : std::uint8_t { none, some, a_field };
 
-  // What is left of them: none; all of one field and none of the other; or any others.
+  // Which marks are left: none; all of one field and none of the other; or any others.
   [[nodiscard]] Found find() const noexcept {
     // Counted without a branch: hardly ever is there one.
     std::array<std::size_t, 2> all{};
@@ -93,7 +93,7 @@ class Marks {
     return (even || odd) && all[0] != 0 && all[1] != 0 ? Found::a_field : Found::some;
   }
 
-  // Paints the blocks that still have one.
+  // Paints the blocks that still have a mark.
   void paint() const {
     std::vector<bool> unwritten(static_cast<std::size_t>(columns_) * static_cast<std::size_t>(rows_));
     std::vector<bool> marked(unwritten.size());
@@ -104,7 +104,7 @@ class Marks {
     for (int row = 0; row < rows_; ++row) {
       for (int column = 0; column < columns_; ++column) {
         bool paints = unwritten[index(column, row)];
-        // One too narrow for a mark goes with its neighbours.
+        // A block too narrow for a mark is treated like its neighbours.
         for (int y = std::max(row - 1, 0); !marked[index(column, row)] && y <= std::min(row + 1, rows_ - 1);
              ++y)
           paints = paints || (column > 0 && unwritten[index(column - 1, y)]);
@@ -125,7 +125,8 @@ class Marks {
     std::uint16_t black = 0;
   };
 
-  // Nothing that a picture has: one sample in black, one in white. Of 10 bits, the upper byte is below 4.
+  // A pattern that no picture has: one sample in black, one in white. With 10 bits, the upper byte is below
+  // 4.
   [[nodiscard]] static const std::array<std::uint8_t, 16>& pattern(int sample_bytes) noexcept {
     static constexpr std::array<std::uint8_t, 16> of_one{0xe9, 0x13, 0xf4, 0x07, 0xdb, 0x21, 0xfe, 0x1a,
                                                          0xe9, 0x13, 0xf4, 0x07, 0xdb, 0x21, 0xfe, 0x1a};
@@ -143,7 +144,7 @@ class Marks {
     std::memcpy(&word, at, sizeof word);
     return word;
   }
-  // In words: this is asked for each mark of each picture.
+  // Compared as words, because this runs for each mark of each picture.
   template <std::size_t Bytes>
   [[nodiscard]] static bool is_marked(const std::uint8_t* at, const std::array<std::uint8_t, 16>& mark,
                                       std::integral_constant<std::size_t, Bytes>) noexcept {
@@ -218,7 +219,7 @@ class Marks {
     }
   }
 
-  // Also what of the block is not to be seen, for pictures that refer to this one may show it: frames have
+  // Includes invisible parts of the block, because pictures that refer to this one may show them: frames have
   // memory for whole blocks.
   void paint(int column, int row) const noexcept {
     for (std::size_t i = 0; i < plane_count_; ++i) {
@@ -244,13 +245,13 @@ class Marks {
   int rows_ = 0;
 };
 
-// The marks of all pictures that one decoder has under way.
+// The marks of all pictures that one decoder is working on.
 //
-// begin() is for get_buffer2, on whatever thread libavcodec calls it. The others belong to the thread that
-// sends packets.
+// begin() is for get_buffer2, on whatever thread libavcodec calls it. The other functions belong to the
+// thread that sends packets.
 class WriteWatch {
  public:
-  // `frame` has just got its memory. Without memory for it a picture is not watched.
+  // `frame` has just got its memory. If there is no memory for the bookkeeping, the picture is not watched.
   void begin(const AVCodecContext& context, AVFrame& frame) {
     if (frame.opaque_ref != nullptr) return;
     touched();
@@ -265,7 +266,7 @@ class WriteWatch {
     own.planes = context.codec_id == AV_CODEC_ID_MJPEG ? Marks::Planes::all : Marks::Planes::luma;
     Marks(frame, own.width, own.height, own.planes).set();
     touched();
-    // Said here as well as in libavcodec, for tools that see only what we do.
+    // Synchronises here as well as in libavcodec, for tools that see only our code.
     std::atomic_ref(own.is_marked).store(1, std::memory_order_release);
     // With threads for frames a picture is known to be complete only when it comes out.
     if ((context.active_thread_type & FF_THREAD_FRAME) != 0) return;
@@ -273,18 +274,18 @@ class WriteWatch {
     if (Frame copy{hold(frame)}) begun_.push_back(std::move(copy));
   }
 
-  // Before each packet.
+  // To be called before each packet.
   void next_packet() noexcept { ++packets_; }
 
   // A call of libavcodec has returned: the pictures begun in it are complete, and no other refers to them
-  // yet. Only one of which a field is there waits for the other, which the next packet may bring.
+  // yet. Only a picture with one field waits for the other, which the next packet may bring.
   void call_done() {
     std::erase_if(begun_, [this](const Frame& frame) {
       return settle(*frame, state_of(*frame->opaque_ref).packet == packets_);
     });
   }
 
-  // Whether a picture that has come out had holes. It has none any more.
+  // Whether a picture that has come out had holes. They have been painted.
   [[nodiscard]] static bool had_holes(const AVFrame& frame) {
     if (frame.opaque_ref == nullptr) return false;
     (void)settle(frame, false);
@@ -293,8 +294,8 @@ class WriteWatch {
 
   void clear() noexcept { begun_.clear(); }
 
-  // After each use of a picture's memory, on any thread: libavcodec may give it out for another picture. It
-  // orders the two itself, and tools that see only what we do are told so here.
+  // To be called after each use of a picture's memory, on any thread: libavcodec may reuse it for another
+  // picture. libavcodec orders the two itself; this tells tools that see only our code.
   void touched() noexcept { uses_.fetch_add(1, std::memory_order_acq_rel); }
 
  private:
