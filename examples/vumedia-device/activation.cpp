@@ -42,7 +42,7 @@ Outcome<std::vector<ActivationSocket>> take_activation_sockets() {
   if (!process || !count || number(*process) != ::getpid()) return std::vector<ActivationSocket>{};
   const auto descriptors = number(*count);
   if (!descriptors || *descriptors < 0 || *descriptors > most_descriptors)
-    return failure("LISTEN_FDS is '%s', which is no number of sockets", count->c_str());
+    return failure("LISTEN_FDS is '%s', which is not a number of sockets", count->c_str());
 
   std::vector<ActivationSocket> sockets;
   std::string_view rest = names ? *names : std::string_view{};
@@ -84,13 +84,13 @@ Outcome<std::optional<int>> assign_sockets(std::span<const ActivationSocket> soc
     if (left.empty()) {
       if (sockets.empty() && devices.size() == 1)
         return failure("no socket to serve: --socket-path or --socket-fd is required");
-      return failure("no socket for the device %s: it names none, and none is handed over for it",
+      return failure("no socket for the device %s: it names none, and none was passed in for it",
                      device.name.c_str());
     }
     device.socket_fd = take(left.begin());
   }
   if (!left.empty())
-    return failure("%zu sockets were handed over, and %zu of them find no device", sockets.size(),
+    return failure("%zu sockets were passed in, and %zu of them match no device", sockets.size(),
                    left.size());
   return status;
 }

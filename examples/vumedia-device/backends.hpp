@@ -1,4 +1,4 @@
-// The devices this program can be: a list fixed at compile time. A backend is added by a file like
+// The devices that this program can serve: a list fixed at compile time. To add a backend, add a file like
 // serve_null.cpp and a line in each half below.
 #pragma once
 
@@ -11,9 +11,9 @@ namespace vumedia::device {
 
 struct BackendEntry {
   const char* name;
-  const char* alias;  // what the Rust program calls it, or nullptr
+  const char* alias;  // the Rust program's name for it, or nullptr
   const char* description;
-  // Serves frontends until a signal says stop. Its result is the program's exit status.
+  // Serves frontends until a signal stops it. Its result is the program's exit status.
   int (*serve)(Environment& environment);
 };
 

@@ -17,7 +17,7 @@ DeviceThread::DeviceThread(const Options& options, const BackendEntry& backend, 
     return;
   }
   thread_ = std::thread([this] { run_thread(); });
-  // Seen in /proc and by debuggers; 15 bytes are kept.
+  // Shown in /proc and in debuggers; 15 bytes are kept.
   ::pthread_setname_np(thread_.native_handle(), options.name.substr(0, 15).c_str());
 }
 
@@ -42,7 +42,7 @@ void DeviceThread::stop() {
     told_.notify_all();
     inbox = inbox_;
   }
-  // On its own thread, where the loop exists for as long as the inbox takes tasks.
+  // Runs on the device's own thread, where the loop exists for as long as the inbox takes tasks.
   if (inbox != nullptr) inbox->post([this] { reactor_->stop(); });
 }
 
@@ -134,7 +134,7 @@ void DeviceThread::serve(io::UringReactor& reactor) {
   environment_ = &environment;
   environment.serving = [this] { set_state(State::serving); };
   const int status = backend_.serve(environment);
-  // Before a thread's reactor goes, and with it what is left in the inbox.
+  // To be called before a thread's reactor is destroyed, together with what is left in the inbox.
   end(status, std::move(environment.failure));
 }
 

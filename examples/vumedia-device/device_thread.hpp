@@ -1,5 +1,5 @@
-// One device of the program and the loop that it runs on: that of a thread of its own, created, run and
-// destroyed there; or, for the only device of a program, that of the main thread, which spares a thread and
+// One device of the program and the loop that it runs on: a loop that is created, run and destroyed on a
+// thread of its own; or, for the only device of a program, that of the main thread, which saves a thread and
 // its memory.
 #pragma once
 
@@ -23,8 +23,8 @@
 
 namespace vumedia::device {
 
-// All members but those that say otherwise are for the thread that made it, which outlives it. What happens
-// to the device is told by an event fd, so that one loop can wait for all of them.
+// All members are for the thread that made it, which outlives it, unless stated otherwise. Changes of the
+// device's state are signalled by an event fd, so that one loop can wait for all devices.
 class DeviceThread {
  public:
   enum class State {
@@ -35,8 +35,8 @@ class DeviceThread {
     ended,
   };
 
-  // `options`, `log` and `changed`, an event fd that is added to at each change of state, are borrowed for
-  // good. So is `main`, if it is not null: then there is no thread, and the device runs in serve_here().
+  // `options`, `log` and `changed` (an event fd that is signalled at each change of state) must outlive this.
+  // So must `main`, if it is not null: then there is no thread, and the device runs in serve_here().
   DeviceThread(const Options& options, const BackendEntry& backend, const Log& log, int changed,
                io::UringReactor* main);
   DeviceThread(const DeviceThread&) = delete;
@@ -44,21 +44,21 @@ class DeviceThread {
   // Waits for the thread.
   ~DeviceThread();
 
-  // Hands over what frontends connect to. In the state `idle` only.
+  // Hands over the socket that frontends connect to. Only in the state `idle`.
   void open(OwnedFd socket);
-  // Of a device on the main thread, once it has its socket: serves it until it ends.
+  // For a device on the main thread that has its socket: serves it until it ends.
   void serve_here();
   // Ends the device soon, in whatever state it is.
   void stop();
-  // Shared memory is cut off at these addresses.
+  // Shared memory has been truncated at these addresses.
   void tell_of_cut_off_memory(const std::vector<std::uintptr_t>& addresses);
-  // Asks the loop to say that it runs.
+  // Asks the loop to confirm that it runs.
   void ask_for_life();
-  // Whether the last ask_for_life() was answered; so too if the device does not run, or was not asked.
+  // Whether the last ask_for_life() was answered; also true if the device does not run, or was not asked.
   [[nodiscard]] bool shows_life() const;
 
   [[nodiscard]] State state() const;
-  // Of a device that has ended: its status, and why it could not start (else empty).
+  // For a device that has ended: its status, and why it could not start (otherwise empty).
   [[nodiscard]] int status() const;
   [[nodiscard]] std::string failure() const;
 
@@ -71,7 +71,7 @@ class DeviceThread {
   void serve(io::UringReactor& reactor);
   void take_loop(io::UringReactor& reactor);
   void set_state(State state);
-  // What to serve, or nothing if the device is to end first.
+  // The socket to serve, or nothing if the device has to end first.
   [[nodiscard]] std::optional<OwnedFd> wait_for_socket();
   void end(int status, std::string failure);
 
@@ -89,14 +89,14 @@ class DeviceThread {
   bool stop_ = false;
   std::optional<OwnedFd> socket_;
   std::shared_ptr<io::Inbox> inbox_;  // once there is a loop
-  // Of the device's thread, for tasks of its own inbox; valid while that takes tasks.
+  // Used by the device's thread, for tasks of its own inbox; valid while that takes tasks.
   io::UringReactor* reactor_ = nullptr;
   Environment* environment_ = nullptr;
   int status_ = 0;
   std::string failure_;
 
   io::UringReactor* const main_;
-  std::thread thread_;  // last: it uses all of the above; none on the main thread
+  std::thread thread_;  // last, because it uses all of the above; none on the main thread
 };
 
 }  // namespace vumedia::device

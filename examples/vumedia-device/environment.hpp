@@ -1,4 +1,4 @@
-// What a backend's service is given to run in: all of it belongs to one device, and to its thread.
+// The environment of a backend's service: all of it belongs to one device and its thread.
 #pragma once
 
 #include <cstdint>
@@ -21,15 +21,15 @@ struct Environment {
   const Log& log;
   io::UringReactor& reactor;
   Counters& counters;
-  // Listening, or connected already.
+  // Listening, or already connected.
   OwnedFd socket;
 
-  // The device is there for frontends. Said once, by the service.
+  // The device is ready for frontends. Called once, by the service.
   std::function<void()> serving;
-  // Why the device could not start; set by a service that returns another status than 0 before it serves.
+  // Why the device could not start; set by a service that returns a status other than 0 before it serves.
   std::string failure;
-  // Addresses at which shared memory turned out to be cut off; if they are this device's, it drops its
-  // frontend. Set by the service, called within reactor.run().
+  // Called with addresses at which shared memory turned out to be truncated; if they belong to this device,
+  // it drops its frontend. Set by the service, called within reactor.run().
   std::function<void(std::span<const std::uintptr_t>)> memory_cut_off;
 
   // The status of a service that cannot start.

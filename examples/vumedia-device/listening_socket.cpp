@@ -40,9 +40,10 @@ const sockaddr* generic(const sockaddr_un& address) noexcept {
   return reinterpret_cast<const sockaddr*>(&address);
 }
 
-// Holds back other programs that are about to look at the same path: between looking at a dead socket and
-// replacing it another could have put a live one there, and between bind and listen ours looks dead. The lock
-// is the folder's own, so it leaves no file behind. Anyone may hold it, so it is not waited for for long.
+// Keeps out other programs that are about to check the same path: between finding a stale socket and
+// replacing it, another program could put a live one there; and between bind and listen our socket looks
+// stale. The lock is on the folder, so it leaves no file behind. Anyone may hold it, so the wait for it is
+// short.
 Outcome<OwnedFd> lock_folder(const std::string& path) {
   std::string folder = std::filesystem::path(path).parent_path().string();
   if (folder.empty()) folder = ".";
@@ -52,7 +53,7 @@ Outcome<OwnedFd> lock_folder(const std::string& path) {
   using namespace std::chrono_literals;
   const auto deadline = std::chrono::steady_clock::now() + 2s;
   while (::flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
-    if (errno != EWOULDBLOCK && errno != EINTR) break;  // a file system without locks: go on without one
+    if (errno != EWOULDBLOCK && errno != EINTR) break;  // a file system without locks: continue without one
     if (std::chrono::steady_clock::now() > deadline) {
       return failure("another program holds the lock on the folder %s of the socket", folder.c_str());
     }
@@ -73,9 +74,8 @@ bool listener_has_ended(int connected) {
   return ::poll(&ended, 1, 0) == 1;
 }
 
-// Fails unless the socket refuses connections. The kernel takes down the ring of a program that was killed,
-// and with it the socket, some time after the program has gone; so in that case it is asked again for a
-// while.
+// Fails unless the socket refuses connections. The kernel destroys the ring of a killed program, and with it
+// the socket, some time after the program has ended; so in that case this retries for a while.
 Outcome<> is_dead(const std::string& path, const sockaddr_un& address) {
   const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(1);
   for (;;) {
@@ -91,11 +91,11 @@ Outcome<> is_dead(const std::string& path, const sockaddr_un& address) {
     if (errno == ECONNREFUSED) return {};
     // EAGAIN: someone listens, and more are waiting than the queue holds.
     if (errno == EAGAIN) return failure("%s is in use: another program listens on it", path.c_str());
-    return failure("cannot tell whether %s is in use: %s", path.c_str(), std::strerror(errno));
+    return failure("cannot find out whether %s is in use: %s", path.c_str(), std::strerror(errno));
   }
 }
 
-// Makes room at the path: nothing may be there but a socket that refuses connections.
+// Makes room at the path: only a socket that refuses connections may be there.
 Outcome<> remove_dead_socket(const std::string& path, const sockaddr_un& address) {
   struct stat found{};
   if (::lstat(path.c_str(), &found) != 0) {
@@ -106,7 +106,7 @@ Outcome<> remove_dead_socket(const std::string& path, const sockaddr_un& address
 
   if (auto dead = is_dead(path, address); !dead) return dead;
   if (::unlink(path.c_str()) != 0 && errno != ENOENT) {
-    return failure("cannot remove the dead socket %s: %s", path.c_str(), std::strerror(errno));
+    return failure("cannot remove the stale socket %s: %s", path.c_str(), std::strerror(errno));
   }
   return {};
 }
@@ -122,8 +122,8 @@ Outcome<ListeningSocket> ListeningSocket::make(const std::string& path, std::opt
 
   auto fd = make_socket();
   if (!fd) return std::unexpected(fd.error());
-  // The umask is the way to make the file with its final permissions, with no moment in which it has others.
-  // It is the whole process's; the program has one thread at this point.
+  // The umask creates the file with its final permissions, without a moment in which it has others. It
+  // applies to the whole process, but the program has only one thread at this point.
   const mode_t before = mode ? ::umask(static_cast<mode_t>(0777 & ~*mode)) : 0;
   const int bound = ::bind(fd->get(), generic(*address), sizeof *address);
   const int error = errno;
@@ -181,12 +181,12 @@ Outcome<OwnedFd> adopt_socket(int number) {
   sockaddr_un peer{};
   socklen_t size = sizeof peer;
   if (!listening && ::getpeername(number, reinterpret_cast<sockaddr*>(&peer), &size) != 0) {
-    return failure("the socket of file descriptor %d neither listens nor is it connected", number);
+    return failure("the socket of file descriptor %d is neither listening nor connected", number);
   }
 
   OwnedFd socket(number);
-  // The reactor wants a connection to block: the kernel then waits in its place. Server sets a listening one
-  // up.
+  // The reactor wants a connection to be blocking: the kernel then waits in its place. Server sets up a
+  // listening socket.
   const int flags = ::fcntl(number, F_GETFL);
   if (flags < 0 || ::fcntl(number, F_SETFL, flags & ~O_NONBLOCK) != 0 ||
       ::fcntl(number, F_SETFD, FD_CLOEXEC) != 0) {

@@ -12,12 +12,12 @@
 
 namespace vumedia::device {
 
-// A listening Unix stream socket made at a path, close-on-exec. It removes its file when it is
-// destroyed, if the file is still its own.
+// A listening Unix stream socket at a path, close-on-exec. It removes its file when it is destroyed, if the
+// file is still its own.
 class ListeningSocket {
  public:
-  // Listens at `path`. What is there already is replaced only if it is a socket that nobody listens on. Where
-  // no `mode` is given the umask decides who may connect.
+  // Listens at `path`. An existing file is replaced only if it is a socket on which nobody listens. If no
+  // `mode` is given the umask determines who may connect.
   //
   // Programs that call this for the same path at the same time take turns, so that exactly one of them gets
   // it.
@@ -41,8 +41,8 @@ class ListeningSocket {
   ino_t inode_ = 0;
 };
 
-// Takes over descriptor `number`, which whoever started the program left open for it: a Unix stream socket
-// that listens, or is connected.
+// Takes over descriptor `number`, which the parent process left open: a Unix stream socket that listens or is
+// connected.
 [[nodiscard]] Outcome<OwnedFd> adopt_socket(int number);
 
 }  // namespace vumedia::device

@@ -42,7 +42,7 @@ Logging::Logging(LogLevel level)
                                                std::make_shared<spdlog::sinks::ansicolor_stderr_sink_mt>())),
       limiter_(Log(write_line, logger_.get(), level)),
       log_(limiter_.log()) {
-  logger_->set_level(spdlog::level::trace);  // the Log has decided already
+  logger_->set_level(spdlog::level::trace);  // the Log has checked the level already
   logger_->set_pattern("%Y-%m-%d %H:%M:%S.%e %n %^%l%$: %v");
   logger_->flush_on(spdlog::level::trace);
 }

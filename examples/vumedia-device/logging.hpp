@@ -14,8 +14,8 @@ class logger;
 
 namespace vumedia::device {
 
-// Owns what its Logs write to; any thread may use those. Frontends and guests cannot make them endless: each
-// is limited by itself.
+// Owns the sinks of its Logs; any thread may use those. Frontends and guests cannot flood them: each is
+// limited separately.
 class Logging {
  public:
   explicit Logging(LogLevel level);
@@ -25,7 +25,7 @@ class Logging {
 
   // For lines of the program itself.
   [[nodiscard]] const Log& log() const noexcept { return log_; }
-  // For lines of a device, which begin with its name. Not while another thread calls it.
+  // For lines of a device, which begin with its name. Only one thread at a time may call it.
   [[nodiscard]] Log log_of(std::string device);
 
  private:

@@ -1,7 +1,7 @@
 // vumedia-device: virtio-media devices, each for one virtual machine at a time, over vhost-user sockets.
 //
 // Exit status: 0 after SIGTERM, SIGINT or SIGHUP, and when the frontends on inherited connections have left;
-// 1 if the host lacks something or a socket cannot be had; 2 for a mistake on the command line. 1 and 2
+// 1 if the host lacks something or a socket is not available; 2 for a mistake on the command line. 1 and 2
 // come with one line on standard error.
 #include <cstdio>
 #include <string>
@@ -31,9 +31,9 @@ void list_backends() {
   }
 }
 
-// As QEMU's conventions for back-end programs have it: an object with the type of device and its features.
+// Follows QEMU's conventions for back-end programs: an object with the type of device and its features.
 void print_capabilities() {
-  // A feature is an option that may be given, by its name.
+  // A feature is the name of an option that may be given.
   std::printf(
       "{\n  \"type\": \"media\",\n  \"version\": \"%s\",\n  \"features\": [\"backend\", \"device\", "
       "\"mem-slots\", \"shmem-size\", \"status-socket\"],\n  \"backends\": [",
@@ -48,7 +48,7 @@ void print_capabilities() {
 
 int unknown_backend(const std::string& name) {
   if (name == "ffmpeg-decoder")
-    return stop_start(2, "this build has no ffmpeg-decoder: it was made without FFmpeg");
+    return stop_start(2, "this build has no ffmpeg-decoder: it was built without FFmpeg");
   std::string names;
   for (const BackendEntry* const entry : backend_entries)
     names += std::string(names.empty() ? "" : ", ") + entry->name;
@@ -65,7 +65,7 @@ int run(CommandLine& line) {
   const auto sockets = take_activation_sockets();
   if (!sockets) return stop_start(1, sockets.error().message);
   const auto status_fd = assign_sockets(*sockets, line.devices);
-  // Where nobody handed over anything, a socket is missing on the command line.
+  // If no socket was passed in, one is missing on the command line.
   if (!status_fd) return stop_start(sockets->empty() ? 2 : 1, status_fd.error().message);
   return Supervisor(line, std::move(backends), *status_fd).run();
 }

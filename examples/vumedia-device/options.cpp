@@ -46,7 +46,7 @@ std::optional<mode_t> read_mode(std::string_view text) {
   return mode;
 }
 
-// Bytes, or a number with K, M, G or T behind it (powers of 1024; "KiB" and "KB" are the same).
+// Bytes, or a number followed by K, M, G or T (powers of 1024; "KiB" and "KB" are the same).
 std::optional<std::uint64_t> read_size(std::string_view text) {
   std::uint64_t number = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
@@ -60,7 +60,7 @@ std::optional<std::uint64_t> read_size(std::string_view text) {
   return checked_multiply(number, std::uint64_t{1} << (10 * power));
 }
 
-// Names with commas between, or with plus signs, which --device need not double. None twice.
+// Names separated by commas, or by plus signs, which need not be doubled in --device. No name twice.
 std::optional<std::vector<std::string>> read_codecs(std::string_view text) {
   std::vector<std::string> names;
   while (true) {
@@ -74,7 +74,7 @@ std::optional<std::vector<std::string>> read_codecs(std::string_view text) {
   }
 }
 
-// CLI11's complaint in one line with the program's name in front.
+// CLI11's message in one line that begins with the program's name.
 std::string one_line(const CLI::App* app, const CLI::Error& error) {
   std::string said = error.what();
   for (char& c : said) {
@@ -91,7 +91,7 @@ bool is_name(std::string_view text) {
   return !text.empty() && text.size() <= 64 && std::ranges::all_of(text, allowed);
 }
 
-// What can be said of each device: as long options of the program, or as keys of --device.
+// The options of each device: long options of the program, or keys of --device.
 void add_device_options(CLI::App& app, Options& options) {
   app.add_option("-b,--backend", options.backend, "The device to offer (see --list-backends)")
       ->type_name("NAME")
@@ -100,7 +100,7 @@ void add_device_options(CLI::App& app, Options& options) {
                  "Listen on this Unix socket; it is removed at the end (default: none)")
       ->type_name("PATH");
   app.add_option("--socket-fd,--fd", options.socket_fd,
-                 "Use this inherited socket: one that listens, or one that a frontend is connected to "
+                 "Use this inherited socket: one that listens, or one to which a frontend is connected "
                  "(default: none)")
       ->type_name("FD")
       ->check(check(in_range<0, INT32_MAX>, "a file descriptor's number"));
@@ -119,13 +119,14 @@ void add_device_options(CLI::App& app, Options& options) {
          "What log lines and counters call the device (default: the name of its backend)")
       ->type_name("NAME")
       ->check(check(is_name, "a name of at most 64 letters, digits and -_.@:"));
-  app.add_option("-d,--v4l2-device", options.v4l2_device, "Host device that v4l2-proxy gives to the guest")
+  app.add_option("-d,--v4l2-device", options.v4l2_device,
+                 "Host device that v4l2-proxy passes through to the guest")
       ->type_name("PATH")
       ->capture_default_str();
   app.add_option_function<std::string>(
          "--shmem-size",
          [&options](const std::string& text) { options.shmem_size = read_size(text).value_or(0); },
-         "Memory region shared with the guest: a power of two in bytes, or with K, M, G or T after it "
+         "Memory region shared with the guest: a power of two in bytes, or followed by K, M, G or T "
          "(default: 256M)")
       ->type_name("SIZE")
       ->check(check(
@@ -147,7 +148,8 @@ void add_device_options(CLI::App& app, Options& options) {
          [&options](const std::string& text) {
            options.limits.max_buffer_bytes = read_size(text).value_or(0);
          },
-         "Memory that all buffers of the guest may take together: bytes, or with K, M, G or T after it "
+         "Memory that all buffers of the guest may take together: bytes, or a number followed by "
+         "K, M, G or T "
          "(default: 256M)")
       ->type_name("SIZE")
       ->check(check(
@@ -157,20 +159,20 @@ void add_device_options(CLI::App& app, Options& options) {
           },
           "a size of at least 4K"));
   app.add_option("--max-pixels", options.limits.max_pixels,
-                 "Pixels of a frame that the decoder takes on (default: 9437184, which is 4096 x 2304)")
+                 "Largest frame that the decoder accepts, in pixels (default: 9437184, which is 4096 x 2304)")
       ->type_name("N")
       ->check(check(in_range<1, INT64_MAX>, "a positive number"));
   app.add_option("--threads", options.limits.threads, "Threads of the decoder for one open file (default: 1)")
       ->type_name("N")
       ->check(check(in_range<1, 64>, "a number from 1 to 64"));
   app.add_flag("--frame-threads", options.limits.frame_threads,
-               "With several threads: decode frames side by side, faster and with as many frames of delay");
+               "With several threads: decode frames in parallel, which is faster but delays output by that "
+               "many frames");
   app.add_option_function<std::string>(
          "--codecs",
          [&options](const std::string& text) { options.codecs = read_codecs(text).value_or(options.codecs); },
-         "Formats that the decoder offers, in this order: of h264, hevc, vp8, vp9, av1, mpeg2, mjpeg with + "
-         "or "
-         "a comma between (default: all)")
+         "Formats that the decoder offers, in this order: h264, hevc, vp8, vp9, av1, mpeg2, mjpeg, separated "
+         "by + or a comma (default: all)")
       ->type_name("NAMES")
       ->check(check([](const std::string& text) { return read_codecs(text).has_value(); },
                     "a list of h264, hevc, vp8, vp9, av1, mpeg2, mjpeg"));
@@ -182,7 +184,7 @@ void add_device_options(CLI::App& app, Options& options) {
       ->type_name("API")
       ->check(check([](const std::string& text) { return text == "single" || text == "multi"; },
                     "one of single, multi"));
-  app.add_flag("--latency", options.latency, "Count how long commands take, too (see --status-socket)");
+  app.add_flag("--latency", options.latency, "Also measure how long commands take (see --status-socket)");
 }
 
 // The words of `backend=null,socket=/run/a.sock,mem-slots` as a command line. A comma in a value is written
@@ -202,14 +204,14 @@ std::vector<std::string> words_of_device(std::string_view text) {
     constexpr std::string_view socket = "socket=";
     // An option of one letter, or a word without any, is not a key.
     if (word.find_first_of("-=") == 0 || std::min(word.find('='), word.size()) < 2) {
-      throw CLI::ValidationError("'" + word + "' is no key with its value");
+      throw CLI::ValidationError("'" + word + "' is not a key with its value");
     }
     word = word.starts_with(socket) ? "--socket-path=" + word.substr(socket.size()) : "--" + word;
   }
   return words;
 }
 
-// What cannot be said of a device at once.
+// Options of a device that exclude or need each other.
 void check_device(const Options& options) {
   if (options.socket_fd && !options.socket_path.empty())
     throw CLI::ValidationError("--socket-fd excludes --socket-path");
@@ -233,7 +235,7 @@ Options parse_device(const std::string& text, const Options& defaults) {
   return device;
 }
 
-// Gives each device a name of its own, and sees to it that no two want the same socket.
+// Gives each device a name of its own, and checks that no two have the same socket.
 void tell_apart(std::vector<Options>& devices) {
   const auto taken = [&devices](const std::string& name, const Options& but) {
     return std::ranges::any_of(devices,
@@ -278,10 +280,10 @@ std::variant<CommandLine, int> parse_command_line(int argc, char** argv) {
          "--device", devices,
          "One device of several, each with its own thread: KEY=VALUE,... with the long options above as keys "
          "and socket for --socket-path, as in backend=test-pattern,socket=/run/camera.sock,mem-slots; a "
-         "comma in a value is written twice; options outside apply to all devices (default: one, of the "
+         "comma in a value is written twice; options outside apply to all devices (default: one, from the "
          "options outside)")
       ->type_name("KEYS")
-      // One a --device, so that what follows is not taken for another.
+      // One for each --device, so that what follows is not taken for another.
       ->expected(1)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   app.add_option("--log-level", log_level, "trace, debug, info, warning, error or off")
@@ -291,7 +293,7 @@ std::variant<CommandLine, int> parse_command_line(int argc, char** argv) {
                     "one of trace, debug, info, warning, error, off"));
   app.add_option(
          "--status-socket", line.status_socket,
-         "Who connects to this Unix socket is sent the counters of all devices; SIGUSR1 writes them to "
+         "Whoever connects to this Unix socket gets the counters of all devices; SIGUSR1 writes them to "
          "standard error (default: none)")
       ->type_name("PATH");
   app.add_option("--status-format", status_format, "How counters are written: text or json")
@@ -300,8 +302,8 @@ std::variant<CommandLine, int> parse_command_line(int argc, char** argv) {
       ->check(check([](const std::string& text) { return text == "text" || text == "json"; },
                     "one of text, json"));
   app.add_flag("--print-capabilities", line.print_capabilities,
-               "Print what this program can do as JSON, and end");
-  app.add_flag("--list-backends", line.list_backends, "Print the backends, one a line, and end");
+               "Print the features of this program as JSON, and exit");
+  app.add_flag("--list-backends", line.list_backends, "Print the backends, one per line, and exit");
 
   try {
     app.parse(argc, argv);
@@ -310,7 +312,7 @@ std::variant<CommandLine, int> parse_command_line(int argc, char** argv) {
       line.devices.push_back(single);
     } else if (single.named || single.socket_fd || !single.socket_path.empty()) {
       throw CLI::ValidationError(
-          "--name, --socket-path and --socket-fd stand within --device where there is one");
+          "--name, --socket-path and --socket-fd must be within --device if there is one");
     }
     for (const std::string& text : devices) line.devices.push_back(parse_device(text, single));
     tell_apart(line.devices);

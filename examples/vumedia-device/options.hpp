@@ -1,5 +1,5 @@
 // The command line of vumedia-device. Names, short forms and defaults are those of the Rust
-// vhost-device-media where it has them.
+// vhost-device-media if it has them.
 #pragma once
 
 #include <array>
@@ -16,27 +16,27 @@
 
 namespace vumedia::device {
 
-// What a decoder may take of the host. 0 leaves it to the backend's default.
+// What a decoder may use of the host. 0 means the backend's default.
 struct DecoderLimits {
-  std::uint32_t threads = 0;           // libavcodec threads a session
-  bool frame_threads = false;          // they decode frames side by side, not slices
+  std::uint32_t threads = 0;           // libavcodec threads for each session
+  bool frame_threads = false;          // they decode frames in parallel, not slices
   std::uint64_t max_pixels = 0;        // of one coded frame
   std::uint64_t max_buffer_bytes = 0;  // of all buffers of a frontend
   std::uint32_t max_sessions = 0;      // open files of a frontend
 };
 
-// Names of the compressed formats that a decoder can be told to offer.
+// The names of the compressed formats that a decoder can be told to offer.
 inline constexpr std::array<std::string_view, 7> codec_names = {"h264", "hevc",  "vp8",  "vp9",
                                                                 "av1",  "mpeg2", "mjpeg"};
 
 // One device.
 struct Options {
-  // In log lines, counters, and where sockets are handed over by name. Of letters, digits and "-_.@:";
-  // unique.
+  // Used in log lines, counters, and where sockets are passed in by name. Consists of letters, digits and
+  // "-_.@:"; unique.
   std::string name;
-  bool named = false;  // it was given, not made up from the backend's
+  bool named = false;  // it was given, not derived from the backend's
   std::string backend = "null";
-  // One of the two, or neither: then whoever started the program hands over a socket.
+  // One of the two, or neither: then the parent process passes a socket in.
   std::string socket_path;
   std::optional<int> socket_fd;
   std::optional<mode_t> socket_mode;
@@ -44,10 +44,10 @@ struct Options {
   std::string v4l2_device = "/dev/video0";  // for a backend that passes a host device through
   std::uint64_t shmem_size = 0;             // bytes; 0: the library's default
   bool mem_slots = false;
-  bool latency = false;  // count how long commands take
+  bool latency = false;  // measure how long commands take
   DecoderLimits limits;
   std::optional<bool> multiplanar;  // the plane API of V4L2; none: the backend's default
-  std::vector<std::string> codecs;  // of codec_names, in the order to offer them; empty: all there are
+  std::vector<std::string> codecs;  // from codec_names, in the order to offer them; empty: all
 };
 
 enum class StatusFormat { text, json };
@@ -62,8 +62,7 @@ struct CommandLine {
   bool list_backends = false;
 };
 
-// Either what to do, or the status to end with: after --help, --version (0) or a mistake (2, said in one
-// line).
+// Either what to do, or the exit status: after --help, --version (0) or a mistake (2, reported in one line).
 [[nodiscard]] std::variant<CommandLine, int> parse_command_line(int argc, char** argv);
 
 }  // namespace vumedia::device

@@ -20,7 +20,7 @@ using media::Histogram;
 using media::Statistics;
 namespace wire = media::wire;
 
-// A name and its number; only those that are not 0 are reported of long lists.
+// A name and its number; in long lists only those that are not 0 are reported.
 using Row = std::pair<std::string, std::uint64_t>;
 
 std::vector<Row> commands(const Statistics& statistics) {
@@ -34,7 +34,7 @@ std::vector<Row> commands(const Statistics& statistics) {
     const auto count = statistics.ioctls[number].get();
     if (count == 0) continue;
     const char* const name = v4l2::ioctl_name(number);
-    // Numbers of the table's range that are no ioctl.
+    // Numbers within the table's range that are not an ioctl.
     if (std::strcmp(name, "unknown ioctl") == 0)
       rows.emplace_back(format_text("ioctl %u", number), count);
     else
@@ -74,7 +74,7 @@ std::uint64_t sum(const std::vector<Row>& rows) {
   return total;
 }
 
-// Counts by the longest time they stand for, in nanoseconds.
+// Counts by the longest time that they stand for, in nanoseconds.
 struct Latencies {
   explicit Latencies(const Statistics& statistics) {
     const double tick = statistics.clock.tick();
@@ -86,7 +86,7 @@ struct Latencies {
       total += count;
     }
   }
-  // What `share` (0 to 1) of all took at most; 0 if there are none.
+  // The time within which `share` (0 to 1) of all were done; 0 if there are none.
   [[nodiscard]] std::uint64_t quantile(double share) const {
     const double wanted = share * static_cast<double>(total);
     std::uint64_t passed = 0;
@@ -145,8 +145,8 @@ void append_text(std::string& text, const DeviceReport& device) {
   line("commands", commands(media));
   line("errors", errors(media));
   line("events", events(media));
-  text += format_text("  waited     %" PRIu64 " of the events, for a buffer of the guest's\n",
-                      media.events_waited.get());
+  text +=
+      format_text("  waited     %" PRIu64 " of the events, for a guest buffer\n", media.events_waited.get());
   text += "  captured   " + list(buffers(media.captured)) + "\n";
   text += "  output     " + list(buffers(media.output)) + "\n";
   if (!media.measures_latency()) return;
@@ -157,8 +157,8 @@ void append_text(std::string& text, const DeviceReport& device) {
   text += "\n";
 }
 
-// -- JSON. Names are ours, or checked by the command line: none holds what would have to be escaped, but for
-// a backend's and paths, which are not reported.
+// -- JSON. Names are our own, or checked by the command line: none contains anything that must be escaped,
+// except a backend's names and paths, which are not reported.
 
 std::string object(const std::vector<Row>& rows, bool with_total) {
   std::string text = "{";

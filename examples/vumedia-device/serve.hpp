@@ -1,4 +1,4 @@
-// Serving one kind of device until it is told to stop.
+// Serves one kind of device until it is told to stop.
 #pragma once
 
 #include <algorithm>
@@ -32,8 +32,8 @@ class Service {
   Service(const Service&) = delete;
   Service& operator=(const Service&) = delete;
 
-  // `options` go to every device, `arguments` by copy to its backend. Returns the status that the program is
-  // to end with.
+  // `options` go to every device; copies of `arguments` go to its backend. Returns the exit status of the
+  // program.
   template <class... Arguments>
   int run(const media::DeviceOptions& options, const Arguments&... arguments) {
     const vhost_user::SessionOptions session_options{.log = environment_.log,
@@ -65,7 +65,7 @@ class Service {
   }
 
  private:
-  // Lives as long as its session, whatever ends that.
+  // Lives as long as its session, however that ends.
   class Presence {
    public:
     explicit Presence(Counters& counters) noexcept : counters_(&counters) { counters.frontends.add(); }
@@ -80,7 +80,7 @@ class Service {
     Counters* counters_;
   };
 
-  // A frontend that truncated its memory has lost its guest's. Its session ends as if it had left.
+  // A frontend that truncated its memory has lost its guest's memory. Its session ends as if it had left.
   void drop_if_cut_off(std::span<const std::uintptr_t> addresses) {
     Session* const session = server_->session();
     if (session == nullptr) return;
@@ -95,17 +95,17 @@ class Service {
 
   Environment& environment_;
   std::unique_ptr<Server> server_;
-  bool cut_off_ = false;  // the frontend that is served has lost its memory
+  bool cut_off_ = false;  // the current frontend has lost its memory
 };
 
-// What of the options that are not for every backend one makes use of.
+// Which of the options that are not for every backend a backend uses.
 struct Uses {
   bool planes = false;
-  bool decoder = false;  // what concerns libavcodec
+  bool decoder = false;  // options for libavcodec
   bool node = false;     // a device of the host
 };
 
-// Says of what was asked for, and changes nothing here, that it does not.
+// Reports options that were given but have no effect here.
 inline void note_unused_options(const Environment& environment, Uses uses) {
   const Options& options = environment.options;
   const auto note = [&](bool unused, const char* name) {
@@ -123,7 +123,7 @@ inline void note_unused_options(const Environment& environment, Uses uses) {
   note(options.v4l2_device != Options{}.v4l2_device && !uses.node, "--v4l2-device");
 }
 
-// What the command line says of any device.
+// The options that apply to any device.
 [[nodiscard]] inline media::DeviceOptions device_options(const Options& options) {
   media::DeviceOptions device;
   if (options.shmem_size != 0) device.shm_size = options.shmem_size;

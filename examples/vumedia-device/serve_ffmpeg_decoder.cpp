@@ -16,8 +16,8 @@ namespace {
 
 int serve(Environment& environment) {
   note_unused_options(environment, {.planes = true, .decoder = true, .node = false});
-  // What is wrong with a stream is the guest's to know. libavcodec would say it here, line by line, for as
-  // long as a guest cares to send rubbish; the engine counts it.
+  // Errors in a stream concern the guest. libavcodec would log them here, line by line, for as long as a
+  // guest sends rubbish; the engine counts them.
   av_log_set_level(AV_LOG_QUIET);
   const DecoderLimits& limits = environment.options.limits;
   backends::FfmpegDecoderOptions decoder;
@@ -33,8 +33,8 @@ int serve(Environment& environment) {
       return environment.fail(failure("libavcodec has no decoder for %s here", name.c_str()).error());
     decoder.codecs.push_back(format->fourcc);
   }
-  // One set for all frontends: a session that was left in the middle of a picture ends it there, and the next
-  // frontend need not wait for it.
+  // One set for all frontends: a session that ended in the middle of a picture finishes it there, and the
+  // next frontend need not wait for it.
   decoder.workers = std::make_shared<backends::ffmpeg::Workers>(decoder.max_workers);
   return Service<backends::FfmpegDecoder>(environment).run(device_options(environment.options), decoder);
 }

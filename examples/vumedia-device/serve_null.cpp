@@ -8,7 +8,7 @@ namespace vumedia::device {
 const BackendEntry null_entry = {
     .name = "null",
     .alias = nullptr,
-    .description = "opens, and supports no ioctl at all",
+    .description = "opens, but supports no ioctls",
     .serve =
         [](Environment& environment) {
           note_unused_options(environment, {});

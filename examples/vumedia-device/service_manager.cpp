@@ -27,7 +27,7 @@ std::optional<std::uint64_t> number_from_environment(const char* name) {
 
 std::optional<std::chrono::microseconds> watchdog_from_environment() {
   const auto interval = number_from_environment("WATCHDOG_USEC");
-  // An hour and more needs no haste; beyond it lie numbers that no clock takes.
+  // Beyond 12 days the watchdog is ignored, because much larger numbers would overflow a clock.
   if (!interval || *interval == 0 || *interval > std::uint64_t{1} << 40) return std::nullopt;
   if (std::getenv("WATCHDOG_PID") != nullptr &&  // NOLINT(concurrency-mt-unsafe)
       number_from_environment("WATCHDOG_PID") != static_cast<std::uint64_t>(::getpid()))
@@ -46,9 +46,9 @@ Outcome<ServiceManager> ServiceManager::from_environment() {
   address.sun_family = AF_UNIX;
   const std::size_t length = std::strlen(path);
   if ((*path != '/' && *path != '@') || length >= sizeof address.sun_path)
-    return failure("NOTIFY_SOCKET is '%s', which is no address of a Unix socket", path);
+    return failure("NOTIFY_SOCKET is '%s', which is not the address of a Unix socket", path);
   std::memcpy(address.sun_path, path, length);
-  // An abstract address: its first byte is 0, and its length, not a 0 behind it, is its end.
+  // An abstract address: its first byte is 0, and its length determines its end, not a trailing 0.
   if (*path == '@') address.sun_path[0] = '\0';
   const auto size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + length + (*path == '@' ? 0 : 1));
 

@@ -1,4 +1,4 @@
-// What the program tells the service manager that started it (sd_notify(3), sd_watchdog_enabled(3)):
+// Notifies the service manager that started the program (sd_notify(3), sd_watchdog_enabled(3)), with
 // datagrams to the socket that NOTIFY_SOCKET names.
 #pragma once
 
@@ -14,16 +14,16 @@ namespace vumedia::device {
 
 class ServiceManager {
  public:
-  // From the environment. Without NOTIFY_SOCKET nothing is told to anyone. Fails if that names no Unix
-  // socket, for a manager that waits for word would wait in vain.
+  // Reads the environment. Without NOTIFY_SOCKET nothing is sent. Fails if that does not name a Unix socket,
+  // because a manager that waits for a notification would wait in vain.
   [[nodiscard]] static Outcome<ServiceManager> from_environment();
 
-  // `state` as sd_notify(3) has it, such as "READY=1\nSTATUS=serving". False if it did not get through. Waits
-  // for a manager with a full queue, two seconds at most.
+  // `state` is in the form of sd_notify(3), such as "READY=1\nSTATUS=serving". False if it could not be sent.
+  // Waits for a manager with a full queue, at most two seconds.
   bool tell(std::string_view state) const noexcept;
 
-  // How often the manager wants "WATCHDOG=1" to be told, at least: half of the time that it waits, as is
-  // recommended. Nothing if it does not watch this process.
+  // How often "WATCHDOG=1" must be sent to the manager: half of the time that it waits, as is recommended.
+  // Nothing if it does not watch this process.
   [[nodiscard]] std::optional<std::chrono::microseconds> watchdog() const noexcept { return watchdog_; }
 
  private:

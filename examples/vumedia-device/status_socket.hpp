@@ -1,4 +1,4 @@
-// A Unix socket that gives everyone who connects the same kind of text, and hangs up.
+// A Unix socket that sends everyone who connects a text, and hangs up.
 #pragma once
 
 #include <functional>
@@ -12,18 +12,18 @@
 
 namespace vumedia::device {
 
-// Waits for nobody: what does not fit into a connection's buffer (some 200 KiB) is not sent.
+// It waits for nobody: what does not fit into a connection's buffer (some 200 KiB) is not sent.
 class StatusSocket {
  public:
-  // At a path, with permissions by the umask, or taken over from whoever opened it.
+  // At a path, with permissions from the umask, or taken over from the process that opened it.
   [[nodiscard]] static Outcome<StatusSocket> make(const std::string& path);
   [[nodiscard]] static Outcome<StatusSocket> adopt(int number);
 
   // Readable while someone waits for an answer.
   [[nodiscard]] int fd() const noexcept { return fd_.get(); }
-  // Answers those who wait with what `text` returns. A few at a time: fd() stays readable if there are more.
-  // False if who waits cannot be answered now, for instance because no descriptors are left: fd() then stays
-  // readable, too, so that it is better not looked at for a while.
+  // Answers waiting clients with what `text` returns, a few at a time: fd() stays readable if there are more.
+  // False if they cannot be answered now, for instance because no descriptors are left: fd() then also stays
+  // readable, so it is better not to poll it for a while.
   [[nodiscard]] bool serve(const std::function<std::string()>& text) const;
   // Removes the socket's file, if it is ours.
   void remove_file() noexcept {

@@ -15,7 +15,7 @@
 
 namespace vumedia::device {
 
-// Made before any thread is, since threads inherit what is blocked.
+// Constructed before any thread is started, because threads inherit blocked signals.
 class StopSignals {
  public:
   [[nodiscard]] static Outcome<StopSignals> block() {
@@ -43,8 +43,8 @@ class StopSignals {
     return ::read(fd(), &event, sizeof event) == sizeof event ? static_cast<int>(event.ssi_signo) : 0;
   }
 
-  // Ends the process with `status` in 0.8 s, should an orderly end take longer: a worker may be deep in a
-  // library. The socket files must be gone by now.
+  // Ends the process with `status` after 0.8 s if an orderly end takes longer: a worker may be busy inside a
+  // library. The socket files must have been removed by now.
   static void limit_shutdown(int status) noexcept {
     static volatile sig_atomic_t exit_status = 0;
     exit_status = status;

@@ -49,8 +49,8 @@ Supervisor::~Supervisor() {
 
 int Supervisor::run() {
   if (auto prepared = prepare(); !prepared) return fail(prepared.error().message);
-  // The loops before the sockets: who finds a socket finds a device. Threads then wait, so that nobody else
-  // makes a file while the umask is changed for a socket.
+  // The loops start before the sockets are created, so that whoever finds a socket finds a device. The
+  // threads then wait, so that nobody else creates a file while the umask is changed for a socket.
   const bool single = backends_.size() == 1;
   for (std::size_t i = 0; i < backends_.size(); ++i) {
     const Options& options = line_.devices[i];
@@ -68,7 +68,7 @@ int Supervisor::run() {
   if (status_) loop_->poll(asked_, status_->fd(), POLLIN);
   if (single) {
     devices_.front()->serve_here();
-    announce();  // it may have gone through it all in one turn of the loop
+    announce();  // it may have gone through all states in one turn of the loop
   } else {
     wait([this] { return (!ready_ && failed_start()) || all_in({ended}); });
   }
@@ -83,7 +83,7 @@ int Supervisor::run() {
   return end(status);
 }
 
-// What needs no device yet.
+// The parts that need no device yet.
 Outcome<> Supervisor::prepare() {
   auto manager = ServiceManager::from_environment();
   if (!manager) return std::unexpected(std::move(manager.error()));
@@ -127,7 +127,7 @@ Outcome<> Supervisor::open_sockets() {
   return {};
 }
 
-// Why a device could not start, if one could not.
+// Why a device could not start, if one failed.
 std::optional<std::string> Supervisor::failed_start() const {
   for (const auto& device : devices_) {
     if (device->state() != DeviceThread::State::ended || device->failure().empty()) continue;
@@ -171,12 +171,12 @@ void Supervisor::on_change(std::int32_t) noexcept {
   if (ready_) mourn();
 }
 
-// Whose memory it is, each device knows.
+// Each device knows whether it is its memory.
 void Supervisor::on_fault(std::int32_t) noexcept {
   const auto addresses = guard_->take_addresses();
   loop_->poll(faulted_, guard_->fd(), POLLIN);
   if (addresses.empty()) return;
-  logging_.log().write(LogLevel::warning, "memory that a frontend shares was cut off under %zu accesses",
+  logging_.log().write(LogLevel::warning, "memory that a frontend shares was truncated during %zu accesses",
                        addresses.size());
   for (const auto& device : devices_) device->tell_of_cut_off_memory(addresses);
 }
@@ -204,7 +204,7 @@ void Supervisor::announce() {
   if (manager_.watchdog()) on_watchdog(0);
 }
 
-// A device that ends leaves the others alone.
+// A device that ends does not affect the others.
 void Supervisor::mourn() {
   for (std::size_t i = 0; i < devices_.size(); ++i) {
     DeviceThread& device = *devices_[i];
@@ -230,29 +230,28 @@ std::string Supervisor::counters() const {
   return report(line_.status_format, reports, Clock::now() - begun_);
 }
 
-// Whoever asked wants them, whatever the level of the log.
+// Written whatever the log level, because they were asked for.
 void Supervisor::write_counters() {
   const std::string text = counters();
   std::fwrite(text.data(), 1, text.size(), stderr);
   std::fflush(stderr);
 }
 
-// The manager is told that all is well only if every loop has answered since the last time: a device that
-// hangs makes it restart the program.
+// The watchdog is only notified if every loop has answered since the last time, so that the manager restarts
+// the program if a device hangs.
 void Supervisor::on_watchdog(std::int32_t) noexcept {
   const auto hangs = std::ranges::find_if(devices_, [](const auto& device) { return !device->shows_life(); });
   if (hangs == devices_.end())
     tell_manager("WATCHDOG=1");
   else
-    (*hangs)->log().write(LogLevel::error,
-                          "its loop does not answer; the watchdog is not told that all is well");
+    (*hangs)->log().write(LogLevel::error, "its loop does not answer; the watchdog is not notified");
   for (const auto& device : devices_) device->ask_for_life();
   loop_->timer(watchdog_due_, io::Clock::now() + *manager_.watchdog());
 }
 
 void Supervisor::tell_manager(const std::string& state) {
   if (!manager_.tell(state))
-    logging_.log().write(LogLevel::warning, "the service manager does not take '%s': %s",
+    logging_.log().write(LogLevel::warning, "the service manager does not accept '%s': %s",
                          state.substr(0, state.find('\n')).c_str(), std::strerror(errno));
 }
 
@@ -263,10 +262,10 @@ void Supervisor::remove_files() {
   if (status_) status_->remove_file();
 }
 
-// Tells everyone, and waits for nobody.
+// Tells all devices, and waits for none.
 void Supervisor::begin_end() {
   if (std::exchange(ending_, true)) return;
-  // At once, so that no one connects to a device that ends.
+  // Removed at once, so that nobody connects to a device that is ending.
   remove_files();
   tell_manager("STOPPING=1\nSTATUS=ending");
   for (const auto& device : devices_) device->stop();
@@ -281,7 +280,7 @@ int Supervisor::end(int status) {
 int Supervisor::fail(const std::string& reason) {
   std::fprintf(stderr, "%s: %s\n", program_name, reason.c_str());
   remove_files();
-  // One that hangs in its start is not waited for.
+  // Does not wait for one that hangs in its start.
   StopSignals::limit_shutdown(1);
   for (const auto& device : devices_) device->stop();
   devices_.clear();

@@ -31,16 +31,16 @@ namespace vumedia::device {
 
 class Supervisor {
  public:
-  // `line.devices` have got their inherited sockets; `backends` are theirs, in the same order. `status_fd`
-  // takes the place of line.status_socket.
+  // `line.devices` already have their inherited sockets; `backends` are theirs, in the same order.
+  // `status_fd` replaces line.status_socket.
   Supervisor(const CommandLine& line, std::vector<const BackendEntry*> backends,
              std::optional<int> status_fd);
   Supervisor(const Supervisor&) = delete;
   Supervisor& operator=(const Supervisor&) = delete;
   ~Supervisor();
 
-  // Serves until a signal says stop or all devices have ended. The program's exit status. If the start
-  // failed, the reason stands on standard error, in one line.
+  // Serves until a signal stops it or all devices have ended. Returns the program's exit status. If the start
+  // failed, the reason has been written to standard error in one line.
   int run();
 
  private:
@@ -48,7 +48,7 @@ class Supervisor {
 
   [[nodiscard]] Outcome<> prepare();
   [[nodiscard]] Outcome<> open_sockets();
-  // Runs the loop until `done()`, or until a signal says stop.
+  // Runs the loop until `done()`, or until a signal stops it.
   void wait(const std::function<bool()>& done);
   void watch();
   [[nodiscard]] bool all_in(std::initializer_list<DeviceThread::State> states) const;
@@ -79,14 +79,14 @@ class Supervisor {
   std::optional<TruncationGuard> guard_;
   OwnedFd changed_;
   std::optional<StatusSocket> status_;
-  std::vector<std::optional<ListeningSocket>> files_;  // of the devices, where they have one
+  std::vector<std::optional<ListeningSocket>> files_;  // of the devices that have one
   std::vector<std::unique_ptr<DeviceThread>> devices_;
-  std::vector<bool> mourned_;  // whose end has been told
+  std::vector<bool> mourned_;  // whose end has been reported
   int stop_signal_ = 0;
   bool ready_ = false;
   bool ending_ = false;
 
-  // Of the main thread. Its operations, and a device that runs on it, go before it does.
+  // The reactor of the main thread. Its operations, and a device that runs on it, are destroyed before it.
   std::unique_ptr<io::UringReactor> loop_;
   io::MemberOperation<&Supervisor::on_signal> signalled_{*this};
   io::MemberOperation<&Supervisor::on_change> device_changed_{*this};

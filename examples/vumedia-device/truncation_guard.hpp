@@ -1,19 +1,19 @@
-// Surviving a frontend that truncates the memory it shares.
+// Survives a frontend that truncates the memory it shares.
 //
-// Guest memory is a file that the frontend may shorten at any time. Where the file ends, a mapping of it
-// raises SIGBUS, and the default action would let one frontend end a daemon that others are to use. No check
-// beforehand helps. So this handler puts a page of zeros under the address that faulted, and reports the
-// address; whose memory that is then loses its frontend.
+// Guest memory is a file that the frontend may shorten at any time. An access to a mapping beyond the end of
+// its file raises SIGBUS, and the default action would let one frontend end a daemon that others use. No
+// check beforehand helps. So this handler maps a page of zeros at the address that faulted, and reports the
+// address; the device whose memory that is then drops its frontend.
 //
-// Why that is sound:
+// This is sound because:
 //  - Only pages of shared mappings are covered: guest memory and our own memory files, never the program's
 //    code, its libraries or its heap. Any other SIGBUS takes the default action.
-//  - Only the page that faulted is replaced. It lies in a mapping that the faulting thread is using, hence
-//    holds on to, so no other mapping can have taken its place. Unmapping the whole mapping later takes the
-//    page along.
-//  - What is written there is lost, what is read is zero: to the code that faulted, bytes that a hostile
+//  - Only the page that faulted is replaced. It is in a mapping that the faulting thread is using and
+//    therefore keeps alive, so no other mapping can have taken its place. Unmapping the whole mapping later
+//    also unmaps the page.
+//  - Writes to it are lost and reads give zeros: for the code that faulted, these are bytes that a hostile
 //    guest could have put there itself.
-//  - The handler calls nothing but system calls, keeps errno, and allocates nothing.
+//  - The handler makes only system calls, keeps errno, and allocates nothing.
 // A page of hugetlbfs is covered as a whole; that needs Linux 6.11, before which the default action stays.
 #pragma once
 
@@ -39,12 +39,12 @@
 
 namespace vumedia::device {
 
-// There is one at a time, since a process has one handler for SIGBUS.
+// There is only one at a time, because a process has one handler for SIGBUS.
 class TruncationGuard {
  public:
   [[nodiscard]] static Outcome<TruncationGuard> install() {
-    // Neither side ever waits. A pipe is full with 8192 addresses that nobody has read: what comes then is
-    // covered and not reported, until its reader catches up.
+    // Neither side ever waits. A pipe is full with 8192 unread addresses: later ones are covered but not
+    // reported until its reader catches up.
     std::array<int, 2> ends{-1, -1};
     if (::pipe2(ends.data(), O_CLOEXEC | O_NONBLOCK) != 0)
       return failure("cannot make a pipe: %s", std::strerror(errno));
@@ -72,11 +72,11 @@ class TruncationGuard {
 
   // Becomes readable when a page had to be covered.
   [[nodiscard]] int fd() const noexcept { return read_end_.get(); }
-  // The addresses that were accessed in pages that had to be covered, since the last call; a pipe's content
-  // at most.
+  // The addresses accessed in pages that had to be covered since the last call; at most as many as a pipe
+  // holds.
   [[nodiscard]] std::vector<std::uintptr_t> take_addresses() const {
     std::vector<std::uintptr_t> addresses(8192);
-    // Writes of so few bytes are never torn, so there are whole addresses only.
+    // Writes of so few bytes are atomic, so there are only whole addresses.
     const ssize_t got = ::read(fd(), addresses.data(), addresses.size() * sizeof addresses[0]);
     addresses.resize(got > 0 ? static_cast<std::size_t>(got) / sizeof addresses[0] : 0);
     return addresses;
@@ -106,14 +106,14 @@ class TruncationGuard {
     return is_readable(page);  // another thread was faster with a huge page
   }
 
-  // In a handler an address is known as a number only.
+  // In a handler an address is only known as a number.
   static void* page_of(std::uintptr_t address, std::uint64_t size) noexcept {
     return reinterpret_cast<void*>(address & ~(size - 1));  // NOLINT(performance-no-int-to-ptr)
   }
 
-  // The size of the pages of the shared mapping of hugetlbfs at `address`, of which mremap makes no second
-  // view; 0 if there is none, or the kernel does not tell. PROCMAP_QUERY of proc_pid_maps(5), which is not in
-  // all headers.
+  // The page size of the shared hugetlbfs mapping at `address`, of which mremap makes no second view; 0 if
+  // there is none, or if the kernel does not say. Uses PROCMAP_QUERY of proc_pid_maps(5), which is not in all
+  // headers.
   static std::uint64_t huge_page_size(std::uintptr_t address) noexcept {
     struct {
       std::uint64_t size, flags, address, start, end, mapping_flags, page_size, offset, inode;
@@ -129,8 +129,8 @@ class TruncationGuard {
     return huge && (query.mapping_flags & shared) != 0 ? query.page_size : 0;
   }
 
-  // An old size of 0 asks mremap for a second view of a page, which it gives of shared mappings only (EINVAL
-  // of others): one call, where reading /proc/self/maps could be overtaken by other threads.
+  // An old size of 0 asks mremap for a second view of a page, which only shared mappings allow (EINVAL for
+  // others). It is one call, whereas other threads could change what was read from /proc/self/maps.
   static bool is_shared(void* page) noexcept {
     void* const view = ::mremap(page, 0, page_size, MREMAP_MAYMOVE);
     if (view == MAP_FAILED) return false;
@@ -147,7 +147,8 @@ class TruncationGuard {
   }
 
   static bool cover(void* page, std::uint64_t size, std::uintptr_t address) noexcept {
-    // The bare system call: mmap() may be wrapped by what is not safe in a handler, such as a sanitizer.
+    // The bare system call: mmap() may be wrapped by something that is not safe in a handler, such as a
+    // sanitizer.
     const long mapped = ::syscall(SYS_mmap, page, size, PROT_READ | PROT_WRITE,
                                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
     if (mapped == -1) return false;
@@ -155,7 +156,7 @@ class TruncationGuard {
     return true;
   }
 
-  // For the handler, which is given no pointer of ours.
+  // For the handler, which cannot be given a pointer.
   static inline std::atomic<int> write_fd_{-1};
   static inline std::atomic<int> maps_fd_{-1};
 

@@ -168,15 +168,15 @@ TEST_F(DeviceService, EndsWhereSocketsAndDevicesDoNotMatch) {
     std::string says;
   };
   const std::vector<Case> cases = {
-      {{}, {one.get(), two.get()}, "2", "1 of them find no device"},
-      {{"-s", path("mine")}, {one.get()}, "1", "1 of them find no device"},
+      {{}, {one.get(), two.get()}, "2", "1 of them match no device"},
+      {{"-s", path("mine")}, {one.get()}, "1", "1 of them match no device"},
       {{"--device", "name=a", "--device", "name=b"}, {one.get()}, "1", "no socket for the device b"},
-      {{}, {idle.get()}, "1", "neither listens"},
+      {{}, {idle.get()}, "1", "neither listening"},
       {{}, {datagrams.get()}, "1", "not a Unix stream socket"},
       {{}, {one.get()}, "3", "file descriptor"},
-      {{}, {one.get()}, "-1", "no number of sockets"},
-      {{}, {one.get()}, "1x", "no number of sockets"},
-      {{}, {one.get()}, "99999999", "no number of sockets"},
+      {{}, {one.get()}, "-1", "not a number of sockets"},
+      {{}, {one.get()}, "1x", "not a number of sockets"},
+      {{}, {one.get()}, "99999999", "not a number of sockets"},
   };
   for (const Case& tried : cases) {
     SCOPED_TRACE(tried.says);

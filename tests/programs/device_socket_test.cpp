@@ -303,7 +303,7 @@ TEST_F(DeviceSocket, RefusesADescriptorThatIsNeither) {
   const OwnedFd idle = unix_socket();
   ChildProcess child({VUMEDIA_BIN_DIR "/vumedia-device", "--fd", "3"}, idle.get());
   EXPECT_EQ(child.wait(), 1);
-  EXPECT_NE(child.error_output().find("neither listens"), std::string::npos) << child.error_output();
+  EXPECT_NE(child.error_output().find("neither listening"), std::string::npos) << child.error_output();
 }
 
 }  // namespace
