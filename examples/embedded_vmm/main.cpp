@@ -1,7 +1,7 @@
 // A media device inside a VMM: media::Device on the program's own memory and queues, with no socket and no
 // thread.
 //
-// The guest's half is played here too: it opens the test-pattern camera, asks for its format, maps a buffer,
+// The program also plays the guest: it opens the test-pattern camera, asks for its format, maps a buffer,
 // streams, and prints what it sees in the first frames.
 #include <cstdio>
 #include <cstdlib>
@@ -20,7 +20,8 @@ namespace wire = media::wire;
 namespace tag = v4l2::tag;
 using Device = media::Device<backends::TestPattern, Vmm>;
 
-// A driver for one command at a time. Guest memory: two rings, a command, a response, an event buffer.
+// A driver for one command at a time. Its guest memory holds two rings, a command, a response and an event
+// buffer.
 class Guest {
  public:
   Guest(Vmm& vmm, Device& device) : vmm_(vmm), device_(device) {
@@ -34,7 +35,7 @@ class Guest {
     }
   }
 
-  // Sends `command` and returns the response, or ends the program with the status it carries.
+  // Sends `command` and returns the response, or ends the program with the response's status.
   template <class Response, class... Command>
   Response send(const char* what, const Command&... command) {
     std::size_t size = 0;
@@ -134,7 +135,7 @@ int main() {
   format.type = V4L2_BUF_TYPE_VIDEO_CAPTURE;
   format = guest.ioctl<tag::G_FMT>(format);
   const auto& picture = format.fmt.pix;
-  std::printf("%ux%u %.4s, %u bytes a frame\n", picture.width, picture.height,
+  std::printf("%ux%u %.4s, %u bytes per frame\n", picture.width, picture.height,
               reinterpret_cast<const char*>(&picture.pixelformat), picture.sizeimage);
 
   v4l2_requestbuffers request{};
@@ -147,7 +148,7 @@ int main() {
   buffer.memory = V4L2_MEMORY_MMAP;
   buffer = guest.ioctl<tag::QUERYBUF>(buffer);
   const auto mapped = guest.map(buffer.m.offset);
-  std::printf("buffer 0 is at 0x%llx of the shared memory, %llu bytes\n",
+  std::printf("buffer 0 is at 0x%llx in shared memory, %llu bytes\n",
               static_cast<unsigned long long>(mapped.driver_addr),
               static_cast<unsigned long long>(mapped.len));
 

@@ -1,6 +1,6 @@
 // The part of a virtual machine monitor that a media device needs: a virtio::Host on the VMM's own memory,
-// queues and event loop. Here the loop is poll(2); there is no socket, no thread, and nothing of the library
-// that runs by itself.
+// queues and event loop. Here the loop is poll(2); there is no socket and no thread, and nothing in the
+// library runs by itself.
 #pragma once
 
 #include <algorithm>
@@ -24,7 +24,7 @@ class Vmm {
   static constexpr std::uint64_t ram_base = 0x4000'0000, ram_size = 1 << 20;
 
   Vmm() = default;
-  // False, with a line on stderr, if the host lacks what is needed.
+  // False, with a line on stderr, if the host lacks something.
   bool start() {
     auto file = vumedia::make_sealed_memfd("guest-ram", ram_size);
     if (!file) return complain("guest memory", file.error().value);
@@ -98,7 +98,7 @@ class Vmm {
   }
   std::shared_ptr<vumedia::io::Inbox> inbox() { return inbox_; }
 
-  // One turn of the loop: waits for the next thing to happen and lets it.
+  // One turn of the loop: waits for the next event and handles it.
   void turn() {
     int timeout = -1;
     const auto now = vumedia::io::Clock::now();
@@ -139,7 +139,7 @@ class Vmm {
     vumedia::io::OperationAccess::state(*waiting.operation) = vumedia::io::OperationAccess::State::submitted;
     waiting_.push_back(waiting);
   }
-  // Runs the handler of the first operation that `happened`; it may start and cancel others.
+  // Runs the handler of the first operation for which `happened` holds; it may start and cancel others.
   template <class Happened>
   bool complete(Happened happened, int result) {
     const auto found = std::ranges::find_if(waiting_, happened);

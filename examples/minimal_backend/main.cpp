@@ -1,4 +1,4 @@
-// A camera in under 100 lines: grey pictures that grow lighter, 30 a second.
+// A camera in under 100 lines: grey pictures that become lighter, 30 per second.
 //
 //   minimal_backend /tmp/camera.sock &
 //   vumedia-ctl --socket-path /tmp/camera.sock capture -o grey.raw

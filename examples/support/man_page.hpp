@@ -1,5 +1,5 @@
-// A program's manual page, written from the same description of its options as its --help: for what is made
-// of the text of --help has to guess where an option ends.
+// A program's manual page, written from the same description of its options as its --help, because a tool
+// that converts the text of --help has to guess where an option ends.
 #pragma once
 
 #include <cctype>
@@ -16,7 +16,7 @@ namespace vumedia::programs {
 
 namespace man_page_detail {
 
-// Text as roff source. A hyphen that stands in a command line must stay one, and be found by a search.
+// Text as roff source. A hyphen in a command line must stay a hyphen, so that a search finds it.
 inline std::string escaped(std::string_view text) {
   std::string out;
   if (text.starts_with('.') || text.starts_with('\'')) out += "\\&";
@@ -57,14 +57,14 @@ inline std::string sentence(std::string_view text) {
   return out;
 }
 
-// The placeholder alone: CLI11 puts what a value is checked against behind it.
+// Only the placeholder: CLI11 appends the checks of the value to it.
 inline std::string placeholder(const CLI::Option& option) {
   const std::string type = option.get_type_name();
   return type.substr(0, type.find(':'));
 }
 
 inline std::string names_of(const std::set<CLI::Option*>& options) {
-  // Sorted by name, for the set is sorted by address, which another run changes.
+  // Sorted by name, because the set is sorted by address, which differs in each run.
   std::set<std::string> names;
   for (const CLI::Option* const option : options) names.insert(bold(option->get_name()));
   std::string out;
@@ -118,8 +118,8 @@ inline std::string command_section(const CLI::App& command) {
 
 }  // namespace man_page_detail
 
-// The page of section 1 in roff, up to the options and commands; what else there is to say (exit status,
-// examples) is appended by the build. It has no date, for the program knows none that stays the same.
+// The page of section 1 in roff, up to the options and commands; the build appends the rest (exit status,
+// examples). It has no date, because the program knows none that stays the same.
 inline std::string man_page(const CLI::App& app) {
   using namespace man_page_detail;
   const std::string name = app.get_name();
@@ -144,8 +144,8 @@ inline std::string man_page(const CLI::App& app) {
   return out;
 }
 
-// --man-page prints the page and ends. It is for the build of the package, and not in --help. To be called
-// when the app is complete or not: the options are read when the flag is met.
+// --man-page prints the page and ends. It is for the build of the package, and not in --help. This may be
+// called before the app is complete: the options are read when the flag is parsed.
 inline void add_man_page_flag(CLI::App& app) {
   app.add_flag_callback("--man-page", [&app] { throw CLI::CallForVersion(man_page(app), 0); })->group("");
 }

@@ -1,4 +1,4 @@
-// Checks of the values of options. CLI11 puts the option's name before the complaint.
+// Checks of option values. CLI11 puts the option's name before the message.
 #pragma once
 
 #include <charconv>
@@ -37,7 +37,7 @@ CLI::Validator whole_number() {
                "a number from " + std::to_string(Lowest) + " to " + std::to_string(Highest));
 }
 
-// A decimal number within two others, so neither "nan" nor "inf".
+// A decimal number between two others, so neither "nan" nor "inf".
 inline CLI::Validator decimal_number(double lowest, double highest, std::string complaint) {
   return check(
       [lowest, highest](std::string_view text) {
