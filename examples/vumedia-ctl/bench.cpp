@@ -1,4 +1,4 @@
-// The bench command: what commands and frames cost, here and in the process at the other end.
+// The bench command: measures what commands and frames cost, here and in the process at the other end.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -24,7 +24,7 @@ using vumedia::Outcome;
 namespace tag = vumedia::v4l2::tag;
 using Clock = std::chrono::steady_clock;
 
-// The other process's use of this machine between two moments.
+// The other process's use of this machine between two points in time.
 class Meter {
  public:
   explicit Meter(const std::optional<Peer>& peer) : peer_(peer) { start(); }
@@ -38,22 +38,22 @@ class Meter {
   }
   [[nodiscard]] double seconds() const { return seconds_; }
 
-  // One line a figure, per `what`.
+  // Prints one line for each figure, per `what`.
   void print(std::uint64_t count, const char* what) const {
     if (!peer_ || count == 0) return;
     const auto each = [&](std::int64_t before, std::int64_t after, double unit) {
       return static_cast<double>(after - before) / unit / static_cast<double>(count);
     };
     if (before_.cpu_ns >= 0 && after_.cpu_ns >= 0) {
-      std::printf("  CPU time of the device process: %.2f us a %s\n",
+      std::printf("  CPU time of the device process: %.2f us per %s\n",
                   each(before_.cpu_ns, after_.cpu_ns, 1000), what);
     }
     if (before_.system_calls >= 0 && after_.system_calls >= 0) {
-      std::printf("  its system calls: %.2f a %s\n", each(before_.system_calls, after_.system_calls, 1),
+      std::printf("  its system calls: %.2f per %s\n", each(before_.system_calls, after_.system_calls, 1),
                   what);
     }
     if (before_.context_switches >= 0 && after_.context_switches >= 0) {
-      std::printf("  its context switches: %.2f a %s\n",
+      std::printf("  its context switches: %.2f per %s\n",
                   each(before_.context_switches, after_.context_switches, 1), what);
     }
   }
@@ -81,14 +81,14 @@ void print_threads(const std::optional<Peer>& peer) {
   std::printf(")\n");
 }
 
-// One V4L2 command, there and back.
+// One round trip of a V4L2 command.
 Outcome<> bench_commands(Device& device, std::uint64_t count, const std::optional<Peer>& peer) {
   v4l2_format format{};
   const std::uint32_t type = device.capture_type() != 0 ? device.capture_type() : device.output_type();
   const auto round_trip = [&]() -> Outcome<> {
     format = {};
     format.type = type != 0 ? type : std::uint32_t{V4L2_BUF_TYPE_VIDEO_CAPTURE};
-    // A device that refuses the ioctl has answered it all the same; one that has gone has not.
+    // A device that refuses the ioctl has still answered it; one that is gone has not.
     static_cast<void>(device.try_call<tag::G_FMT>(format));
     return device.alive();
   };
@@ -108,10 +108,10 @@ Outcome<> bench_commands(Device& device, std::uint64_t count, const std::optiona
     const auto index = static_cast<std::size_t>(share * static_cast<double>(times.size() - 1));
     return static_cast<double>(times[index]) / 1000;
   };
-  std::printf("VIDIOC_G_FMT, %llu round trips: %.0f a second\n", static_cast<unsigned long long>(count),
+  std::printf("VIDIOC_G_FMT, %llu round trips: %.0f per second\n", static_cast<unsigned long long>(count),
               static_cast<double>(count) / meter.seconds());
-  std::printf("  latency in us: %.1f least, %.1f median, %.1f 90 %%, %.1f 99 %%, %.1f most\n", percentile(0),
-              percentile(0.5), percentile(0.9), percentile(0.99), percentile(1));
+  std::printf("  latency in us: %.1f minimum, %.1f median, %.1f 90 %%, %.1f 99 %%, %.1f maximum\n",
+              percentile(0), percentile(0.5), percentile(0.9), percentile(0.99), percentile(1));
   meter.print(count, "command");
   return {};
 }
@@ -129,7 +129,7 @@ Outcome<> bench_capture(Device& device, std::uint64_t count, const std::optional
   meter.stop();
   progress.clear();
   if (!done) return done;
-  std::printf("capture of %ux%u %s, %llu frames: %.2f a second\n", seen.width, seen.height,
+  std::printf("capture of %ux%u %s, %llu frames: %.2f per second\n", seen.width, seen.height,
               fourcc_text(seen.fourcc).c_str(), static_cast<unsigned long long>(frames),
               static_cast<double>(frames) / meter.seconds());
   meter.print(frames, "frame");
@@ -158,7 +158,7 @@ Outcome<Status> bench_decode(Device& device, const std::string& file, const std:
   progress.clear();
   if (!done) return std::unexpected(done.error());
   if (frames == 0) return nothing_decoded(decoder, *bitstream);
-  std::printf("decode of %s, %ux%u from %s, %llu frames: %.1f a second\n", file.c_str(), width, height,
+  std::printf("decode of %s, %ux%u from %s, %llu frames: %.1f per second\n", file.c_str(), width, height,
               bitstream->codec_name(), static_cast<unsigned long long>(frames),
               static_cast<double>(frames) / meter.seconds());
   meter.print(frames, "frame");
@@ -174,7 +174,7 @@ Outcome<Status> bench_decode(Device&, const std::string&, const std::optional<Pe
 
 Outcome<Status> bench(Device& device, const BenchOptions& options) {
   if (options.frames_wanted && !device.is_camera()) {
-    return failure("--frames has no meaning for %s, which is no camera; leave it out%s",
+    return failure("--frames has no meaning for %s, which is not a camera; leave it out%s",
                    device.card().c_str(), device.is_decoder() ? ", or name a FILE to decode" : "");
   }
   std::optional<Peer> peer;
@@ -185,7 +185,7 @@ Outcome<Status> bench(Device& device, const BenchOptions& options) {
       std::printf("  system calls cannot be counted here (%s)\n", counting.error().message.c_str());
     }
   } else {
-    std::printf("%s: only what is seen from here is measured\n", found.error().message.c_str());
+    std::printf("%s: only what is visible from here is measured\n", found.error().message.c_str());
   }
   if (options.commands != 0) {
     if (auto done = bench_commands(device, options.commands, peer); !done)

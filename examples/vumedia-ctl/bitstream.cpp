@@ -37,7 +37,7 @@ constexpr std::array coded_formats{
     CodedFormat{AV_CODEC_ID_MJPEG, V4L2_PIX_FMT_MJPEG, nullptr},
 };
 
-// No seek follows so many packets, and as a time stamp in microseconds it still fits.
+// No seek comes after that many packets, and it still fits as a time stamp in microseconds.
 constexpr std::uint64_t numbers_between_seeks = std::uint64_t{1} << 32;
 
 Plane plane_of(const AVFrame& frame, std::size_t index, std::size_t sample_bytes) {
@@ -96,7 +96,7 @@ Outcome<> Bitstream::open_container() {
   int status = avformat_open_input(&container, url_.c_str(), nullptr, nullptr);
   if (status == AVERROR_INVALIDDATA) {
     return failure(
-        "%s is no media file that can be read, or it is cut short: its beginning or its index is missing",
+        "%s is not a readable media file, or it is truncated: its beginning or its index is missing",
         name_.c_str());
   }
   if (status < 0) return ffmpeg::error(status, "cannot open %s", name_.c_str());
@@ -204,7 +204,7 @@ bool Bitstream::read() {
     last_is_whole_ = (packet_->flags & AV_PKT_FLAG_CORRUPT) == 0;
     return true;
   }
-  // Whatever is wrong there, it is the end, as it is for the ffmpeg program.
+  // Whatever the error is, the file ends there, as it does for the ffmpeg program.
   const int error = status == AVERROR_EOF && container_->pb != nullptr ? container_->pb->error : status;
   if (error < 0 && error != AVERROR_EOF) {
     char text[AV_ERROR_MAX_STRING_SIZE] = {};
@@ -213,7 +213,7 @@ bool Bitstream::read() {
   } else if (const int listed = avformat_index_get_entries_count(container_->streams[stream_]);
              next_number_ < numbers_between_seeks &&
              read_ < static_cast<std::uint64_t>(std::max(listed, 0))) {
-    cut_short_ = vumedia::format_text("of %d packets in its index, %llu are there", listed,
+    cut_short_ = vumedia::format_text("of %d packets in its index, %llu exist", listed,
                                       static_cast<unsigned long long>(read_));
   } else if (const auto missing = missing_end(*container_, url_)) {
     cut_short_ = *missing;
@@ -259,7 +259,7 @@ Outcome<> Bitstream::follow_extradata() {
   if (data != nullptr && size != 0) {
     wanted.assign(data, data + size);
     if (time != AV_NOPTS_VALUE) extradata_.insert_or_assign(time, wanted);
-    // A decoder is not to read it as well.
+    // The decoder must not read it as well.
     av_packet_free_side_data(packet_.get());
   } else if (jumped && time != AV_NOPTS_VALUE) {
     wanted = std::prev(extradata_.upper_bound(time))->second;
@@ -268,7 +268,7 @@ Outcome<> Bitstream::follow_extradata() {
   }
   if (wanted == extradata_in_force_) return {};
   if (!make_filter(wanted)) {
-    // As for a packet: what comes with it cannot be read.
+    // As for a packet: its side data cannot be read.
     ++unreadable_packets_;
     return {};
   }
@@ -297,14 +297,14 @@ Outcome<> Bitstream::put_headers_before() {
 Outcome<> Bitstream::seek(double seconds) {
   const AVStream& stream = *container_->streams[stream_];
   const double ticks = seconds * stream.time_base.den / stream.time_base.num;
-  // Beyond any file, and still far from where the sum below would overflow.
+  // Beyond any file, and still far from overflow in the sum below.
   constexpr double limit = static_cast<double>(std::int64_t{1} << 60);
   const std::int64_t start = stream.start_time == AV_NOPTS_VALUE ? 0 : stream.start_time;
   const auto target = start + static_cast<std::int64_t>(std::clamp(ticks, 0.0, limit));
   if (av_seek_frame(container_.get(), stream_, target, AVSEEK_FLAG_BACKWARD) >= 0) {
     av_bsf_flush(filter_.get());
   } else if (auto done = seek_by_counting(seconds); !done) {
-    // Without time stamps, as in raw streams, libavformat finds nothing.
+    // Without time stamps, as in raw streams, libavformat cannot seek.
     return done;
   }
   av_packet_unref(packet_.get());
@@ -315,7 +315,7 @@ Outcome<> Bitstream::seek(double seconds) {
   return {};
 }
 
-// Twice from the beginning: to find the key frame, and to get there.
+// Reads twice from the beginning: to find the key frame, and to get there.
 Outcome<> Bitstream::seek_by_counting(double seconds) {
   const Fraction frames = rate();
   const double place = frames.numerator == 0 ? 0 : seconds * frames.numerator / frames.denominator;
@@ -344,7 +344,7 @@ Outcome<ReferenceDecoder> ReferenceDecoder::open(const Input& input) {
   if (!made.decoder_ || !made.frame_ || !made.packet_) return failure("out of memory for a decoder");
   AVCodecContext& context = *made.decoder_;
   int status = avcodec_parameters_to_context(&context, &made.bitstream_.parameters());
-  // The size that a container names crops H.264, and a device does not know the container.
+  // The size in a container crops H.264, and a device does not know the container.
   if (codec->id == AV_CODEC_ID_H264) context.width = context.height = 0;
   context.flags |= AV_CODEC_FLAG_UNALIGNED;  // crop exactly, not just to what alignment allows
   context.thread_count = 1;
@@ -379,7 +379,7 @@ int ReferenceDecoder::send_waiting() {
 }
 
 Outcome<std::optional<Picture>> ReferenceDecoder::next() {
-  // What is damaged is skipped, as a device skips it; but not for ever.
+  // Damaged packets are skipped, as a device skips them, but not forever.
   for (unsigned errors = 0; errors < 32;) {
     int status = avcodec_receive_frame(decoder_.get(), frame_.get());
     if (status == AVERROR_EOF && packet_waits_) {
@@ -407,7 +407,7 @@ Outcome<std::optional<Picture>> ReferenceDecoder::next() {
     if (status == AVERROR(ENOMEM)) return ffmpeg::error(status, "libavcodec cannot decode the stream");
     errors = 0;
   }
-  return failure("libavcodec stopped without an end");
+  return failure("libavcodec stopped before the end");
 }
 
 }  // namespace ctl

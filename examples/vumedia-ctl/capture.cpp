@@ -55,7 +55,7 @@ void set_pixels(v4l2_format& format, std::uint32_t fourcc, std::optional<Size> s
   }
 }
 
-// Brings the device into the format that was asked for, or says what it can do instead.
+// Sets the device to the requested format, or says what it can do instead.
 Outcome<> choose_format(Device& device, std::uint32_t type, const CaptureOptions& options,
                         bool needs_pixels) {
   auto format = get_format(device, type);
@@ -98,20 +98,20 @@ Outcome<> choose_format(Device& device, std::uint32_t type, const CaptureOptions
     parameters.parm.capture.timeperframe = {1000,
                                             static_cast<std::uint32_t>(std::lround(options.rate * 1000))};
     if (const auto done = device.try_call<tag::S_PARM>(parameters); !done && done.error().value == ENOTTY)
-      return failure("%s has no frame rate to be set; leave out --fps", device.card().c_str());
+      return failure("the frame rate of %s cannot be set; leave out --fps", device.card().c_str());
     else if (!done)
       return vumedia::system_failure(done.error().value, "cannot set the frame rate");
     const Fraction rate = get_rate(device, type);
     const double got = static_cast<double>(rate.numerator) / rate.denominator;
     if (std::abs(got - options.rate) > 0.01 * options.rate) {
-      return failure("the device has no rate of %g frames a second, the nearest is %g", options.rate, got);
+      return failure("the device has no rate of %g frames per second, the nearest is %g", options.rate, got);
     }
   }
   return {};
 }
 
-// photo.png as it is for one image; photo-000.png, photo-001.png, ... for several, unless the name says where
-// the number stands.
+// photo.png unchanged for one image; photo-000.png, photo-001.png, ... for several, unless the name has a
+// place for the number.
 std::string image_path(const std::string& path, std::uint64_t index, std::uint64_t count) {
   if (const auto names = ImageNames::of(path)) return names->name(index);
   if (count == 1) return path;
@@ -170,7 +170,7 @@ Fraction get_rate(Device& device, std::uint32_t type) {
 Outcome<> stream_frames(Device& device, std::uint64_t count,
                         const std::function<Outcome<>(const Layout&, const Queue::Filled&)>& consume) {
   const auto type = device.capture_type();
-  if (type == 0) return failure("%s captures nothing", device.card().c_str());
+  if (type == 0) return failure("%s does not capture anything", device.card().c_str());
   const auto format = get_format(device, type);
   if (!format) return std::unexpected(format.error());
   const Layout layout = layout_of(*format);
@@ -202,8 +202,8 @@ Outcome<> stream_frames(Device& device, std::uint64_t count,
 Outcome<> capture(Device& device, const CaptureOptions& options) {
   const auto type = device.capture_type();
   if (device.is_decoder())
-    return failure("%s is a decoder, no capture device; decode FILE is for it", device.card().c_str());
-  if (type == 0) return failure("%s is no capture device", device.card().c_str());
+    return failure("%s is a decoder, not a capture device; use decode FILE for it", device.card().c_str());
+  if (type == 0) return failure("%s is not a capture device", device.card().c_str());
   if (auto done = apply_controls(device, options.controls); !done) return done;
   const OutputKind kind = output_kind(options.output);
   const bool image = kind == OutputKind::png;

@@ -28,11 +28,11 @@ using vumedia::programs::check;
 using vumedia::programs::decimal_number;
 using vumedia::programs::whole_number;
 
-// So many frames take years; so many command round trips, whose times are kept, 80 MB.
+// That many frames take years; that many command round trips, whose times are kept, take 80 MB.
 constexpr std::uint64_t most_frames = 1'000'000'000;
 constexpr std::uint64_t most_commands = 10'000'000;
 
-// Of a command that either goes well or fails.
+// For a command that either succeeds or fails.
 template <class Function>
 auto plain(Function function) {
   return [function](Device& device) -> Outcome<Status> {
@@ -50,9 +50,9 @@ void add_looks(CLI::App& app, CommandLine& line) {
   const auto add = [&](const char* name, const char* help, Outcome<> (*look)(Device&)) {
     app.add_subcommand(name, help)->callback([&line, look] { line.command = plain(look); });
   };
-  add("info", "What the device is", print_info);
-  add("list-formats", "Its pixel formats, sizes and frame rates", list_formats);
-  add("list-ctrls", "Its controls and their menus", list_controls);
+  add("info", "Show what the device is", print_info);
+  add("list-formats", "List its pixel formats, sizes and frame rates", list_formats);
+  add("list-ctrls", "List its controls and their menus", list_controls);
 }
 
 CLI::Validator assignment() {
@@ -62,7 +62,7 @@ CLI::Validator assignment() {
 
 void add_controls(CLI::App& app, CommandLine& line) {
   const auto words = std::make_shared<std::vector<std::string>>();
-  CLI::App* const get = app.add_subcommand("get-ctrl", "Print what controls are at");
+  CLI::App* const get = app.add_subcommand("get-ctrl", "Print the values of controls");
   get->add_option("name", *words,
                   "Names as list-ctrls or v4l2-ctl write them: 'Test Pattern' or test_pattern")
       ->required()
@@ -72,12 +72,12 @@ void add_controls(CLI::App& app, CommandLine& line) {
   });
   CLI::App* const set = app.add_subcommand(
       "set-ctrl",
-      "Set controls, and print what they are at then. They last as long as the device keeps them: those of "
+      "Set controls, and print their new values. They last as long as the device keeps them: those of "
       "a host's camera until they are changed, those of vumedia's own devices until the connection ends");
   set->add_option("assignment", *words,
-                  "NAME=VALUE, with names as list-ctrls or v4l2-ctl write them; of a menu the number or the "
+                  "NAME=VALUE, with names as list-ctrls or v4l2-ctl write them; for a menu the number or the "
                   "name of an "
-                  "entry, of a switch 0, 1, off or on")
+                  "entry, for a switch 0, 1, off or on")
       ->required()
       ->type_name("NAME=VALUE")
       ->check(assignment());
@@ -98,25 +98,25 @@ void add_capture(CLI::App& app, CommandLine& line) {
           "standard output")
       ->required()
       ->type_name("FILE");
-  command->add_option("-n,--count", options->count, "Frames (default: 1 for FILE.png, else 100)")
+  command->add_option("-n,--count", options->count, "Frames (default: 1 for FILE.png, otherwise 100)")
       ->type_name("N")
       ->check(whole_number<1, most_frames>());
   command
       ->add_option("-f,--format", options->format,
-                   "Pixel format, such as NV12 (default: that in force, or one that FILE can hold)")
+                   "Pixel format, such as NV12 (default: the current one, or one that FILE can hold)")
       ->type_name("FOURCC")
       ->check(check([](const std::string& text) { return parse_fourcc(text) != 0; },
                     "a pixel format: four characters such as NV12"));
-  command->add_option("--size", options->size, "Size, such as 640x480 (default: that in force)")
+  command->add_option("--size", options->size, "Size, such as 640x480 (default: the current one)")
       ->type_name("WxH")
       ->check(check([](const std::string& text) { return parse_size(text).has_value(); },
                     "a size: width x height such as 640x480"));
-  command->add_option("-r,--fps", options->rate, "Frames a second (default: those in force)")
+  command->add_option("-r,--fps", options->rate, "Frames per second (default: the current rate)")
       ->type_name("RATE")
-      ->check(decimal_number(0.001, 1000, "a rate from 0.001 to 1000 frames a second"));
+      ->check(decimal_number(0.001, 1000, "a rate from 0.001 to 1000 frames per second"));
   command
       ->add_option("-c,--set-ctrl", options->controls,
-                   "Set this control first; may be given again and again (default: none)")
+                   "Set this control first; may be repeated (default: none)")
       ->type_name("NAME=VALUE")
       ->expected(1)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
@@ -130,13 +130,14 @@ void add_capture(CLI::App& app, CommandLine& line) {
 }
 
 #ifdef VUMEDIA_FFMPEG
-// What was said of a jump, once the command line has been read.
+// The options for a jump, once the command line has been read.
 std::function<std::optional<Seek>()> add_seek(CLI::App& command) {
   const auto seek = std::make_shared<Seek>();
   CLI::Option* const to =
       command
           .add_option("--seek-to", seek->to,
-                      "Jump once, to the key frame at this time or before it; what is compared jumps, too "
+                      "Jump once, to the key frame at this time or before it; the reference of a comparison "
+                      "jumps, too "
                       "(default: no jump)")
           ->type_name("SECONDS")
           ->check(decimal_number(0, 1e9, "a time of at least 0 and at most 1000000000 seconds"));
@@ -157,7 +158,7 @@ void add_decode(CLI::App& app, CommandLine& line) {
   command
       ->add_option(
           "-o,--output", options->output,
-          "FILE.y4m; FILE.png, a contact sheet, or FILE-%03d.png, an image a frame, numbered from 0; or "
+          "FILE.y4m; FILE.png, a contact sheet, or FILE-%03d.png, an image per frame, numbered from 0; or "
           "any other name, such as FILE.yuv, for planar frames without headers; - is standard output "
           "(default: none)")
       ->type_name("FILE");
@@ -167,7 +168,7 @@ void add_decode(CLI::App& app, CommandLine& line) {
           "Format of the frames, such as NV12 or YU12 (default: the device's own, or the first that can "
           "be read)")
       ->type_name("FOURCC")
-      // As people write them.
+      // The usual spellings.
       ->transform(
           CLI::Transformer(std::map<std::string, std::string>{
                                {"nv12", "NV12"}, {"yu12", "YU12"}, {"i420", "YU12"}, {"I420", "YU12"}})
@@ -214,14 +215,15 @@ void add_bench(CLI::App& app, CommandLine& line) {
   });
 }
 
-// It has no Device: it opens files of its own, and its findings are no errors of this program.
+// It has no Device: it opens files of its own, and its findings are not errors of this program.
 void add_compliance(CLI::App& app, CommandLine& line) {
   const auto options = std::make_shared<ComplianceOptions>();
   CLI::App* const command =
-      app.add_subcommand("compliance", "Hold the device to the rules of V4L2 and virtio-media");
+      app.add_subcommand("compliance", "Check the device against the rules of V4L2 and virtio-media");
   command
-      ->add_option("-r,--rule", options->filter,
-                   "Rules by a pattern for their names, such as 'qbuf/*' or '!(enum-*)' (default: all)")
+      ->add_option(
+          "-r,--rule", options->filter,
+          "Run the rules whose names match a pattern, such as 'qbuf/*' or '!(enum-*)' (default: all)")
       ->type_name("PATTERN");
   command->add_option("-m,--memory", options->memory, "Memory of the buffers: mmap, userptr or all")
       ->type_name("MEMORY")
@@ -236,8 +238,9 @@ void add_compliance(CLI::App& app, CommandLine& line) {
       ->type_name("FILE");
 #endif
   command->add_flag("-v,--verbose", options->verbose,
-                    "Say what each rule demands, where it stands, and what it was tried with");
-  // After --rule, whose value it uses. It needs no device, so it must not wait to be told one.
+                    "Show what each rule demands, where it is documented, and what it was tried with");
+  // Comes after --rule, whose value it uses. It needs no device, so it must not wait for the option that
+  // names one.
   command->add_flag_callback(
       "-l,--list",
       [options] {
@@ -252,7 +255,7 @@ void add_compliance(CLI::App& app, CommandLine& line) {
   });
 }
 
-// CLI11's complaint in one line; of a subcommand that does not exist, which there are.
+// CLI11's message in one line; for a subcommand that does not exist, which ones there are.
 std::string complaint(const CLI::App& app, const CLI::ParseError& error) {
   if (app.get_subcommands().empty()) {
     for (const std::string& word : app.remaining()) {
@@ -279,7 +282,7 @@ std::variant<CommandLine, int> parse_command_line(int argc, char** argv) {
   vumedia::programs::add_man_page_flag(app);
   app.footer(
       "Exit status:\n"
-      "  0  all went well\n"
+      "  0  success\n"
       "  1  the device cannot be reached, refuses, or its frames differ\n"
       "  2  a mistake on the command line\n"
       "  3  decoded, but with frames marked as damaged or packets refused");
@@ -297,7 +300,7 @@ std::variant<CommandLine, int> parse_command_line(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    // One line for a mistake; the help text for those who ask for it.
+    // One line for a mistake; the help text if it was requested.
     if (error.get_exit_code() == 0) return app.exit(error);
     std::fprintf(stderr, "vumedia-ctl: %s\n", complaint(app, error).c_str());
     return static_cast<int>(Status::usage);

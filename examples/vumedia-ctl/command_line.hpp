@@ -19,8 +19,7 @@ struct CommandLine {
   std::function<int(const std::string& socket_path)> examination;
 };
 
-// Either what to do, or the status to end with: after --help, --version (0) or a mistake (2, said in one
-// line).
+// Either what to do, or the exit status: after --help, --version (0) or a mistake (2, reported in one line).
 [[nodiscard]] std::variant<CommandLine, int> parse_command_line(int argc, char** argv);
 
 }  // namespace ctl

@@ -1,5 +1,4 @@
-// What the program can be asked to do. Each command prints its results on standard output and says in one
-// line what went wrong.
+// The program's commands. Each prints its results on standard output and reports in one line what went wrong.
 #pragma once
 
 #include <cstdint>
@@ -13,12 +12,12 @@
 
 namespace ctl {
 
-// With which the program ends. `failed` and `usage` come with the reason as an error.
+// The exit status. `failed` and `usage` come with the reason as an error.
 enum class Status : int {
   ok = 0,
   failed = 1,   // the device cannot be reached, refuses, or gives what it must not
   usage = 2,    // a mistake on the command line
-  damaged = 3,  // decoded, but for what is damaged in the stream or in what the device made of it
+  damaged = 3,  // decoded, except for damage in the stream or in the device's output
 };
 
 [[nodiscard]] vumedia::Outcome<> print_info(Device& device);
@@ -29,16 +28,16 @@ struct CaptureOptions {
   std::string output;                 // a name that output_complaint() accepts; "-" is standard output
   std::string format;                 // fourcc; empty: the device's own
   std::string size;                   // WxH; empty: the device's own
-  double rate = 0;                    // frames a second; 0: the device's own
-  std::uint64_t count = 0;            // frames; 0: 1 for an image, else 100
+  double rate = 0;                    // frames per second; 0: the device's own
+  std::uint64_t count = 0;            // frames; 0: 1 for an image, otherwise 100
   std::vector<std::string> controls;  // NAME=VALUE, set first
 };
 [[nodiscard]] vumedia::Outcome<> capture(Device& device, const CaptureOptions& options);
 
-// A jump within a decode.
+// A jump during a decode.
 struct Seek {
   std::uint64_t after = 10;  // frames
-  double to = 0;             // seconds from the beginning; decoding goes on at the key frame there or before
+  double to = 0;  // seconds from the beginning; decoding continues at the key frame there or before
 };
 
 struct DecodeOptions {
@@ -49,7 +48,7 @@ struct DecodeOptions {
   bool compare = false;
   std::optional<Seek> seek;
 };
-// Says itself, in one line on standard error, what was damaged.
+// Reports by itself, in one line on standard error, what was damaged.
 [[nodiscard]] vumedia::Outcome<Status> decode(Device& device, const DecodeOptions& options);
 
 struct BenchOptions {

@@ -10,7 +10,7 @@ namespace {
 using vumedia::format_text;
 using vumedia::Outcome;
 
-// The first sample of a component that differs, in words. `averaged`: see can_average.
+// Describes the first sample of a component that differs. `averaged`: see can_average.
 std::optional<std::string> difference(const Picture& device, const Picture& reference, std::uint32_t plane,
                                       bool averaged) {
   const std::size_t width = device.plane_width(plane);
@@ -25,22 +25,23 @@ std::optional<std::string> difference(const Picture& device, const Picture& refe
           averaged ? averaged_sample(reference, device, plane, x, y) : reference.sample(plane, x, y);
       if (ours == theirs) continue;
       constexpr const char* names[] = {"Y", "Cb", "Cr"};
-      return format_text("%s at %zu,%zu is %u, libavcodec's %u", names[plane], x, y, ours, theirs);
+      return format_text("%s at %zu,%zu is %u, libavcodec's is %u", names[plane], x, y, ours, theirs);
     }
   }
   return std::nullopt;
 }
 
-// Where two pictures differ first, in words; nothing if they do not.
+// Describes where two pictures first differ; nothing if they do not.
 std::optional<std::string> difference(const Picture& device, const Picture& reference) {
   if (device.width != reference.width || device.height != reference.height) {
-    return format_text("the device's is %ux%u, libavcodec's %ux%u", device.width, device.height,
+    return format_text("the device's is %ux%u, libavcodec's is %ux%u", device.width, device.height,
                        reference.width, reference.height);
   }
   if (device.bits != reference.bits) {
-    return format_text("the device's has %u bits a sample, libavcodec's %u", device.bits, reference.bits);
+    return format_text("the device's has %u bits per sample, libavcodec's has %u", device.bits,
+                       reference.bits);
   }
-  // A decoder may give the chroma of 4:2:0 for any other: the mean of libavcodec's, or no colour.
+  // A decoder may output 4:2:0 chroma for any other sampling: the mean of libavcodec's, or no colour.
   const bool averaged = can_average(reference, device);
   if (!averaged && (device.plane_count() != reference.plane_count() || device.shift_x != reference.shift_x ||
                     device.shift_y != reference.shift_y)) {
@@ -72,7 +73,7 @@ Outcome<> Comparison::add(const Picture& picture, const FrameNote& note) {
   auto reference = next(note.packet);
   if (!reference) return std::unexpected(reference.error());
   if (!*reference) {
-    first_difference_ = format_text("libavcodec ends after %llu frames, the device goes on",
+    first_difference_ = format_text("libavcodec ends after %llu frames, but the device continues",
                                     static_cast<unsigned long long>(index));
   } else if (const auto found = difference(picture, **reference)) {
     if (note.damaged) {
@@ -92,7 +93,7 @@ Outcome<> Comparison::finish() {
   auto more = next(std::numeric_limits<std::uint64_t>::max());
   if (!more) return std::unexpected(more.error());
   if (*more) {
-    first_difference_ = format_text("the device ends after %llu frames, libavcodec goes on",
+    first_difference_ = format_text("the device ends after %llu frames, but libavcodec continues",
                                     static_cast<unsigned long long>(count_));
   }
   return {};

@@ -1,5 +1,5 @@
-// A device's frames held against libavcodec's own, one by one. What the device refused or marked as damaged
-// is told apart from what differs.
+// Compares a device's frames with libavcodec's own, one by one. Frames that the device refused or marked as
+// damaged are distinguished from frames that differ.
 #pragma once
 
 #include <cstdint>
@@ -29,17 +29,17 @@ class Comparison {
   // After the device's last frame.
   [[nodiscard]] vumedia::Outcome<> finish();
 
-  // The first difference in a frame that neither is marked as damaged nor comes after one, in words; empty:
-  // none.
+  // Describes the first difference in a frame that is neither marked as damaged nor follows one that is;
+  // empty: none.
   [[nodiscard]] const std::string& first_difference() const noexcept { return first_difference_; }
   // Frames marked as damaged that differ, and frames of packets that the device refused.
   [[nodiscard]] std::uint64_t damaged_that_differ() const noexcept { return damaged_that_differ_; }
-  // Others that differ after those: what refers to a damaged picture depends on how it was concealed.
+  // Others that differ after those: frames that refer to a damaged picture depend on how it was concealed.
   [[nodiscard]] std::uint64_t later_that_differ() const noexcept { return later_that_differ_; }
   [[nodiscard]] std::uint64_t refused_frames() const noexcept { return refused_frames_; }
 
  private:
-  // The reference's next frame which the device may have, too.
+  // The reference's next frame that the device may also have.
   [[nodiscard]] vumedia::Outcome<std::optional<Picture>> next(std::uint64_t packet);
 
   ReferenceDecoder reference_;

@@ -84,7 +84,7 @@ class Printer {
   const compliance::Group* group_ = nullptr;
 };
 
-// 2 and a line: the device could not be examined.
+// Prints a line and returns 2: the device could not be examined.
 int unexamined(const std::string& message) {
   std::fflush(stdout);
   std::fprintf(stderr, "vumedia-ctl: %s\n", message.c_str());
@@ -137,7 +137,7 @@ int examine(const std::string& socket_path, const ComplianceOptions& options) {
 #ifdef VUMEDIA_FFMPEG
   constexpr std::uint32_t decoders = V4L2_CAP_VIDEO_M2M | V4L2_CAP_VIDEO_M2M_MPLANE;
   if (stream && ((*guest)->config().device_caps & decoders) == 0)
-    std::fprintf(stderr, "vumedia-ctl: --stream has no meaning for this device, which is no decoder\n");
+    std::fprintf(stderr, "vumedia-ctl: --stream has no meaning for this device, which is not a decoder\n");
 #endif
   const auto& card = (*guest)->config().card;
   const std::string name(card.data(), ::strnlen(card.data(), card.size()));
@@ -145,7 +145,7 @@ int examine(const std::string& socket_path, const ComplianceOptions& options) {
   Printer printer(options.verbose);
   const auto report = compliance::run(**guest, settings, [&](const compliance::RuleResult& result) {
     printer(result);
-    // A device that hangs in the next rule leaves what is known so far.
+    // If the device hangs in the next rule, the results so far have been printed.
     std::fflush(stdout);
   });
   std::printf("\nTotal for %s: %zu, Succeeded: %u, Failed: %u, Not Supported: %u\n", name.c_str(),
@@ -153,7 +153,7 @@ int examine(const std::string& socket_path, const ComplianceOptions& options) {
   if (!report.ended.empty()) {
     std::fflush(stdout);
     std::fprintf(stderr, "vumedia-ctl: the run ended early: %s\n", report.ended.c_str());
-    // Without a single answer there was no device to be examined.
+    // Without a single answer there was no device to examine.
     return report.results.empty() ? 2 : 1;
   }
   if (report.failed == 0 && report.nothing_tried())

@@ -1,4 +1,4 @@
-// Controls: what there are, what they are at, and setting them.
+// Controls: listing them, reading their values, and setting them.
 #include "controls.hpp"
 
 #include <algorithm>
@@ -106,7 +106,7 @@ void print_control(Device& device, const Control& control) {
     print_menu(device, control);
 }
 
-// All of them, with the titles of their classes.
+// All controls, with the titles of their classes.
 Outcome<std::vector<Control>> all_controls(Device& device) {
   constexpr std::uint32_t next = V4L2_CTRL_FLAG_NEXT_CTRL | V4L2_CTRL_FLAG_NEXT_COMPOUND;
   std::vector<Control> controls;
@@ -114,7 +114,7 @@ Outcome<std::vector<Control>> all_controls(Device& device) {
     Control control{};
     control.id = last | next;
     if (!device.try_call<tag::QUERY_EXT_CTRL>(control)) break;
-    if (control.id <= last) return failure("VIDIOC_QUERY_EXT_CTRL goes round in circles");
+    if (control.id <= last) return failure("VIDIOC_QUERY_EXT_CTRL loops");
     last = control.id;
     controls.push_back(control);
   }
@@ -122,7 +122,7 @@ Outcome<std::vector<Control>> all_controls(Device& device) {
   return controls;
 }
 
-// As v4l2-ctl writes names: small letters and digits, with one underscore for all between.
+// Names as v4l2-ctl writes them: lower-case letters and digits, with one underscore for anything in between.
 std::string plain_name(const std::string& name) {
   std::string plain;
   for (const char c : name) {
@@ -178,7 +178,7 @@ Outcome<Control> find_control(std::span<const Control> controls, const std::stri
   return failure("the device has no control '%s'; see list-ctrls", name.c_str());
 }
 
-// An entry of a menu in words; nothing if there is none.
+// The text of a menu entry; nothing if there is none.
 std::optional<std::string> entry(Device& device, const Control& control, std::int64_t index) {
   v4l2_querymenu item{};
   item.id = control.id;
@@ -197,7 +197,7 @@ Outcome<std::int64_t> find_entry(Device& device, const Control& control, const s
        ++index) {
     const auto text = entry(device, control, index);
     if (!text) continue;
-    // What looks like a number is the number of an entry.
+    // Text that looks like a number is the number of an entry.
     if (number ? *number == index : plain_name(*text) == plain_name(value)) return index;
     entries += format_text("%s%" PRId64 " (%s)", entries.empty() ? "" : ", ", index, text->c_str());
   }
@@ -238,7 +238,7 @@ Outcome<std::int64_t> parse_value(Device& device, const Control& control, const 
   return *number;
 }
 
-// Room for the text of a control, with the zero after it.
+// Room for the text of a control, with the terminating zero.
 std::string string_room(const Control& control) {
   return std::string(std::min<std::size_t>(control.elem_size, 65536), '\0');
 }
@@ -281,7 +281,7 @@ std::unexpected<vumedia::Error> refused(const Control& control, int error) {
   return vumedia::system_failure(error, "the device does not set %s", name.c_str());
 }
 
-// All at once where the device can do that.
+// All at once if the device supports it.
 Outcome<> apply(Device& device, std::span<const Control> controls, std::span<const v4l2_ext_control> values) {
   vumedia::v4l2::ExtControls request{};
   request.head.which = V4L2_CTRL_WHICH_CUR_VAL;

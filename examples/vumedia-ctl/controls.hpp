@@ -19,13 +19,13 @@ struct Assignment {
 [[nodiscard]] std::optional<Assignment> parse_assignment(const std::string& text);
 
 // Sets controls, each NAME=VALUE, after all have been checked. The value of a menu is the number or the name
-// of an entry. Fails with the name and what there is.
+// of an entry. Errors name the control and its possible values.
 [[nodiscard]] vumedia::Outcome<> apply_controls(Device& device, std::span<const std::string> assignments);
 
-// The same, and prints what the device has made of the values.
+// The same, and then prints the values that the device has set.
 [[nodiscard]] vumedia::Outcome<> set_controls(Device& device, std::span<const std::string> assignments);
 
-// Prints "Name: value", a line each. What cannot be read fails, or is left out.
+// Prints "Name: value", one line for each. A control that cannot be read is an error, or is left out.
 [[nodiscard]] vumedia::Outcome<> print_controls(Device& device, std::span<const std::string> names,
                                                 bool readable_only = false);
 

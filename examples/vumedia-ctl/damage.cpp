@@ -22,7 +22,7 @@ std::unexpected<vumedia::Error> nothing_decoded(const Decoder& decoder, const Bi
                    static_cast<unsigned long long>(refused), packets, plural(packets), stream.c_str());
   }
   if (const std::uint64_t frames = decoder.damaged_frames().count(); frames != 0) {
-    return failure("the device gave %llu frame%s, damaged and empty, of this stream (%s)",
+    return failure("the device returned only %llu damaged and empty frame%s for this stream (%s)",
                    static_cast<unsigned long long>(frames), plural(frames), stream.c_str());
   }
   return failure("the device found no picture in %llu packet%s of this stream (%s)", packets, plural(packets),

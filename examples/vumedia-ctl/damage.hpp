@@ -1,4 +1,4 @@
-// What is said of a decode that did not go well in all parts.
+// Reports about a decode that was not entirely successful.
 #pragma once
 
 #include <vumedia/core/result.hpp>
@@ -13,8 +13,8 @@ namespace ctl {
 [[nodiscard]] std::unexpected<vumedia::Error> nothing_decoded(const Decoder& decoder,
                                                               const Bitstream& bitstream);
 
-// Says in one line on standard error what the device marked as damaged and what it refused, which of them,
-// and what of the file could not be read.
+// Reports in one line on standard error which frames the device marked as damaged, which packets it refused,
+// and what could not be read from the file.
 [[nodiscard]] Status tell_damage(const Decoder& decoder, const Bitstream& bitstream);
 
 }  // namespace ctl

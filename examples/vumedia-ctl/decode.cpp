@@ -1,4 +1,5 @@
-// The decode command: frames from a device to files, checksums, and a comparison with libavcodec's own.
+// The decode command: writes frames from a device to files, computes checksums, and compares the frames with
+// libavcodec's own.
 #include <chrono>
 #include <cstdio>
 #include <optional>
@@ -19,10 +20,10 @@ using vumedia::failure;
 using vumedia::format_text;
 using vumedia::Outcome;
 
-// Everything that happens to a frame.
+// Everything that is done with a frame.
 class Frames {
  public:
-  // `refused`: for what is compared.
+  // `refused`: for the comparison.
   [[nodiscard]] Outcome<> prepare(const DecodeOptions& options, const Input& input, Fraction rate,
                                   Comparison::Refused refused) {
     const OutputKind kind = output_kind(options.output);
@@ -170,22 +171,22 @@ Outcome<Status> decode(Device& device, const DecodeOptions& options) {
   if (!done) return std::unexpected(done.error());
 
   std::FILE* const report = report_beside(options.output);
-  std::fprintf(report, "%s: %llu frames of %ux%u %s from %s in %.2f s, %.1f frames a second\n",
+  std::fprintf(report, "%s: %llu frames of %ux%u %s from %s in %.2f s, %.1f frames per second\n",
                input->name().c_str(), static_cast<unsigned long long>(frames.count), frames.width,
                frames.height, fourcc_text(decoder.frame_format()).c_str(), bitstream->codec_name(), seconds,
                seconds > 0 ? static_cast<double>(frames.count) / seconds : 0);
   note(report, decoder.resolution_changes(), "resolution changes");
   note(report, decoder.stale_frames(), "frames dropped at the seek");
-  note(report, decoder.hidden_frames(), "frames decoded and not to be shown");
+  note(report, decoder.hidden_frames(), "frames decoded but not to be shown");
   note(report, decoder.damaged_frames(), "frames marked as damaged");
   note(report, decoder.refused_packets(), "packets refused");
-  note(report, bitstream->unreadable_packets(), "packets passed over, as they cannot be read");
+  note(report, bitstream->unreadable_packets(), "unreadable packets skipped");
   if (!bitstream->cut_short().empty())
     std::fprintf(report, "the file ends early: %s\n", bitstream->cut_short().c_str());
   if (decoder.resolution_changes() == 0 && bitstream->width() != 0 &&
       (bitstream->width() != frames.width || bitstream->height() != frames.height)) {
-    std::fprintf(report, "the container says %ux%u: what it crops is not cropped here\n", bitstream->width(),
-                 bitstream->height());
+    std::fprintf(report, "the container says %ux%u, but its cropping is not applied here\n",
+                 bitstream->width(), bitstream->height());
   }
   if (options.md5) std::fprintf(report, "md5: %s\n", frames.md5.c_str());
   if (frames.comparison) {

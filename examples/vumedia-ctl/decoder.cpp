@@ -17,10 +17,11 @@ namespace tag = vumedia::v4l2::tag;
 
 constexpr std::chrono::seconds patience{30};
 constexpr std::uint32_t bitstream_buffers = 4;
-// Beyond what the decoder needs for itself: so many can be on their way to us and back.
+// In addition to what the decoder needs for itself: that many can be in transit to us and back.
 constexpr std::uint32_t spare_frames = 3;
-// So many packets refused from the first one on, and no picture announced: the device does not take this
-// stream. A recording may begin in the midst of the longest group of pictures, and still be decoded.
+// If that many packets are refused from the first one on, and no picture is announced, the device does not
+// take this stream. A recording may begin in the middle of the longest group of pictures, and is still
+// decoded.
 constexpr std::uint64_t hopeless_packets = 1000;
 
 }  // namespace
@@ -34,8 +35,8 @@ Decoder::Decoder(Device& device, Bitstream& bitstream, std::uint32_t fourcc)
 
 Outcome<> Decoder::run(const Consume& consume) {
   if (!device_.is_decoder()) {
-    return failure("%s is no decoder%s", device_.card().c_str(),
-                   device_.is_camera() ? "; capture is for it" : "");
+    return failure("%s is not a decoder%s", device_.card().c_str(),
+                   device_.is_camera() ? "; use capture for it" : "");
   }
   if (auto done = start_output(); !done) return done;
   while (!finished_ || seek_is_due_) {
@@ -47,7 +48,7 @@ Outcome<> Decoder::run(const Consume& consume) {
     auto event = device_.wait(patience);
     if (!event) return std::unexpected(event.error());
     if (!*event)
-      return failure("the decoder said nothing for %lld s", static_cast<long long>(patience.count()));
+      return failure("the decoder did not respond for %lld s", static_cast<long long>(patience.count()));
     if (auto done = handle(**event, consume); !done) return done;
   }
   if (seek_ && frames_ != 0) {
@@ -70,8 +71,8 @@ bool Decoder::is_hopeless() const noexcept {
 Outcome<> Decoder::start_output() {
   v4l2_format format{};
   format.type = output_.type();
-  // The device has the last word on the size of the buffers. A packet seldom exceeds a raw frame; where the
-  // container tells that one does, the headers that a filter may put before it need room, too.
+  // The device determines the final size of the buffers. A packet seldom exceeds a raw frame; if the
+  // container says that one does, the headers that a filter may put before it need room, too.
   const std::uint64_t pixels = std::uint64_t{bitstream_.width()} * bitstream_.height();
   const std::uint64_t largest = std::min<std::uint64_t>(bitstream_.largest_packet() + (1 << 16), 1 << 28);
   const auto size = static_cast<std::uint32_t>(
@@ -98,7 +99,7 @@ Outcome<> Decoder::start_output() {
     v4l2_event_subscription subscription{};
     subscription.type = type;
     const auto done = device_.call<tag::SUBSCRIBE_EVENT>(subscription);
-    // The end of the stream is seen by the last buffer; its event is old and optional.
+    // The last buffer marks the end of the stream; the event for it is old and optional.
     if (!done && type == V4L2_EVENT_SOURCE_CHANGE) return done;
   }
   if (auto done = output_.allocate(bitstream_buffers); !done) return done;
@@ -131,9 +132,9 @@ Outcome<> Decoder::feed() {
     packet_ = nullptr;
     ++packets_;
   }
-  // A drain is defined between two queues that stream, so it waits for the first source change. Where none
-  // came with all that there is, the client sets up CAPTURE by itself: pictures that the decoder still holds
-  // announce themselves then, and LAST tells that there are none.
+  // A drain is defined only while both queues stream, so it waits for the first source change. If none came
+  // after all packets, the client sets up CAPTURE by itself: pictures that the decoder still holds are
+  // announced then, and LAST shows that there are none.
   if (!input_ended_ || draining_) return {};
   if (!capture_.streaming()) {
     if (!all_returned()) return {};
@@ -156,7 +157,7 @@ Outcome<std::optional<std::uint32_t>> Decoder::find_room(std::size_t size) {
   const std::size_t largest = output_.memory(0)[0].size();
   const auto refused = [&](const char* why) {
     return failure(
-        "packet %llu has %zu bytes, more than the device's bitstream buffers of %zu, and it gives no larger "
+        "packet %llu has %zu bytes, more than the device's bitstream buffers of %zu, and it offers no larger "
         "one (%s)",
         static_cast<unsigned long long>(packets_), size, largest, why);
   };
@@ -183,8 +184,8 @@ Outcome<> Decoder::jump() {
   const double seconds = seek_->to;
   seek_is_due_ = false;
   seek_.reset();
-  // CAPTURE may go on as it is, unless its last buffer may be on its way: of a drain that stopping OUTPUT
-  // cancels, or of a resolution that may not come any more.
+  // CAPTURE may continue as it is, unless its last buffer may be in transit: that of a drain that stopping
+  // OUTPUT cancels, or of a resolution that may not come any more.
   const bool anew = capture_.streaming() && (draining_ || change_pending_ || last_seen_);
   if (auto done = output_.stop(); !done) return done;
   if (anew) {
@@ -204,7 +205,7 @@ Outcome<> Decoder::jump() {
 Outcome<> Decoder::settle(bool capture_stopped) {
   const Consume drop = [](const Picture&, const FrameNote&) { return Outcome<>(); };
   for (;;) {
-    // What is of a queue that has stopped came before the answer that said so.
+    // Events of a stopped queue came before the answer to the command that stopped it.
     const auto event = device_.wait(std::chrono::milliseconds(0));
     if (!event) return std::unexpected(event.error());
     if (!*event) return {};
@@ -225,8 +226,8 @@ Outcome<> Decoder::handle(const Event& event, const Consume& consume) {
     case Event::Kind::v4l2:
       if (event.v4l2.type == V4L2_EVENT_EOS && draining_) {
         end_told_ = true;
-        // Mostly it comes with the last buffer, before or after it. Where a picture was announced that never
-        // came, the last buffer has been taken for that of a change.
+        // Usually it comes with the last buffer, before or after it. If a picture was announced that never
+        // came, the last buffer has been mistaken for that of a change.
         if (!capture_.streaming() || last_was_latest_) finished_ = true;
         return {};
       }
@@ -265,9 +266,9 @@ Outcome<> Decoder::take_frame(const vumedia::v4l2::Buffer& buffer, const Consume
   if (const Shown& shown = shown_[note.packet % shown_.size()]; shown.number == note.packet)
     note.seconds = shown.seconds;
   const bool last = (buffer.head.flags & V4L2_BUF_FLAG_LAST) != 0;
-  // Those of before a seek are ours to drop: the device need not take back what it has sent.
+  // We have to drop frames from before a seek: the device need not take back what it has sent.
   const bool stale = note.packet < first_number_;
-  // A frame of which nothing is left is damaged, too.
+  // An empty frame is damaged, too.
   const bool hidden = hidden_numbers_.contains(note.packet);
   if (note.damaged && !stale && !hidden && (!last || !filled->empty())) damaged_frames_.add(frames_);
   if (stale || hidden) {
@@ -322,7 +323,7 @@ Outcome<> Decoder::choose_frame_format(v4l2_format& format) {
       if (!device_.try_call<tag::ENUM_FMT>(description)) break;
       if (is_known(description.pixelformat)) fourcc = description.pixelformat;
     }
-    if (fourcc == 0) return failure("the device decodes to no format that can be read here");
+    if (fourcc == 0) return failure("the device has no output format that can be read here");
   }
   if (fourcc == 0 || fourcc == layout.fourcc) return {};
   const v4l2_format before = format;
@@ -345,7 +346,7 @@ Outcome<> Decoder::choose_frame_format(v4l2_format& format) {
 }
 
 Rectangle Decoder::visible_rectangle() {
-  // Linux programs may name the queue by either type; devices often know only one of them.
+  // Linux programs may use either type for the queue; devices often know only one of them.
   for (const std::uint32_t type : {capture_.type(), std::uint32_t{V4L2_BUF_TYPE_VIDEO_CAPTURE}}) {
     v4l2_selection selection{};
     selection.type = type;

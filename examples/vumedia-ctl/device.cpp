@@ -25,19 +25,21 @@ Device::~Device() {
 
 namespace {
 
-// What to do about a path that cannot be connected to.
+// Advice for a path to which no connection is possible.
 vumedia::Error unreachable(const vumedia::Error& error, const std::string& path) {
   struct stat status{};
   if (error.code == ENOENT)
     return {error.message + " (start the device first, with this --socket-path)", error.code};
   if (error.code != ECONNREFUSED || ::stat(path.c_str(), &status) != 0) return error;
   if (S_ISSOCK(status.st_mode))
-    return {error.message + " (nobody listens there: the device has ended, or is another's)", error.code};
+    return {
+        error.message + " (nobody listens there: the device has ended, or the socket is another program's)",
+        error.code};
   return {path + " is " + (S_ISDIR(status.st_mode) ? "a folder" : "a file") + ", not the socket of a device",
           0};
 }
 
-// A device that serves another frontend hangs up before it has said anything.
+// A device that serves another frontend hangs up before it sends anything.
 vumedia::Error unanswered(const vumedia::Error& error, const std::string& path) {
   const bool hung_up = error.code == ECONNRESET || error.code == EPIPE ||
                        error.message.find("closed the connection") != std::string::npos;
@@ -65,7 +67,7 @@ Outcome<std::unique_ptr<Device>> Device::open(const std::string& socket_path) {
   if (!session) {
     if ((*guest)->error().code != 0) return std::unexpected((*guest)->error());
     if (session.error().value == EBUSY || session.error().value == EMFILE || session.error().value == ENFILE)
-      return system_failure(session.error().value, "the device is busy: it opens no more files");
+      return system_failure(session.error().value, "the device is busy: it cannot open more files");
     return system_failure(session.error().value, "cannot open the device");
   }
   return std::unique_ptr<Device>(new Device(std::move(*guest), *session));
@@ -224,7 +226,7 @@ Outcome<std::optional<Event>> Device::wait(std::chrono::milliseconds timeout) {
       session = error->session;
     }
     if (session == session_) return event;
-    // Of another file, which is none of ours: the wait goes on for what is left of it.
+    // An event of another file, not ours: wait for the rest of the time.
   }
 }
 

@@ -1,4 +1,4 @@
-// The device at the other end of the socket, as one open file: client::Guest with errors in words.
+// The device at the other end of the socket, as one open file: client::Guest with readable errors.
 #pragma once
 
 #include <chrono>
@@ -24,7 +24,7 @@ using Guest = BasicGuest<VhostUserTransport>;
 
 namespace ctl {
 
-// The device at a socket, or what is wrong there and what to do about it.
+// Connects to the device at a socket, or reports what is wrong and what to do about it.
 [[nodiscard]] vumedia::Outcome<std::unique_ptr<vumedia::client::Guest>> connect(
     const std::string& socket_path, const vumedia::client::GuestOptions& options);
 
@@ -36,7 +36,7 @@ struct Event {
   int error = 0;
 };
 
-// Where lists end that a device would go on with for ever.
+// Where to stop reading a list that a device would continue forever.
 inline constexpr std::uint32_t max_formats = 256;
 
 class Device {
@@ -53,14 +53,14 @@ class Device {
   [[nodiscard]] std::string card() const;
   [[nodiscard]] std::uint64_t shared_memory_size() const noexcept;
 
-  // Types of the video queues that the device has by its capabilities; 0: none.
+  // Types of the video queues that the device has according to its capabilities; 0: none.
   [[nodiscard]] std::uint32_t capture_type() const noexcept;
   [[nodiscard]] std::uint32_t output_type() const noexcept;
   [[nodiscard]] bool is_decoder() const noexcept { return capture_type() != 0 && output_type() != 0; }
   [[nodiscard]] bool is_camera() const noexcept { return capture_type() != 0 && output_type() == 0; }
 
-  // An ioctl whose payload is one struct: with the device's errno, or with a sentence that names it.
-  // Instantiated in device.cpp for what this program uses.
+  // An ioctl whose payload is one struct: fails with the device's errno, or with a sentence that names it.
+  // Instantiated in device.cpp for the ioctls that this program uses.
   template <class Tag>
   [[nodiscard]] vumedia::Result<> try_call(typename Tag::Payload& payload);
   template <class Tag>
@@ -73,7 +73,7 @@ class Device {
   // A control that is a number; nothing if the device does not have it.
   [[nodiscard]] std::optional<std::int64_t> get_control(std::uint32_t id);
 
-  // The memory behind a mem_offset, until unmap().
+  // Maps the memory at a mem_offset until unmap().
   [[nodiscard]] vumedia::Outcome<std::span<std::byte>> map(std::uint32_t mem_offset);
   [[nodiscard]] vumedia::Outcome<> unmap(std::span<std::byte> memory);
 
@@ -82,7 +82,7 @@ class Device {
 
   // Fails with the reason once the connection is lost: an ioctl alone cannot tell that from a refusal.
   [[nodiscard]] vumedia::Outcome<> alive() const;
-  // Of the connection.
+  // The file descriptor of the connection.
   [[nodiscard]] int socket() const noexcept;
 
  private:

@@ -49,8 +49,8 @@ using Packet = std::unique_ptr<AVPacket, Free<av_packet_free>>;
 
 namespace ctl {
 
-// What libavcodec decoded, as it lies in the frame. Fails for other than grey and planar YCbCr of 8 to 16
-// bits.
+// A picture that refers to libavcodec's decoded frame. Fails for formats other than grey and planar YCbCr
+// with 8 to 16 bits.
 [[nodiscard]] vumedia::Outcome<Picture> picture_of(const AVFrame& frame);
 
 }  // namespace ctl

@@ -1,4 +1,4 @@
-// The commands that only look: what the device is, its formats.
+// The commands that only query: what the device is, and its formats.
 #include <array>
 #include <cinttypes>
 #include <cstdio>
@@ -63,7 +63,7 @@ void print_intervals(Device& device, std::uint32_t fourcc, std::uint32_t width, 
     }
     rates += interval_text(interval.discrete);
   }
-  if (!rates.empty()) std::printf(" at %s frames a second", rates.c_str());
+  if (!rates.empty()) std::printf(" at %s frames per second", rates.c_str());
 }
 
 void print_sizes(Device& device, std::uint32_t fourcc) {

@@ -19,7 +19,7 @@ using vumedia::Outcome;
 using vumedia::OwnedFd;
 using vumedia::system_failure;
 
-// A file without a name, which goes with its descriptor.
+// A file without a name, which disappears with its descriptor.
 Outcome<OwnedFd> make_temporary_file() {
   std::error_code error;
   std::string folder = std::filesystem::temp_directory_path(error).string();
@@ -65,7 +65,7 @@ Outcome<Input> Input::open(const std::string& path, bool more_than_once) {
     input.url_ = path;
     return input;
   }
-  // A file is meant, whatever comes before a colon in its name.
+  // The name is that of a file, whatever comes before a colon in it.
   input.url_ = "file:" + path;
   if (is_seekable(status) || S_ISDIR(status.st_mode) || !more_than_once) return input;
   const OwnedFd source(::open(path.c_str(), O_RDONLY | O_CLOEXEC));

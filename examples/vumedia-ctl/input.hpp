@@ -1,4 +1,5 @@
-// The media file that a command reads: a file, standard input, a pipe, or what else libavformat opens.
+// The media file that a command reads: a file, standard input, a pipe, or anything else that libavformat
+// opens.
 #pragma once
 
 #include <string>
@@ -10,13 +11,13 @@ namespace ctl {
 
 class Input {
  public:
-  // "-" is standard input. What is to be read more than once and can be read only once, a pipe, is copied to
-  // a temporary file first.
+  // "-" is standard input. An input that must be read more than once but can be read only once, such as a
+  // pipe, is first copied to a temporary file.
   [[nodiscard]] static vumedia::Outcome<Input> open(const std::string& path, bool more_than_once);
 
   // As it was given.
   [[nodiscard]] const std::string& name() const noexcept { return name_; }
-  // As libavformat takes it, while this object lives.
+  // The name for libavformat, valid while this object lives.
   [[nodiscard]] const std::string& url() const noexcept { return url_; }
 
  private:

@@ -38,7 +38,7 @@ Outcome<Picture> JpegDecoder::decode(const Layout& layout, std::span<const std::
   if (bytes.size() > INT_MAX - AV_INPUT_BUFFER_PADDING_SIZE)
     return failure("a picture of %zu bytes is too large", bytes.size());
   state.context->max_pixels = std::int64_t{layout.width} * layout.height;
-  // A copy: the guest's memory may change, and the decoder reads behind its end.
+  // A copy, because the guest's memory may change, and the decoder reads past its end.
   av_packet_unref(state.packet.get());
   int status = av_new_packet(state.packet.get(), static_cast<int>(bytes.size()));
   if (status >= 0) {
@@ -46,10 +46,10 @@ Outcome<Picture> JpegDecoder::decode(const Layout& layout, std::span<const std::
     status = avcodec_send_packet(state.context.get(), state.packet.get());
   }
   if (status >= 0) status = avcodec_receive_frame(state.context.get(), state.frame.get());
-  if (status < 0) return ffmpeg::error(status, "the device's picture is no JPEG that can be decoded");
+  if (status < 0) return ffmpeg::error(status, "the device's picture is not a JPEG that can be decoded");
   auto picture = picture_of(*state.frame);
   if (picture && (picture->width != layout.width || picture->height != layout.height)) {
-    return failure("the picture in the buffer is %ux%u, the device's format %ux%u", picture->width,
+    return failure("the picture in the buffer is %ux%u, but the device's format is %ux%u", picture->width,
                    picture->height, layout.width, layout.height);
   }
   return picture;

@@ -58,7 +58,7 @@ int main(int argc, char** argv) {
   if (const int* const status = std::get_if<int>(&parsed)) return ended(*status);
   const auto& line = std::get<ctl::CommandLine>(parsed);
 #ifdef VUMEDIA_FFMPEG
-  // Errors come back as results; a damaged stream's own noise would only hide them.
+  // Errors come back as results; log messages about a damaged stream would only hide them.
   av_log_set_level(AV_LOG_FATAL);
 #endif
   return line.examination ? ended(line.examination(line.socket_path)) : run(line);

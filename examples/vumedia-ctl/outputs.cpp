@@ -19,7 +19,7 @@ namespace {
 using vumedia::failure;
 using vumedia::Outcome;
 
-// In small letters, without the dot; empty if the name has none.
+// In lower case, without the dot; empty if the name has none.
 std::string extension(const std::string& path) {
   const std::size_t name = path.find_last_of('/') + 1;
   const std::size_t dot = path.find_last_of('.');
@@ -145,7 +145,7 @@ OutputKind output_kind(const std::string& output) {
 }
 
 std::optional<ImageNames> ImageNames::of(const std::string& path) {
-  // One %d or %03d; a percent sign that begins neither stands for itself.
+  // One %d or %03d; any other percent sign stands for itself.
   const auto end_of_number = [&path](std::size_t percent) {
     std::size_t end = percent + 1;
     while (end < path.size() && end < percent + 3 && std::isdigit(static_cast<unsigned char>(path[end])) != 0)

@@ -12,10 +12,10 @@
 
 namespace ctl {
 
-// A file by what it is rather than by its name: links and /dev/stdin are the same file.
+// A file identified by device and inode, not by name: links and /dev/stdin are the same file.
 class FileIdentity {
  public:
-  // Nothing where there is no such file, and for terminals, /dev/null and other character devices, which keep
+  // Nothing if there is no such file, and for terminals, /dev/null and other character devices, which keep
   // nothing.
   [[nodiscard]] static std::optional<FileIdentity> of(const std::string& path);
   [[nodiscard]] static std::optional<FileIdentity> of(int fd);
@@ -26,7 +26,7 @@ class FileIdentity {
   ino_t inode_ = 0;
 };
 
-// The file that a command reads; "-" is standard input. Nothing if it is none of the file system (a URL).
+// The file that a command reads; "-" is standard input. Nothing if it is not in the file system (a URL).
 [[nodiscard]] std::optional<FileIdentity> identity_of_input(const std::string& path);
 
 // Fails if `output` ("-" is standard output) or standard output itself, where results are printed, is the
@@ -34,7 +34,7 @@ class FileIdentity {
 [[nodiscard]] vumedia::Outcome<> keep_input(const std::string& input, const std::string& output);
 [[nodiscard]] vumedia::Outcome<> keep_input(const std::string& input);
 
-// Whether what is written to `output` goes where standard output goes.
+// Whether data written to `output` goes to the same place as standard output.
 [[nodiscard]] bool is_standard_output(const std::string& output);
 
 // Fails if `output` or standard output is a file that is open here to be read: the input, where its name is
@@ -44,13 +44,13 @@ class FileIdentity {
 [[nodiscard]] std::FILE* report_beside(const std::string& output);
 
 enum class OutputKind : std::uint8_t { none, bytes, y4m, png, mjpeg };
-// By the end of the name, in capitals or not.
+// Determined by the end of the name, in upper or lower case.
 [[nodiscard]] OutputKind output_kind(const std::string& output);
 
 // f-%03d.png as a name for each image.
 class ImageNames {
  public:
-  // Nothing if `path` has no %d or %03d in it; of several, the first counts.
+  // Nothing if `path` contains no %d or %03d; if there are several, the first counts.
   [[nodiscard]] static std::optional<ImageNames> of(const std::string& path);
   [[nodiscard]] std::string name(std::uint64_t number) const;
 

@@ -45,7 +45,7 @@ Outcome<Peer> Peer::of_socket(int socket) {
   if (::getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &credentials, &length) != 0) {
     return system_failure(errno, "cannot tell the process at the other end of the socket");
   }
-  // 0: it lives in a process namespace that we do not see.
+  // 0: it is in a process namespace that we cannot see.
   if (credentials.pid <= 0)
     return failure("the process at the other end of the socket is in another namespace");
   return Peer(credentials.pid);

@@ -12,7 +12,7 @@
 
 namespace ctl {
 
-// What a process has used since it started. -1 where the kernel does not tell us.
+// What a process has used since it started. -1 if the kernel does not tell us.
 struct Usage {
   std::int64_t cpu_ns = -1;
   std::int64_t context_switches = -1;
@@ -21,16 +21,16 @@ struct Usage {
 
 class Peer {
  public:
-  // Whoever listens at `path`, or listened when a connected `socket` was connected (SO_PEERCRED).
+  // The process that listens at `path`, or that listened when `socket` was connected (SO_PEERCRED).
   [[nodiscard]] static vumedia::Outcome<Peer> of_socket(int socket);
 
   [[nodiscard]] pid_t pid() const noexcept { return pid_; }
   [[nodiscard]] std::string name() const;
 
-  // Threads by name, the kernel's io_uring workers (iou-wrk-...) among them.
+  // Threads by name, including the kernel's io_uring workers (iou-wrk-...).
   [[nodiscard]] std::vector<std::string> threads() const;
 
-  // Starts counting the system calls of the threads that live now. Fails where tracepoints are out of reach:
+  // Starts counting the system calls of the current threads. Fails if tracepoints are not available: there is
   // no tracefs, or perf_event_paranoid forbids it.
   [[nodiscard]] vumedia::Outcome<> count_system_calls();
 
@@ -41,7 +41,7 @@ class Peer {
   [[nodiscard]] std::vector<pid_t> tasks() const;
 
   pid_t pid_;
-  std::vector<vumedia::OwnedFd> counters_;  // a perf event a thread
+  std::vector<vumedia::OwnedFd> counters_;  // one perf event for each thread
 };
 
 }  // namespace ctl

@@ -13,10 +13,10 @@ namespace {
 using vumedia::failure;
 using vumedia::format_text;
 
-// Where a component of a format lies: in which V4L2 plane, behind how many planes of luma, at which byte.
+// Where a component of a format is stored: in which V4L2 plane, after how many planes of luma, at which byte.
 struct Component {
   std::uint32_t memory = 0;         // index of the V4L2 plane
-  std::uint32_t quarter_lumas = 0;  // quarters of the luma plane that lie before it in the same memory
+  std::uint32_t quarter_lumas = 0;  // quarters of the luma plane that precede it in the same memory
   std::uint32_t offset = 0;
   std::uint32_t step = 1;
   std::uint32_t quarter_strides = 4;  // quarters of the plane's stride from row to row
@@ -217,7 +217,8 @@ std::uint32_t averaged_sample(const Picture& picture, const Picture& like, std::
   if (picture.model == Model::grey) return 1u << (picture.bits - 1);
   const std::size_t width = picture.plane_width(plane);
   const std::size_t height = picture.plane_height(plane);
-  // The samples that it stands for lie side by side and above each other; with fields, in lines of its own.
+  // The samples that it stands for are side by side and on top of each other; with fields, in lines of the
+  // same field.
   std::array<std::size_t, 2> columns{x, x};
   std::array<std::size_t, 2> rows{y, y};
   if (picture.shift_x < like.shift_x) columns = {2 * x, std::min(2 * x + 1, width - 1)};

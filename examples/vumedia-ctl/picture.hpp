@@ -1,6 +1,6 @@
 // A picture in a buffer, whatever its pixel format: three components, each a grid of samples with a step from
-// sample to sample and a stride from row to row. NV12 and YUYV differ from planar formats in the step alone,
-// so writing, summing and comparing know one layout only. Samples are bytes, or little-endian words of which
+// sample to sample and a stride from row to row. NV12 and YUYV differ from planar formats only in the step,
+// so writing, summing and comparing know only one layout. Samples are bytes, or little-endian words of which
 // P010 and Y210 fill the upper bits and libavcodec the lower.
 #pragma once
 
@@ -41,7 +41,7 @@ struct Picture {
   std::uint32_t spare_bits = 0;  // of a word, below the sample
   bool full_range = false;
   bool bt709 = false;
-  bool fields = false;  // its lines belong to two fields in turns, as far as that is known
+  bool fields = false;  // its lines alternate between two fields, as far as that is known
 
   [[nodiscard]] std::uint32_t plane_count() const noexcept { return model == Model::grey ? 1 : 3; }
   [[nodiscard]] std::size_t sample_bytes() const noexcept { return bits > 8 ? 2 : 1; }
@@ -86,15 +86,15 @@ struct Rectangle {
 // Whether it is known, and of luma and chroma or of luma alone.
 [[nodiscard]] bool is_yuv(std::uint32_t fourcc);
 
-// The visible part of the picture that lies in `memory` (one span a V4L2 plane). Fails for formats that are
-// not known, and where the buffer is shorter than the format says: a device is not trusted.
+// The visible part of the picture in `memory` (one span for each V4L2 plane). Fails for unknown formats, and
+// if the buffer is shorter than the format requires: a device is not trusted.
 [[nodiscard]] vumedia::Outcome<Picture> make_picture(const Layout& layout, const Rectangle& visible,
                                                      std::span<const std::span<const std::byte>> memory);
 
-// Whether averaged_sample() knows what `picture` is when it is sampled as `like`: as 4:2:0, or without
-// colour.
+// Whether averaged_sample() can convert `picture` to the sampling of `like`: 4:2:0, or without colour.
 [[nodiscard]] bool can_average(const Picture& picture, const Picture& like);
-// The sample of `picture` at a place of `like`: of chroma, the rounded mean of those that it stands for.
+// The sample of `picture` at a position of `like`: for chroma, the rounded mean of the samples that it stands
+// for.
 [[nodiscard]] std::uint32_t averaged_sample(const Picture& picture, const Picture& like, std::uint32_t plane,
                                             std::size_t x, std::size_t y);
 
@@ -102,7 +102,7 @@ struct Rectangle {
 // little-endian words with the value in the lower bits.
 void append_plane(const Picture& picture, std::uint32_t plane, std::vector<std::byte>& out);
 
-// All components, Y then Cb then Cr, as y4m files and checksums have them. RGB becomes 4:4:4.
+// All components, Y then Cb then Cr, as in y4m files and checksums. RGB becomes 4:4:4.
 void append_planar(const Picture& picture, std::vector<std::byte>& out);
 
 // Packed 24-bit RGB scaled to width by height, each output pixel the mean of what it covers.

@@ -1,4 +1,4 @@
-// Numbers that are told to people as ranges, such as those of damaged frames: "4, 7 to 9 and 12 more".
+// Numbers that are printed as ranges, such as those of damaged frames: "4, 7 to 9 and 12 more".
 #pragma once
 
 #include <algorithm>
@@ -12,7 +12,7 @@ namespace ctl {
 
 class Positions {
  public:
-  // In ascending order; a number that is there already, or below the last, is not added.
+  // In ascending order; a number that exists already, or is below the last, is not added.
   void add(std::uint64_t number) {
     if (!ranges_.empty() && number <= ranges_.back().last) return;
     ++count_;
@@ -29,7 +29,7 @@ class Positions {
     return found != ranges_.end() && found->first <= number;
   }
 
-  // At most eight ranges, and how many numbers there are beyond.
+  // At most eight ranges, and the count of the remaining numbers.
   [[nodiscard]] std::string text() const {
     using vumedia::format_text;
     constexpr std::size_t most = 8;

@@ -1,4 +1,4 @@
-// One line on the terminal that counts frames; nothing where standard error is no terminal.
+// One line on the terminal that counts frames; nothing if standard error is not a terminal.
 #pragma once
 
 #include <chrono>
@@ -26,17 +26,17 @@ class Progress {
     const double seconds = std::chrono::duration<double>(now - start_).count();
     const double rate = seconds > 0 ? static_cast<double>(frames) / seconds : 0;
     if (total_ != 0) {
-      std::fprintf(stderr, "\r\033[K%s: %llu of %llu frames, %.1f a second", what_,
+      std::fprintf(stderr, "\r\033[K%s: %llu of %llu frames, %.1f per second", what_,
                    static_cast<unsigned long long>(frames), static_cast<unsigned long long>(total_), rate);
     } else {
-      std::fprintf(stderr, "\r\033[K%s: %llu frames, %.1f a second", what_,
+      std::fprintf(stderr, "\r\033[K%s: %llu frames, %.1f per second", what_,
                    static_cast<unsigned long long>(frames), rate);
     }
     std::fflush(stderr);
     drawn_ = true;
   }
 
-  // Takes the line away, so that what is printed next starts clean.
+  // Removes the line, so that the next output starts on an empty line.
   void clear() {
     if (!drawn_) return;
     std::fputs("\r\033[K", stderr);

@@ -69,7 +69,7 @@ Outcome<> Queue::map(std::uint32_t index) {
     auto memory = device_->map(offset);
     if (!memory) return std::unexpected(memory.error());
     if (memory->size() < length) {
-      return failure("buffer %u has %u bytes, its mapping only %zu", index, length, memory->size());
+      return failure("buffer %u has %u bytes, but its mapping only %zu", index, length, memory->size());
     }
     mapped.planes[plane] = memory->first(length);
   }

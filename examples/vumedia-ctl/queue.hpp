@@ -1,4 +1,4 @@
-// One V4L2 queue as a program uses it: buffers that are requested, mapped, queued and given back.
+// One V4L2 queue as a program uses it: buffers are requested, mapped, queued and returned.
 #pragma once
 
 #include <array>
@@ -22,28 +22,28 @@ class Queue {
   [[nodiscard]] std::size_t size() const noexcept { return buffers_.size(); }
   [[nodiscard]] bool streaming() const noexcept { return streaming_; }
 
-  // Gets and maps about `count` buffers; the device decides.
+  // Requests and maps about `count` buffers; the device decides how many.
   [[nodiscard]] vumedia::Outcome<> allocate(std::uint32_t count);
   // One more buffer, with `bytes` or more in its first plane. Returns its index. Not every device can do
   // that.
   [[nodiscard]] vumedia::Outcome<std::uint32_t> add(std::uint32_t bytes);
   [[nodiscard]] vumedia::Outcome<> start();
   [[nodiscard]] vumedia::Outcome<> stop();
-  // Unmaps the buffers and gives them back.
+  // Unmaps the buffers and frees them.
   [[nodiscard]] vumedia::Outcome<> release();
 
-  // The memory of a buffer, a span a plane.
+  // The memory of a buffer, with one span for each plane.
   [[nodiscard]] std::span<const std::span<std::byte>> memory(std::uint32_t index) const {
     return {buffers_[index].planes.data(), buffers_[index].count};
   }
   // CAPTURE: an empty buffer.
   [[nodiscard]] vumedia::Outcome<> queue(std::uint32_t index) { return queue(index, 0, 0); }
-  // OUTPUT: `bytes` in the first plane, and the time stamp that comes back with what is made of them.
+  // OUTPUT: `bytes` in the first plane, and the time stamp that comes back with the frame made from them.
   [[nodiscard]] vumedia::Outcome<> queue(std::uint32_t index, std::uint32_t bytes,
                                          std::uint64_t microseconds);
 
-  // What a DQBUF event says is filled in each plane, checked against the buffer. Fails for an index that does
-  // not exist.
+  // The filled part of each plane according to a DQBUF event, checked against the buffer. Fails for an index
+  // that does not exist.
   struct Filled {
     std::array<std::span<const std::byte>, VIDEO_MAX_PLANES> planes{};
     std::size_t count = 0;

@@ -1,4 +1,4 @@
-// Text in the fields of V4L2's structs, which need not end with a zero.
+// Text in fields of V4L2's structs, which need not end with a zero.
 #pragma once
 
 #include <cstring>

@@ -58,7 +58,7 @@ Outcome<> Y4mWriter::add(const Picture& picture) {
       colours = "411";
     }
     bits_ = picture.bits;
-    // The site of 8-bit chroma has to be named, that of more bits cannot.
+    // The chroma siting must be named for 8 bits, and cannot be named for more.
     if (bits_ > 8) {
       colours += format_text("p%u", bits_);
     } else if (colours == "420") {
@@ -76,7 +76,7 @@ Outcome<> Y4mWriter::add(const Picture& picture) {
                    picture.width, picture.height);
   }
   if (picture.bits != bits_) {
-    return failure("the picture changes from %u to %u bits a sample, which a y4m file cannot hold", bits_,
+    return failure("the picture changes from %u to %u bits per sample, which a y4m file cannot hold", bits_,
                    picture.bits);
   }
   constexpr std::string_view mark = "FRAME\n";
@@ -93,8 +93,8 @@ Outcome<> write_png(const std::string& path, const Picture& picture) {
 void ContactSheet::add(const Picture& picture, double seconds) {
   if (seen_++ % distance_ != 0) return;
   if (cells_.size() == columns * rows) {
-    // Those with an odd index go: cells 0, 2, 4, ... are at multiples of twice the distance. The number of
-    // cells is even, so the frame at hand is at such a multiple, too.
+    // Those with an odd index are removed: cells 0, 2, 4, ... are at multiples of twice the distance. The
+    // number of cells is even, so the current frame is at such a multiple, too.
     static_assert(columns * rows % 2 == 0);
     for (std::size_t index = 1; index < cells_.size() / 2; ++index) {
       cells_[index] = std::move(cells_[2 * index]);
@@ -122,7 +122,7 @@ Outcome<> ContactSheet::write(const std::string& path) const {
   const auto height = static_cast<std::uint32_t>(shown / across * (cell_height + label + gap) + gap);
   std::vector<std::uint8_t> rgb(std::size_t{width} * height * 3, std::uint8_t{24});
   for (std::size_t place = 0; place < shown; ++place) {
-    // The first and the last, and evenly between.
+    // The first and the last, and others evenly spaced in between.
     const Cell& cell = cells_[shown == 1 ? 0 : place * (cells_.size() - 1) / (shown - 1)];
     const std::size_t left = place % across * (cell_width + gap) + gap;
     const std::size_t top = place / across * (cell_height + label + gap) + gap;

@@ -1,5 +1,5 @@
-// Where frames go: y4m files, raw files, PNG images, contact sheets, checksums. Each says in one line what
-// failed.
+// The outputs for frames: y4m files, raw files, PNG images, contact sheets, checksums. Each reports in one
+// line what failed.
 #pragma once
 
 #include <cstdint>
@@ -23,7 +23,8 @@ struct Fraction {
   std::uint32_t denominator = 1;
 };
 
-// A file that is written front to back; "-" is standard output. `close` tells whether everything arrived.
+// A file that is written from front to back; "-" is standard output. `close` reports whether everything was
+// written.
 class OutputFile {
  public:
   [[nodiscard]] static vumedia::Outcome<OutputFile> create(const std::string& path);
@@ -43,11 +44,11 @@ class OutputFile {
   std::unique_ptr<std::FILE, Close> file_;
 };
 
-// YUV4MPEG2. All frames have the size and depth of the first; another one is an error, for the format has
-// no place for one.
+// YUV4MPEG2. All frames must have the size and depth of the first; a different one is an error, because the
+// format has no place for it.
 class Y4mWriter {
  public:
-  // `rate` in frames a second; 0 in it means unknown.
+  // `rate` in frames per second; a 0 in it means unknown.
   Y4mWriter(OutputFile file, Fraction rate) : file_(std::move(file)), rate_(rate) {}
   [[nodiscard]] vumedia::Outcome<> add(const Picture& picture);
   [[nodiscard]] vumedia::Outcome<> finish() { return file_.close(); }
@@ -63,23 +64,23 @@ class Y4mWriter {
 
 // The picture at its own size. Fails in a build without FFmpeg.
 [[nodiscard]] vumedia::Outcome<> write_png(const std::string& path, const Picture& picture);
-// Packed RGB, three bytes a pixel.
+// Packed RGB, three bytes per pixel.
 [[nodiscard]] vumedia::Outcome<> write_png(const std::string& path, std::uint32_t width, std::uint32_t height,
                                            std::span<const std::uint8_t> rgb);
 
 // Thumbnails of frames spread evenly over a stream of unknown length, with their times under them: when the
-// sheet is full, every second one goes and the distance between those that stay doubles. From one row on,
-// rows are full: some of the frames are left out for that.
+// sheet is full, every second one is removed and the distance between the others doubles. If there is more
+// than one row, all rows are full: some of the frames are left out for that.
 class ContactSheet {
  public:
   static constexpr std::size_t columns = 6;
   static constexpr std::size_t rows = 5;
   static constexpr std::uint32_t cell_width = 240;
 
-  // `seconds`: when it is shown, from the beginning.
+  // `seconds`: the time from the beginning at which it is shown.
   void add(const Picture& picture, double seconds);
   [[nodiscard]] vumedia::Outcome<> write(const std::string& path) const;
-  // Of the frames that were added, those on the sheet: one in `distance()`.
+  // The sheet has one in `distance()` of the frames that were added.
   [[nodiscard]] std::size_t count() const noexcept { return cells_.size(); }
   [[nodiscard]] std::uint64_t distance() const noexcept { return distance_; }
 
@@ -99,7 +100,7 @@ class Checksum {
  public:
   [[nodiscard]] static vumedia::Outcome<Checksum> create();
   void add(const Picture& picture);
-  // In hexadecimal. Ends the checksum.
+  // Returns the checksum in hexadecimal, and ends it.
   [[nodiscard]] std::string text();
 
  private:

@@ -1,4 +1,4 @@
-// The writers that lean on FFmpeg: PNG through libavcodec, MD5 through libavutil.
+// The writers that use FFmpeg: PNG through libavcodec, MD5 through libavutil.
 #include <new>
 
 #include "ffmpeg.hpp"
@@ -30,7 +30,7 @@ Outcome<> write_png(const std::string& path, std::uint32_t width, std::uint32_t 
   frame->width = context->width;
   frame->height = context->height;
   frame->format = AV_PIX_FMT_RGB24;
-  // Borrowed: the encoder copies a frame that is not reference counted. It reads the data only.
+  // Borrowed: the encoder copies a frame that is not reference counted, and only reads the data.
   frame->data[0] = const_cast<std::uint8_t*>(rgb.data());
   frame->linesize[0] = context->width * 3;
   status = avcodec_send_frame(context.get(), frame.get());

@@ -438,7 +438,7 @@ TEST_F(CtlDecode, SaysInOneLineWhatIsWrong) {
   expect_failure(run({"decode", path("clip.ts"), "--seek-after", "9", "--seek-to", "0"}), "only 2 frames");
   device_.reset();
   start("test-pattern");
-  expect_failure(run({"decode", path("clip.ts")}), "is no decoder");
+  expect_failure(run({"decode", path("clip.ts")}), "is not a decoder");
 }
 
 TEST_F(Ctl, CapturesImages) {

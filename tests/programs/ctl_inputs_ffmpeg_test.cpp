@@ -115,7 +115,7 @@ TEST_F(CtlInputs, WhatAnEditListHidesIsNotShown) {
   start("ffmpeg-decoder");
   const auto decode = run({"decode", path("edited.mp4"), "--compare", "-o", path("edited.yuv")});
   expect_exact(decode, std::to_string(right.size() / frame));
-  EXPECT_TRUE(decode.says("\nframes decoded and not to be shown: ")) << decode.output;
+  EXPECT_TRUE(decode.says("\nframes decoded but not to be shown: ")) << decode.output;
   EXPECT_TRUE(read("edited.yuv") == right) << "the ffmpeg program shows other frames";
 }
 
@@ -211,7 +211,7 @@ TEST_F(CtlInputs, WhatCannotBeReadIsPassedOver) {
   write("broken.mp4", broken);
   const auto passed = run({"decode", path("broken.mp4"), "--compare"});
   EXPECT_EQ(passed.status, 3) << passed.errors;
-  EXPECT_TRUE(passed.says("\npackets passed over, as they cannot be read: 1\n")) << passed.output;
+  EXPECT_TRUE(passed.says("\nunreadable packets skipped: 1\n")) << passed.output;
   EXPECT_TRUE(passed.says("bit-exact\n")) << passed.output;
   EXPECT_NE(passed.errors.find("1 packet could not be read"), std::string::npos) << passed.errors;
 
@@ -236,7 +236,7 @@ TEST_F(CtlInputs, WhatCannotBeReadIsPassedOver) {
   Bytes useless = read("sixty.mp4");
   useless.resize(useless.size() / 2);
   write("useless.mp4", useless);
-  expect_failure(run({"decode", path("useless.mp4")}), "cut short: its beginning or its index is missing");
+  expect_failure(run({"decode", path("useless.mp4")}), "truncated: its beginning or its index is missing");
 }
 
 // In the middle of a packet, in every kind of container.
@@ -315,7 +315,7 @@ TEST_F(CtlInputs, AContainerThatCropsIsNoDifference) {
   start("ffmpeg-decoder");
   const auto decode = run({"decode", path("cropped.mp4"), "--compare"});
   expect_exact(decode, "10");
-  EXPECT_TRUE(decode.says("the container says 320x180: what it crops is not cropped here\n"))
+  EXPECT_TRUE(decode.says("the container says 320x180, but its cropping is not applied here\n"))
       << decode.output;
   EXPECT_FALSE(run({"decode", path("tall.mp4")}).says("the container says"));
 }

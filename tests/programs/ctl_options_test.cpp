@@ -177,14 +177,14 @@ TEST_F(CtlOptions, SaysWhatACommandIsNotFor) {
   device_.reset();
   start("ffmpeg-decoder");
   expect_failure(run({"capture", "-o", path("a.yuv")}),
-                 "is a decoder, no capture device; decode FILE is for it");
+                 "is a decoder, not a capture device; use decode FILE for it");
   expect_failure(run({"bench", "-n", "1", "--frames", "5"}), "--frames has no meaning for");
   expect_failure(run({"bench", "-n", "1", "--frames", "5", path("x.mp4")}), "--frames");
 #endif
   device_.reset();
   start("null");
   expect_failure(run({"bench", "-n", "1", "--frames", "5"}), "--frames has no meaning for");
-  expect_failure(run({"capture", "-o", path("a.yuv")}), "is no capture device");
+  expect_failure(run({"capture", "-o", path("a.yuv")}), "is not a capture device");
 }
 
 TEST_F(CtlOptions, SummariesAreNotAmongTheData) {

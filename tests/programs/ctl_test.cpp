@@ -67,7 +67,7 @@ TEST_F(Ctl, ShowsADeviceThatHasNothing) {
   EXPECT_TRUE(run({"info"}).says("card: vumedia null\n"));
   EXPECT_EQ(run({"list-formats"}).status, 0);
   EXPECT_TRUE(run({"list-ctrls"}).says("no controls\n"));
-  expect_failure(run({"capture", "-o", path("a.raw")}), "no capture device");
+  expect_failure(run({"capture", "-o", path("a.raw")}), "not a capture device");
 }
 
 TEST_F(Ctl, CapturesVideo) {
