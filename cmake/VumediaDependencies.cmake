@@ -10,7 +10,7 @@ if(VUMEDIA_FFMPEG)
   # libavcodec 59.37 is FFmpeg 5.1.
   pkg_check_modules(libavcodec IMPORTED_TARGET libavcodec>=59.37 libavutil)
   if(NOT libavcodec_FOUND)
-    message(FATAL_ERROR "vumedia: pkg-config finds no FFmpeg 5.1 or newer (libavcodec and libavutil, with their headers). "
+    message(FATAL_ERROR "vumedia: pkg-config does not find FFmpeg 5.1 or newer (libavcodec and libavutil, with their headers). "
       "Without the decoder there is no need of it: VUMEDIA_FFMPEG=OFF")
   endif()
 endif()

@@ -12,7 +12,7 @@ install(DIRECTORY include/vumedia DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} COMPON
 install(TARGETS vumedia EXPORT vumedia-core)
 install(EXPORT vumedia-core NAMESPACE vumedia:: DESTINATION ${package_dir} COMPONENT vumedia_dev)
 if(TARGET vumedia_ffmpeg)
-  # An export set of its own: who asks for the core needs no FFmpeg.
+  # A separate export set, so that the core does not need FFmpeg.
   install(TARGETS vumedia_ffmpeg EXPORT vumedia-ffmpeg)
   install(EXPORT vumedia-ffmpeg NAMESPACE vumedia:: DESTINATION ${package_dir} COMPONENT vumedia_dev)
 endif()
@@ -25,7 +25,8 @@ write_basic_package_version_file(${PROJECT_BINARY_DIR}/vumedia-config-version.cm
 install(FILES ${PROJECT_BINARY_DIR}/vumedia-config.cmake ${PROJECT_BINARY_DIR}/vumedia-config-version.cmake
   DESTINATION ${package_dir} COMPONENT vumedia_dev)
 
-# Nothing in them depends on the architecture. The prefix is found from where the file lies, so that the tree may move.
+# Nothing in them depends on the architecture. The prefix is derived from the location of the file, so that the tree
+# may move.
 set(pkgconfig_dir ${CMAKE_INSTALL_DATADIR}/pkgconfig)
 if(IS_ABSOLUTE ${CMAKE_INSTALL_DATADIR} OR IS_ABSOLUTE ${CMAKE_INSTALL_INCLUDEDIR})
   set(pkgconfig_prefix ${CMAKE_INSTALL_PREFIX})
@@ -52,7 +53,7 @@ foreach(program IN ITEMS vumedia-device vumedia-ctl)
 endforeach()
 
 # vumedia_install_configured(FILE.in DESTINATION): FILE with the paths of this installation in it. They are filled in
-# when it is installed, for `cmake --install --prefix` and packages choose another prefix than the build did.
+# at installation, because `cmake --install --prefix` and packages choose a different prefix from the build.
 function(vumedia_install_configured input destination)
   cmake_path(GET input STEM LAST_ONLY name)
   set(made ${PROJECT_BINARY_DIR}/configured/${name})
@@ -69,7 +70,7 @@ endfunction()
 set(VUMEDIA_SYSTEMD_UNIT_DIR lib/systemd/system CACHE STRING "Where systemd units are installed, below the prefix or absolute")
 if(TARGET vumedia-device)
   set(data ${PROJECT_SOURCE_DIR}/examples/vumedia-device/data)
-  # Managers look there for programs that serve a kind of device.
+  # Virtual machine managers look there for programs that serve a kind of device.
   file(GLOB descriptors CONFIGURE_DEPENDS ${data}/*.json.in)
   foreach(file IN LISTS descriptors)
     vumedia_install_configured(${file} ${CMAKE_INSTALL_DATADIR}/vhost-user)

@@ -2,14 +2,14 @@
 # that only people can write (PROGRAM/data/PROGRAM.1.sections).
 
 # vumedia_add_man_page(PROGRAM): makes build/.../man/PROGRAM.1 whenever the program is linked, and installs it. The
-# program must be able to run here and now, so a cross build without an emulator has no pages; nor has a build under
-# sanitizers, which is not for installing.
+# program must be able to run here and now, so a cross build without an emulator has no pages; neither has a build
+# with sanitizers, which is not for installing.
 function(vumedia_add_man_page program)
   if(VUMEDIA_SANITIZE OR NOT VUMEDIA_INSTALL)
     return()
   endif()
   if(CMAKE_CROSSCOMPILING AND NOT CMAKE_CROSSCOMPILING_EMULATOR)
-    message(STATUS "vumedia: no manual page of ${program}, which cannot run on this machine")
+    message(STATUS "vumedia: no manual page for ${program}, because it cannot run on this machine")
     return()
   endif()
   set(sections ${CMAKE_CURRENT_SOURCE_DIR}/data/${program}.1.sections)

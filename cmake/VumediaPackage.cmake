@@ -1,10 +1,10 @@
-# `cpack` in the build directory: libvumedia-dev (nothing but text, for every architecture) and vumedia-tools, as
-# Debian packages.
+# `cpack` in the build directory makes Debian packages: libvumedia-dev (only text, for every architecture) and
+# vumedia-tools.
 set(CPACK_GENERATOR DEB)
 set(CPACK_PACKAGE_NAME vumedia)
 set(VUMEDIA_PACKAGE_CONTACT "vumedia maintainers <maintainers@vumedia.invalid>" CACHE STRING "Who maintains the packages")
 set(CPACK_PACKAGE_CONTACT "${VUMEDIA_PACKAGE_CONTACT}")
-# The first line of what each package says of itself.
+# The first line of each package's description.
 set(CPACK_PACKAGE_DESCRIPTION_SUMMARY "virtio-media devices over vhost-user")
 set(CPACK_PACKAGE_DIRECTORY ${PROJECT_BINARY_DIR}/packages)
 set(CPACK_PACKAGING_INSTALL_PREFIX /usr)
@@ -40,7 +40,7 @@ vumedia-ctl talks to any vhost-user media device as a guest would: it shows
 what the device offers, captures, decodes, and measures it.")
 set(CPACK_DEBIAN_VUMEDIA_TOOLS_PACKAGE_SUGGESTS "qemu-system (>= 1:11.1)")
 
-# Policy wants some files in other places and compressed, in the package only.
+# Debian's policy requires some files in other places and compressed, but only in the package.
 set(CPACK_PRE_BUILD_SCRIPTS ${PROJECT_SOURCE_DIR}/cmake/debian/prepare.cmake)
 set(CPACK_VUMEDIA_SOURCE_DIR ${PROJECT_SOURCE_DIR})
 include(CPack)

@@ -1,4 +1,4 @@
-# VUMEDIA_VERSION_FROM_HEADER: the version, which stands in core/version.hpp and nowhere else.
+# VUMEDIA_VERSION_FROM_HEADER: the version, which is defined only in core/version.hpp.
 set(version_header ${CMAKE_CURRENT_LIST_DIR}/../include/vumedia/core/version.hpp)
 set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${version_header})
 set(VUMEDIA_VERSION_FROM_HEADER "")

@@ -2,10 +2,10 @@
 foreach(kind IN ITEMS BINDIR SYSCONFDIR RUNSTATEDIR)
   set(path "${CMAKE_INSTALL_${kind}}")
   if(NOT IS_ABSOLUTE "${path}")
-    # As GNUInstallDirs has it, and the Filesystem Hierarchy Standard: /usr has no etc and run of its own.
+    # As in GNUInstallDirs and the Filesystem Hierarchy Standard: /usr has no etc and run of its own.
     if(CMAKE_INSTALL_PREFIX MATCHES "^/(usr/?)?$" AND kind MATCHES "^(SYSCONFDIR|RUNSTATEDIR)$")
       set(path "/${path}")
-      # Which is where /var/run leads, and what systemd wants to read.
+      # This is where /var/run leads, and the path that systemd expects.
       string(REGEX REPLACE "^/var/run$" "/run" path "${path}")
     else()
       set(path "${CMAKE_INSTALL_PREFIX}/${path}")

@@ -1,5 +1,5 @@
-# Run by cpack between installation and packaging, in every component's tree: what Debian's policy wants beyond an
-# installation. Everything gets the date of the release, so that the same build makes the same package.
+# Run by cpack between installation and packaging, in every component's tree: adds what Debian's policy requires
+# beyond an installation. Everything gets the date of the release, so that the same build makes the same package.
 include(${CPACK_VUMEDIA_SOURCE_DIR}/cmake/VumediaChangelog.cmake)
 vumedia_newest_release(${CPACK_VUMEDIA_SOURCE_DIR}/CHANGELOG.md version date)
 
@@ -29,7 +29,7 @@ foreach(component IN LISTS CPACK_COMPONENTS_ALL)
   foreach(text IN LISTS texts)
     run(gzip -9 -n ${text})
   endforeach()
-  # umask and the modes in a checkout are the builder's own.
+  # The umask and the modes in a checkout depend on the builder.
   run(chmod -R u=rwX,go=rX ${tree})
   run(find ${tree} -exec touch --no-dereference --date=${date}T00:00:00Z {} +)
 endforeach()
