@@ -1,9 +1,9 @@
-// What decoding costs with libavcodec and nothing else: the measure for a decoding device.
+// What decoding costs with libavcodec alone: the reference for a decoding device.
 //
 //   bare_decode FILE [THREADS [REPEAT]]
 //
-// Decodes FILE (any container) REPEAT times from memory and prints the frames and the CPU time of decoding
-// alone.
+// Decodes FILE (any container) REPEAT times from memory and prints the number of frames and the CPU time of
+// decoding alone.
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>

@@ -2,7 +2,7 @@
 //
 //   engine_decode FILE yu12|yu12-copied|nv12 [THREADS [REPEAT]]
 //
-// The client's buffers are memory files, as a device's are. Nobody looks at the frames.
+// The client's buffers are memory files, like a device's. Nothing reads the frames.
 #include <condition_variable>
 #include <cstdio>
 #include <cstdlib>

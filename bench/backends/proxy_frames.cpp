@@ -1,7 +1,7 @@
-// proxy_frames SOCKET FRAMES PID: streams 1920x1080 from the camera behind a vhost-user socket as a guest
-// would, and prints on one line the frames that came, those that were lost between the first and the last (by
-// their sequence numbers), the seconds from the first to the last, the CPU time of process PID meanwhile in
-// milliseconds, and the bytes that its system calls have read and written.
+// proxy_frames SOCKET FRAMES PID: streams 1920x1080 from the camera at a vhost-user socket as a guest would,
+// and prints on one line the frames that came, those that were lost between the first and the last (according
+// to their sequence numbers), the seconds from the first to the last, the CPU time of process PID in that
+// time in milliseconds, and the bytes that its system calls have read and written.
 #include <cerrno>
 #include <chrono>
 #include <cstdint>
@@ -42,7 +42,7 @@ vumedia::v4l2::BufferPayload buffer(std::uint32_t index) {
   return payload;
 }
 
-// What a process has used up so far.
+// What a process has used so far.
 struct Use {
   double cpu_milliseconds = 0;
   std::uint64_t bytes = 0;
@@ -111,7 +111,7 @@ int main(int argc, char** argv) {
     const auto event = device.wait_event(std::chrono::seconds(10));
     if (!event || !*event) stop("no frame came", ETIMEDOUT);
     const auto* const filled = std::get_if<vumedia::client::DqbufEvent>(&**event);
-    if (filled == nullptr) stop("an event that is no frame", EIO);
+    if (filled == nullptr) stop("an event that is not a frame", EIO);
     const std::uint32_t sequence = filled->buffer.head.sequence;
     if (frames != 0 && sequence > last + 1) lost += sequence - last - 1;
     last = sequence;

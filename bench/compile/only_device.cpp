@@ -1,5 +1,5 @@
-// What it costs to compile a file that only instantiates media::Device on a backend like `null`: bench/run
-// measures it.
+// bench/run measures what it costs to compile this file, which only instantiates media::Device with a backend
+// like `null`.
 #include <vumedia/backends/null.hpp>
 #include <vumedia/io/uring_reactor.hpp>
 #include <vumedia/media/device.hpp>

@@ -1,4 +1,4 @@
-// What a VMM pays that embeds the device in a host of its own: bench/run measures it.
+// bench/run measures what it costs to compile a VMM that embeds the device in a host of its own.
 #include <array>
 #include <cstdint>
 #include <memory>

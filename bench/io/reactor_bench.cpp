@@ -1,8 +1,8 @@
 // What a wake-up costs: from a kick's event fd through a handler to the signal of a call's.
 //
-// Event fds as frontends have them: QEMU's are non-blocking, crosvm's are not. The counters tell
-// io_uring_enter calls and signals for each round; the time of the same round without a reactor stands beside
-// them.
+// The event fds are like those of frontends: QEMU's are non-blocking, crosvm's are not. The counters are the
+// io_uring_enter calls and signals of each round; the same round without a reactor is measured for
+// comparison.
 #include <array>
 #include <cstdint>
 #include <cstdlib>
@@ -69,7 +69,7 @@ class Server {
   MemberOperation<&Server::on_kick> read_{*this};
 };
 
-// Runs of the label: event fds that block, and such that do not.
+// Runs of the label: with blocking and with non-blocking event fds.
 void event_fds(benchmark::internal::Benchmark* benchmark) {
   benchmark->ArgName("nonblocking")->Arg(0)->Arg(1);
 }
@@ -77,7 +77,7 @@ int flags_of(const benchmark::State& state) {
   return EFD_CLOEXEC | (state.range(0) != 0 ? EFD_NONBLOCK : 0);
 }
 
-// Kick and call on one thread: what the reactor and the kernel compute, without the wake-up of an idle
+// Kick and call on one thread: the work of the reactor and the kernel, without the wake-up of an idle
 // processor.
 void RoundTrip(benchmark::State& state) {
   const auto reactor = must(UringReactor::create());
@@ -101,7 +101,7 @@ void RoundTrip(benchmark::State& state) {
 }
 BENCHMARK(RoundTrip)->Apply(event_fds);
 
-// The system calls that RoundTrip's peer makes, and a read and a write in the loop's stead.
+// The system calls of RoundTrip's peer, with a read and a write in place of the loop.
 void RoundTripByHand(benchmark::State& state) {
   const OwnedFd kick = must(make_event_fd(flags_of(state)));
   const OwnedFd call = must(make_event_fd(flags_of(state)));
@@ -135,7 +135,7 @@ void RoundTripBetweenThreads(benchmark::State& state) {
     if (::poll(&call, 1, -1) != 1) std::abort();
     take(fds[1].get());
   };
-  // Brings the loop to its wait, whether making the notifier has signalled or not.
+  // Runs the loop until it waits, whether making the notifier has signalled or not.
   add(fds[0].get());
   wait();
   for (auto _ : state) {
@@ -149,7 +149,7 @@ void RoundTripBetweenThreads(benchmark::State& state) {
 }
 BENCHMARK(RoundTripBetweenThreads)->Apply(event_fds)->UseRealTime();
 
-// Starting and cancelling without the kernel hearing of it, and with.
+// Starting and cancelling, without and with the kernel's involvement.
 void CancelUnsubmitted(benchmark::State& state) {
   const auto reactor = must(UringReactor::create());
   CallOperation operation([](std::int32_t) {});
@@ -171,7 +171,7 @@ void CancelSubmitted(benchmark::State& state) {
 }
 BENCHMARK(CancelSubmitted);
 
-// A worker's result on its way to the loop: one task, one wake-up.
+// Passing a worker's result to the loop: one task, one wake-up.
 void PostAndRun(benchmark::State& state) {
   const auto reactor = must(UringReactor::create());
   const auto inbox = reactor->inbox();

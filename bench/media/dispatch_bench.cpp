@@ -1,5 +1,5 @@
-// What a media device costs by itself: dispatch of an ioctl, an unknown one, an event, without fds and system
-// calls.
+// What a media device costs by itself: dispatch of an ioctl, of an unknown one, and an event, without fds and
+// system calls.
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
@@ -123,7 +123,7 @@ void BM_DeliverFrame(benchmark::State& state) {
 }
 BENCHMARK(BM_DeliverFrame);
 
-// The event comes before the buffer: through the waiting list.
+// The event comes before the buffer and goes through the waiting list.
 void BM_DeliverWaitingFrame(benchmark::State& state) {
   Rig rig;
   const v4l2::Buffer buffer{};

@@ -8,8 +8,8 @@
 //   valgrind --tool=callgrind --toggle-collect='*::on_kick*' g_fmt_path 1000
 //   valgrind --tool=callgrind --toggle-collect='*::on_kick*' g_fmt_path 2000
 //
-// The guest is one thread with the device, so its own instructions count as well unless the tool leaves them
-// out; its functions are kept out of line, in `driver_...`, for that.
+// The guest runs on the device's thread, so its own instructions count as well unless the tool excludes them;
+// its functions are not inlined and are named `driver_...` for that.
 #include <atomic>
 #include <cstdint>
 #include <cstdio>
@@ -31,7 +31,7 @@ namespace {
 std::atomic<std::uint64_t> allocations{0};
 }
 
-// Counted, to show that there are none. Out of line, or g++ sees a free() of what new gave.
+// Counted, to show that there are none. Not inlined, because otherwise g++ sees a free() of memory from new.
 [[gnu::noinline]] void* operator new(std::size_t size) {
   allocations.fetch_add(1, std::memory_order_relaxed);
   if (void* const memory = std::malloc(size != 0 ? size : 1)) return memory;

@@ -1,7 +1,7 @@
 // g_fmt_driver SOCKET COUNT [nonblocking|blocking] [REGIONS]: a frontend and guest that opens a session and
-// sends COUNT VIDIOC_G_FMT commands, one after the other, as the Linux driver does: one indirect chain of
-// four pieces, one kick, one call. Any vhost-user media device will do. What a command costs the device is
-// the difference between two counts.
+// sends COUNT VIDIOC_G_FMT commands, one after another, as the Linux driver does: one indirect chain of four
+// pieces, one kick, one call. Any vhost-user media device will do. The cost of a command is the difference
+// between two counts.
 //
 // QEMU's event fds are non-blocking and its tables have several regions; crosvm's fds block, and it has one.
 #include <array>
@@ -45,7 +45,7 @@ T must(Outcome<T> made) {
   return std::move(*made);
 }
 
-// The peer may still be on its way up.
+// The peer may still be starting.
 Frontend connect(const std::string& path) {
   for (int attempt = 0;; ++attempt) {
     auto frontend = Frontend::connect(path);
@@ -84,7 +84,7 @@ class Guest {
     }
   }
 
-  // Sends what is at command_at and waits for the answer at response_at.
+  // Sends the command at command_at and waits for the answer at response_at.
   void command(std::uint32_t readable, std::uint32_t readable_payload, std::uint32_t writable,
                std::uint32_t writable_payload) {
     Ring& ring = rings_[wire::commandq];
@@ -131,7 +131,7 @@ class Guest {
     return std::move(*fd);
   }
 
-  // The queues are in the last one, so that a table that is searched in order is searched to its end.
+  // The queues are in the last region, so that a table that is searched in order is searched to its end.
   static std::vector<std::unique_ptr<test::RamFile>> make_ram(std::size_t regions) {
     std::vector<std::unique_ptr<test::RamFile>> ram;
     for (std::size_t i = 0; i < regions; ++i)

@@ -1,11 +1,10 @@
 // neighbour_wait SOCKET [PROBES]: how long VIDIOC_G_FMT of one session waits while another session of the
-// same guest has the device copy and map as much as it can be made to. It needs vumedia-device with
-// ffmpeg-decoder.
+// same guest makes the device copy and map as much as possible. It needs vumedia-device with ffmpeg-decoder.
 //
-// The hostile session always has one command under way: QBUF of 16 MiB at odd addresses, which are copied,
+// The hostile session always has one command pending: QBUF of 16 MiB at odd addresses, which are copied,
 // until 224 MiB are queued, then STREAMOFF; or QBUF of 4,096 single pages, twice, then REQBUFS, which unmaps
-// them. The other session sends G_FMT now and then. A line for each: the median, the 99.9th percentile and
-// the longest of the times from kick to answer, in microseconds.
+// them. The other session sends G_FMT now and then. Prints one line for each: the median, the 99.9th
+// percentile and the longest of the times from kick to answer, in microseconds.
 #include <algorithm>
 #include <array>
 #include <chrono>
@@ -63,7 +62,7 @@ Bytes ioctl_command(std::uint32_t session, unsigned long code, const T& payload)
   return bytes_of(wire::virtio_media_cmd_ioctl{{wire::cmd_ioctl, 0}, session, _IOC_NR(code)}, payload);
 }
 
-// A guest with two places for commands, of which each has one under way at most.
+// A guest with two places for commands, each with at most one pending command.
 class Guest {
  public:
   static constexpr std::uint64_t ram_size = 64u << 20, user_at = 8u << 20, place_size = 1u << 20;
@@ -104,7 +103,7 @@ class Guest {
     const std::uint64_t one = 1;
     if (::write(ring.kick.get(), &one, sizeof one) != ssize_t{sizeof one}) fail_with("cannot kick");
   }
-  // Waits until the command at `place` is answered: its status.
+  // Waits until the command at `place` is answered, and returns its status.
   std::uint32_t wait(Place place) {
     while (heads_[place]) take(true);
     return status(place);
@@ -141,7 +140,7 @@ class Guest {
   };
   static constexpr std::uint64_t answer_at(std::size_t place) { return (place + 1) * place_size - 512; }
 
-  // Takes one answer. False if none is there, and none was to be waited for.
+  // Takes one answer. False if there is none and it should not wait for one.
   bool take(bool waits) {
     Ring& ring = rings_[wire::commandq];
     for (;;) {

@@ -1,6 +1,6 @@
-// From kick to call over real event fds: a session with a device that echoes, on a thread of its own. What
-// the round trip costs beyond two wake-ups of sleeping threads is the library's; `syscalls` counts those of
-// the loop per kick.
+// From kick to call over real event fds: a session with an echoing device, on a thread of its own. The cost
+// of the round trip beyond two wake-ups of sleeping threads is that of the library; `syscalls` counts the
+// loop's system calls per kick.
 #include <cstdlib>
 #include <future>
 #include <memory>
@@ -45,7 +45,7 @@ class Backend {
       reactor_ = reactor.get();
       inbox_ = reactor->inbox();
       EchoState state;
-      state.processed.reserve(std::size_t{1} << 24);  // the loop is to allocate nothing
+      state.processed.reserve(std::size_t{1} << 24);  // the loop must not allocate
       EchoSession session(*reactor, std::move(fd), SessionOptions{}, {}, state);
       ready.set_value();
       reactor->run();
@@ -80,7 +80,7 @@ void KickToCall(benchmark::State& state, int flags) {
   constexpr std::size_t data = 1 << 15;
   const OwnedFd file = std::move(*make_sealed_memfd("guest", size));
   const Mapping memory = std::move(*Mapping::map(file.get(), 0, size));
-  // Guest, frontend and file see the same numbers.
+  // Guest, frontend and file use the same addresses and offsets.
   const Frontend::Region region{{0}, {0}, size, 0, file.get()};
   must(frontend.set_memory(std::span(&region, 1)));
   virtio::DriverQueue queue(memory.data(), {0}, 16, true);

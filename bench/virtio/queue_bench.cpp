@@ -1,5 +1,5 @@
-// A queue from both ends: what one chain costs from the available to the used ring, by its shape and by the
-// number of memory regions, and what translating one address costs.
+// A queue from both ends: what one chain costs from the available to the used ring, depending on its shape
+// and on the number of memory regions, and what translating one address costs.
 #include <array>
 #include <cstdlib>
 #include <memory>
@@ -20,8 +20,8 @@ using vumedia::test::RamFile;
 
 constexpr std::uint16_t queue_size = 256;
 
-// RAM in `count` regions, the rings in the first, as a frontend lists it: QEMU has one or two of RAM and
-// those that shared memory mappings add, at most eight.
+// RAM in `count` regions as a frontend lists it, with the rings in the first: QEMU has one or two for RAM and
+// others for shared memory mappings, at most eight.
 struct Ram {
   explicit Ram(std::int64_t count) {
     for (std::int64_t i = 0; i < count; ++i)
@@ -36,8 +36,8 @@ struct Ram {
   std::shared_ptr<const memory::GuestMemory> table;
 };
 
-// One chain at a time, as the virtio-media driver sends commands: offered, popped, its payload read and
-// answered, pushed, flushed, taken back.
+// One chain at a time, as the virtio-media driver sends commands: it is offered, popped, its payload is read
+// and answered, it is pushed, flushed and taken back.
 void round_trip(benchmark::State& state, bool indirect, bool event_idx, bool spread) {
   Ram ram(state.range(1));
   virtio::DriverQueue driver(ram.files[0]->data(), {0}, queue_size, event_idx);
@@ -66,7 +66,7 @@ void round_trip(benchmark::State& state, bool indirect, bool event_idx, bool spr
   }
 }
 
-// The device's half alone, over batches: pop, push and flush once a batch.
+// Only the device's half, in batches: pop, push, and one flush for each batch.
 void batch(benchmark::State& state) {
   Ram ram(1);
   virtio::DriverQueue driver(ram.files[0]->data(), {0}, queue_size, true);
