@@ -1,4 +1,4 @@
-// A guest that captures, for tests of what is around it.
+// A guest that captures, for tests of what surrounds it.
 #pragma once
 
 #include <cstdint>

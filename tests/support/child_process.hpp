@@ -1,4 +1,4 @@
-// Running a program and looking at what it says and how it ends.
+// Runs a program and checks its output and how it ends.
 #pragma once
 
 #include <array>
@@ -25,7 +25,7 @@ namespace vumedia::test {
 
 using namespace std::chrono_literals;
 
-// A child with its output in two pipes. Killed if it still runs at the end.
+// A child process with its output in two pipes. It is killed if it still runs at the end.
 class ChildProcess {
  public:
   // `inherited` is given to the child as descriptor 3, if there is one.
@@ -46,7 +46,7 @@ class ChildProcess {
     ::posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
     ::posix_spawn_file_actions_adddup2(&actions, out_write.get(), 1);
     ::posix_spawn_file_actions_adddup2(&actions, err_write.get(), 2);
-    // Out of the way first: one could have the number that is to be another's.
+    // Moved out of the way first: one could have the number that another one needs.
     std::vector<OwnedFd> moved;
     for (const int fd : inherited) {
       moved.emplace_back(::fcntl(fd, F_DUPFD_CLOEXEC, 200));
@@ -94,7 +94,7 @@ class ChildProcess {
   // up.
   std::optional<int> wait(std::chrono::milliseconds limit = patience) {
     const auto deadline = std::chrono::steady_clock::now() + limit;
-    // The pipes are emptied meanwhile, since a child blocked on a full one would not end.
+    // The pipes are emptied in the meantime, because a child blocked on a full one would not end.
     while (pid_ > 0) {
       std::array<pollfd, 3> fds{
           {{pid_fd_.get(), POLLIN, 0}, {out_.get(), POLLIN, 0}, {err_.get(), POLLIN, 0}}};
@@ -136,7 +136,7 @@ class ChildProcess {
     return ::poll(&fd, 1, static_cast<int>(limit.count())) == 1 && read_some(err_, err_text_);
   }
 
-  // What it has written so far, as far as it was read by the calls above.
+  // What it has written so far, as far as the calls above have read it.
   [[nodiscard]] const std::string& output() const noexcept { return out_text_; }
   [[nodiscard]] const std::string& error_output() const noexcept { return err_text_; }
 

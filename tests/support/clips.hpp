@@ -18,7 +18,7 @@ struct ClipRecipe {
   unsigned frames;
 };
 
-// Odd sizes, reordering, hidden frames, fields: what makes buffers and their order interesting.
+// Odd sizes, reordering, hidden frames and fields, which make buffers and their order interesting.
 inline constexpr ClipRecipe clip_recipes[] = {
     {"h264.264", "-c:v libx264 -bf 3 -g 20 -x264-params threads=1:log-level=none", 318, 178, 45},
     {"h264_interlaced.264",
@@ -64,7 +64,7 @@ inline const Clip& clip_of(const std::string& name) {
   return clip_of(find_recipe(name));
 }
 
-// H.264 at several sizes, one after the other in one stream; empty as above.
+// H.264 at several sizes, one after another in one stream; empty as above.
 inline Clip make_changing_clip(const std::vector<std::pair<std::uint32_t, std::uint32_t>>& sizes,
                                unsigned frames = 12) {
   Clip all;
@@ -79,7 +79,7 @@ inline Clip make_changing_clip(const std::vector<std::pair<std::uint32_t, std::u
   return all;
 }
 
-// Clips one after the other in one stream, as `ffmpeg <options>` makes each; empty as above.
+// Clips one after another in one stream, each made by `ffmpeg <options>`; empty as above.
 inline Clip make_clip_of_parts(const std::vector<std::string>& parts, const std::string& suffix) {
   Clip all;
   for (const auto& options : parts) {
@@ -91,7 +91,7 @@ inline Clip make_clip_of_parts(const std::vector<std::string>& parts, const std:
   return all;
 }
 
-// A stream of 8 and 10 bits in turns, with changes of size between and at once.
+// A stream with 8 and 10 bits alternating, with changes of size in between and at the same time.
 inline Clip make_clip_of_depths(const std::string& encoder, const std::string& suffix) {
   return make_clip_of_parts({moving_picture(320, 180, 10) + " " + encoder,
                              moving_picture(320, 180, 10, "yuv420p10le") + " " + encoder,
@@ -99,7 +99,8 @@ inline Clip make_clip_of_depths(const std::string& encoder, const std::string& s
                              moving_picture(640, 360, 10) + " " + encoder},
                             suffix);
 }
-// Frames of two fields, encoded as such; `order` is tff or bff. `encoder` takes interlaced pictures.
+// Frames that consist of two fields, encoded as such; `order` is tff or bff. `encoder` takes interlaced
+// pictures.
 inline std::string fields_picture(const std::string& order, const std::string& encoder) {
   return "-f lavfi -i testsrc2=size=176x144:rate=25 -vf setfield=" + order +
          " -frames:v 8 -pix_fmt yuv420p -flags +ilme+ildct " + encoder;

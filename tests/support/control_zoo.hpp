@@ -1,4 +1,4 @@
-// A device without a picture that has a control of every kind, for whoever talks to controls.
+// A device without pictures that has a control of every kind, for tests of controls.
 #pragma once
 
 #include <array>
@@ -109,7 +109,7 @@ static_assert(v4l2::valid_controls(controls));
 
 }  // namespace zoo
 
-// The controls are the device's, and every file hears of their changes.
+// The controls belong to the device, and every file is told of their changes.
 class ControlZoo {
  public:
   struct Session {

@@ -1,5 +1,5 @@
-// A memory-to-memory device that copies grey pictures, a file's queues being its own: for tests of programs
-// that use one.
+// A memory-to-memory device that copies grey pictures; each file has its own queues. For tests of programs
+// that use such a device.
 #pragma once
 
 #include <algorithm>
@@ -21,7 +21,7 @@ class CopyDevice {
  public:
   static constexpr std::uint32_t width = 64, height = 48, size = width * height;
 
-  // With coded pictures on one side it is a codec's front, and no more.
+  // With coded pictures on one side it only looks like a codec.
   explicit CopyDevice(std::uint32_t output_fourcc = V4L2_PIX_FMT_GREY) : output_fourcc_(output_fourcc) {}
 
   struct Session {

@@ -1,5 +1,5 @@
-// A V4L2 program that decodes: speaks the ioctls of the stateful decoder interface to a media::Device on real
-// rings. Several may share a machine, each with an open file of its own.
+// A V4L2 program that decodes: it uses the ioctls of the stateful decoder interface on a media::Device with
+// real rings. Several may share a machine, each with an open file of its own.
 #pragma once
 
 #include <algorithm>
@@ -34,12 +34,12 @@ class DecoderGuest {
     std::uint32_t length = 0;
     std::uint32_t offset = 0;  // mem_offset
     bool queued = false;
-    // USERPTR: what it is made of, and what the program calls it.
+    // USERPTR: its ranges, and the program's name for it.
     std::vector<v4l2::GuestRange> ranges;
     std::uint64_t pointer = 0;
   };
-  // How the memory of USERPTR buffers lies: in one piece; in one that begins at an odd place; in pages in no
-  // order; or in pieces that no mapping can put side by side.
+  // How the memory of USERPTR buffers is laid out: in one piece; in one that begins at an odd address; in
+  // pages in no order; or in pieces that no mapping can put side by side.
   enum class Pages : std::uint8_t { whole, unaligned, scattered, split };
   struct Frame {
     std::string md5;
@@ -73,8 +73,8 @@ class DecoderGuest {
     return guest.ioctl<Tag>(session, payload);
   }
 
-  // QUERYBUF, QBUF and PREPARE_BUF, with a plane behind the buffer if the API has planes, and behind that the
-  // ranges of its memory.
+  // QUERYBUF, QBUF and PREPARE_BUF, with the buffer followed by a plane if the API has planes, and then by
+  // the ranges of its memory.
   template <class Tag>
   int buffer_ioctl(v4l2_buffer& buffer, v4l2_plane& plane, const std::vector<v4l2::GuestRange>& ranges = {}) {
     Bytes command = Guest::ioctl_command(session, Tag::number);
@@ -193,7 +193,7 @@ class DecoderGuest {
     for (std::uint32_t i = 0; status == 0 && i < request.count; ++i) add_buffer(type, request.index + i);
     return status;
   }
-  // Of a MMAP buffer.
+  // For a MMAP buffer.
   std::byte* memory(const Buffer& buffer) { return guest.host.frontend.at(buffer.address, buffer.length); }
   void write(const Buffer& buffer, std::span<const std::uint8_t> bytes) {
     EXPECT_LE(bytes.size(), buffer.length);
@@ -297,7 +297,7 @@ class DecoderGuest {
     }
     return true;
   }
-  // Drains, until LAST and the end have come. CAPTURE must stream for that.
+  // Drains until LAST and the end have come. CAPTURE must stream for that.
   bool finish() {
     ended = false;
     if (!run_until([&] { return capture_on; })) return false;
@@ -305,13 +305,13 @@ class DecoderGuest {
     return run_until([&] { return ended && last_seen; });
   }
 
-  // What a program does to seek; all its OUTPUT buffers are its own again.
+  // What a program does to seek; afterwards it owns all its OUTPUT buffers again.
   void stop_output() {
     EXPECT_EQ(stream(output_type, false), 0);
     take_events();
     for (auto& buffer : coded) buffer.queued = false;
   }
-  // CAPTURE buffers that are the program's go to the device.
+  // Queues the CAPTURE buffers that the program owns.
   void queue_all() {
     for (std::uint32_t i = 0; i < raw.size(); ++i) {
       if (!raw[i].queued) {
@@ -321,7 +321,7 @@ class DecoderGuest {
   }
   [[nodiscard]] static bool is_free(const Buffer& buffer) { return !buffer.queued; }
 
-  // Runs the loop until `done()`. All programs of the machine take their events meanwhile.
+  // Runs the loop until `done()`. All programs of the machine take their events in the meantime.
   bool run_until(const std::function<bool()>& done) {
     return guest.run_until([&] {
       take_events();
@@ -388,7 +388,8 @@ class DecoderGuest {
   bool queues_again = true;  // CAPTURE buffers, as soon as they come
   std::uint32_t memory_kind = V4L2_MEMORY_MMAP;
   Pages pages = Pages::whole;  // of USERPTR buffers
-  bool rotates = false;        // CAPTURE: each index has other memory each time, and the memory another index
+  bool rotates =
+      false;  // CAPTURE: each index has different memory each time, and the memory a different index
   std::uint32_t capture_count = 0;  // of buffers; 0: what the device needs and some more
   bool last_seen = false;
   bool ended = false;
@@ -396,7 +397,7 @@ class DecoderGuest {
   Md5 total;
 
  private:
-  // Maps buffer `index`, and knows it from here on.
+  // Maps buffer `index`, and tracks it from here on.
   void add_buffer(std::uint32_t type, std::uint32_t index) {
     v4l2_buffer buffer = empty_buffer(type, index);
     v4l2_plane plane{};
@@ -416,7 +417,7 @@ class DecoderGuest {
     all[index].length = length;
     all[index].offset = offset;
   }
-  // A program's own memory, with what lies before and behind it known.
+  // A program's own memory, with known bytes before and after it.
   Buffer make_user_memory(std::uint32_t length) {
     Buffer buffer;
     buffer.length = length;
@@ -429,14 +430,14 @@ class DecoderGuest {
     if (pages == Pages::whole || pages == Pages::unaligned) {
       buffer.ranges.push_back(piece(base + (pages == Pages::whole ? 0 : 24), length));
     } else {
-      // Page i of the buffer is the guest's page i * step: all of them once, for step and count share no
-      // divisor.
+      // Page i of the buffer is the guest's page i * step: each is used once, because step and count have no
+      // common divisor.
       std::uint64_t step = count / 2 + 1;
       while (std::gcd(step, count) != 1) ++step;
       const std::uint64_t piece_size = pages == Pages::split ? page_size / 2 : page_size;
       for (std::uint64_t i = 0, left = length; left > 0; ++i) {
         const std::uint64_t at = i * piece_size / page_size * step % count * page_size;
-        // The halves of a page change places.
+        // The halves of a page are swapped.
         const std::uint64_t half = pages == Pages::split ? (1 - i % 2) * piece_size : 0;
         const std::uint64_t size = std::min(piece_size, left);
         buffer.ranges.push_back(piece(base + at + half, size));
@@ -512,14 +513,14 @@ class DecoderGuest {
   Buffer spare_;  // where rotating memory rests
 };
 
-// Those of the frames, in their order.
+// The checksums of the frames, in order.
 [[nodiscard]] inline std::vector<std::string> md5s(const DecoderGuest& guest) {
   std::vector<std::string> all;
   for (const auto& frame : guest.frames) all.push_back(frame.md5);
   return all;
 }
 
-// Of the units that frames were made of, in microseconds.
+// The time stamps of the frames' units, in microseconds.
 [[nodiscard]] inline std::vector<std::int64_t> stamps(const DecoderGuest& guest) {
   std::vector<std::int64_t> all;
   for (const auto& frame : guest.frames)

@@ -1,5 +1,5 @@
-// A program that decodes a clip by V4L2's stateful decoder interface, for a guest on whatever way to its
-// device.
+// A program that decodes a clip through V4L2's stateful decoder interface, for a guest with any transport to
+// its device.
 #pragma once
 
 #include <algorithm>
@@ -22,7 +22,8 @@
 
 namespace vumedia::test {
 
-// Shared memory that is mapped here. Transports that reach it otherwise have overloads beside their own type.
+// Shared memory that is mapped here. Transports that reach it otherwise have overloads next to their own
+// type.
 [[nodiscard]] inline bool get_shared(std::span<const std::byte> memory, std::span<std::byte> out) {
   std::ranges::copy(memory.first(out.size()), out.begin());
   return true;
@@ -40,8 +41,8 @@ class Decoding {
 
   Decoding(Guest& guest, const Clip& clip) : guest_(&guest), clip_(&clip) {}
 
-  // Decodes until `enough` frames have come, or all of them, the last one after a drain. False, and a failure
-  // noted, if that does not work out.
+  // Decodes until `enough` frames have come, or all of them, with the last one after a drain. Returns false
+  // and records a failure if that does not work.
   bool run(std::size_t enough = SIZE_MAX) {
     if (session_ == 0 && !start()) return false;
     while (!last_seen_ && frames_.size() < enough) {
@@ -53,7 +54,7 @@ class Decoding {
     return true;
   }
 
-  // The MD5 of each frame's visible samples, in the order of their coming.
+  // The MD5 of each frame's visible samples, in the order in which they came.
   [[nodiscard]] const std::vector<std::string>& frames() const noexcept { return frames_; }
 
  private:
@@ -104,7 +105,8 @@ class Decoding {
     return true;
   }
 
-  // Queues what there are buffers for. Behind the last unit comes a drain, once CAPTURE streams.
+  // Queues as many units as there are buffers for. The last unit is followed by a drain, once CAPTURE
+  // streams.
   bool feed() {
     for (std::uint32_t index = 0; index < coded_.size() && next_unit_ < clip_->units.size(); ++index) {
       if (coded_[index].queued) continue;
@@ -124,7 +126,7 @@ class Decoding {
   }
 
   bool take(const client::Event& event) {
-    // Other files of the guest's may be open, whose events nobody waits for now.
+    // Other files of the guest may be open, whose events nobody waits for now.
     if (std::visit([](const auto& one) { return one.session; }, event) != session_) return true;
     if (const auto* const v4l2 = std::get_if<client::V4l2Event>(&event)) {
       EXPECT_EQ(v4l2->event.type, std::uint32_t{V4L2_EVENT_SOURCE_CHANGE});
@@ -153,7 +155,7 @@ class Decoding {
     EXPECT_EQ(std::uint32_t{format_.pixelformat}, std::uint32_t{V4L2_PIX_FMT_YUV420});
     EXPECT_EQ(format_.num_planes, 1u);
     v4l2_selection selection{};
-    selection.type = V4L2_BUF_TYPE_VIDEO_CAPTURE;  // whatever the API: selections know no planes
+    selection.type = V4L2_BUF_TYPE_VIDEO_CAPTURE;  // whatever the API: selections have no multi-planar types
     selection.target = V4L2_SEL_TGT_COMPOSE;
     v4l2_control least{};
     least.id = V4L2_CID_MIN_BUFFERS_FOR_CAPTURE;
@@ -182,7 +184,7 @@ class Decoding {
     return last_seen_ || queue_raw(buffer.head.index);
   }
 
-  // Of a YU12 picture.
+  // For a YU12 picture.
   std::string md5_of_visible(std::span<const std::byte> picture) const {
     Md5 md5;
     std::size_t plane = 0;

@@ -1,4 +1,4 @@
-// How much of a long test is worth its time: instrumented code is many times slower.
+// How much of a long test to run: instrumented code is many times slower.
 #pragma once
 
 namespace vumedia::test {

@@ -1,8 +1,8 @@
 // A virtio::Host in one process with its guest: for tests, benchmarks and fuzzers of devices.
 //
 // Guest memory is a real memfd, the rings are real, and DriverQueue is the driver. Kicks are either calls of
-// process(), or real event fds that a reactor reads. The frontend's part of shared memory is played by
-// Frontend, which is as strict as the strictest VMM.
+// process(), or real event fds that a reactor reads. Frontend plays the frontend's part of shared memory, and
+// is as strict as the strictest VMM.
 #pragma once
 
 #include <array>
@@ -33,8 +33,9 @@
 
 namespace vumedia::test {
 
-// What a frontend has mapped in shared memory region 0. Ranges must be whole pages, free to be mapped, and
-// exactly those of a map to be unmapped. Mapped files are readable here as they are in the guest.
+// What a frontend has mapped in shared memory region 0. Ranges must be whole pages; they must be free to be
+// mapped, and must exactly match a map to be unmapped. Mapped files are readable here as they are in the
+// guest.
 class Frontend {
  public:
   struct Request {
@@ -49,7 +50,7 @@ class Frontend {
     if (!is_aligned(mapping.offset.value | mapping.length | mapping.fd_offset, page_size) ||
         mapping.length == 0)
       return fail(EINVAL);
-    // A device's buffers have no size to be found, and are mapped or not.
+    // The size of a device's buffers cannot be determined; they are either mapped or not.
     struct stat status{};
     if (::fstat(mapping.fd, &status) != 0) return fail(errno);
     if (S_ISREG(status.st_mode) &&
@@ -185,8 +186,7 @@ class EmbeddedHost {
     sides_[index].running = true;
   }
 
-  // Stops the queues as GET_VRING_BASE does. False if chains stay in flight (with the device told all the
-  // same).
+  // Stops the queues as GET_VRING_BASE does. False if chains stay in flight (but the device is told anyway).
   template <class D>
   bool stop(D& device) {
     for (std::uint16_t index = 0; index < queue_count; ++index) device.stop(index);
@@ -200,7 +200,7 @@ class EmbeddedHost {
   void resume() {
     for (Side& side : sides_) side.running = true;
   }
-  // The driver resets the device and starts anew, with empty rings.
+  // The driver resets the device and starts again with empty rings.
   template <class D>
   void reset(D& device) {
     static_cast<void>(stop(device));
@@ -229,7 +229,7 @@ class EmbeddedHost {
   int call_fd(std::uint16_t index) const { return sides_[index].call.get(); }
   std::uint64_t calls(std::uint16_t index) const { return sides_[index].calls; }
 
-  // A piece of guest memory that no one else uses, zeroed.
+  // A piece of guest memory that nobody else uses, zeroed.
   memory::GuestAddress allocate(std::uint64_t size) {
     const std::uint64_t at = free_;
     free_ += (size + 63) & ~std::uint64_t{63};
@@ -243,7 +243,7 @@ class EmbeddedHost {
   std::vector<std::pair<virtio::ShmOperation*, Result<>>> held;
   int refuse_shm = 0;  // maps and unmaps do not reach the frontend, for this reason
   std::vector<std::string> errors;
-  // Beside its own memory, from the next replace_memory() on. Borrowed.
+  // In addition to its own memory, from the next replace_memory() on. Borrowed.
   std::vector<const RamFile*> more_memory;
 
  private:

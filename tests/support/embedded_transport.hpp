@@ -1,6 +1,6 @@
-// A client::Transport whose device lives in the same process and on the same thread: BasicGuest over it is
-// what a guest is to a device built into a VMM. Kicks call the device, and waiting runs the loop, so nothing
-// happens behind the guest's back.
+// A client::Transport whose device lives in the same process and on the same thread: With it a BasicGuest is
+// like the guest of a device built into a VMM. Kicks call the device, and waiting runs the loop, so nothing
+// happens without the guest's involvement.
 #pragma once
 
 #include <chrono>
@@ -28,7 +28,8 @@ class EmbeddedTransport {
   using Host = EmbeddedHost<io::UringReactor>;
   using SharedMemory = std::span<std::byte>;
 
-  // A device with backend B, made of `arguments`. One type for all of them, so that a guest is compiled once.
+  // A device with backend B, constructed from `arguments`. One type for all of them, so that a guest is
+  // compiled once.
   template <class B, class... Arguments>
   [[nodiscard]] static EmbeddedTransport over(const media::DeviceOptions& options, Arguments&&... arguments) {
     using Device = media::Device<B, Host>;
@@ -106,15 +107,15 @@ class EmbeddedTransport {
   }
   [[nodiscard]] Outcome<> reset() {
     state_->reset(state_->device.get());
-    // As a VMM does whose guest resets the device.
+    // Does what a VMM does when its guest resets the device.
     state_->host.frontend.ranges.clear();
     return {};
   }
 
   // -- For tests
 
-  // What stands between guest and device, to have the device do what no backend can make it do. `before` may
-  // alter a command, `after` its answer and what is said of its length, if the device answers at once.
+  // Hooks between guest and device, which make the device do what no backend can make it do. `before` may
+  // alter a command, `after` its answer and the reported length, if the device answers at once.
   struct Tamper {
     std::function<void(Host& host, std::span<std::byte> command)> before;
     std::function<void(Host& host, std::span<const std::byte> sent, std::span<std::byte> answer)> after;
@@ -185,7 +186,7 @@ class EmbeddedTransport {
   }
 
   std::unique_ptr<State> state_;
-  // Of the command queue.
+  // For the command queue.
   memory::GuestAddress descriptors_{}, available_{};
   std::uint32_t queue_size_ = 1;
 };

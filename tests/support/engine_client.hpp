@@ -1,4 +1,4 @@
-// A client of a decoding engine: does by function calls what a V4L2 program does by ioctls.
+// A client of a decoding engine: does with function calls what a V4L2 program does with ioctls.
 #pragma once
 
 #include <chrono>
@@ -27,7 +27,7 @@ namespace vumedia::test {
 
 namespace ffmpeg = vumedia::backends::ffmpeg;
 
-// Memory that ends where a page begins that nobody may touch.
+// Memory that is followed by an inaccessible page.
 class GuardedMemory {
  public:
   explicit GuardedMemory(std::size_t size) {
@@ -50,7 +50,7 @@ class GuardedMemory {
   std::size_t mapped_ = 0;
 };
 
-// How V4L2 says that a format lies in one buffer.
+// How V4L2 lays out a format in one buffer.
 struct RawShape {
   std::uint32_t fourcc = 0;
   unsigned shift_x = 1;  // of chroma
@@ -78,7 +78,7 @@ inline const RawShape& raw_shape(std::uint32_t fourcc) {
   return shapes[0];
 }
 
-// A layout as a client knows it: what G_FMT says, and what V4L2 makes of that.
+// A layout as a client knows it: from G_FMT, and from V4L2's rules.
 inline ffmpeg::Layout layout_told(std::uint32_t fourcc, std::uint32_t width, std::uint32_t height,
                                   std::uint32_t stride) {
   const RawShape& shape = raw_shape(fourcc);
@@ -92,8 +92,8 @@ inline ffmpeg::Layout layout_told(std::uint32_t fourcc, std::uint32_t width, std
   return layout;
 }
 
-// The visible samples of a picture in a CAPTURE buffer, planar; those of 10 bits as libavcodec has them, with
-// the value in the lower bits.
+// The visible samples of a picture in a CAPTURE buffer, planar; 10-bit samples are as in libavcodec, with the
+// value in the lower bits.
 inline std::vector<std::uint8_t> visible_samples(const ffmpeg::Layout& layout,
                                                  const ffmpeg::Rectangle& visible, std::uint32_t fourcc,
                                                  const std::uint8_t* data) {
@@ -146,8 +146,8 @@ struct ClientOptions {
   std::uint32_t fourcc = V4L2_PIX_FMT_YUV420;  // where it suits the stream; else its default
   std::uint32_t capture_buffers = 0;           // 0: as many as the engine says
   std::uint32_t coded_buffers = 4;
-  std::size_t hold = 0;  // frames kept back before they are looked at and queued again
-  int fill = 0;          // what CAPTURE buffers hold at first
+  std::size_t hold = 0;  // frames kept back before they are checked and queued again
+  int fill = 0;          // the initial contents of CAPTURE buffers
 };
 
 // What a client saw.
@@ -190,7 +190,7 @@ class EngineClient {
 
   Result<> start(AVCodecID codec) { return engine->start_output(fourcc_of(codec), workers); }
 
-  // Waits for events and takes them in. False if none came for a long time.
+  // Waits for events and handles them. False if none came for a long time.
   bool wait() {
     {
       std::unique_lock lock(signal_->mutex);
@@ -217,7 +217,7 @@ class EngineClient {
     return engine->queue_output(std::move(buffer)).has_value();
   }
 
-  // Sets CAPTURE up for the picture that was announced last.
+  // Sets up CAPTURE for the picture that was announced last.
   void start_capture() {
     const auto count = options_.capture_buffers != 0 ? options_.capture_buffers : announced->min_buffers;
     in_force = InForce(announced->picture, options_.fourcc);
@@ -243,8 +243,8 @@ class EngineClient {
     EXPECT_TRUE(engine->queue_capture(index, {memory->data(), in_force.layout.size_image(), memory}));
   }
 
-  // Runs a whole clip, with a drain behind it, and follows changes of the picture. The first unit has time
-  // stamp `first_stamp`, the others follow each millisecond.
+  // Runs a whole clip, followed by a drain, and handles changes of the picture. The first unit has time stamp
+  // `first_stamp`, the others follow each millisecond.
   bool play(const Clip& clip, std::int64_t first_stamp = 1000) {
     std::int64_t stamp = first_stamp;
     for (const auto& unit : clip.units) {
@@ -264,7 +264,7 @@ class EngineClient {
     return true;
   }
 
-  // Of the visible samples of all frames. Once.
+  // The checksum of the visible samples of all frames. May be called once.
   std::string total_md5() { return total_.hex(); }
   [[nodiscard]] std::vector<std::string> frame_md5s() const {
     std::vector<std::string> all;
@@ -281,7 +281,7 @@ class EngineClient {
   std::uint32_t coded_in_flight = 0;
   std::size_t damaged_buffers = 0;
   std::size_t changes = 0;
-  std::uint32_t last_index = 0;  // of the buffer flagged LAST, which is not queued again by itself
+  std::uint32_t last_index = 0;  // of the buffer flagged LAST, which is not queued again automatically
   std::size_t look_changes = 0;
   bool capture_on = false;
   bool last_seen = false;

@@ -1,9 +1,9 @@
-// A backend with a seeded fault: what a device does wrong for which a test has to fail.
+// A backend with a seeded fault: something that a device does wrong and that a test must detect.
 //
-// Faulty<Backend> is the backend it wraps, seen through a Fault: a few hooks that stand between it and the
-// device. They may alter what the guest asks, what the backend answers, and what its sessions send by
-// themselves (from the loop and, through posters, for its workers). Without hooks it is the backend itself;
-// ioctls that the backend lacks reach the fault, too, and are answered ENOTTY if it does not mind.
+// Faulty<Backend> wraps a backend with a Fault: a few hooks between it and the device. They may alter what
+// the guest asks, what the backend answers, and what its sessions send on their own (from the loop and,
+// through posters, for its workers). Without hooks it behaves like the backend itself; ioctls that the
+// backend lacks also reach the fault, and are answered ENOTTY unless it handles them.
 //
 // clang-format off
 //   MediaGuest<Faulty<TestPattern>> guest({}, {}, after<tag::G_FMT>([](v4l2_format& format, Result<>&) {
@@ -39,14 +39,14 @@ struct IoctlCall {
   [[nodiscard]] bool is() const noexcept {
     return number == Tag::number;
   }
-  // Of the ioctl that it is.
+  // The tag of the ioctl.
   template <class Tag>
   [[nodiscard]] typename Tag::Payload& payload() const noexcept {
     return *static_cast<typename Tag::Payload*>(raw_payload);
   }
-  // Asks the backend, with the payload as it is; the answer becomes `result`.
+  // Calls the backend with the current payload; the answer becomes `result`.
   void forward() { result = ask(*this, number, raw_payload); }
-  // Asks it something else on behalf of the session.
+  // Sends it another ioctl on behalf of the session.
   template <class Tag>
   [[nodiscard]] Result<> run(typename Tag::Payload& other) {
     return ask(*this, Tag::number, &other);
@@ -61,19 +61,19 @@ struct IoctlCall {
 // All hooks are optional and run on the loop's thread.
 struct Fault {
   std::function<void(media::Config& config)> config;
-  // In place of the backend, which forward() asks.
+  // Called instead of the backend, which forward() calls.
   std::function<void(IoctlCall& call)> ioctl;
-  // Before a buffer or an event is sent: how often it is to be, 0 for not at all.
+  // Called before a buffer or an event is sent; returns how often to send it, 0 for not at all.
   std::function<int(std::uint32_t session, v4l2::Buffer& buffer)> dqbuf;
   std::function<int(std::uint32_t session, v4l2_event& event)> event;
-  // After the backend has answered.
+  // Called after the backend has answered.
   std::function<void(std::uint32_t session, std::uint32_t offset, Result<media::Mappable>& answer)> mmap;
   std::function<void(std::uint32_t session, Result<>& answer)> open;
 };
 
 // ---- Faults of one ioctl
 
-// Alters what the backend answers: `alter(payload, result)`.
+// Alters the backend's answer: `alter(payload, result)`.
 template <class Tag, class F>
 [[nodiscard]] Fault after(F alter) {
   Fault fault;
@@ -93,7 +93,7 @@ template <class Tag, class F>
   };
   return fault;
 }
-// Has `act(call)` do it all.
+// Leaves everything to `act(call)`.
 template <class Tag, class F>
 [[nodiscard]] Fault instead(F act) {
   Fault fault;
@@ -115,7 +115,7 @@ template <class Tag>
 [[nodiscard]] Fault refuses(int error) {
   return instead<Tag>([error](IoctlCall& call) { call.result = fail(error); });
 }
-// Says `wrong` where the backend says `right`; 0 is success.
+// Answers `wrong` where the backend answers `right`; 0 is success.
 template <class Tag>
 [[nodiscard]] Fault mistakes(int right, int wrong) {
   return after<Tag>([right, wrong](auto&, Result<>& result) {
@@ -136,7 +136,7 @@ template <class Tag>
   return fault;
 }
 
-// What stands between a backend's sessions and their device, without the types of either.
+// The layer between a backend's sessions and their device, without the types of either.
 class EventTap {
  public:
   struct Open {
@@ -170,7 +170,7 @@ class EventTap {
   }
 
   Fault fault_;
-  media::AnyContext any_;  // of whatever session: for the services that are the device's
+  media::AnyContext any_;  // of any session: for the services that belong to the device
   std::map<std::uint32_t, Open> sessions_;
   std::shared_ptr<media::detail::Anchor> anchor_ = std::make_shared<media::detail::Anchor>();
 };
@@ -218,7 +218,7 @@ inline const media::detail::Services EventTap::services = {
     .cancel = [](void* self, io::Operation& operation) noexcept { of(self).any_.cancel(operation); },
 };
 
-// A media::Backend. Sessions are the backend's own.
+// A media::Backend. Sessions are those of the wrapped backend.
 template <class Backend>
 class Faulty : public Backend {
  public:
@@ -306,7 +306,7 @@ class Faulty : public Backend {
   }
 
  private:
-  // What the backend takes for its device.
+  // The object that the backend takes for its device.
   class Tapped : public media::AnyContext {
    public:
     Tapped(Faulty& owner, std::uint32_t id) noexcept : AnyContext(owner.tap_.context(id)), owner_(&owner) {}

@@ -1,5 +1,5 @@
-// What the process holds, to be compared before and after: file descriptors, mappings, threads, bytes of
-// heap.
+// The resources that the process holds, to be compared before and after: file descriptors, mappings, threads,
+// bytes of heap.
 #pragma once
 
 #include <algorithm>

@@ -1,5 +1,5 @@
 // Guest memory for tests and benchmarks: memory files, as a frontend would share them, and our own view of
-// the same bytes. Without such files nothing can be tested: it aborts.
+// the same bytes. Without such files nothing can be tested, so it aborts.
 #pragma once
 
 #include <cstdint>
@@ -14,7 +14,7 @@
 
 namespace vumedia::test {
 
-// One memory file at one guest address. Our mapping of it is another than the one that a Region makes.
+// One memory file at one guest address. Our mapping of it is separate from the one that a Region makes.
 class RamFile {
  public:
   explicit RamFile(std::uint64_t guest, std::uint64_t size, std::uint64_t frontend_base = 0x7f00'0000'0000)

@@ -1,4 +1,4 @@
-// What a stream's own headers say of its pictures, for tests that count what comes out.
+// What a stream's own headers say about its pictures, for tests that count what comes out.
 #pragma once
 
 #include <array>
@@ -22,7 +22,7 @@ namespace detail {
 
 namespace ffmpeg_detail = backends::ffmpeg::detail;
 
-// The NAL units of a packet, each from its header on.
+// The NAL units of a packet, each starting with its header.
 [[nodiscard]] inline std::vector<std::span<const std::byte>> units_of(std::span<const std::uint8_t> packet) {
   std::vector<std::span<const std::byte>> units;
   auto rest = std::as_bytes(packet);
@@ -78,7 +78,7 @@ class SpsReader {
 
   Fields fields;
 
-  // The set up to its VUI parameters, which it is to have none of.
+  // The set up to its VUI parameters, which must be absent.
   [[nodiscard]] std::vector<std::uint8_t> without_vui() {
     out_.bit(0);
     return out_.unit(0x67);
@@ -91,7 +91,7 @@ class SpsReader {
     ue();
     ue();
     bits(1);
-    // Encoders of ours have no scaling lists.
+    // Our encoders write no scaling lists.
     if (bits(1) != 0) bits(three ? 12 : 8);
   }
   std::uint32_t bits(unsigned count) {
@@ -177,7 +177,8 @@ class PictureCounter {
 
 }  // namespace detail
 
-// How many pictures a stream of H.264 or VP8 has for the screen, by its headers; two fields are one picture.
+// How many pictures a stream of H.264 or VP8 has to show according to its headers; two fields are one
+// picture.
 [[nodiscard]] inline std::size_t count_shown_pictures(const Clip& clip) {
   detail::PictureCounter counter;
   for (const auto& packet : clip.units) {
@@ -192,7 +193,8 @@ class PictureCounter {
   return counter.count;
 }
 
-// An H.264 clip whose sequence parameter sets have lost their VUI parameters, and so the limit on reordering.
+// An H.264 clip without VUI parameters in its sequence parameter sets, and therefore without a limit on
+// reordering.
 [[nodiscard]] inline Clip without_vui(const Clip& clip) {
   Clip rewritten{clip.codec, {}};
   for (const auto& packet : clip.units) {

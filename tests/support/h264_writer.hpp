@@ -1,5 +1,6 @@
-// H.264 written by hand, for streams that no encoder makes: pictures in any order, marked in any way. All are
-// of I_PCM macroblocks, each picture in one shade, so that what comes out is known without a decoder.
+// H.264 written by hand, for streams that no encoder makes: pictures in any order, marked in any way. All
+// consist of I_PCM macroblocks, with each picture in one shade, so that the output is known without a
+// decoder.
 #pragma once
 
 #include <algorithm>
@@ -15,7 +16,7 @@
 
 namespace vumedia::test {
 
-// Bits of a NAL unit in the making.
+// The bits of a NAL unit that is being written.
 class BitWriter {
  public:
   void bit(unsigned value) {
@@ -101,7 +102,7 @@ inline void write_hrd(BitWriter& bits) {
 inline void write_vui(BitWriter& bits, const VuiRecipe& vui) {
   const unsigned all = vui.everything_else ? 1 : 0;
   bits.bit(all);
-  if (all != 0) {  // an aspect of its own
+  if (all != 0) {  // an explicit aspect
     bits.bits(8, 255);
     bits.bits(32, 0x00100011);
   }
@@ -154,7 +155,7 @@ inline void write_vui(BitWriter& bits, const VuiRecipe& vui) {
     for (unsigned list = 0; sps.scaling_lists && list < 8; ++list) {
       bits.bit(list % 2);
       if (list % 2 == 0) continue;
-      // 16 in all places; every other list ends early.
+      // 16 at all positions; every other list ends early.
       bits.se(8);
       for (unsigned i = 1; list % 4 == 1 && i < (list < 6 ? 16u : 64u); ++i) bits.se(0);
       if (list % 4 == 3) bits.se(-16);
@@ -265,7 +266,7 @@ struct PictureRecipe {
   return bits.unit((picture.reference || picture.idr ? 0x60u : 0u) | (picture.idr ? 5u : 1u));
 }
 
-// MD5 of the frame that is all of one shade, or of two: its lines in turns.
+// MD5 of a frame with one shade, or with two in alternating lines.
 [[nodiscard]] inline std::string md5_of_shade(const SpsRecipe& sps, std::uint8_t top, std::uint8_t bottom) {
   const std::size_t width = std::size_t{16} * sps.width;
   const std::size_t height = std::size_t{16} * sps.height * (sps.frames_only ? 1 : 2);
@@ -275,7 +276,7 @@ struct PictureRecipe {
   return md5_of(samples);
 }
 
-// A stream in the making, and the frames that it marks for output, in order.
+// A stream that is being written, and the frames that it marks for output, in order.
 class H264Writer {
  public:
   explicit H264Writer(const SpsRecipe& sps) { set(sps); }
@@ -304,8 +305,8 @@ class H264Writer {
   void expect(std::uint8_t top, std::uint8_t bottom) { expected.push_back(md5_of_shade(sps_, top, bottom)); }
   void expect(std::uint8_t shade) { expect(shade, shade); }
 
-  // An IDR picture, and `groups` times pictures of which `depth` come before one that is shown before them
-  // all.
+  // An IDR picture, and then `groups` groups of pictures in which `depth` come before one that is shown
+  // before them all.
   void add_reordered(unsigned depth, unsigned groups) {
     std::uint8_t shade = next_shade_;
     add({.idr = true, .shade = shade});
@@ -314,7 +315,7 @@ class H264Writer {
     unsigned shown = 1;
     for (unsigned group = 0; group < groups; ++group, shown += depth + 1) {
       for (unsigned i = depth + 1; i-- > 0;) {
-        // The one that is shown first is none of the references, and need not be stored.
+        // The one that is shown first is not a reference, and need not be stored.
         const bool reference = i != 0;
         add({.frame_num = frame_num,
              .order = 2 * (shown + i),

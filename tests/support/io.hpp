@@ -1,4 +1,4 @@
-// Descriptors to play with, and an operation that notes what becomes of it.
+// Descriptors for tests, and an operation that records what happens to it.
 #pragma once
 
 #include <cstddef>
@@ -34,7 +34,7 @@ inline void add(const OwnedFd& event, std::uint64_t count = 1) {
   EXPECT_EQ(::write(event.get(), &count, sizeof count), ssize_t{sizeof count});
 }
 
-// The count of an event fd, which is 0 then. Does not wait.
+// Reads the count of an event fd, which is then 0. Does not wait.
 inline std::uint64_t take(const OwnedFd& event) {
   pollfd state{event.get(), POLLIN, 0};
   std::uint64_t count = 0;
@@ -61,7 +61,7 @@ std::span<std::byte> bytes_of(T& object) {
   return std::as_writable_bytes(std::span(&object, 1));
 }
 
-// An operation that notes its completions and then does what the test wants.
+// An operation that records its completions and then does what the test wants.
 template <class Base>
 class BasicProbe {
  public:

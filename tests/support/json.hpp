@@ -1,4 +1,4 @@
-// Reading JSON (RFC 8259) in tests: what programs print is checked to be it, and looked up by path.
+// Reads JSON (RFC 8259) in tests: checks that the output of programs is JSON, and looks up values by path.
 #pragma once
 
 #include <cctype>
@@ -9,8 +9,8 @@
 
 namespace vumedia::test {
 
-// The values by path, such as "devices.0.name": numbers and words as they stand, strings without quotes,
-// objects and arrays by the number of their members. Nothing if the text is not one JSON value.
+// The values by path, such as "devices.0.name": numbers and words as they are written, strings without
+// quotes, objects and arrays as the number of their members. Nothing if the text is not one JSON value.
 class Json {
  public:
   using Values = std::map<std::string, std::string>;

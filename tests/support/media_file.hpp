@@ -1,5 +1,5 @@
-// Compressed video for tests: read with libavformat, decoded by libavcodec alone for comparison, made by the
-// ffmpeg program.
+// Compressed video for tests: read with libavformat, decoded by libavcodec alone for comparison, and made by
+// the ffmpeg program.
 #pragma once
 
 #include <cstddef>
@@ -29,7 +29,7 @@ extern "C" {
 
 namespace vumedia::test {
 
-// An MD5 in the making.
+// An MD5 that is being computed.
 class Md5 {
  public:
   Md5() : state_(av_md5_alloc()) { av_md5_init(state_.get()); }
@@ -55,16 +55,17 @@ class Md5 {
   std::unique_ptr<AVMD5, Deleter> state_;
 };
 
-// The visible samples of one frame, planar 4:2:0: Y, U, V without padding; two bytes each if of 10 bits.
+// The visible samples of one frame, planar 4:2:0: Y, U, V without padding; two bytes each if they have 10
+// bits.
 inline std::string md5_of(std::span<const std::uint8_t> samples) {
   Md5 md5;
   md5.update(samples.data(), samples.size());
   return md5.hex();
 }
 
-// What libavcodec makes of a clip with nothing of ours between: the MD5 of each frame's visible samples, in
-// order. `units`, if there, gets the unit that each was made of. `held_back`: for how many frames libavcodec
-// waits from the beginning, whatever it has seen so far.
+// What libavcodec makes of a clip without our code: the MD5 of each frame's visible samples, in order.
+// `units`, if given, gets the unit of each. `held_back`: for how many frames libavcodec waits from the
+// beginning, whatever it has seen so far.
 inline std::vector<std::string> decode_plainly(const Clip& clip, std::vector<std::size_t>* units = nullptr,
                                                Chroma chroma = Chroma::as_coded, int held_back = 0) {
   std::vector<std::string> frames;
@@ -109,7 +110,7 @@ struct Vector {
   std::string md5;
 };
 
-// VUMEDIA_TEST_VECTORS, else ../shared/vectors beside the checkout. Empty if neither exists.
+// VUMEDIA_TEST_VECTORS, otherwise ../shared/vectors next to the checkout. Empty if neither exists.
 inline std::filesystem::path vectors_folder() {
   std::error_code error;
   if (const char* const named = std::getenv("VUMEDIA_TEST_VECTORS")) {
@@ -139,8 +140,8 @@ inline std::vector<Vector> read_manifest() {
   return vectors;
 }
 
-// What one of several tests over all vectors takes: every vector, or under a sanitizer every fifth, from
-// another one on for each `turn`.
+// The vectors for one of several tests over all of them: every vector, or under a sanitizer every fifth,
+// starting with a different one for each `turn`.
 inline std::vector<Vector> vectors_of_turn(std::size_t turn) {
   auto all = read_manifest();
   if (!sanitized) return all;
@@ -149,16 +150,16 @@ inline std::vector<Vector> vectors_of_turn(std::size_t turn) {
   return some;
 }
 
-// Where clips stay: VUMEDIA_TEST_CLIPS, else a folder of the build.
+// Where clips are kept: VUMEDIA_TEST_CLIPS, otherwise a folder of the build.
 inline std::filesystem::path clips_folder() {
   if (const char* const named = std::getenv("VUMEDIA_TEST_CLIPS")) return named;
   return std::filesystem::path(VUMEDIA_BIN_DIR) / ".." / "test-clips";
 }
 
 // A clip as `ffmpeg <options> FILE` makes it; the suffix of `name` decides the container. Encoders are slow,
-// so a clip is made once and stays in clips_folder() under a name that says how it was made; whole clips
-// only, for several programs may want one at once. Empty if the ffmpeg program or the encoder is missing:
-// callers skip.
+// so a clip is made once and stays in clips_folder() under a name that says how it was made. It appears there
+// only when it is complete, because several programs may want one at once. Empty if the ffmpeg program or the
+// encoder is missing: callers skip.
 inline std::filesystem::path clip_file(const std::string& options, const std::string& name) {
   std::error_code error;
   const auto folder = clips_folder();

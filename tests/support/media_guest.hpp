@@ -52,7 +52,7 @@ struct Reply {
     if (offset + sizeof value <= bytes.size()) std::memcpy(&value, bytes.data() + offset, sizeof value);
     return value;
   }
-  // Of a reply that is long enough to have one; else -1.
+  // The status of a reply that is long enough to have one, otherwise -1.
   int status() const {
     return length < sizeof(wire::virtio_media_resp_header)
                ? -1
@@ -104,7 +104,7 @@ class MediaGuest {
     return head.value_or(0);
   }
 
-  // The next reply that is there, and whose it is.
+  // The next reply that has come, and its chain.
   std::optional<std::pair<std::uint16_t, Reply>> take_reply() {
     const auto used = host.driver_queue(wire::commandq).pop_used();
     EXPECT_TRUE(used.has_value());
@@ -139,7 +139,7 @@ class MediaGuest {
 
   // The id, or 0.
   std::uint32_t open() {
-    // Which a backend may answer later.
+    // A backend may answer this later.
     add(bytes_of(wire::virtio_media_cmd_open{{wire::cmd_open, 0}}), 16);
     device->process(wire::commandq);
     const Reply reply = wait_reply().value_or(Reply{});
@@ -202,7 +202,7 @@ class MediaGuest {
     static_cast<void>(host.driver_queue(wire::eventq).publish());
     device->process(wire::eventq);
   }
-  // The next event that is there.
+  // The next event that has come.
   std::optional<Reply> take_event() {
     const auto used = host.driver_queue(wire::eventq).pop_used();
     EXPECT_TRUE(used.has_value());
@@ -214,10 +214,10 @@ class MediaGuest {
 
   // -- The loop
 
-  // Runs the loop until `done()`, for ten seconds at most. What is waited for decides, not the time.
+  // Runs the loop until `done()`, for at most ten seconds. The condition decides, not the time.
   bool run_until(const std::function<bool()>& done) {
     const auto deadline = io::Clock::now() + std::chrono::seconds(10);
-    bool finished = done();  // which may take what it finds: asked no more once it is true
+    bool finished = done();  // may consume what it finds, so it is not called again once it was true
     while (!finished && io::Clock::now() < deadline) {
       if (!waker_.pending()) reactor->timer(waker_, io::Clock::now() + std::chrono::milliseconds(1));
       reactor->run_once(true);
@@ -254,7 +254,7 @@ class MediaGuest {
     memory::GuestAddress writable;
     std::size_t room = 0;
   };
-  // Ends a wait regularly, so that run_until can look.
+  // Ends a wait regularly, so that run_until can check.
   struct Waker final : io::Operation {
     Waker() : Operation([](io::Operation&, std::int32_t) noexcept {}) {}
   };

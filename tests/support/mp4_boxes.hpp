@@ -1,4 +1,5 @@
-// MP4 files (ISO/IEC 14496-12) taken apart and put together: for what no program at hand writes.
+// Takes MP4 files (ISO/IEC 14496-12) apart and puts them together, for files that no available program
+// writes.
 #pragma once
 
 #include <cstddef>
@@ -64,8 +65,8 @@ inline Bytes make_table(std::string_view type, std::initializer_list<std::uint32
   return make(type, {content});
 }
 
-// The first track of two files, each one chunk, as one track with a sample entry for each. Empty if they are
-// not made as the ffmpeg program makes files of one video stream.
+// The first track of two files, each one chunk, as one track with a sample entry for each. Empty unless they
+// look like files with one video stream from the ffmpeg program.
 inline Bytes join(std::span<const std::byte> first, std::span<const std::byte> second) {
   struct Part {
     std::span<const std::byte> entry, sizes, data;

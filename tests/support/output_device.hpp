@@ -1,5 +1,5 @@
 // A display without a screen: an OUTPUT device with two outputs and selections that can be set, which takes
-// every frame as soon as it is queued. For whoever tests what cameras and codecs do not have.
+// every frame as soon as it is queued. For tests of features that cameras and codecs do not have.
 #pragma once
 
 #include <algorithm>
@@ -29,7 +29,7 @@ class OutputDevice {
     media::AnyContext context;
   };
 
-  // `capability` is the one that says what kind of device it is, for those who want it to lie.
+  // `capability` is the one that determines the kind of device, for tests that want it to be wrong.
   explicit OutputDevice(std::uint32_t capability = V4L2_CAP_VIDEO_OUTPUT) : capability_(capability) {}
   OutputDevice(const OutputDevice&) = delete;
   OutputDevice& operator=(const OutputDevice&) = delete;
@@ -126,7 +126,7 @@ class OutputDevice {
     return {};
   }
 
-  // -- Buffers, which belong to the file that has got them
+  // -- Buffers, which belong to the file that has allocated them
 
   [[nodiscard]] Result<> ioctl(Session& session, v4l2::tag::REQBUFS, v4l2_requestbuffers& request) {
     return owned(session,

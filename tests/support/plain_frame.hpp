@@ -1,5 +1,5 @@
-// The samples of a frame of libavcodec's as a test expects them from a decoder: worked out one by one, with
-// nothing of the library's.
+// The samples of a libavcodec frame as a test expects them from a decoder: computed one by one, without the
+// library's code.
 #pragma once
 
 #include <algorithm>
@@ -15,10 +15,10 @@ extern "C" {
 
 namespace vumedia::test {
 
-// Whether chroma is to be as the stream has it, or that of 4:2:0.
+// Whether chroma is wanted as in the stream, or as 4:2:0.
 enum class Chroma : std::uint8_t { as_coded, yuv420 };
 
-// Planar: Y, U, V without padding; two bytes each if of more than 8 bits. Grey gets chroma without colour if
+// Planar: Y, U, V without padding; two bytes each if they have more than 8 bits. Grey gets neutral chroma if
 // that is wanted.
 inline std::vector<std::uint8_t> plain_samples(const AVFrame& frame, Chroma chroma = Chroma::as_coded) {
   const auto& description = *av_pix_fmt_desc_get(static_cast<AVPixelFormat>(frame.format));

@@ -1,4 +1,5 @@
-// A split ring written byte by byte, without any of the rules that a driver keeps: what a hostile one can do.
+// A split ring that is written byte by byte, without any of the rules that a driver keeps, as a hostile one
+// can do.
 #pragma once
 
 #include <cstdint>
@@ -44,7 +45,7 @@ class RawRing {
   void set_used_event(std::uint16_t event) const {
     store(available_ + virtio::ring::used_event(size_), event);
   }
-  // Of both rings, as if so many chains had come and gone.
+  // Sets the index of both rings, as if that many chains had come and gone.
   void set_indices(std::uint16_t index) const {
     set_available_index(index);
     store(used_ + virtio::ring::index, index);

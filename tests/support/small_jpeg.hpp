@@ -1,5 +1,5 @@
-// JPEG pictures of any sampling, made by hand, for FFmpeg's encoder knows three of them only. As webcams send
-// them: without Huffman tables, which are those that the standard suggests.
+// JPEG pictures with any sampling, made by hand because FFmpeg's encoder only knows three. They are like
+// those of webcams: without Huffman tables, which are those that the standard suggests.
 #pragma once
 
 #include <array>
@@ -13,7 +13,7 @@
 
 namespace vumedia::test {
 
-// Of each component: its horizontal and vertical sampling factors. One of them is grey.
+// The horizontal and vertical sampling factors of each component. A single component is grey.
 struct JpegShape {
   std::uint16_t width = 0;
   std::uint16_t height = 0;
@@ -55,8 +55,8 @@ class SmallJpeg {
     unsigned bits;
     unsigned length;
   };
-  // The suggested tables of luma: of DC by the size of its difference, of AC by that of its value behind no
-  // zero.
+  // The suggested tables for luma: for DC by the size of the difference, for AC by the size of a value that
+  // follows no zero.
   static constexpr std::array<Code, 9> dc_codes{
       {{0, 2}, {2, 3}, {3, 3}, {4, 3}, {5, 3}, {6, 3}, {14, 4}, {30, 5}, {62, 6}}};
   static constexpr std::array<Code, 6> ac_codes{{{10, 4}, {0, 2}, {1, 2}, {4, 3}, {11, 4}, {26, 5}}};

@@ -1,4 +1,4 @@
-// A folder of a test's own, for its sockets and files.
+// A test's own folder for its sockets and files.
 #pragma once
 
 #include <filesystem>
@@ -10,7 +10,7 @@
 
 namespace vumedia::test {
 
-// Made empty, and removed in the end with what is in it. Its name is short enough for a socket's.
+// Created empty, and removed at the end with its contents. Its name is short enough for a socket's.
 class TemporaryFolder {
  public:
   TemporaryFolder() : path_((std::filesystem::temp_directory_path() / "vumedia-XXXXXX").string()) {
@@ -26,7 +26,7 @@ class TemporaryFolder {
   TemporaryFolder& operator=(const TemporaryFolder&) = delete;
 
   [[nodiscard]] const std::string& path() const noexcept { return path_; }
-  // Of a file in it, which need not be there.
+  // The path of a file in it, which need not exist.
   [[nodiscard]] std::string path(const std::string& name) const { return path_ + "/" + name; }
 
  private:

@@ -1,7 +1,6 @@
-// A VP9 stream whose pictures change their size without a key frame, so that they refer to pictures of other
-// sizes, scaled (VP9 bitstream specification, 8.5.2.3): 3 of 128x64, of 64x32, of 96x64 and of 128x64. Made
-// with libvpx 1.12, whose encoder was given other sizes between frames; the ffmpeg program cannot ask for
-// that.
+// A VP9 stream whose pictures change their size without a key frame, so that they refer to scaled pictures of
+// other sizes (VP9 bitstream specification, 8.5.2.3): 3 each of 128x64, 64x32, 96x64 and 128x64. Made with
+// libvpx 1.12, whose encoder was given other sizes between frames; the ffmpeg program cannot request that.
 #pragma once
 
 #include <array>
