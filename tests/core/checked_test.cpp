@@ -30,7 +30,7 @@ static_assert(range_fits(0, 0, 0) && range_fits(5, 0, 5) && range_fits(0, 5, 5))
 static_assert(!range_fits(6, 0, 5) && !range_fits(0, 6, 5) && !range_fits(5, 1, 5));
 static_assert(!range_fits(1, top, top) && range_fits(0, top, top) && !range_fits(top, top, top));
 
-// Against arithmetic that is wide enough, over numbers near the edges.
+// Compared with arithmetic that is wide enough, for numbers near the limits.
 TEST(Checked, AgreesWithWiderArithmetic) {
   std::mt19937_64 random(5);
   __extension__ using Wide = unsigned __int128;

@@ -65,7 +65,7 @@ TEST(LogLimiter, SaysWhatItLeftOut) {
   ASSERT_EQ(lines.all.size(), 1000u);  // all were asked for
   EXPECT_EQ(lines.all[7], "7%");
   lines.all.clear();
-  // However fast the loop is, some are left out, and are counted.
+  // However fast the loop is, some lines are left out and counted.
   std::size_t said = 0, left_out = 0;
   while (left_out == 0) {
     log.write(LogLevel::error, "again");

@@ -69,7 +69,7 @@ TEST(Mapping, KeepsTheProtectionAskedFor) {
   const auto read_only = Mapping::map(file.get(), 0, page_size, PROT_READ);
   ASSERT_TRUE(read_only);
   EXPECT_EQ(read_only->data()[0], std::byte{0});
-  // The kernel refuses to store there (a store of ours would be a SIGSEGV).
+  // The kernel refuses to store there (a store of our own would raise SIGSEGV).
   EXPECT_EQ(::pread(file.get(), read_only->data(), 1, 0), -1);
   EXPECT_EQ(errno, EFAULT);
 }
