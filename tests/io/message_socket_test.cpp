@@ -1,4 +1,4 @@
-// MessageSocket over real socket pairs, the test being the peer.
+// MessageSocket over real socket pairs, where the test is the peer.
 #include <array>
 #include <cstring>
 #include <functional>
@@ -51,7 +51,7 @@ std::string body_of(std::span<const std::byte> bytes) {
   return {reinterpret_cast<const char*>(bytes.data()) + sizeof(Header), bytes.size() - sizeof(Header)};
 }
 
-// Records what its socket tells it.
+// Records what its socket reports.
 template <class F>
 class Owner {
  public:
@@ -209,7 +209,7 @@ TEST(MessageSocket, ClosesDescriptorsNobodyTook) {
   EXPECT_EQ(::poll(&state, 1, 0), 1);  // the last writer is gone
 }
 
-// The system call that received them is done, and the loop has not told the socket.
+// The system call that received them is done, but the loop has not notified the socket.
 TEST(MessageSocket, ClosesDescriptorsItHasNotHeardOf) {
   for (const bool destroyed : {false, true}) {
     Plain c;
@@ -219,7 +219,7 @@ TEST(MessageSocket, ClosesDescriptorsItHasNotHeardOf) {
     c.settle();
     Travellers travellers(Framing::max_fds);
     travellers.send(c.peer);
-    c.reactor->cancel(other.operation());  // gathers what else is done
+    c.reactor->cancel(other.operation());  // gathers the other completions
     if (destroyed)
       c.owner.reset();
     else
@@ -449,7 +449,7 @@ TEST(MessageSocket, PauseWhileAMessageIsUnderWay) {
   EXPECT_EQ(c.owner->bodies.size(), 2U);
 }
 
-// However a stream is cut, the same messages come out with the same descriptors.
+// However a stream is divided, the same messages come out with the same descriptors.
 TEST(MessageSocket, AnySplitGivesTheSameMessages) {
   std::mt19937 random(20'260'101);
   const auto pick = [&](std::size_t most) {
@@ -491,14 +491,14 @@ TEST(MessageSocket, AnySplitGivesTheSameMessages) {
   }
 }
 
-// However slowly the peer reads, it gets every message, and the descriptors with the first byte of theirs.
+// However slowly the peer reads, it gets every message, with its descriptors at the first byte.
 TEST(MessageSocket, PartialSendsAreContinued) {
   std::mt19937 random(7);
   const auto pick = [&](std::size_t most) {
     return std::uniform_int_distribution<std::size_t>(0, most)(random);
   };
   Plain c;
-  const int small = 1;  // the kernel's least
+  const int small = 1;  // the kernel's minimum
   ASSERT_EQ(::setsockopt(c.owner->socket->fd(), SOL_SOCKET, SO_SNDBUF, &small, sizeof small), 0);
   const OwnedFd event = event_fd();
   std::vector<std::byte> expected;
@@ -576,7 +576,8 @@ TEST(FdList, IsBounded) {
   EXPECT_EQ(duplicate_fds(closed).error().value, EBADF);
 }
 
-// A socket can be told to bring a descriptor of its peer's process with each message; nobody here wants them.
+// A socket can be configured to bring a descriptor of its peer's process with each message; nobody here wants
+// them.
 TEST(FdList, ClosesProcessDescriptors) {
   constexpr int so_passpidfd = 76;  // Linux 6.5; not in all headers
   auto [ours, theirs] = socket_pair();

@@ -50,7 +50,7 @@ TEST(Operation, IsPendingUnlessIdle) {
   EXPECT_TRUE(counter.operation.pending());
 }
 
-// Against std::list, over random additions and removals anywhere.
+// Compared with std::list, for random additions and removals at any place.
 TEST(OperationList, BehavesAsAList) {
   std::mt19937 random(1);
   std::vector<Counter> counters(20);

@@ -1,5 +1,4 @@
-// The laws of io/reactor.hpp as a typed suite: every reactor is put through it
-// (INSTANTIATE_TYPED_TEST_SUITE_P).
+// The laws of io/reactor.hpp as a typed suite, which runs for every reactor (INSTANTIATE_TYPED_TEST_SUITE_P).
 #pragma once
 
 #include <array>
@@ -56,7 +55,7 @@ class ReactorLaws : public ::testing::Test {
       if (--awaited_ == 0) reactor_->stop();
     };
   }
-  // Lets everything complete that can without outside help.
+  // Lets everything complete that needs no outside help.
   void settle() {
     for (int turn = 0; turn < 3; ++turn) {
       Probe fence(done());
@@ -202,7 +201,7 @@ TYPED_TEST_P(ReactorLaws, CancelEndsEveryKind) {
       EXPECT_FALSE(operation->pending());
     }
     EXPECT_EQ(receive.calls + write.calls + poll.calls + timer.calls, 0);
-    // A send may be done in part at once; what counts is that nobody hears of it.
+    // A send may be partly done at once; what matters is that no handler is called.
     this->reactor().send(send.operation(), socket.get(), outgoing.header());
     this->reactor().cancel(send.operation());
     EXPECT_FALSE(send.pending());
@@ -398,7 +397,7 @@ TYPED_TEST_P(ReactorLaws, DescriptorsThatNoHandlerTakesAreClosed) {
         this->settle();
         travellers.send(there);
       }
-      // What completes while the reactor waits for this is kept for a handler.
+      // Completions that come while the reactor waits for this are kept for a handler.
       if (state == completed) this->reactor().cancel(other.operation());
       if (end == cancelled) this->reactor().cancel(receive->operation());
       if (end == destroyed) receive.reset();
@@ -573,7 +572,7 @@ TYPED_TEST_P(ReactorLaws, ANotifierSignals) {
     const std::uint64_t seen = take(event);
     EXPECT_GE(seen, 1U);
     EXPECT_LE(seen, 100U);
-    // Signals that the peer has not taken are not lost.
+    // Signals that the peer has not consumed are not lost.
     for (int i = 0; i < 300; ++i) {
       notifier->signal();
       if (i % 100 == 0) this->settle();
@@ -613,7 +612,7 @@ TYPED_TEST_P(ReactorLaws, ANotifierThatGoesStillDelivers) {
     {
       const auto gone = std::exchange(moved, typename TypeParam::Notifier());
     }
-    // Its descriptor's number goes to another file, which the signal must not reach.
+    // Its descriptor's number is reused for another file, which the signal must not reach.
     const OwnedFd other = event_fd(flags);
     EXPECT_EQ(other.get(), number);
     this->settle();

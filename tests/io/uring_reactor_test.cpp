@@ -1,4 +1,4 @@
-// UringReactor: the laws of every reactor, and what it promises beyond them.
+// UringReactor: the laws of every reactor, and its further guarantees.
 #include <atomic>
 #include <fstream>
 
@@ -86,7 +86,7 @@ TEST(UringReactor, ServesARoundTripWithOneSystemCall) {
     peer.join();
     const auto after = reactor->counters();
     EXPECT_EQ(after.signals - before.signals, std::uint64_t{rounds});
-    // One each, the stop, and what another signal may interrupt.
+    // One for each, one for the stop, and those that another signal may interrupt.
     EXPECT_LE(after.enters - before.enters, std::uint64_t{rounds + 5});
     EXPECT_EQ(ring_workers(), 0);
     reactor->cancel(probe->operation());
@@ -107,7 +107,7 @@ TEST(UringReactor, SignalsCoalesceUntilTheyAreSubmitted) {
     EXPECT_EQ(take(event), 0U);
     settle(*reactor);
     EXPECT_EQ(take(event), 1U);
-    // A signal after the submission is another one.
+    // A signal after the submission is a separate one.
     notifier->signal();
     settle(*reactor);
     EXPECT_EQ(take(event), 1U);
@@ -149,7 +149,7 @@ TEST(UringReactor, FullCountersNeedNoKernelThread) {
   }
 }
 
-// The flag belongs to the open file, which the peer has too.
+// The flag belongs to the open file, which the peer shares.
 TEST(UringReactor, APeerThatMakesItsEventFdBlockingBlocksNobody) {
   const auto reactor = make_reactor();
   const OwnedFd event = event_fd(EFD_NONBLOCK);
