@@ -26,14 +26,14 @@ class DriverQueueTest : public testing::TestWithParam<bool> {
     device_.set_event_idx(GetParam());
     EXPECT_TRUE(device_.start(*table_));
   }
-  // Writes a used ring as the device, right or wrong.
+  // Writes a used ring as the device would, correctly or not.
   void give_back(std::uint32_t id, std::uint32_t length, std::uint16_t index) {
     std::byte* const used = ram_.data() + (driver_.used().value - ram_.guest());
     const UsedElement element{id, length};
     std::memcpy(used + ring::elements + 8u * ((index - 1u) & (queue_size - 1u)), &element, sizeof element);
     ring::field(used + ring::index).store(index);
   }
-  // Serves all that is available with a length of 1.
+  // Serves all available chains with a length of 1.
   bool serve() {
     while (auto chain = device_.pop(*table_)) EXPECT_TRUE(device_.push(*table_, chain->head(), 1));
     return device_.flush(*table_);

@@ -1,5 +1,5 @@
-// Queues under random drivers: rings of random bytes against a naive reading of the specification, and long
-// conversations between both halves, on one thread and on two.
+// Queues with random drivers: rings of random bytes, compared with a naive implementation of the
+// specification, and long conversations between both halves, on one thread and on two.
 #include <algorithm>
 #include <array>
 #include <atomic>
@@ -34,7 +34,7 @@ using vumedia::test::rounds;
 
 // -- Random rings.
 
-// What a chain should come to, found with lists and byte-wise lookups instead of windows and counters.
+// The expected result for a chain, computed with lists and byte-wise lookups instead of windows and counters.
 struct Expected {
   ChainError error = ChainError::none;
   std::vector<std::byte*> readable;  // each byte
@@ -46,7 +46,7 @@ class NaiveReader {
   NaiveReader(std::vector<const RamFile*> files, const GuestMemory& table)
       : files_(std::move(files)), table_(table) {}
 
-  // Where a byte of guest memory is, or null.
+  // The address of a byte of guest memory, or null.
   std::byte* byte(std::uint64_t address) const {
     for (const RamFile* file : files_)
       if (address >= file->guest() && address - file->guest() < file->size())
@@ -133,7 +133,7 @@ std::vector<std::byte*> bytes_of(std::span<const Segment> segments) {
 }
 
 TEST(QueueProperty, RandomRingsAreReadAsTheSpecificationSays) {
-  // Adjacent regions and one apart. The rings lie in the first; descriptors point anywhere around.
+  // Adjacent regions and a separate one. The rings are in the first; descriptors point anywhere around.
   const RamFile first(0x1'0000, 0x4000), second(0x1'4000, 0x1000), third(0x1'5000, 0x1000),
       apart(0x1'8000, 0x1000);
   const std::vector<const RamFile*> files{&first, &second, &third, &apart};
@@ -150,7 +150,7 @@ TEST(QueueProperty, RandomRingsAreReadAsTheSpecificationSays) {
       d.address = random() % 8 == 0 ? random() : 0x1'2f00 + random() % 0x6300;
       d.length = static_cast<std::uint32_t>(random() % 64 == 0 ? random() : random() % 0x300);
       if (random() % 8 == 0) d.length = d.length / 16 * 16;
-      // Writable ones rather late, so that good chains are not rare.
+      // Writable ones come rather late, so that valid chains are not rare.
       const bool write = random() % 3 == 0, more = random() % 3 != 0, indirect = random() % 6 == 0;
       d.flags =
           static_cast<std::uint16_t>((write ? desc_f_write : 0) | (more && !indirect ? desc_f_next : 0) |
@@ -163,7 +163,7 @@ TEST(QueueProperty, RandomRingsAreReadAsTheSpecificationSays) {
       return d;
     };
     for (std::uint32_t i = 0; i < size; ++i) ring.set(i, random_descriptor(size));
-    // Where tables will be looked for: across the border of two regions.
+    // Where tables will be: across the border of two regions.
     for (std::uint64_t at = 0x1'3d00; at < 0x1'4400; at += 16) {
       const Descriptor d = random_descriptor(static_cast<std::uint32_t>(1 + random() % 12));
       std::array<std::byte, 16> bytes;
@@ -185,7 +185,7 @@ TEST(QueueProperty, RandomRingsAreReadAsTheSpecificationSays) {
     ASSERT_EQ(result->readable_size(), expected.readable.size());
     ASSERT_EQ(result->writable_size(), expected.writable.size());
   }
-  // The generator reaches what it is for.
+  // The generator reaches all the cases that it is for.
   for (const auto error :
        {ChainError::none, ChainError::loop, ChainError::too_long, ChainError::nested_indirect,
         ChainError::indirect_with_next, ChainError::bad_indirect_size, ChainError::readable_after_writable,
@@ -376,8 +376,8 @@ TEST_P(Conversation, EveryChainComesBackOnceWithItsAnswer) {
   EXPECT_EQ(driver_.free_count(), queue_size);
 }
 
-// Both halves on threads of their own, which sleep whenever the rules let them. Were one notification lost,
-// both would sleep for ever; the time limit turns that into a failure.
+// Both halves run on threads of their own, which sleep whenever the rules allow it. If a notification were
+// lost, both would sleep forever; the time limit turns that into a failure.
 TEST_P(Conversation, NoNotificationIsLost) {
   constexpr int total = 20'000;
   auto kick = make_event_fd(), call = make_event_fd();
@@ -456,8 +456,8 @@ TEST_P(Conversation, NoNotificationIsLost) {
         slots.push_back(slot);
       }
     } while (driver_.enable_interrupts());
-    // Asleep whenever nothing can be asked, and often otherwise: as long as a chain is out, an interrupt must
-    // come.
+    // It sleeps whenever it cannot send anything, and often otherwise: as long as a chain is in flight, an
+    // interrupt must come.
     const bool idle = slots.empty() || asked == total || random() % 2 == 0;
     if (driver_.in_flight() != 0 && idle && !wait(*call)) lost = true;
   }

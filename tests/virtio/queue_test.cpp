@@ -33,7 +33,7 @@ class QueueTest : public testing::Test {
     ASSERT_TRUE(queue_.start(*table_));
   }
   PopResult pop() { return queue_.pop(*table_); }
-  // Makes a chain with `descriptors` in places 0, 1, ... available and says what the device makes of it.
+  // Makes a chain with `descriptors` at places 0, 1, ... available and returns what the device finds.
   ChainError error_of(const std::vector<Descriptor>& descriptors, std::uint16_t head = 0) {
     for (std::size_t i = 0; i < descriptors.size(); ++i) ring_.set(i, descriptors[i]);
     ring_.offer(head);
@@ -232,7 +232,7 @@ TEST_F(QueueTest, GoesOnWhereItWasStopped) {
   EXPECT_EQ(ring_.used(3).length, 7u);
 }
 
-// A base behind chains that never came back, which is where some VMMs start a ring.
+// A base after chains that never came back, which is where some VMMs start a ring.
 TEST_F(QueueTest, PopsWhatTheBasePassesOver) {
   ring_.set(0, {buffers, 16, 0, 0});
   for (int i = 0; i < 3; ++i) ring_.offer(0);
@@ -251,7 +251,7 @@ TEST_F(QueueTest, PopsWhatTheBasePassesOver) {
   EXPECT_EQ(queue_.base(), 3);
 }
 
-// More than the ring can hold has not been passed over: that used index is not to be believed.
+// More chains than the ring can hold cannot have been skipped: that used index is not credible.
 TEST_F(QueueTest, KeepsABaseThatIsFarFromTheUsedIndex) {
   for (const std::uint16_t base : {std::uint16_t{9}, std::uint16_t{65535}}) {
     queue_.set_base(base);
@@ -584,7 +584,7 @@ TEST_F(QueueTest, BuffersAndTablesCrossRegions) {
   const RamFile low(0x40'0000, 0x1000), high(0x40'1000, 0x1000);
   table_ = make_table({&ram_, &high, &low});
   start();
-  // A table of two whose first descriptor lies across the border, within the buffer that it describes.
+  // A table of two whose first descriptor is across the border, within the buffer that it describes.
   const std::array<Descriptor, 2> descriptors{{{0x40'0800, 0x1000, next, 1}, {0x40'1ff0, 16, write, 0}}};
   std::array<std::byte, 32> bytes;
   std::memcpy(bytes.data(), descriptors.data(), 32);

@@ -27,7 +27,7 @@ std::vector<std::byte> counting(std::size_t size) {
   return bytes;
 }
 
-// `bytes` cut at random places; empty pieces come along.
+// `bytes` cut at random places, with some empty pieces.
 std::vector<Segment> cut(std::span<std::byte> bytes, std::mt19937& random) {
   std::vector<Segment> segments;
   while (!bytes.empty()) {
