@@ -40,7 +40,7 @@ using EchoServer = Server<Reactor, EchoSession>;
 
 using vumedia::test::patience;
 
-// Lines of a log, which any thread may write and read.
+// Lines of a log that any thread may write and read.
 class LogLines {
  public:
   [[nodiscard]] Log log(LogLevel level = LogLevel::debug) {
@@ -70,7 +70,7 @@ class LogLines {
   std::vector<std::string> lines_;
 };
 
-// Waits for what another thread is about to do.
+// Waits for something that another thread is about to do.
 template <class Condition>
 [[nodiscard]] bool eventually(Condition&& condition) {
   const auto until = std::chrono::steady_clock::now() + patience;
@@ -169,7 +169,7 @@ class BackendThread {
 
   LogLines lines;
   EchoState state;                 // on the loop's thread only
-  std::vector<std::string> ended;  // why sessions ended, if not in order; on the loop's thread only
+  std::vector<std::string> ended;  // why sessions ended, if not cleanly; on the loop's thread only
   std::atomic<bool> finished{false};
 
  private:
@@ -177,12 +177,12 @@ class BackendThread {
   socklen_t length_ = 0;
   OwnedFd other_end_;
   Reactor* reactor_ = nullptr;
-  std::shared_ptr<io::Inbox> inbox_;  // a post may still be under way when the reactor ends
+  std::shared_ptr<io::Inbox> inbox_;  // a post may still be in progress when the reactor ends
   EchoServer* server_ = nullptr;
   std::thread thread_;
 };
 
-// Waits for an event fd and takes its count; 0 when patience is at an end.
+// Waits for an event fd and takes its count; 0 after a timeout.
 inline std::uint64_t take_event(int fd, std::chrono::milliseconds wait = patience) {
   pollfd state{fd, POLLIN, 0};
   if (::poll(&state, 1, static_cast<int>(wait.count())) <= 0) return 0;
@@ -194,8 +194,8 @@ inline void give_event(int fd) {
   EXPECT_EQ(::write(fd, &one, sizeof one), static_cast<ssize_t>(sizeof one));
 }
 
-// A VMM with 1 MiB of memory and two queues. Steps that fail are test failures; single steps are the
-// Frontend's.
+// A VMM with 1 MiB of memory and two queues. Steps that fail are test failures; for single steps use the
+// Frontend.
 class Vmm {
  public:
   static constexpr std::uint64_t memory_size = 1 << 20;
@@ -249,7 +249,7 @@ class Vmm {
     check(frontend.set_vring_err(i, err[i].get()));
     check(frontend.set_vring_kick(i, kick[i].get()));
   }
-  // All of it, as a VMM whose driver sets DRIVER_OK.
+  // Everything that a VMM does when its driver sets DRIVER_OK.
   void start(std::uint32_t base0 = 0, std::uint32_t base1 = 0) {
     set_memory();
     configure(0, base0);
@@ -266,7 +266,7 @@ class Vmm {
     return {base0.value_or(~0u), base1.value_or(~0u)};
   }
 
-  // Offers a chain to queue 0 that is to be echoed.
+  // Offers a chain to queue 0 that will be echoed.
   std::uint16_t offer(std::string_view text, bool kick_it = true) {
     const std::uint64_t at = data_offset + 256 * (next_buffer_++ % queue_size);
     std::memcpy(memory.data() + at, text.data(), text.size());
@@ -276,7 +276,7 @@ class Vmm {
     auto head = queues[0]->add(pieces);
     EXPECT_TRUE(head);
     last_answer_ = at + 128;
-    // The device asks for one kick; it stays due until it is given.
+    // The device asks for one kick, which stays due until it is given.
     kick_is_due_ |= queues[0]->publish();
     if (kick_it && std::exchange(kick_is_due_, false)) give_event(kick[0].get());
     return head.value_or(0xffff);
@@ -294,7 +294,7 @@ class Vmm {
       }
     }
   }
-  // One round: what comes back for `text`.
+  // One round trip: returns what comes back for `text`.
   std::string echo(std::string_view text) {
     offer(text);
     const auto used = await();

@@ -1,5 +1,5 @@
-// The back-end's channel: maps and unmaps, their answers in and out of time, and frontends that break it. And
-// the server: who is taken and who is refused.
+// The back-end's channel: maps and unmaps, their answers in time and late, and frontends that break it. And
+// the server: who is accepted and who is refused.
 #include <thread>
 
 #include <gtest/gtest.h>
@@ -67,7 +67,7 @@ TEST_F(Channel, PassesRefusalsOn) {
   answer = 1;  // QEMU's plain no
   map();
   EXPECT_TRUE(has_results({ENOSPC, EIO}));
-  // Not taken for what this side says of a request that was not answered.
+  // Not mistaken for the errno with which this side marks an unanswered request.
   std::vector<int> expected{ENOSPC, EIO};
   for (const int own : {ENXIO, EBUSY, ECANCELED}) {
     answer = own;
@@ -94,7 +94,7 @@ TEST_F(Channel, IsSilentWhileRingsAreStopped) {
   EXPECT_EQ(vmm.requests.size(), 1u);
 }
 
-// QEMU may sit in GET_CONFIG when it gets the map, and sends a memory table before it answers.
+// QEMU may be waiting in GET_CONFIG when it gets the map, and sends a memory table before it answers.
 TEST_F(Channel, ServesTheFrontendWhileAnAnswerIsAwaited) {
   vmm.start();
   map();
@@ -149,7 +149,7 @@ TEST(ChannelNegotiation, NeedsAllOfItsFeatures) {
   }
 }
 
-// What is no answer ends the channel, and no more than that.
+// A message that is not an answer ends the channel, and nothing else.
 TEST(ChannelAbuse, EndsTheChannelOnly) {
   struct Reply {
     Header header;
@@ -227,7 +227,7 @@ TEST(Server, TakesARestartedFrontend) {
   EXPECT_FALSE(backend.lines.contains("refused"));
 }
 
-// The end of the first one and the second one arrive while the loop is busy: both are there when it looks.
+// The end of the first one and the second one arrive while the loop is busy: it then finds both.
 TEST(Server, TakesASuccessorBeforeItReadsTheEndOfItsPredecessor) {
   BackendThread backend;
   OwnedFd first = backend.connect();
@@ -244,7 +244,7 @@ TEST(Server, TakesASuccessorBeforeItReadsTheEndOfItsPredecessor) {
   EXPECT_EQ(backend.run([&] { return backend.ended; }), std::vector<std::string>{""});
 }
 
-// Whoever counts sessions that end hears of one that is replaced before it hears of its successor.
+// Whoever counts ended sessions is told of a replaced one before its successor.
 TEST(Server, TellsOfTheEndOfAPredecessorFirst) {
   BackendThread backend;
   constexpr std::size_t rounds = 20;
@@ -264,7 +264,7 @@ TEST(Server, TellsOfTheEndOfAPredecessorFirst) {
   EXPECT_FALSE(backend.lines.contains("refused"));
 }
 
-// As before, and the last message of the first one, with descriptors, has come as well when the loop looks.
+// As before, but the last message of the first one, with descriptors, has also come when the loop looks.
 TEST(Server, ClosesDescriptorsThatAPredecessorSentLast) {
   BackendThread backend;
   for (int i = 0; i < 20; ++i) {

@@ -1,5 +1,5 @@
-// The smallest virtio::Device there is: queue 0 answers each chain with the bytes it brought, at once or when
-// a test says so; queue 1 keeps its buffers until something is to be told, as an event queue does.
+// The smallest virtio::Device: queue 0 answers each chain with the bytes that it brought, at once or when a
+// test says so; queue 1 keeps its buffers until there is something to send, as an event queue does.
 #pragma once
 
 #include <algorithm>
@@ -13,7 +13,7 @@
 
 namespace vumedia::vhost_user::test {
 
-// Which a test looks at and turns.
+// State that a test reads and changes.
 struct EchoState {
   bool hold = false;  // keep chains of queue 0 in flight
   std::vector<std::uint16_t> held;
@@ -21,7 +21,7 @@ struct EchoState {
   std::vector<std::uint16_t> stopped;
   int resets = 0;
   int alive = 0;
-  std::vector<int> shm_results;  // errnos, in the order of their coming
+  std::vector<int> shm_results;  // errnos, in the order in which they came
 };
 
 template <virtio::Host Host>
@@ -84,7 +84,7 @@ class EchoDevice {
     state_.held.clear();
   }
 
-  // Gives the held chains back, empty.
+  // Returns the held chains, empty.
   void release() noexcept {
     for (const auto head : state_.held) static_cast<void>(host_.queue(0).push(*host_.memory(), head, 0));
     state_.held.clear();
@@ -103,7 +103,7 @@ class EchoDevice {
   }
   void map(const virtio::ShmMapping& mapping) { host_.shm_map(operation(), mapping); }
   void unmap(const virtio::ShmMapping& mapping) { host_.shm_unmap(operation(), mapping); }
-  // Gives up on all maps and unmaps under way.
+  // Gives up all pending maps and unmaps.
   void abandon() {
     for (auto& operation : operations_) host_.shm_abandon(*operation);
   }

@@ -1,5 +1,5 @@
-// The orders of real VMMs, each to decoded frames: bit by bit what libavcodec alone makes of the clip,
-// through pauses, a reset of the device with a decoder at work, and a frontend that goes in the middle.
+// The message sequences of real VMMs, each replayed until frames are decoded: bit-exact with libavcodec's
+// own, through pauses, a reset of the device while a decoder works, and a frontend that leaves in the middle.
 #include <memory>
 #include <string>
 #include <vector>

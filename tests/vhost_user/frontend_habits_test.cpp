@@ -1,5 +1,5 @@
-// Frontends differ in what they say, when, and how. Each order of a real VMM, and each habit by itself, has
-// to end in frames: here in those of the test pattern, which tell their number.
+// Frontends differ in what they send, when, and how. Each sequence of a real VMM, and each habit by itself,
+// has to lead to frames: here those of the test pattern, which carry their number.
 #include <chrono>
 #include <memory>
 #include <random>
@@ -39,7 +39,7 @@ std::unique_ptr<Guest> attach(const Camera& camera, const Habits& habits) {
   return guest ? std::move(*guest) : nullptr;
 }
 
-// A program that captures: into mapped buffers where the VMM can show them, else into its own.
+// A program that captures: into mapped buffers if the VMM can show them, otherwise into its own.
 class Stream {
  public:
   static constexpr std::uint32_t count = 3;
@@ -81,7 +81,7 @@ class Stream {
   [[nodiscard]] std::uint32_t session() const { return session_; }
   void close() { EXPECT_TRUE(ok(guest_.close(session_))); }
 
-  // Takes the next frame, which has to carry its number, one more than the last one's.
+  // Takes the next frame, which has to carry its number: one more than the last one's.
   void expect_frame() {
     const auto event = guest_.wait_event(20s);
     ASSERT_TRUE(event) << std::strerror(event.error().value) << " " << guest_.error().message;
@@ -134,7 +134,7 @@ void check(const Outcome<T>& outcome) {
   ASSERT_TRUE(outcome) << outcome.error().message;
 }
 
-// -- The orders of VMMs, through all that they do.
+// -- The sequences of VMMs, with everything that they do.
 
 class FrontendOrder : public testing::TestWithParam<Habits> {};
 
@@ -157,7 +157,7 @@ TEST_P(FrontendOrder, CapturesThroughPausesAndResets) {
     for (int round = 0; round < 2 && !habits.reset.empty(); ++round) {
       SCOPED_TRACE("reset");
       check(guest->reset());
-      // With all of it alive; nothing of it is left.
+      // With everything alive; afterwards nothing of it is left.
       v4l2_format format{};
       format.type = capture;
       EXPECT_EQ(guest->ioctl<tag::G_FMT>(stream.session(), format).error().value, EINVAL);
@@ -172,7 +172,7 @@ TEST_P(FrontendOrder, CapturesThroughPausesAndResets) {
 INSTANTIATE_TEST_SUITE_P(Orders, FrontendOrder, testing::ValuesIn(frontend_orders()),
                          [](const auto& order) { return order.param.name; });
 
-// Wherever a VMM stops, the device is there for the next one.
+// Wherever a VMM stops, the device is available for the next one.
 TEST_P(FrontendOrder, MayEndAnywhere) {
   const Habits& habits = GetParam();
   Camera camera((habits.protocol_features & pf::configure_mem_slots) != 0);
@@ -200,7 +200,7 @@ struct Habit {
   const char* name;
   const char* connect = nullptr;  // null: the usual
   const char* start = nullptr;
-  const char* then = "";  // said while it streams
+  const char* then = "";  // sent while it streams
   std::uint64_t features = usual_features;
   std::uint64_t protocol_features = usual_protocol_features;
   std::size_t regions = 1;
@@ -343,7 +343,7 @@ const Habit single_habits[] = {
      .features = feature::version_1 | feature::ring_indirect_desc | feature::protocol_features},
     {.name = "no_indirect_descriptors",
      .features = feature::version_1 | feature::ring_event_idx | feature::protocol_features},
-    {.name = "no_agreement_on_protocol_features",  // yet a configuration space is needed
+    {.name = "no_agreement_on_protocol_features",  // but a configuration space is needed
      .connect = plain_connect,
      .start = "SET_FEATURES SET_MEM_TABLE each( SET_VRING_NUM SET_VRING_BASE SET_VRING_ADDR SET_VRING_CALL"
               " SET_VRING_KICK )",
@@ -439,7 +439,7 @@ TEST_P(FrontendHabit, EndsInFrames) {
   check(guest->transport().play(habit.then));
   stream.expect_frames(4);
   stream.close();
-  // A second program maps, if it can: all ways still work.
+  // A second program maps, if it can: everything still works.
   Stream(*guest).expect_frames(1);
   for (std::size_t queue = 0; queue < media::wire::queue_count; ++queue)
     EXPECT_FALSE(guest->transport().has_err(queue));
@@ -451,8 +451,8 @@ INSTANTIATE_TEST_SUITE_P(Habits, FrontendHabit, testing::ValuesIn(single_habits)
 
 // -- Any order.
 
-// The messages of a start in an order by dice, which keeps to what the specification asks for: a ring is
-// kicked when it is laid out, and runs when its features are known. Some are said twice.
+// The messages of a start in a random order that respects the specification: a ring is kicked once it is set
+// up, and runs once its features are known. Some messages are sent twice.
 std::vector<Step> shuffled_start(std::mt19937& dice) {
   const std::vector<Step> all = parse_script(
       "SET_FEATURES SET_MEM_TABLE SET_OWNER SET_BACKEND_REQ_FD SET_STATUS GET_STATUS each( SET_VRING_NUM "
@@ -486,7 +486,7 @@ std::vector<Step> shuffled_start(std::mt19937& dice) {
     if (!may_say(step)) continue;
     step.need_reply = dice() % 2 == 0;
     order.push_back(step);
-    // A ring that runs may not be laid out anew.
+    // A running ring may not be set up again.
     const auto request = static_cast<Request>(step.request);
     const bool lays_out = request == Request::set_vring_num || request == Request::set_vring_base ||
                           request == Request::set_vring_addr;

@@ -1,5 +1,5 @@
-// The orders of messages of real VMMs, each with its source. QEMU's are recorded (tests/qemu makes the
-// traces), the others' were read in their code.
+// The message sequences of real VMMs, each with its source. QEMU's are recorded (tests/qemu makes the
+// traces); the others' were read in their code.
 #pragma once
 
 #include <cstdint>
@@ -17,7 +17,7 @@ namespace vumedia::vhost_user::test {
 
 namespace pf = protocol_feature;
 
-// What QEMU says, part by part, from a trace: the frontend's own messages between its remarks.
+// What QEMU sends, part by part, from a trace: the frontend's own messages between the trace's comments.
 inline Habits read_trace(const std::string& name, const std::string& file) {
   Habits habits;
   habits.name = name;
@@ -46,7 +46,7 @@ inline Habits read_trace(const std::string& name, const std::string& file) {
         value |= std::uint64_t{std::stoul(body.substr(2 * (at + i), 2), nullptr, 16)} << (8 * i);
       return value;
     };
-    bool again = false;  // an answer to a map, or what was said before
+    bool again = false;  // an answer to a map, or something sent before
     switch (static_cast<Request>(step.request)) {
       case Request::set_features:
         part = part == &habits.connect ? &habits.start : part == &habits.reset ? &habits.restart : part;
@@ -90,7 +90,7 @@ inline Habits read_trace(const std::string& name, const std::string& file) {
     if (!again) part->push_back(step);
   }
   EXPECT_FALSE(habits.connect.empty() || habits.start.empty() || habits.pause.empty()) << path;
-  // A machine that is stopped and goes on says the same; the regions of before are still there.
+  // A machine that is stopped and continued sends the same; the earlier regions still exist.
   habits.resume = habits.start;
   std::erase_if(habits.resume, [](const Step& step) {
     return step.request == static_cast<std::uint32_t>(Request::add_mem_reg);
@@ -106,9 +106,9 @@ inline std::vector<Habits> frontend_orders() {
   orders.push_back(read_trace("qemu_with_memory_slots", "qemu-11.1-mem-slots.txt"));
 
   // crosvm, github.com/google/crosvm at f1e797a (August 2026), devices/src/virtio/vhost_user_frontend/mod.rs:
-  // new(), activate(), virtio_sleep(), virtio_wake(), reset(). It agrees to REPLY_ACK and never asks for an
-  // acknowledgement, sends SET_FEATURES only if they have changed, and leaves mappings alone when the guest
-  // resets the device.
+  // new(), activate(), virtio_sleep(), virtio_wake(), reset(). It negotiates REPLY_ACK but never asks for an
+  // acknowledgement, sends SET_FEATURES only if they have changed, and keeps mappings when the guest resets
+  // the device.
   orders.push_back({
       .name = "crosvm",
       .connect =
@@ -128,8 +128,8 @@ inline std::vector<Habits> frontend_orders() {
 
   // libkrun, github.com/containers/libkrun at 6ed74fa (June 2026),
   // src/devices/src/virtio/vhost_user/device.rs: new(), activate_vhost_user(), reset(), over the vhost crate.
-  // SET_OWNER with each start, memory before the features, one call descriptor for all queues; a reset only
-  // disables the rings. No pause, and no shared memory yet.
+  // It sends SET_OWNER with each start, memory before the features, and one call descriptor for all queues; a
+  // reset only disables the rings. There is no pause, and no shared memory yet.
   orders.push_back({
       .name = "libkrun",
       .connect =
@@ -140,7 +140,8 @@ inline std::vector<Habits> frontend_orders() {
           " SET_VRING_KICK SET_VRING_CALL=shared SET_VRING_ENABLE )"),
       .pause = {},
       .resume = {},
-      // The next driver reads the configuration first: only its answer tells that the rings are let go.
+      // The next driver reads the configuration first: only its answer shows that the rings have been
+      // released.
       .reset = parse_script("each( SET_VRING_ENABLE=0 ) GET_CONFIG=4"),
       .protocol_features = pf::config | pf::mq,
   });
@@ -149,7 +150,7 @@ inline std::vector<Habits> frontend_orders() {
   // virtio-devices/src/vhost_user/{vu_common_ctrl,generic_vhost_user}.rs: connect_vhost_user(),
   // negotiate_features_vhost_user(), setup_vhost_user(), pause_vhost_user(), resume_vhost_user(),
   // reset_vhost_user(), over the vhost crate, whose set_hdr_flags() marks every message. Bases are the
-  // driver's available indices, and the back-end's channel comes last. No shared memory.
+  // driver's available indices, and the back-end's channel comes last. There is no shared memory.
   orders.push_back({
       .name = "cloud_hypervisor",
       .connect =
@@ -168,8 +169,8 @@ inline std::vector<Habits> frontend_orders() {
   return orders;
 }
 
-// As it would be if the VMM had shared memory: the same order, and what a mapping needs. A decoder's buffers
-// are mapped, so VMMs without it can capture into the guest's own memory only.
+// As it would be if the VMM had shared memory: the same order, plus what a mapping needs. A decoder's buffers
+// are mapped, so VMMs without it can only capture into the guest's own memory.
 inline Habits with_shared_memory(Habits habits) {
   if ((habits.protocol_features & pf::shmem) != 0) return habits;
   const bool has_channel = (habits.protocol_features & pf::backend_req) != 0;

@@ -1,5 +1,5 @@
-// Frontends that mean harm, or are broken: what they send costs them their own connection at most. The
-// back-end neither dies nor hangs nor keeps anything, and the next frontend is served.
+// Hostile or broken frontends: what they send costs them at most their own connection. The back-end neither
+// dies nor hangs nor keeps anything, and the next frontend is served.
 #include <cstdint>
 #include <cstring>
 #include <functional>
@@ -83,9 +83,9 @@ OwnedFd memory_file(std::uint64_t size, unsigned seals = 0) {
   return fd;
 }
 
-// -- Memory that is none.
+// -- Invalid memory.
 
-// Files that cannot be mapped for writing hold no ring, and a session whose memory they are goes on.
+// Files that cannot be mapped for writing cannot hold a ring, but a session with such memory continues.
 TEST(HostileFrontend, GivesFilesThatAreNoMemory) {
   const OwnedFd ram = memory_file(Vmm::memory_size);
   const std::string name = "/proc/self/fd/" + std::to_string(ram.get());
@@ -121,7 +121,7 @@ TEST(HostileFrontend, GivesFilesThatAreNoMemory) {
     Vmm::check(vmm.frontend.set_vring_size(0, Vmm::queue_size));
     const auto addresses =
         vmm.frontend.set_vring_addresses(0, {Vmm::user_base}, {Vmm::user_base + 256}, {Vmm::user_base + 512});
-    // A table that was refused has left none, in which the rings could be missed.
+    // A refused table has left no table in which the rings could be missing.
     Vmm::check(addresses);
     EXPECT_EQ(vmm.frontend.set_vring_kick(0, vmm.kick[0].get()).error().code, EFAULT);
     // With real memory all is well.
@@ -149,7 +149,7 @@ TEST(HostileFrontend, GivesMemoryThatOnlyHoldsRings) {
   EXPECT_TRUE(vmm.frontend.get_status());
 }
 
-// The numbers of regions, at and beyond their ends.
+// The numbers of regions, at and beyond their limits.
 TEST(HostileFrontend, CountsWithLargeNumbers) {
   const OwnedFd file = memory_file(1 << 20);
   const std::uint64_t top = ~std::uint64_t{0};
@@ -187,13 +187,14 @@ TEST(HostileFrontend, CountsWithLargeNumbers) {
   EXPECT_EQ(vmm.echo("after"), "after");
 }
 
-// Rings that begin in one region and end in the next, though both are side by side, in one file or in two.
+// Rings that begin in one region and end in the next, although both are adjacent, in one file or in two.
 TEST(HostileFrontend, LaysRingsAcrossRegions) {
   BackendThread backend;
   Vmm vmm(backend.connect());
   vmm.negotiate();
   const std::uint64_t used = vmm.queues[0]->used().value - Vmm::guest_base;
-  // Split where the used ring has begun, unaligned as it is: the second half is no page of the file's.
+  // Split after the start of the used ring, which is unaligned: the second half does not start at a page of
+  // the file.
   const std::uint64_t split = used + 4;
   const Frontend::Region parts[] = {{{Vmm::guest_base}, {Vmm::user_base}, split, 0, vmm.memory_fd.get()},
                                     {{Vmm::guest_base + split},
@@ -209,7 +210,7 @@ TEST(HostileFrontend, LaysRingsAcrossRegions) {
   EXPECT_EQ(vmm.frontend.set_vring_kick(0, vmm.kick[0].get()).error().code, EFAULT);
   vmm.start();
   EXPECT_EQ(vmm.echo("whole"), "whole");
-  // While it runs: the ring is broken, and stays so until it is started again in memory that holds it.
+  // While it runs: the ring is broken until it is started again in memory that contains it.
   Vmm::check(vmm.frontend.set_memory(parts));
   EXPECT_GT(take_event(vmm.err[0].get()), 0u);
   vmm.set_memory();
@@ -218,7 +219,7 @@ TEST(HostileFrontend, LaysRingsAcrossRegions) {
   EXPECT_EQ(vmm.echo("again"), "again");
 }
 
-// Tables that come and go while commands are in flight, with and without the memory that these belong to.
+// Tables that come and go while commands are in flight, with and without the memory of these commands.
 TEST(HostileFrontend, ReplacesMemoryUnderCommands) {
   for (const bool gone : {false, true}) {
     SCOPED_TRACE(gone);
@@ -297,7 +298,7 @@ TEST(HostileFrontend, TakesTablesOfThirtyTwoOnly) {
   EXPECT_FALSE(vmm.frontend.set_memory(regions));
 }
 
-// Slots beyond what was offered.
+// More slots than were offered.
 TEST(HostileFrontend, FillsAllSlots) {
   BackendThread backend(true);
   Vmm vmm(backend.connect());
@@ -319,7 +320,7 @@ TEST(HostileFrontend, FillsAllSlots) {
   EXPECT_EQ(vmm.echo("full"), "full");
 }
 
-// Whatever brings a descriptor comes when there is room for none.
+// Every message that brings a descriptor comes when there is no room for one.
 TEST(HostileFrontend, ComesWhenDescriptorsAreUsedUp) {
   const OwnedFd event = std::move(*make_event_fd());
   const OwnedFd file = memory_file(1 << 16);
@@ -364,7 +365,7 @@ TEST(HostileFrontend, ComesWhenDescriptorsAreUsedUp) {
   expect_service(backend);
 }
 
-// A call descriptor that blocks costs one more here.
+// A blocking call descriptor costs one more here.
 TEST(HostileFrontend, SendsABlockingCallDescriptorWhenThereIsRoomForOneOnly) {
   BackendThread backend;
   Vmm vmm(backend.connect());
@@ -398,7 +399,7 @@ TEST(HostileFrontend, ConnectsWhenDescriptorsAreUsedUp) {
     spare.reset();
     socket = backend.connect();  // takes its place
     ASSERT_TRUE(eventually([&] { return count("cannot accept a frontend") > 0; }));
-    std::this_thread::sleep_for(std::chrono::milliseconds(350));  // some tries more, which say nothing
+    std::this_thread::sleep_for(std::chrono::milliseconds(350));  // some more attempts, which log nothing
   }
   EXPECT_EQ(count("cannot accept a frontend"), 1u);
   Vmm vmm(std::move(socket));
@@ -409,7 +410,8 @@ TEST(HostileFrontend, ConnectsWhenDescriptorsAreUsedUp) {
 
 // -- The channel.
 
-// What is no stream socket, and streams of other kinds: the channel is of no use, and the session lives.
+// Descriptors that are not stream sockets, and streams of other kinds: the channel is useless, but the
+// session lives.
 TEST(HostileFrontend, GivesAnotherFileForTheChannel) {
   int pipe[2], datagrams[2], packets[2], streams[2];
   ASSERT_EQ(::pipe2(pipe, O_CLOEXEC), 0);
@@ -481,7 +483,7 @@ TEST(HostileFrontend, ReplacesTheChannelAgainAndAgain) {
 
 // -- The socket.
 
-// Questions whose answers nobody reads: the connection ends when too many wait.
+// Requests whose answers nobody reads: the connection ends when too many wait.
 TEST(HostileFrontend, DoesNotReadItsReplies) {
   for (const Request request : {Request::get_features, Request::get_shmem_config, Request::get_vring_base,
                                 Request::get_config, Request::set_owner}) {
@@ -518,10 +520,10 @@ TEST(HostileFrontend, DoesNotReadItsReplies) {
   }
 }
 
-// A whole conversation, a byte at a time, descriptors with the first byte of their message.
+// A whole conversation, one byte at a time, with descriptors at the first byte of their message.
 TEST(HostileFrontend, SpeaksAByteAtATime) {
   BackendThread backend;
-  Vmm vmm(backend.connect());  // its memory and queues; it says nothing itself
+  Vmm vmm(backend.connect());  // its memory and queues; it sends nothing itself
   const int socket = vmm.frontend.fd();
   const auto say = [&](Request request, std::span<const std::byte> body, int fd = -1) {
     std::vector<std::byte> bytes(sizeof(Header) + body.size());
@@ -550,7 +552,7 @@ TEST(HostileFrontend, SpeaksAByteAtATime) {
   EXPECT_EQ(vmm.echo("slowly"), "slowly");
 }
 
-// Ends in the middle of each message, by closing and by shutting down one way.
+// Ends in the middle of each message, by closing and by shutting down one direction.
 TEST(HostileFrontend, EndsAtEachByte) {
   const OwnedFd file = memory_file(1 << 16);
   const struct {
@@ -558,7 +560,7 @@ TEST(HostileFrontend, EndsAtEachByte) {
     MemoryTableHeader head;
     MemoryRegion region;
   } message{{number(Request::set_mem_table), flag::version, 40}, {1, 0}, {0, 1 << 16, 0, 0}};
-  static_assert(sizeof message == 56);  // padded behind the header
+  static_assert(sizeof message == 56);  // padded after the header
   std::vector<std::byte> bytes(52);
   std::memcpy(bytes.data(), &message.header, 12);
   std::memcpy(bytes.data() + 12, &message.head, 8);
@@ -577,7 +579,7 @@ TEST(HostileFrontend, EndsAtEachByte) {
   expect_service(backend);
 }
 
-// Many that come and go at once, some of whom say something: nothing is kept of them.
+// Many that come and go at once, some of which send something: nothing of them is kept.
 TEST(HostileFrontend, ComesAndGoes) {
   BackendThread backend;
   expect_service(backend);
@@ -589,7 +591,7 @@ TEST(HostileFrontend, ComesAndGoes) {
     RawFrontend frontend(backend.connect());
     if (i % 3 == 0) frontend.send(Request::set_vring_call, U64{0}, std::span(&fd, 1), flag::version);
     if (i % 5 == 0) frontend.send(number(Request::get_features), {});
-    if (i % 7 == 0) backend.connect().reset();  // a second one meanwhile
+    if (i % 7 == 0) backend.connect().reset();  // a second one at the same time
   }
   ASSERT_TRUE(eventually([&] { return !backend.has_session(); }));
   expect_service(backend);

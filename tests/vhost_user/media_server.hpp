@@ -1,4 +1,4 @@
-// A media device behind a listening socket, on a thread of its own, as a daemon runs it.
+// A media device at a listening socket, on a thread of its own, as a daemon runs it.
 #pragma once
 
 #include <future>

@@ -1,5 +1,5 @@
-// What a frontend must not send: each case gets the error that the protocol names for it, and a session that
-// goes on afterwards is as it was before.
+// What a frontend must not send: each case gets the error that the protocol defines for it, and a session
+// that continues afterwards is unchanged.
 #include <cstdint>
 #include <cstring>
 #include <functional>
@@ -18,7 +18,7 @@
 namespace vumedia::vhost_user::test {
 namespace {
 
-// Messages that are none: the connection ends, and the log says with which request and why.
+// Invalid messages: the connection ends, and the log names the request and the reason.
 TEST(Protocol, EndsTheConnectionOnMalformedMessages) {
   const OwnedFd file = std::move(*make_sealed_memfd("file", 1 << 16));
   const OwnedFd event = std::move(*make_event_fd());
@@ -94,8 +94,8 @@ TEST(Protocol, EndsTheConnectionOnMalformedMessages) {
   }
 }
 
-// Proper requests that cannot be served: an errno for who asks for acknowledgements, the end for who does
-// not.
+// Valid requests that cannot be served: an errno for frontends that ask for acknowledgements, the end for
+// those that do not.
 TEST(Protocol, RefusesWhatItCannotServe) {
   const OwnedFd event = std::move(*make_event_fd());
   const OwnedFd file = std::move(*make_sealed_memfd("file", 1 << 16));
@@ -183,8 +183,8 @@ TEST(Protocol, RefusesWhatItCannotServe) {
   }
 }
 
-// Descriptors of every kind that a process can have, where an event fd belongs: of those only event fds are
-// sure to be waited for and written to without harm.
+// Descriptors of every kind that a process can have, in place of an event fd: only event fds can certainly be
+// waited for and written to without harm.
 TEST(Protocol, TakesEventDescriptorsOnly) {
   int pipe[2], sockets[2];
   ASSERT_EQ(::pipe2(pipe, O_CLOEXEC), 0);
@@ -239,12 +239,12 @@ TEST(Protocol, RefusesChangesOfAStartedRing) {
   EXPECT_EQ(code(vmm.frontend.set_vring_addresses(0, {Vmm::user_base}, {Vmm::user_base}, {Vmm::user_base})),
             EBUSY);
   EXPECT_EQ(code(vmm.frontend.set_features(feature::version_1 | feature::protocol_features)), EBUSY);
-  // What changes nothing is no change.
+  // A message that changes nothing is not a change.
   EXPECT_EQ(code(vmm.frontend.set_features(vmm.frontend.features())), 0);
   EXPECT_EQ(vmm.echo("as before"), "as before");
 }
 
-// Descriptors and mappings of sessions that end in every way come back.
+// Descriptors and mappings of sessions are released, however they end.
 TEST(Protocol, GivesEverythingBack) {
   const auto count = [](const char* path) {
     std::size_t lines = 0;
@@ -281,8 +281,8 @@ TEST(Protocol, GivesEverythingBack) {
       << " mapped memory files, not " << maps;
 }
 
-// Messages by dice, from a fixed seed: whatever comes, the back-end is closed to this frontend or serves it,
-// and serves the next.
+// Random messages from a fixed seed: whatever comes, the back-end either closes this connection or serves it,
+// and it serves the next.
 TEST(Protocol, EndsOrServesWhateverComes) {
   std::mt19937_64 dice(20261122);
   const auto roll = [&](std::uint64_t n) { return dice() % n; };
@@ -302,7 +302,7 @@ TEST(Protocol, EndsOrServesWhateverComes) {
         if (roll(60) == 0) size = roll(300);
         std::vector<std::byte> body(size);
         for (auto& byte : body) byte = static_cast<std::byte>(roll(3) == 0 ? roll(256) : 0);
-        // Plausible numbers get further in.
+        // Plausible numbers get further.
         const auto set = [&](std::size_t at, auto value) {
           if (at + sizeof value <= body.size()) std::memcpy(body.data() + at, &value, sizeof value);
         };

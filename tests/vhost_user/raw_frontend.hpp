@@ -1,4 +1,4 @@
-// A frontend that sends any bytes, for what Frontend would never send.
+// A frontend that sends any bytes, for messages that Frontend would never send.
 #pragma once
 
 #include <cstddef>
@@ -35,7 +35,7 @@ class RawFrontend {
   }
 
   void send_bytes(std::span<const std::byte> bytes, std::span<const int> fds = {}) {
-    // The other side may have had enough already.
+    // The other side may have closed the connection already.
     static_cast<void>(io::send_message(socket_.get(), bytes, fds));
   }
   void send(std::uint32_t request, std::span<const std::byte> body, std::span<const int> fds = {},

@@ -1,10 +1,10 @@
-// A VMM that speaks by a script: which messages a frontend sends, in which order and with which flags, is
-// data. Below a client::BasicGuest it carries a real guest, so that a script can be judged by the frames that
-// come out.
+// A scripted VMM: which messages a frontend sends, in which order and with which flags, is data. It is the
+// transport of a client::BasicGuest and so carries a real guest, so that a script can be judged by the frames
+// that come out.
 //
-// A script is words. `SET_VRING_NUM:1` is that request for queue 1; within `each( ... )` the words are said
-// for one queue after the other, and within `back( ... )` from the last one to the first. `!` behind a name
-// sets the need_reply flag. A value follows `=`:
+// A script consists of words. `SET_VRING_NUM:1` is that request for queue 1; within `each( ... )` the words
+// are sent for one queue after another, and within `back( ... )` from the last one to the first. `!` after a
+// name sets the need_reply flag. A value follows `=`:
 // clang-format off
 //   SET_VRING_KICK, CALL, ERR   =none: without descriptor; =shared: the one of queue 0; =blocking
 //   SET_VRING_BASE              =given (by GET_VRING_BASE; 0 after a reset, the default), =available (the
@@ -47,7 +47,7 @@
 
 namespace vumedia::vhost_user::test {
 
-// One message, or what becomes one.
+// One message, or something that becomes one.
 struct Step {
   std::uint32_t request = 0;
   bool need_reply = false;
@@ -55,7 +55,7 @@ struct Step {
   std::string value;  // empty: the default
 };
 
-// The request of a name; 0 if there is none.
+// The request with a name; 0 if there is none.
 inline std::uint32_t request_of(std::string_view name) {
   for (std::uint32_t number = 1; number < request_limit; ++number) {
     if (name == request_name(number)) return number;
@@ -106,23 +106,23 @@ inline std::vector<Step> parse_script(std::string_view script) {
   }
 }
 
-// What one VMM does. Scripts that it has no use for are empty.
+// What one VMM does. Scripts that it does not need are empty.
 struct Habits {
   std::string name;
   std::vector<Step> connect{};  // to the device's configuration
   std::vector<Step> start{};    // when the driver sets DRIVER_OK
   std::vector<Step> restart{};  // after a reset; empty: the same
-  std::vector<Step> pause{};    // and go on
+  std::vector<Step> pause{};    // and continue
   std::vector<Step> resume{};
   std::vector<Step> reset{};  // when the driver resets the device
   std::uint64_t features =
       feature::version_1 | feature::ring_indirect_desc | feature::ring_event_idx | feature::protocol_features;
   std::uint64_t protocol_features = 0;
-  std::size_t regions = 1;  // that it parts its memory into
-  // The buffers that were mapped are told as memory, in a whole table or one by one.
+  std::size_t regions = 1;  // into which it splits its memory
+  // The mapped buffers are sent as memory, in a whole table or one by one.
   enum class Tells { nothing, table, region } mapped = Tells::nothing;
   bool unmaps_at_reset = true;
-  bool ends_at_refusal = false;  // a back-end's request that it cannot serve is its end
+  bool ends_at_refusal = false;  // it ends if it cannot serve a back-end's request
 };
 
 inline void PrintTo(const Habits& habits, std::ostream* out) {
@@ -377,7 +377,7 @@ inline std::vector<std::pair<MemoryRegion, int>> ScriptedVmm::regions() const {
   return all;
 }
 
-// A whole table, or the regions one by one, less those that were mapped.
+// A whole table, or the regions one by one, without those that were mapped.
 inline Outcome<> ScriptedVmm::say_memory(const Step& step) {
   const auto all = regions();
   if (step.request == static_cast<std::uint32_t>(Request::add_mem_reg)) {
@@ -430,7 +430,7 @@ inline Outcome<> ScriptedVmm::exchange_bytes(const Step& step, std::span<const s
   return failure("%s: no answer", name);
 }
 
-// The back-end's requests that are there.
+// Serves the back-end's requests that have come.
 inline Outcome<> ScriptedVmm::serve() {
   while (channel_) {
     auto message = channel_.receive_some();

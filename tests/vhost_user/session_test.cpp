@@ -66,7 +66,7 @@ TEST(Session, ReadsConfigurationAtAnyOffset) {
   EXPECT_FALSE(vmm.frontend.get_config(0xfffffff0u, some));  // wraps
   std::array<std::byte, 256> large;
   EXPECT_FALSE(vmm.frontend.get_config(0, large));
-  Vmm::check(vmm.frontend.get_config(8, some));  // and goes on
+  Vmm::check(vmm.frontend.get_config(8, some));  // and continues
   const auto written = vmm.frontend.set_config(0, some);
   ASSERT_FALSE(written);
   EXPECT_EQ(written.error().code, EPERM);
@@ -171,7 +171,7 @@ TEST(Session, ServesOneCallDescriptorForAllQueues) {
 
 // -- Kicks that find nothing
 
-// Each read of an event fd in this mode takes 1 and leaves the rest, so that the next one is done at once.
+// Each read of an event fd in this mode takes 1 and leaves the rest, so the next read completes at once.
 OwnedFd semaphore(std::uint64_t count) {
   OwnedFd fd = std::move(*make_event_fd(EFD_CLOEXEC | EFD_SEMAPHORE));
   EXPECT_EQ(::write(fd.get(), &count, sizeof count), static_cast<ssize_t>(sizeof count));
@@ -208,7 +208,7 @@ TEST(SessionKicks, AnIdleFrontendWithASemaphoreDoesNotSpinTheLoop) {
     vmm.kick[queue] = semaphore(endless);
     const auto begin = io::Clock::now();
     vmm.start();
-    // At most so many kicks are believed; then the ring is looked at in intervals.
+    // At most that many kicks are accepted; then the ring is looked at in intervals.
     ASSERT_TRUE(eventually([&] { return times_processed(backend) > 100; }));
     const auto calls = times_processed(backend);
     const auto turns = backend.run([&] { return backend.reactor().counters().completions; });
@@ -221,7 +221,7 @@ TEST(SessionKicks, AnIdleFrontendWithASemaphoreDoesNotSpinTheLoop) {
   }
 }
 
-// What is left of kicks that were honest is passed over, and the kicks are waited for again.
+// The remaining honest kicks are consumed, and the kicks are waited for again.
 TEST(SessionKicks, ASemaphoreThatRunsEmptyIsTrustedAgain) {
   BackendThread backend;
   Vmm vmm(backend.connect());
@@ -236,7 +236,7 @@ TEST(SessionKicks, ASemaphoreThatRunsEmptyIsTrustedAgain) {
   EXPECT_EQ(times_processed(backend), *calls + 1);
 }
 
-// However many kicks of a proper event fd find nothing: the next one is answered in the turn that reads it.
+// However many kicks of a proper event fd find nothing, the next one is answered in the turn that reads it.
 TEST(SessionKicks, AnHonestKickIsNotDelayedByAnyNumberOfVainOnes) {
   for (const int flags : {int{EFD_CLOEXEC}, EFD_CLOEXEC | EFD_NONBLOCK}) {
     BackendThread backend;
@@ -259,7 +259,7 @@ TEST(SessionKicks, AnHonestKickIsNotDelayedByAnyNumberOfVainOnes) {
   }
 }
 
-// Buffers that the device keeps for later are what a kick found, although none is taken.
+// Buffers that the device keeps for later count as found by a kick, although none is taken.
 TEST(SessionKicks, NewBuffersOfAnEventQueueAreNoVainKicks) {
   BackendThread backend;
   Vmm vmm(backend.connect());
@@ -274,7 +274,7 @@ TEST(SessionKicks, NewBuffersOfAnEventQueueAreNoVainKicks) {
   EXPECT_TRUE(backend.run([&] { return backend.device().tell(std::byte{7}); }));
 }
 
-// libkrun: few protocol features, no acknowledgements, memory before the features, kick before call.
+// Like libkrun: few protocol features, no acknowledgements, memory before the features, kick before call.
 TEST(Session, TakesTheOrderOfLibkrun) {
   BackendThread backend;
   Vmm vmm(backend.connect());
@@ -353,7 +353,7 @@ TEST(Session, ServesARingOnlyWhileStartedAndEnabled) {
     if (step.served) {
       for (; waiting > 0; --waiting) ASSERT_TRUE(vmm.await());
     } else {
-      // A request that is answered shows that the loop has come round; what a disabled ring holds stays
+      // An answered request shows that the loop has completed a turn; the chains of a disabled ring stay
       // there.
       ASSERT_TRUE(vmm.frontend.get_status());
       const auto used = vmm.queues[0]->pop_used();
@@ -393,7 +393,7 @@ TEST(Session, StopsARingWhenItsCommandsAreCompleted) {
 
   auto base = std::async(std::launch::async, [&] { return vmm.frontend.stop_vring(0); });
   ASSERT_TRUE(eventually([&] { return !backend.copy_state().stopped.empty(); }));
-  // The loop goes on, the reply waits.
+  // The loop continues while the reply waits.
   EXPECT_EQ(base.wait_for(std::chrono::milliseconds(20)), std::future_status::timeout);
   EXPECT_FALSE(backend.run([&] { return backend.session()->host().queue_running(0); }));
   backend.run([&] { backend.device().release(); });
@@ -404,7 +404,7 @@ TEST(Session, StopsARingWhenItsCommandsAreCompleted) {
   EXPECT_TRUE(vmm.await());
 }
 
-// While one queue empties, the device is not called for the other; what happened there is served afterwards.
+// While one queue drains, the device is not called for the other; what happened there is served afterwards.
 TEST(Session, HoldsOtherQueuesBackWhileOneStops) {
   BackendThread backend;
   Vmm vmm(backend.connect());
@@ -517,7 +517,7 @@ TEST(Session, GoesOnInAReplacedMemoryTable) {
   vmm.negotiate();
   vmm.start();
   EXPECT_EQ(vmm.echo("before"), "before");
-  // As QEMU does at each map: the same memory, and more of it.
+  // As QEMU does at each map: the same memory, and more.
   auto more = make_sealed_memfd("more", 1 << 16);
   const Frontend::Region regions[] = {vmm.region(),
                                       {{0x4000'0000}, {0x6000'0000'0000}, 1 << 16, 0, more->get()}};
@@ -555,14 +555,14 @@ TEST(Session, ReportsABrokenRing) {
   give_event(vmm.kick[0].get());
   EXPECT_GT(take_event(vmm.err[0].get()), 0u);
   EXPECT_TRUE(backend.lines.contains("queue 0 is broken"));
-  // The session lives, and a restart of the ring heals it.
+  // The session lives, and a restart of the ring repairs it.
   EXPECT_TRUE(vmm.frontend.stop_vring(0));
   vmm.queues[0]->reset();
   vmm.configure(0);
   EXPECT_EQ(vmm.echo("healed"), "healed");
 }
 
-// libkrun, when its guest resets the device: it disables the rings, and that is all.
+// What libkrun does when its guest resets the device: it only disables the rings.
 TEST(Session, TakesARingThatIsSetUpWithoutAStopForAReset) {
   BackendThread backend;
   Vmm vmm(backend.connect());
@@ -589,7 +589,7 @@ TEST(Session, TakesARingThatIsSetUpWithoutAStopForAReset) {
   }
   EXPECT_EQ(backend.copy_state().resets, 1);
   EXPECT_EQ(vmm.echo("two"), "two");
-  // Without a change of features it is the first setting of a ring that tells.
+  // Without a change of features, the first setting of a ring shows it.
   for (std::uint16_t i = 0; i < 2; ++i) Vmm::check(vmm.frontend.enable_vring(i, false));
   vmm.queues[0]->reset();
   vmm.configure(0);
@@ -598,7 +598,7 @@ TEST(Session, TakesARingThatIsSetUpWithoutAStopForAReset) {
   EXPECT_EQ(vmm.echo("three"), "three");
 }
 
-// A ring that is paused by ENABLE 0 and goes on by ENABLE 1 (cloud-hypervisor) has not been reset.
+// A ring that is paused by ENABLE 0 and continued by ENABLE 1 (cloud-hypervisor) has not been reset.
 TEST(Session, PausesByEnableAlone) {
   BackendThread backend;
   Vmm vmm(backend.connect());
@@ -627,7 +627,7 @@ TEST(Session, TakesSettingsBetweenKickAndEnable) {
   EXPECT_EQ(backend.copy_state().resets, 0);
 }
 
-// cloud-hypervisor gives the driver's available index as the base, past what was there before DRIVER_OK.
+// cloud-hypervisor gives the driver's available index as the base, past the chains from before DRIVER_OK.
 TEST(Session, ServesWhatABasePassesOver) {
   BackendThread backend;
   Vmm vmm(backend.connect());
@@ -644,7 +644,7 @@ TEST(Session, ServesWhatABasePassesOver) {
   EXPECT_EQ(vmm.stop(), (std::pair<std::uint32_t, std::uint32_t>{1, 3}));
 }
 
-// A refused descriptor leaves the one that was there.
+// A refused descriptor does not replace the existing one.
 TEST(Session, KeepsItsDescriptorsWhenAnotherIsRefused) {
   BackendThread backend;
   Vmm vmm(backend.connect());
@@ -663,7 +663,7 @@ TEST(Session, KeepsItsDescriptorsWhenAnotherIsRefused) {
   EXPECT_GT(take_event(vmm.err[0].get()), 0u);
 }
 
-// While a queue empties no message is read, and still the end of the frontend is noticed.
+// While a queue drains no message is read, but the end of the frontend is still noticed.
 TEST(Session, EndsWithAFrontendThatLeavesWhileAQueueEmpties) {
   BackendThread backend(false, true);
   auto vmm = std::make_unique<Vmm>(backend.connect());
