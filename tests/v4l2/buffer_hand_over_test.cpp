@@ -1,5 +1,5 @@
-// Buffers on their way from the guest to a backend and back: what QBUF and PREPARE_BUF take, refuse and
-// answer, and what DQBUF says; videobuf2's rules, field by field.
+// Buffers that go from the guest to a backend and back: what QBUF and PREPARE_BUF take, refuse and answer,
+// and what DQBUF returns; videobuf2's rules, field by field.
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
@@ -48,7 +48,7 @@ TEST(BufferHandOver, StatesAndFlags) {
   EXPECT_FALSE(f.queue.complete(0, done));
   EXPECT_FALSE(f.queue.complete(1, done));  // queued, not taken
   EXPECT_FALSE(f.queue.complete(99, done));
-  // The next use starts clean.
+  // The next use starts with cleared fields.
   EXPECT_EQ(f.qbuf(0), 0);
   EXPECT_EQ(f.last.buffer.head.flags & (V4L2_BUF_FLAG_LAST | V4L2_BUF_FLAG_KEYFRAME), 0U);
   EXPECT_EQ(f.last.buffer.head.sequence, 0U);
@@ -241,8 +241,8 @@ TEST(BufferHandOver, MultiplanarNeedsRoomForItsPlanes) {
   EXPECT_EQ(payload.buffer.planes[1].m.mem_offset, (1U << 30) + 9 * 4096);
 }
 
-// Of several faults, the one that videobuf2 would name: what the buffer says of itself, then requests, then
-// the state of the queue, then that of the buffer.
+// With several faults, the error is videobuf2's: first for what the buffer states about itself, then
+// requests, then the state of the queue, then that of the buffer.
 TEST(BufferHandOver, TheFirstOfSeveralFaultsCounts) {
   QueueUser f({.type = V4L2_BUF_TYPE_VIDEO_OUTPUT});
   ASSERT_EQ(f.reqbufs(2), 0);
@@ -296,7 +296,8 @@ TEST(BufferHandOver, TimestampKindsAndSources) {
                          V4L2_BUF_FLAG_TIMESTAMP_MONOTONIC | V4L2_BUF_FLAG_TSTAMP_SRC_SOE},
                         {{.type = V4L2_BUF_TYPE_VIDEO_OUTPUT},
                          V4L2_BUF_FLAG_TIMESTAMP_MONOTONIC | V4L2_BUF_FLAG_TSTAMP_SRC_EOF},
-                        // A copying CAPTURE queue takes the source from the OUTPUT buffer, by complete().
+                        // A CAPTURE queue with copied time stamps takes the source from the OUTPUT buffer, in
+                        // complete().
                         {{.type = V4L2_BUF_TYPE_VIDEO_CAPTURE, .copies_timestamps = true},
                          V4L2_BUF_FLAG_TIMESTAMP_COPY | V4L2_BUF_FLAG_TSTAMP_SRC_EOF},
                         {{.type = V4L2_BUF_TYPE_VIDEO_OUTPUT, .copies_timestamps = true},
@@ -337,8 +338,8 @@ TEST(BufferHandOver, ReservedFieldsAreZeroAndPlanesBeyondTheBuffersOwnAreLeftAlo
   EXPECT_EQ(payload.buffer.planes[2].length, 0x41414141U);
 }
 
-// Flags that are none of the queue's business come back; cache hints and held buffers, which it does not
-// support, do not.
+// Flags that do not concern the queue come back; cache hints and held buffers, which it does not support, do
+// not.
 TEST(BufferHandOver, FlagsOfTheGuest) {
   constexpr std::uint32_t picture = V4L2_BUF_FLAG_KEYFRAME | V4L2_BUF_FLAG_PFRAME | V4L2_BUF_FLAG_BFRAME;
   constexpr std::uint32_t refused = V4L2_BUF_FLAG_NO_CACHE_INVALIDATE | V4L2_BUF_FLAG_NO_CACHE_CLEAN |
@@ -356,7 +357,7 @@ TEST(BufferHandOver, FlagsOfTheGuest) {
     EXPECT_EQ(payload.buffer.head.flags,
               V4L2_BUF_FLAG_QUEUED | V4L2_BUF_FLAG_TIMESTAMP_MONOTONIC | (is_output(type) ? kept : 0U));
     EXPECT_EQ(payload.buffer.head.timecode.frames, is_output(type) ? 3 : 0);
-    // After STREAMOFF the buffer is what it was but for the state.
+    // After STREAMOFF the buffer is unchanged except for its state.
     ASSERT_EQ(f.stream_off(), 0);
     EXPECT_EQ(f.flags(0), V4L2_BUF_FLAG_TIMESTAMP_MONOTONIC | (is_output(type) ? kept : 0U));
   }
@@ -406,7 +407,7 @@ TEST(BufferHandOver, UserptrRules) {
               }),
               is_output(type) ? EINVAL : 0);
     ASSERT_EQ(f.stream_off(), 0);
-    // The length is the buffer's own, and may change each time.
+    // The length belongs to the buffer, and may change each time.
     for (const std::uint32_t bytes : {kSize, kSize + 500, std::max(needed, 8000U)}) {
       ASSERT_EQ(send([&](BufferPayload& p) { set_planes(p, bytes); }), 0);
       EXPECT_EQ(length(), bytes);
@@ -418,7 +419,7 @@ TEST(BufferHandOver, UserptrRules) {
       EXPECT_EQ(multiplanar ? done->planes[0].bytesused : done->head.bytesused, bytes);
       EXPECT_EQ(multiplanar ? done->planes[0].m.userptr : done->head.m.userptr, QueueUser::pointer_at);
     }
-    // What was prepared is queued, whatever QBUF says of it.
+    // The prepared values are queued, whatever QBUF says.
     ASSERT_EQ(f.prepare(0U), 0);
     EXPECT_EQ(send([&](BufferPayload& p) {
                 set_planes(p, 0);

@@ -1,5 +1,5 @@
-// The buffer queue against videobuf2's rules: allocation, mappings, streaming, and random operations against
-// a model of its states.
+// The buffer queue compared with videobuf2's rules: allocation, mappings, streaming, and random operations
+// compared with a model of its states.
 #include <cstdint>
 #include <cstring>
 #include <map>
@@ -92,7 +92,7 @@ TEST(BufferQueue, ReqbufsLowersTheCountWhenMemoryLacks) {
 
 TEST(BufferQueue, CreateBufsChecksSizesAndIndices) {
   QueueUser f({.max_buffers = 6});
-  EXPECT_EQ(f.create_bufs(0), 0);  // a question
+  EXPECT_EQ(f.create_bufs(0), 0);  // only a query
   EXPECT_EQ(f.create.index, 0U);
   EXPECT_EQ(f.create.capabilities & buf_cap_supports_max_num_buffers, buf_cap_supports_max_num_buffers);
   std::uint32_t max_num_buffers = 0;
@@ -208,7 +208,7 @@ TEST(BufferQueue, MappableFindsPlanesAndNothingElse) {
   EXPECT_EQ(f.queue.mappable(base + 9 * 4096)->length, kTwoSizes[1]);
   EXPECT_NE(f.flags(1) & V4L2_BUF_FLAG_MAPPED, 0U);
   EXPECT_EQ(f.flags(0) & V4L2_BUF_FLAG_MAPPED, 0U);
-  // A backend's share is no mapping; the guest's outlives the buffers.
+  // A backend's share is not a mapping; the guest's outlives the buffers.
   const auto share = f.queue.plane(0, 0);
   EXPECT_EQ(f.flags(0) & V4L2_BUF_FLAG_MAPPED, 0U);
   EXPECT_EQ(f.queue.plane(0, 2), nullptr);
@@ -245,7 +245,7 @@ TEST(BufferQueue, StreamoffTakesEverythingBack) {
   EXPECT_FALSE(f.queue.is_active(1, generation));
   for (std::uint32_t i = 0; i < 4; ++i) EXPECT_EQ(f.flags(i) & kStates, 0U);
   EXPECT_FALSE(f.queue.take_next());
-  // A late worker of before must not complete what was queued and taken again.
+  // A late worker from before must not complete a buffer that was queued and taken again.
   ASSERT_EQ(f.qbuf(1), 0);
   ASSERT_EQ(f.queue.take_next(), 1U);
   EXPECT_TRUE(f.queue.is_active(1));

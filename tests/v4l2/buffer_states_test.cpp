@@ -17,7 +17,7 @@
 namespace vumedia::v4l2::test {
 namespace {
 
-// What has become of buffer 0.
+// The state of buffer 0.
 enum class Stage : std::uint8_t {
   absent,
   fresh,
@@ -107,7 +107,7 @@ const StateCase state_cases[] = {
      all_invalid, as_before},
 };
 
-// Buffer 0 at `stage`, and another that is the guest's.
+// Buffer 0 at `stage`, and another one that belongs to the guest.
 void bring_to(QueueUser& f, Stage stage, bool streaming) {
   ASSERT_EQ(f.reqbufs(2), 0);
   const auto act = [&](bool once_queued) {
@@ -172,7 +172,7 @@ TEST_P(BufferStates, EachIoctlInEachState) {
       bring_to(f, static_cast<Stage>(stage), GetParam().streaming);
       if (HasFatalFailure()) return;
       EXPECT_EQ(test.run(f), test.errors[stage]);
-      // A new buffer takes the place of the one that is not there.
+      // A new buffer replaces the missing one.
       if (stage == 0) continue;
       const std::uint32_t expected =
           test.errors[stage] != 0 || test.flags_after == as_before ? flags_at[stage] : test.flags_after;
@@ -293,7 +293,7 @@ TEST(BufferLimits, SixtyFourBuffersGoRound) {
   }
 }
 
-// A failed CREATE_BUFS leaves the buffers that are there, and a failed REQBUFS none.
+// A failed CREATE_BUFS keeps the existing buffers, and a failed REQBUFS leaves none.
 TEST(BufferLimits, WhatFailsHalfwayLeavesNothingBehind) {
   QueueUser f({.type = V4L2_BUF_TYPE_VIDEO_CAPTURE_MPLANE, .min_buffers = 2});
   f.arenas = memory::Arenas({.arena_size = 3 * page_size, .total_bytes = 9 * page_size});

@@ -1,4 +1,4 @@
-// Controls against v4l2-ctrls' rules: events.
+// Controls compared with v4l2-ctrls' rules: events.
 #include <cstring>
 
 #include <gtest/gtest.h>
@@ -76,7 +76,7 @@ TEST_F(ControlsTest, FlagsRangesAndDimensionsChangeWithEvents) {
   EXPECT_EQ(control_error(controls.modify_dimensions(kDynamic, {4})), EINVAL);
 }
 
-// What the event says, as fill_event() has it.
+// The contents of the event, as in fill_event().
 TEST_F(ControlsTest, EventsDescribeTheControl) {
   const auto initial = [&](std::uint32_t id) { return controls.initial_event(id)->u.ctrl; };
   EXPECT_FALSE(controls.initial_event(V4L2_CID_HUE));
@@ -87,7 +87,7 @@ TEST_F(ControlsTest, EventsDescribeTheControl) {
   EXPECT_EQ(initial(V4L2_CID_CONTRAST).step, 5);
   controls.set_value(kInteger64, -(1LL << 50));
   EXPECT_EQ(initial(kInteger64).value64, -(1LL << 50));
-  // A payload is no part of it.
+  // A payload is not part of it.
   controls.set_payload(kString, std::as_bytes(std::span("abcd")));
   for (const std::uint32_t id : {kString, kArray, kDynamic, kArea}) {
     EXPECT_EQ(initial(id).value64, 0) << id;
@@ -137,7 +137,7 @@ TEST_F(ControlsTest, ClassesAreSubscribedToAndSilent) {
   EXPECT_TRUE(events.empty());
 }
 
-// A failed request tells of what it did before, and of nothing else.
+// A failed request reports the changes that it made before it failed, and nothing else.
 TEST_F(ControlsTest, OnlyWhatWasSetIsTold) {
   for (const ControlInfo& info : kControls) subscribe(other, info.id);
   ExtControls request = make({{V4L2_CID_BRIGHTNESS, 0}, {V4L2_CID_CONTRAST, 0}, {V4L2_CID_HFLIP, 0}});
@@ -153,8 +153,8 @@ TEST_F(ControlsTest, OnlyWhatWasSetIsTold) {
   EXPECT_EQ(controls.value(V4L2_CID_HFLIP), 0);
 }
 
-// As v4l2_ctrl_auto_cluster() has it: an automatism makes what it takes over inactive and volatile, which is
-// told to all, whoever asked; and leaves its last value when it ends.
+// As in v4l2_ctrl_auto_cluster(): an automatic control makes those that it takes over inactive and volatile,
+// and everyone is told, whoever asked; when it ends they keep their last value.
 TEST_F(ControlsTest, AnAutomatismTakesControlsOver) {
   controls.on_apply([this](std::uint32_t id, const ControlValue& value) -> Result<> {
     if (id != V4L2_CID_HFLIP) return {};

@@ -1,4 +1,4 @@
-// Controls against v4l2-ctrls' rules: several at a time, error_idx, payloads in guest memory.
+// Controls compared with v4l2-ctrls' rules: several at a time, error_idx, payloads in guest memory.
 #include <cstring>
 #include <string>
 #include <utility>
@@ -73,7 +73,7 @@ TEST_F(ControlsTest, ErrorIndex) {
     EXPECT_EQ(request.head.error_idx, test.try_index) << test.what;
     request = make(test.ids, test.which);
     EXPECT_EQ(set(request), test.set) << test.what;
-    // A string is looked at when its turn comes; before that, nothing has been set.
+    // A string is checked when its turn comes; before that, nothing has been set.
     const bool late = std::string_view(test.what) == "string too small" || test.set == 0;
     EXPECT_EQ(request.head.error_idx, late ? 1 : test.ids.size()) << test.what;
   }
@@ -162,7 +162,7 @@ TEST_F(ControlsTest, ArraysAndCompounds) {
   EXPECT_EQ(request.head.error_idx, 1U);
   EXPECT_EQ(controls.payload(kArray)[0], std::byte{7});
   EXPECT_EQ(static_cast<int>(*page(0) >> 0), 1);
-  EXPECT_EQ(page(0)[5], std::byte{100});  // rounded, and told so
+  EXPECT_EQ(page(0)[5], std::byte{100});  // rounded, and reported
   const v4l2_area good = {1920, 1080};
   std::memcpy(page(1), &good, sizeof good);
   EXPECT_EQ(set(request), 0);
@@ -219,7 +219,7 @@ TEST_F(ControlsTest, PayloadsOutsideMemoryFault) {
   }
 }
 
-// A class in `which` admits its own controls only, wherever the other one stands.
+// A class in `which` admits only its own controls, wherever the other one is.
 TEST_F(ControlsTest, ClassesDoNotMix) {
   const std::uint32_t user = V4L2_CID_BRIGHTNESS, image = V4L2_CID_TEST_PATTERN;
   for (const auto& ids : {std::vector{user, image}, std::vector{user, user, image}}) {
@@ -235,7 +235,7 @@ TEST_F(ControlsTest, ClassesDoNotMix) {
     request = make(list, V4L2_CTRL_WHICH_CUR_VAL);
     EXPECT_EQ(get(request), 0);
   }
-  // Only the class of what is said counts; its lowest bits do not.
+  // Only the class counts; the lowest bits do not.
   ExtControls request = make({{user, 0}}, V4L2_CTRL_CLASS_USER | 0x905);
   EXPECT_EQ(get(request), 0);
   EXPECT_EQ(std::uint32_t{request.head.which}, unsigned{V4L2_CTRL_CLASS_USER});
@@ -265,7 +265,7 @@ TEST_F(ControlsTest, ReservedFieldsAreZeroed) {
   EXPECT_EQ(std::uint32_t{request.controls[0].reserved2[0]}, 0U);
 }
 
-// Too small, zero, right and too large, of a payload of fixed size; what `size` says afterwards.
+// Sizes that are too small, zero, right and too large for a payload of fixed size, and `size` afterwards.
 TEST_F(ControlsTest, SizesOfPayloads) {
   struct Case {
     std::uint32_t id, size;
@@ -290,7 +290,7 @@ TEST_F(ControlsTest, SizesOfPayloads) {
                         {kString, 3, 0, 3, 0, 3},
                         {kString, 4096, 0, 4096, 0, 4096}};
   for (const Case& test : cases) {
-    // Each begins with the defaults, and with these in its memory.
+    // Each begins with the defaults, and with these bytes in its memory.
     controls = Controls(kControls);
     ExtControls request = make({{test.id, test.size}});
     std::memset(page(0), 0, 4096);
@@ -304,7 +304,7 @@ TEST_F(ControlsTest, SizesOfPayloads) {
   }
 }
 
-// What is out of reach when its turn comes fails there, and what came before stays set.
+// A control whose memory is out of reach fails when its turn comes, and earlier ones stay set.
 TEST_F(ControlsTest, AFaultAmidARequestLeavesWhatWasDone) {
   ExtControls request = make({{V4L2_CID_BRIGHTNESS, 0}, {kArray, 6}, {V4L2_CID_CONTRAST, 0}});
   request.controls[0].value = 3;

@@ -1,4 +1,4 @@
-// Controls of most kinds, and what their tests do with them.
+// Controls of most kinds, and helpers for their tests.
 #pragma once
 
 #include <cstddef>
@@ -104,7 +104,7 @@ inline int control_error(const Result<>& result) {
   return result ? 0 : result.error().value;
 }
 
-// Controls, two sessions that hear of them, and guest memory for their payloads.
+// Controls, two sessions that get their events, and guest memory for their payloads.
 struct ControlsFixture : testing::Test {
   explicit ControlsFixture(std::span<const ControlInfo> table) : controls(table) {
     controls.on_apply([this](std::uint32_t id, const ControlValue& value) -> Result<> {

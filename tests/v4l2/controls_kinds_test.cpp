@@ -1,4 +1,4 @@
-// Controls against v4l2-ctrls' rules: what each type and each flag means.
+// Controls compared with v4l2-ctrls' rules: what each type and each flag means.
 #include <algorithm>
 #include <array>
 #include <cstring>
@@ -160,7 +160,7 @@ struct ControlKindsTest : ControlsFixture {
     std::memcpy(values.data(), page(index), sizeof values);
     return values;
   }
-  // What G_EXT_CTRLS with this `which` says of a number, or -errno.
+  // What G_EXT_CTRLS with this `which` returns for a number, or -errno.
   std::int64_t which_value(std::uint32_t which, std::uint32_t id) {
     ExtControls request = make({{id, 0}}, which);
     if (const int error = get(request); error != 0) return -error;
@@ -174,7 +174,7 @@ TEST_F(ControlKindsTest, MenusHaveOnlyTheItemsThatAreNotSkipped) {
   const std::pair<std::uint32_t, std::array<int, 6>> menus[] = {
       {kGappyMenu, {EINVAL, 0, EINVAL, 0, 0, EINVAL}},
       {kGappyRates, {0, EINVAL, 0, 0, EINVAL, EINVAL}},
-      {kChoices, {0, 0, EINVAL, 0, 0, EINVAL}}};  // an array's element is one of a menu, too
+      {kChoices, {0, 0, EINVAL, 0, 0, EINVAL}}};  // an array's element is a menu item, too
   for (const auto& [id, errors] : menus) {
     for (std::uint32_t i = 0; i < errors.size(); ++i) EXPECT_EQ(item(id, i), errors[i]) << id << ' ' << i;
     EXPECT_EQ(item(id, 64), EINVAL);
@@ -272,7 +272,7 @@ TEST_F(ControlKindsTest, ElementsOfArraysAreRoundedOrRefusedLikeNumbers) {
   }
 }
 
-// V4L2_CTRL_WHICH_DEF_VAL; MIN_VAL and MAX_VAL of those that have the flag, EINVAL of the others.
+// V4L2_CTRL_WHICH_DEF_VAL; MIN_VAL and MAX_VAL for controls with the flag, EINVAL for the others.
 TEST_F(ControlKindsTest, DefaultsAndLimitsAreRead) {
   struct Case {
     std::uint32_t id;
@@ -336,7 +336,7 @@ TEST_F(ControlKindsTest, DefaultsAndLimitsCannotBeSet) {
   EXPECT_EQ(controls.value(kQuality), 80);
 }
 
-// V4L2_CTRL_FLAG_HAS_WHICH_MIN_MAX is there of itself where a number is a value.
+// V4L2_CTRL_FLAG_HAS_WHICH_MIN_MAX is set automatically if the value is a number.
 TEST_F(ControlKindsTest, FlagsSayWhetherThereAreLimits) {
   for (const ControlInfo& info : kKinds) {
     v4l2_query_ext_ctrl query{};
@@ -370,7 +370,7 @@ TEST_F(ControlKindsTest, ExecuteOnWriteActsEachTime) {
   for (int i = 0; i < 3; ++i) EXPECT_EQ(set(kAlways, 5), 0);
   EXPECT_EQ(applied.size(), 3U);
   EXPECT_EQ(events.size(), 3U);
-  // A volatile one's value stays the hardware's: the write is carried out, and no value changes.
+  // The value of a volatile control stays the hardware's: the write is carried out, and no value changes.
   subscribe(other, kRegister);
   for (int i = 0; i < 2; ++i) EXPECT_EQ(set(kRegister, 5), 0);
   EXPECT_EQ(applied.size(), 5U);
@@ -439,7 +439,7 @@ TEST_F(ControlKindsTest, AllBitsOfABitmaskCount) {
   EXPECT_EQ(query.step, 0);
 }
 
-// What G_CTRL and S_CTRL have no room for is EINVAL, before its flags are looked at.
+// A control that does not fit G_CTRL and S_CTRL is EINVAL, before its flags are checked.
 TEST_F(ControlKindsTest, OldIoctlsKnowOnly32Bits) {
   for (const std::uint32_t id : {kBytes, kQuads, kInts, kChoices, kNames, kFrame, kClock, kLabel}) {
     EXPECT_EQ(get(id), EINVAL) << id;
@@ -509,7 +509,8 @@ TEST_F(ControlKindsTest, DimensionsChangeAndTheirNumberDoesNot) {
   EXPECT_EQ(control_error(controls.modify_dimensions(kFrame, {1})), EINVAL);
 }
 
-// Whatever is asked for, no value leaves its range, no element its type, and error_idx names one of them.
+// Whatever is requested, values stay in their range, elements keep their type, and error_idx names one of
+// them.
 TEST_F(ControlKindsTest, StayInRangeWhateverIsAsked) {
   std::mt19937 random(11);
   const std::uint32_t whiches[] = {

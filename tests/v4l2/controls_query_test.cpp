@@ -1,4 +1,4 @@
-// Controls against v4l2-ctrls' rules: which there are, and what they are said to be.
+// Controls compared with v4l2-ctrls' rules: which exist, and how they are described.
 #include <algorithm>
 #include <cstring>
 #include <utility>
@@ -109,7 +109,7 @@ TEST_F(ControlsTest, Querymenu) {
   EXPECT_EQ(control_error(controls.querymenu(query)), EINVAL);
 }
 
-// From every control, its neighbours and the ends, in each combination of flags, as a model has it.
+// From every control, its neighbours and the ends, in each combination of flags, compared with a model.
 TEST_F(ControlsTest, IteratesFromAnywhere) {
   std::vector<std::pair<std::uint32_t, bool>> all;  // and whether it is compound
   std::vector<std::uint32_t> starts = {0, 1, V4L2_CTRL_ID_MASK, V4L2_CID_PRIVATE_BASE};
@@ -150,7 +150,7 @@ TEST(ControlsAlone, NoControlsAreNoneToFind) {
   EXPECT_EQ(control_error(none.querymenu(menu)), EINVAL);
 }
 
-// Classes are made for plain types, arrays of them included, and not for compound ones alone.
+// Classes are added for plain types, including arrays of them, but not for compound types only.
 TEST(ControlsAlone, ClassesComeWithPlainControls) {
   constexpr ControlInfo array[] = {
       {.id = V4L2_CID_JPEG_COMPRESSION_QUALITY, .name = "x", .maximum = 1, .dimensions = {2}}};

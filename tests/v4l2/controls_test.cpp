@@ -1,4 +1,4 @@
-// Controls against v4l2-ctrls' rules: single numbers, what backends do, and anything at all.
+// Controls compared with v4l2-ctrls' rules: single numbers, the backend's side, and random requests.
 #include <random>
 #include <utility>
 #include <vector>
@@ -10,7 +10,7 @@
 namespace vumedia::v4l2::test {
 namespace {
 
-// What a table must not hold.
+// What a table must not contain.
 constexpr bool valid_one(ControlInfo info) {
   return valid_controls(std::span(&info, 1));
 }

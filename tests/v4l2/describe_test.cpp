@@ -1,4 +1,4 @@
-// Payloads in words.
+// Descriptions of payloads.
 #include <cstdint>
 #include <cstring>
 #include <random>
@@ -134,15 +134,15 @@ TEST(Describe, NothingThatAGuestWroteEscapesItsQuotes) {
   EXPECT_NE(words<tag::ENUM_FMT>(format).find("pixelformat='AR15-BE'"), std::string::npos);
 }
 
-// Every ioctl of the table, with whatever a guest may have put there: printable, in balance, of bounded
-// length.
+// Every ioctl of the table, with whatever a guest may have put there: printable, with balanced brackets, of
+// limited length.
 TEST(Describe, AnyBytes) {
   std::mt19937 engine(7);
   const auto dice = [&engine] { return static_cast<std::uint32_t>(engine()); };
   const auto check = [](const std::string& text) {
     EXPECT_LT(text.size(), 8000u);
     for (const char c : text) ASSERT_TRUE(c >= ' ' && c <= '~') << text;
-    // What stands in quotes is the guest's.
+    // Text in quotes comes from the guest.
     int depth = 0;
     char quote = 0;
     for (const char c : text) {
@@ -164,7 +164,7 @@ TEST(Describe, AnyBytes) {
           const auto byte = static_cast<unsigned char>(dice());
           std::memcpy(reinterpret_cast<unsigned char*>(&wire) + at, &byte, 1);
         }
-        // Mostly a type that is one, or the unions would not be reached.
+        // Usually a valid type, or the unions would not be reached.
         if (i % 4 != 0 && sizeof wire > 4) {
           const std::uint32_t type = dice() % 16;
           std::memcpy(&wire, &type, sizeof type);
@@ -190,7 +190,7 @@ TEST(Describe, AnyBytes) {
   EXPECT_EQ(describe_payload(200, nullptr), "{}");
 }
 
-// What the kernel header at hand may not have yet.
+// Values that the installed kernel header may not have yet.
 TEST(Describe, KnowsTheLimitsOfControls) {
   ExtControls request{};
   request.head.which = ctrl_which_max_val;

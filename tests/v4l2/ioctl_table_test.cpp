@@ -1,4 +1,4 @@
-// The ioctl table against the kernel header, and its names.
+// The ioctl table compared with the kernel header, and its names.
 #include <set>
 #include <string>
 

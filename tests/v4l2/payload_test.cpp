@@ -27,7 +27,7 @@ void append_range(Bytes& bytes, std::uint64_t start, std::uint32_t length) {
   append(bytes, std::uint32_t{0xdeadbeef});  // reserved: may be uninitialised
 }
 
-// The bytes as a chain of segments, cut at random places, some of them empty.
+// The bytes as a chain of segments, cut at random places, with some empty ones.
 struct SplitChain {
   SplitChain(Bytes& bytes, std::mt19937& random) {
     std::size_t at = 0;
@@ -128,7 +128,7 @@ TEST(BufferPayload, SinglePlanarGoesBothWays) {
   ASSERT_EQ(answer.size(), sizeof(v4l2_buffer));
   v4l2_buffer out;
   std::memcpy(&out, answer.data(), sizeof out);
-  // A mem_offset is the device's to give.
+  // A mem_offset is chosen by the device.
   EXPECT_EQ(out.m.offset, 0x2000U);
   EXPECT_EQ(out.length, 12345U);
 }
@@ -151,7 +151,7 @@ TEST(BufferPayload, PlanesFollowAndThePointerComesBack) {
     for (std::uint32_t p = 0; p < VIDEO_MAX_PLANES; ++p) {
       EXPECT_EQ((*payload)->buffer.planes[p].length, p < planes ? 100 + p : 0);
     }
-    // The backend answers with more planes than the driver lent room for, and with a pointer of its own.
+    // The backend answers with more planes than the driver provided room for, and with a pointer of its own.
     (*payload)->buffer.head.length = 8;
     (*payload)->buffer.head.m.userptr = 0x4141414141414141;
     const Bytes answer = write<tag::QUERYBUF>(**payload);
@@ -224,7 +224,7 @@ TEST(BufferPayload, UserptrListsCoverEachPlaneExactly) {
   EXPECT_TRUE(ranges[1].empty());
   ASSERT_EQ(ranges[2].size(), 1U);
   EXPECT_TRUE(ranges[3].empty());
-  // The placeholders come back, whatever the backend put there; the ranges do not travel back.
+  // The placeholders come back, whatever the backend put there; the ranges are not sent back.
   for (auto& plane : (*payload)->buffer.planes) plane.m.userptr = 0x4141;
   const Bytes answer = write<tag::QBUF>(**payload);
   ASSERT_EQ(answer.size(), sizeof(v4l2_buffer) + 3 * sizeof(v4l2_plane));
@@ -253,7 +253,7 @@ TEST(BufferPayload, RefusesBadRanges) {
     append_range(bytes, test.start, test.length);
     const auto payload = read<tag::QBUF>(bytes, storage);
     EXPECT_EQ(payload ? 0 : payload.error().value, test.error) << test.what;
-    // QUERYBUF hands no memory over.
+    // QUERYBUF does not hand over memory.
     EXPECT_TRUE(read<tag::QUERYBUF>(bytes, storage)) << test.what;
   }
 }
@@ -351,7 +351,7 @@ TEST(Payload, SurvivesRandomBytes) {
   for (int round = 0; round < 20000; ++round) {
     Bytes bytes(random() % 400);
     for (std::byte& byte : bytes) byte = random() % 3 ? std::byte{0} : static_cast<std::byte>(random());
-    // Mostly valid heads reach deeper.
+    // Mostly valid heads get further.
     if (bytes.size() > 100 && random() % 2) {
       v4l2_buffer head = make_buffer(random() % 2 ? 9 : 1, 1 + static_cast<std::uint32_t>(random() % 4),
                                      static_cast<std::uint32_t>(random() % 10));

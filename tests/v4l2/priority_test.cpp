@@ -14,7 +14,7 @@ namespace {
 static_assert(needs_priority<tag::S_FMT> && needs_priority<tag::STREAMOFF> &&
               needs_priority<tag::S_PRIORITY> && needs_priority<tag::REMOVE_BUFS> &&
               needs_priority<tag::DECODER_CMD>);
-// Not what only asks, nor the way of a frame, nor what concerns the file alone.
+// Not ioctls that only query, that pass frames, or that concern only the file.
 static_assert(!needs_priority<tag::G_FMT> && !needs_priority<tag::TRY_FMT> && !needs_priority<tag::QBUF> &&
               !needs_priority<tag::PREPARE_BUF> && !needs_priority<tag::TRY_EXT_CTRLS> &&
               !needs_priority<tag::SUBSCRIBE_EVENT> && !needs_priority<tag::G_PRIORITY>);
@@ -46,7 +46,7 @@ TEST_F(PriorityTest, AHigherOneKeepsOthersOut) {
   EXPECT_EQ(highest(), unsigned{V4L2_PRIORITY_RECORD});
   EXPECT_EQ(priority_error(one.may_change()), EBUSY);
   EXPECT_TRUE(two->may_change());
-  // Not even to the same height.
+  // Not even to the same priority.
   EXPECT_EQ(priority_error(one.set(V4L2_PRIORITY_RECORD)), EBUSY);
   EXPECT_EQ(priority_error(one.set(V4L2_PRIORITY_BACKGROUND)), EBUSY);
   EXPECT_EQ(priority_error(one.set(77)), EBUSY) << "who may not is told so first";

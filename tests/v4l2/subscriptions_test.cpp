@@ -1,4 +1,4 @@
-// Event subscriptions: the kernel's rules, bounds, and how waiting events merge.
+// Event subscriptions: the kernel's rules, limits, and how waiting events merge.
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -77,7 +77,7 @@ TEST_F(SubscriptionsTest, IsBounded) {
   EXPECT_EQ(subscribe(V4L2_EVENT_SOURCE_CHANGE, 5), 0);
 }
 
-// v4l2_event_subscribe(): "Already listening" is no error and changes nothing, the flags neither.
+// v4l2_event_subscribe(): "Already listening" is not an error and changes nothing, not even the flags.
 TEST_F(SubscriptionsTest, TheFirstSubscriptionCounts) {
   ASSERT_EQ(subscribe(V4L2_EVENT_EOS), 0);
   ASSERT_EQ(subscribe(V4L2_EVENT_EOS, 0, V4L2_EVENT_SUB_FL_ALLOW_FEEDBACK), 0);
@@ -87,13 +87,13 @@ TEST_F(SubscriptionsTest, TheFirstSubscriptionCounts) {
   EXPECT_TRUE(subscriptions.deliver(make_event(V4L2_EVENT_EOS), &subscriptions, send()));
 }
 
-// The sequence is the session's, of what it gets; not of what happens elsewhere, or what it does not hear of.
+// The sequence counts the events that the session gets; not events elsewhere, or those that it does not get.
 TEST_F(SubscriptionsTest, NumbersWhatIsDelivered) {
   ASSERT_EQ(subscribe(V4L2_EVENT_EOS), 0);
   ASSERT_EQ(subscribe(V4L2_EVENT_SOURCE_CHANGE), 0);
   subscriptions.deliver(make_event(V4L2_EVENT_EOS), send());
   subscriptions.deliver(make_event(V4L2_EVENT_VSYNC), send());                // not subscribed
-  subscriptions.deliver(make_event(V4L2_EVENT_EOS), &subscriptions, send());  // its own doing
+  subscriptions.deliver(make_event(V4L2_EVENT_EOS), &subscriptions, send());  // caused by itself
   subscriptions.deliver(source_change_event(), send());
   subscriptions.remove(make(V4L2_EVENT_ALL));
   subscriptions.deliver(make_event(V4L2_EVENT_EOS), send());
@@ -115,7 +115,8 @@ TEST_F(SubscriptionsTest, EventsHaveTheTimeOfTheMonotonicClock) {
   EXPECT_LE(nanoseconds(sent[0].timestamp), nanoseconds(after));
 }
 
-// Kernel drivers look at no id of these: any can be subscribed to, and only what is sent is heard.
+// Kernel drivers do not check the ids of these: any can be subscribed to, and only events that are sent
+// arrive.
 TEST_F(SubscriptionsTest, IdsOfStatelessEventsAreNotChecked) {
   ASSERT_EQ(subscribe(V4L2_EVENT_EOS, 5), 0);
   ASSERT_EQ(subscribe(V4L2_EVENT_SOURCE_CHANGE, UINT32_MAX), 0);
@@ -124,7 +125,7 @@ TEST_F(SubscriptionsTest, IdsOfStatelessEventsAreNotChecked) {
   EXPECT_TRUE(sent.empty());
 }
 
-// SEND_INITIAL is for what has a state; of others there is nothing to tell.
+// SEND_INITIAL is for events with a state; for others there is nothing to send.
 TEST_F(SubscriptionsTest, OnlyControlsHaveAFirstEvent) {
   ASSERT_EQ(subscribe(V4L2_EVENT_SOURCE_CHANGE, 0, V4L2_EVENT_SUB_FL_SEND_INITIAL), 0);
   ASSERT_EQ(subscribe(V4L2_EVENT_EOS, 0, V4L2_EVENT_SUB_FL_SEND_INITIAL), 0);

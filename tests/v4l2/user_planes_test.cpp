@@ -1,5 +1,5 @@
-// USERPTR planes in this process: each way to have them, what is refused, and what a change of the table
-// does.
+// USERPTR planes in this process: each way to map them, what is refused, and the effect of a change of the
+// table.
 #include <algorithm>
 #include <cerrno>
 #include <cstdint>
@@ -42,7 +42,7 @@ std::uint64_t length_of(const Ranges& ranges) {
   return length;
 }
 
-// Each page of the guest's filled with its number and one.
+// Fills each page of the guest with its number plus one.
 class UserPlanes : public testing::Test {
  protected:
   UserPlanes() {
@@ -148,7 +148,7 @@ TEST_F(UserPlanes, WhatIsNotGuestMemoryIsAFault) {
   EXPECT_EQ(arenas.used_bytes(), 0U);
 }
 
-// A page may be named many times over, so a list can be of more bytes than the guest has.
+// A page may be named many times, so a list can have more bytes than the guest has.
 TEST_F(UserPlanes, ALongListOfOnePageGetsNoMoreOfOurMemoryThanMmapBuffersDo) {
   Ranges same(65, GuestRange{{first_page + 1}, static_cast<std::uint32_t>(page_size - 1)});
   EXPECT_EQ(refusal(same), ENOMEM);
@@ -220,7 +220,7 @@ TEST_F(UserPlanes, ATableOfTheSameFilesChangesNothing) {
     const auto owner = plane->owner();
     const auto* const data = plane->bytes().data();
     EXPECT_TRUE(plane->maps({table, arenas}, ranges, length_of(ranges)));
-    // As QEMU sends it with each buffer that is mapped for the guest: all regions anew, and one more.
+    // As QEMU sends it with each buffer that is mapped for the guest: all regions again, and one more.
     const RamFile shown(1 << 20, 4 * page_size);
     table = make_table({&shown, &ram});
     EXPECT_TRUE(plane->maps({table, arenas}, ranges, length_of(ranges)));
@@ -259,8 +259,7 @@ TEST_F(UserPlanes, RegionsThatComeAndGoBesideTheirsChangeNothing) {
   EXPECT_FALSE(plane->maps({table, arenas}, ranges, 2 * page_size));
 }
 
-// A device's file may give other memory each time that it is opened, so only the same region is the same
-// memory.
+// A device file may give different memory each time it is opened, so only the same region is the same memory.
 TEST_F(UserPlanes, MemoryOfADeviceIsTheSameInOneRegionOnly) {
   const auto make = [] {
     OwnedFd fd(::open("/dev/zero", O_RDWR | O_CLOEXEC));
@@ -360,7 +359,7 @@ TEST_F(UserBuffers, AreNoLongerThanAFormatCanBe) {
   most = size + page_size;
   for (const std::uint32_t type : {V4L2_BUF_TYPE_VIDEO_CAPTURE_MPLANE, V4L2_BUF_TYPE_VIDEO_OUTPUT_MPLANE}) {
     make_queue(type);
-    // One page named again and again is as long as it is named often.
+    // One page named several times has that multiple of its length.
     const Ranges good{page(1, 3)}, longest(4, page(1)), one_more{page(1, 4), {{first_page}, 1}};
     EXPECT_EQ(qbuf(0, {good, one_more}), EINVAL);
     EXPECT_EQ(qbuf(0, {one_more, good}), EINVAL);
@@ -447,7 +446,7 @@ TEST_F(UserBuffers, AFaultChangesNothing) {
   EXPECT_EQ(queue->queued_count(), 0U);
   ASSERT_EQ(qbuf(0, {good, {page(9), page(4, 2)}}), 0);
   EXPECT_EQ(budget->used(), 2U);
-  // What was there stays there for the next time.
+  // Earlier contents stay for the next time.
   ASSERT_EQ(queue->take_next(), 0U);
   ASSERT_TRUE(queue->complete(0, {}));
   const auto owner = plane(0, 1).owner();
@@ -523,7 +522,7 @@ TEST_F(UserBuffers, RangesOfAQueueAreBounded) {
   EXPECT_EQ(arenas.used_bytes(), 0U);
 }
 
-// A worker still writes when the guest has taken its buffers back and the frontend its memory.
+// A worker still writes after the guest has taken back its buffers and the frontend its memory.
 TEST_F(UserBuffers, AWorkerKeepsWhatItWritesTo) {
   for (const Ranges& ranges : {Ranges{page(9), page(4), page(20)}, Ranges{page(30, 3)}}) {
     table = make_table({&ram});
@@ -566,7 +565,7 @@ std::size_t mappings_of_this_process() {
   return count;
 }
 
-// Linux's own count, not ours: nothing is left behind by queues that come and go.
+// Linux's own count, not ours: queues that come and go leave nothing behind.
 TEST_F(UserBuffers, NoMappingIsLeftBehind) {
   const auto once = [&] {
     make_queue(V4L2_BUF_TYPE_VIDEO_CAPTURE);
