@@ -1,4 +1,4 @@
-// OPEN, CLOSE and IOCTL, and everything a guest can send in their place.
+// OPEN, CLOSE and IOCTL, and everything that a guest can send in their place.
 #include <cerrno>
 #include <cstdint>
 #include <cstring>
@@ -125,7 +125,7 @@ TEST(Ioctl, FailsWithAStatusAlone) {
   EXPECT_EQ(reply.status(), EINVAL);
   EXPECT_EQ(reply.length, 8u);
   EXPECT_EQ(reply.bytes[8], std::byte{0xee}) << "the payload was touched";
-  // What is no errno becomes one.
+  // A value that is not an errno becomes one.
   std::uint32_t input = 0;
   EXPECT_EQ(guest.ioctl<tag::G_INPUT>(id, input), EIO);
 }
@@ -150,7 +150,7 @@ TEST(Ioctl, FailedControlsCarryTheirPayload) {
   EXPECT_EQ(reply.as<v4l2_ext_control>(8 + sizeof head + sizeof(v4l2_ext_control)).id,
             std::uint32_t{V4L2_CID_GAIN});
 
-  // Also when nobody implements them, or Linux would report EINVAL instead.
+  // Even when nobody implements them, or Linux would report EINVAL instead.
   reply = null.command(command(null.open()), 8 + size);
   EXPECT_EQ(reply.status(), ENOTTY);
   EXPECT_EQ(reply.length, 8 + size);

@@ -21,7 +21,7 @@ namespace tag = v4l2::tag;
 namespace zoo = vumedia::test::zoo;
 using namespace vumedia::test;
 
-// An element of a request: a number, or bytes that lie somewhere in guest memory.
+// An element of a request: a number, or bytes somewhere in guest memory.
 struct Wanted {
   std::uint32_t id = 0;
   std::int64_t number = 0;
@@ -38,7 +38,7 @@ struct ExtReply {
 
 class DeviceControls : public testing::Test {
  protected:
-  // Two pieces apart from each other.
+  // Two separate pieces.
   std::vector<v4l2::GuestRange> scatter(std::uint32_t size, std::span<const std::byte> bytes = {}) {
     const std::uint32_t half = (size + 1) / 2;
     std::vector<v4l2::GuestRange> where = {{guest.host.allocate(half), half}};
@@ -117,7 +117,7 @@ class DeviceControls : public testing::Test {
     EXPECT_EQ(reinterpret_cast<std::uintptr_t>(result.head.controls), placeholder);
     for (std::size_t i = 0; i < list.size(); ++i) {
       result.controls.push_back(reply.as<v4l2_ext_control>(8 + sizeof head + i * sizeof(v4l2_ext_control)));
-      // The guest's pointers come back as they went.
+      // The guest's pointers come back unchanged.
       if (list[i].size == 0) continue;
       void* const pointer = result.controls[i].ptr;
       EXPECT_EQ(reinterpret_cast<std::uintptr_t>(pointer), placeholder + i);
@@ -205,7 +205,7 @@ TEST_F(DeviceControls, OfEachKindAreSetAndReadBack) {
     EXPECT_EQ(values_at<v4l2_area>(list[12], 1)[0].width, 640u);
     EXPECT_EQ(values_at<std::uint32_t>(list[13], 3), (std::vector<std::uint32_t>{5, 1000, 7}));
   };
-  // Tried: rounded in the answer, and nothing else.
+  // TRY: only rounded in the answer.
   {
     SCOPED_TRACE("try");
     check(call<tag::TRY_EXT_CTRLS>(first, all), all);
@@ -216,7 +216,7 @@ TEST_F(DeviceControls, OfEachKindAreSetAndReadBack) {
     SCOPED_TRACE("set");
     check(call<tag::S_EXT_CTRLS>(first, all), all);
   }
-  // By another file, and with room to spare where a size may be larger than the value.
+  // By another file, and with extra room where a size may be larger than the value.
   std::vector<Wanted> read = all;
   for (std::size_t i = 8; i < read.size(); ++i) read[i] = payload(read[i].id, read[i].size);
   read[8] = payload(zoo::string, 9);
@@ -285,7 +285,7 @@ TEST_F(DeviceControls, FailuresCarryThePayload) {
 }
 
 TEST_F(DeviceControls, MalformedRequestsAreAStatusAlone) {
-  // Ranges that do not cover the payload, or more than it; an answer that has no room.
+  // Ranges that cover less or more than the payload; an answer that has no room.
   Wanted part = payload(zoo::bytes, 8);
   part.where.pop_back();
   EXPECT_EQ(call<tag::G_EXT_CTRLS>(first, {part}).status, EINVAL);
@@ -354,7 +354,7 @@ TEST_F(DeviceControls, TellTheOtherFiles) {
   EXPECT_TRUE(event(second));
 }
 
-// Without event buffers, a control has one event, which tells all; unsubscribing ends it.
+// Without event buffers, a control has one event, which contains all changes; unsubscribing drops it.
 TEST_F(DeviceControls, MergeWhatIsNotRead) {
   ASSERT_EQ(subscribe(first, zoo::integer), 0);
   ASSERT_EQ(subscribe(first, zoo::boolean), 0);

@@ -102,12 +102,13 @@ TEST_F(EventQueueTest, UsesItsRoomAgainForEver) {
   }
 }
 
-// v4l2_ctrl_replace(), and the list of what can be dequeued: a merged event comes when the last one came.
+// v4l2_ctrl_replace(), and the list of events that can be dequeued: a merged event has the place of the last
+// one.
 TEST_F(EventQueueTest, MergesControlChanges) {
   EXPECT_TRUE(queue.push(first, Event::v4l2(1, control_change(9, V4L2_EVENT_CTRL_CH_RANGE, 1))));
   EXPECT_TRUE(queue.push(first, Event::v4l2(1, control_change(8, V4L2_EVENT_CTRL_CH_VALUE, 5))));
   EXPECT_TRUE(queue.push(first, Event::v4l2(1, control_change(9, V4L2_EVENT_CTRL_CH_VALUE, 2))));
-  // Another session's is another's.
+  // Another session's event is a separate one.
   EXPECT_TRUE(queue.push(second, Event::v4l2(2, control_change(9, V4L2_EVENT_CTRL_CH_VALUE, 3))));
   ASSERT_EQ(queue.size(), 3u);
   EXPECT_EQ(body<wire::virtio_media_event_event>(*queue.front()).event.id, 8u);
@@ -118,7 +119,7 @@ TEST_F(EventQueueTest, MergesControlChanges) {
   EXPECT_EQ(merged.event.u.ctrl.changes, std::uint32_t{V4L2_EVENT_CTRL_CH_RANGE | V4L2_EVENT_CTRL_CH_VALUE});
 }
 
-// v4l2_event_src_replace(); but the change that a LAST buffer stands for is known before that buffer.
+// v4l2_event_src_replace(); but the change that a LAST buffer stands for arrives before that buffer.
 TEST_F(EventQueueTest, MergesSourceChangesBeforeTheBuffersThatFollow) {
   v4l2_event change{};
   change.type = V4L2_EVENT_SOURCE_CHANGE;

@@ -36,7 +36,7 @@ std::uint32_t index_of(const Reply& event) {
 
 class EventsTest : public testing::Test {
  protected:
-  // So few that a test can take all places.
+  // So few that a test can use up all places.
   EventsTest() : guest(EmbeddedOptions{}, DeviceOptions{.max_sessions = 64}), id(guest.open()) {}
   AnyContext context() { return guest.backend().last->context; }
 
@@ -74,7 +74,7 @@ TEST_F(EventsTest, WaitForBuffersInOrder) {
 }
 
 TEST_F(EventsTest, AskForKicksOnlyWhileOneWaits) {
-  // With event indices the driver is told by avail_event; publish() says whether it would kick.
+  // With event indices avail_event informs the driver; publish() returns whether it would kick.
   const auto lend = [&] {
     const auto at = guest.host.allocate(608);
     const virtio::Piece piece{at, 608, true};
@@ -112,7 +112,7 @@ TEST_F(EventsTest, OfAnOpenComeAfterItsAnswer) {
   const auto event = guest.take_event();
   ASSERT_TRUE(event);
   EXPECT_EQ(session(*event), other);
-  // And none of an open that failed.
+  // And none from an open that failed.
   guest.backend().refuse_open = EBUSY;
   guest.command(bytes_of(wire::virtio_media_cmd_open{{wire::cmd_open, 0}}), 16);
   EXPECT_FALSE(guest.take_event());
@@ -142,7 +142,7 @@ TEST_F(EventsTest, OfAClosedSessionArePurged) {
   gone.send_dqbuf(buffer(1, 0));
   guest.close(other);
   EXPECT_EQ(guest.device->waiting_events(), 0u);
-  // The handle of a session that has gone does nothing, even if its place is taken again.
+  // The handle of a session that is gone does nothing, even if its place is taken again.
   for (int i = 0; i < 63; ++i) guest.open();
   gone.send_dqbuf(buffer(1, 0));
   gone.send_error(EIO);
@@ -202,7 +202,7 @@ TEST_F(EventsTest, AfterAnErrorTheSessionAnswersErrorsUntilClose) {
   EXPECT_EQ(guest.ioctl<tag::G_FMT>(id, format), EINVAL);
 }
 
-// v4l2_event_unsubscribe(): what was not read yet of a subscription ends with it, and nothing else does.
+// v4l2_event_unsubscribe(): unread events of a subscription end with it, and nothing else does.
 TEST_F(EventsTest, UnsubscribingTakesBackWhatWaits) {
   const auto send = [&](std::uint32_t type, std::uint32_t event_id) {
     v4l2_event event{};

@@ -272,7 +272,8 @@ TEST_F(SlowFrontendTest, OtherCommandsGoOnAndOneMapServesAll) {
   EXPECT_EQ(guest.device->in_flight(0), 0u);
 }
 
-// The host has no room for a request, or lost its connection to the frontend: that has never heard of it.
+// The host has no room for a request, or has lost its connection to the frontend, which has never received
+// it.
 TEST_F(SlowFrontendTest, AnUnmapThatWasNotSentDoesNotFreeItsPlace) {
   for (const int reason : {EBUSY, ECANCELED, ENXIO}) {
     SCOPED_TRACE(reason);
@@ -286,7 +287,7 @@ TEST_F(SlowFrontendTest, AnUnmapThatWasNotSentDoesNotFreeItsPlace) {
     EXPECT_EQ(guest.munmap(address), 0);
     EXPECT_TRUE(guest.host.held.empty());
     EXPECT_EQ(guest.host.frontend.ranges.size(), 1u) << "the frontend has it still";
-    // Other memory is not shown there: this frontend refuses a map of what is mapped.
+    // Other memory is not shown there: this frontend refuses to map a range that is mapped already.
     session().buffers.insert_or_assign(4096, Mappable(foreign(4096)));
     start(4096);
     EXPECT_EQ(status(), EIO);
@@ -304,7 +305,7 @@ TEST_F(SlowFrontendTest, AnUnmapThatWasNotSentDoesNotFreeItsPlace) {
   }
 }
 
-// Nobody would tell when there is a place: a map that has to wait is one that something is under way for.
+// Nobody would report that there is a place, so a map only waits if an operation is pending for it.
 TEST_F(SlowFrontendTest, AFullRegionWhoseUnmapsAreNotSentIsRefused) {
   session().buffers.insert_or_assign(0, Mappable(foreign(region)));
   start(0);
@@ -322,7 +323,7 @@ TEST_F(SlowFrontendTest, AFullRegionWhoseUnmapsAreNotSentIsRefused) {
   EXPECT_EQ(status(), 0);
 }
 
-// A device that waits for no map of its own learns of room by an answer to another request.
+// A device that waits for no map of its own learns from an answer to another request that there is room.
 TEST_F(SlowFrontendTest, AnUnmapThatWasNotSentIsSentAfterTheNextAnswer) {
   session().buffers.insert_or_assign(0, Mappable(foreign(4096)));
   session().buffers.insert_or_assign(4096, Mappable(foreign(4096)));
@@ -352,7 +353,7 @@ TEST_F(SlowFrontendTest, StoppingFailsThemAndNothingIsAwaited) {
   EXPECT_TRUE(guest.host.held.empty());
   EXPECT_EQ(status(), EIO);
   guest.host.resume();
-  // The frontend may have carried it out: it has to be told before the place is used.
+  // The frontend may have carried it out, so it must be told to unmap before the place is used.
   guest.host.frontend.requests.clear();
   start(0);
   guest.host.answer_shm();

@@ -1,5 +1,5 @@
-// What counts as a near miss of a backend's members, and what does not. How a compiler tells of one is in
-// tests/must_not_compile.
+// What counts as a near miss of a backend's members, and what does not. tests/must_not_compile checks the
+// compiler's messages.
 #include <gtest/gtest.h>
 
 #include <vumedia/media/dispatch.hpp>
@@ -18,7 +18,7 @@ struct Session {
 };
 using Format = v4l2_format;
 
-// Each has one overload, of G_FMT; the last template is for what all have.
+// Each has one overload, for G_FMT; the last template is for what all have in common.
 struct Right {
   using Session = test::Session;
   Result<> ioctl(Session&, tag::G_FMT, Format&);
@@ -67,7 +67,7 @@ TEST(NearMiss, OtherTypesOfTheArguments) {
   EXPECT_TRUE((is_near_miss<int, G_FMT, Format&>));
 }
 
-// Templates that leave out some tags, as a backend may that passes the others on.
+// Templates that leave out some tags, as a backend may do that passes on the others.
 template <class Tag>
 inline constexpr bool is_wanted =
     Tag::number == tag::G_FMT::number || Tag::direction == v4l2::Direction::write;
@@ -81,7 +81,7 @@ struct Templates {
   Result<> ioctl(Session&, Tag, v4l2_cropcap&);
   template <class Context>
   Result<> ioctl(Session&, Context, tag::QBUF, v4l2::BufferPayload&);
-  // No ioctls of the guest's.
+  // Not ioctls of the guest.
   int ioctl(unsigned long code, void* payload);
   int ioctl(int fd, unsigned long code, void* payload);
 };
@@ -115,7 +115,7 @@ TEST(NearMiss, APayloadThatCannotBeAnswered) {
   EXPECT_TRUE((LosesOutput<Shape<Session&, Context, G_FMT, const Format&, Completion>, Context, G_FMT>));
   EXPECT_TRUE((LosesOutput<Shape<Session&, tag::G_INPUT, std::uint32_t>, Context, tag::G_INPUT>));
   EXPECT_FALSE((LosesOutput<Shape<Session&, tag::G_INPUT, std::uint32_t&>, Context, tag::G_INPUT>));
-  // It answers a status only.
+  // It answers only with a status.
   EXPECT_FALSE((LosesOutput<Shape<Session&, STREAMON, std::uint32_t>, Context, STREAMON>));
   EXPECT_FALSE((LosesOutput<Whatever, Context, G_FMT>));
 }

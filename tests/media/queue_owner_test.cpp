@@ -1,5 +1,5 @@
-// A queue of a device that several files share: whoever allocates its buffers owns it until they are freed,
-// and the others get what videobuf2 gives them. And what holds of the owner: 64 buffers, formats, and
+// A device queue that several files share: whoever allocates its buffers owns it until they are freed, and
+// the others get the same answers as from videobuf2. And what applies to the owner: 64 buffers, formats, and
 // sequences.
 #include <cerrno>
 #include <cstdint>
@@ -64,7 +64,7 @@ class QueueOfADevice : public testing::Test {
   int with_type(std::uint32_t id, tag::BufferType value = type) {
     return guest.ioctl<Tag>(id, value);
   }
-  // S_FMT with what is in force but another width.
+  // S_FMT with the current format except for another width.
   int set_width(std::uint32_t id, std::uint32_t width) {
     v4l2_format format{};
     format.type = type;
@@ -87,7 +87,7 @@ class QueueOfADevice : public testing::Test {
 TEST_F(QueueOfADevice, IsItsOwnersUntilTheBuffersAreFreed) {
   const std::uint32_t owner = guest.open(), other = guest.open();
   constexpr std::uint32_t wrong = V4L2_BUF_TYPE_VIDEO_OUTPUT;
-  // Nobody's: whatever fails, fails as for anyone.
+  // No owner: whatever fails, fails as for anyone.
   EXPECT_EQ(request(other, 0), 0);
   EXPECT_EQ(with_type<tag::STREAMON>(other), EINVAL);
   EXPECT_EQ(with_type<tag::STREAMOFF>(other), 0);
@@ -128,7 +128,7 @@ TEST_F(QueueOfADevice, IsItsOwnersUntilTheBuffersAreFreed) {
   EXPECT_EQ(with_type<tag::STREAMOFF>(owner), 0);
   EXPECT_EQ(create(owner, 1), 0);
   EXPECT_EQ(request(owner, 0), 0);
-  // Nor is it the first one's for ever.
+  // Nor does it belong to the first one forever.
   EXPECT_EQ(create(other, 1), 0);
   EXPECT_EQ(request(owner, 1), EBUSY);
   guest.close(other);
@@ -146,7 +146,7 @@ TEST_F(QueueOfADevice, KeepsItsFormatWhileThereAreBuffers) {
   EXPECT_EQ(set_width(owner, 640), EBUSY) << "until they are freed by REQBUFS";
   ASSERT_EQ(request(owner, 0), 0);
   EXPECT_EQ(set_width(other, 640), 0);
-  // CREATE_BUFS takes larger buffers than the format needs, and none that are smaller.
+  // CREATE_BUFS takes larger buffers than the format needs, but no smaller ones.
   ASSERT_EQ(create(owner, 1), 0);
   v4l2_create_buffers small{};
   small.count = 1;
@@ -182,7 +182,7 @@ TEST_F(QueueOfADevice, HasSixtyFourBuffersWithAPlaceEach) {
   EXPECT_EQ(addresses.size(), 64U);
   for (const std::uint64_t address : addresses) EXPECT_EQ(guest.munmap(address), 0);
   guest.close(id);
-  // Freed a part a turn of the loop.
+  // Freed in parts, one each turn of the loop.
   guest.run_until([&] { return !guest.device->arenas().dirty(); });
   EXPECT_EQ(guest.device->arenas().used_bytes(), 0U);
 }

@@ -69,7 +69,7 @@ TEST(Sessions, NeverGivesOutAnIdThatIsKnownNorZero) {
 TEST(Sessions, WrapsTheCountOfASlot) {
   Sessions<Session> sessions(65536);
   std::uint32_t before = 0;
-  // One slot in turn with all others: 65,536 uses of each would take long, so all but one are taken.
+  // The slots are used in turn: 65,536 uses of each would take long, so all except one are taken.
   std::vector<Sessions<Session>::Record*> taken;
   for (int i = 0; i < 65535; ++i) taken.push_back(*sessions.reserve());
   for (int i = 0; i < 70000; ++i) {

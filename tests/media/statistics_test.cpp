@@ -1,4 +1,4 @@
-// What a counted device tells of its work, against commands whose number and outcome are known.
+// A device's statistics, compared with commands whose number and outcome are known.
 #include <array>
 #include <atomic>
 #include <cerrno>
@@ -33,7 +33,7 @@ TEST(Histogram, PutsEveryValueIntoTheBucketThatHoldsIt) {
     const std::uint64_t highest = Histogram::highest(bucket);
     EXPECT_EQ(Histogram::bucket_of(highest), bucket);
     EXPECT_EQ(Histogram::bucket_of(highest + 1), bucket + 1);
-    // To a quarter: what the report says of a value is at most that much above it.
+    // To within a quarter: a reported value is at most that much above the real one.
     const std::uint64_t lowest = bucket == 0 ? 0 : Histogram::highest(bucket - 1) + 1;
     EXPECT_LE(highest - lowest, lowest / 4) << bucket;
   }

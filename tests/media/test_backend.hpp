@@ -1,4 +1,4 @@
-// A backend with something of everything, and with knobs for what it does wrong.
+// A backend with a bit of everything, and with settings for what it does wrong.
 #pragma once
 
 #include <cstdint>
@@ -65,7 +65,7 @@ struct TestBackend {
     session.format = format;
     return {};
   }
-  // An event before the answer, as SEND_INITIAL has it.
+  // An event before the answer, as with SEND_INITIAL.
   template <class Context>
   Result<> ioctl(Session&, Context context, v4l2::tag::SUBSCRIBE_EVENT,
                  v4l2_event_subscription& subscription) {
@@ -96,7 +96,7 @@ struct TestBackend {
   }
   Result<> ioctl(Session&, v4l2::tag::G_INPUT, v4l2::tag::Index& input) {
     input = 7;
-    return fail(-5);  // an error of the backend's: no errno
+    return fail(-5);  // an error in the backend: not an errno
   }
   template <class Context>
   void ioctl(Session& session, Context, v4l2::tag::S_CTRL, v4l2_control& control, Completion completion) {

@@ -1,5 +1,6 @@
-// What one turn of the loop does for a guest that asks for as much as it can: counted in mappings, bytes and
-// freed memory, as the system sees them, not in time. And the order of commands while one takes its turns.
+// What one turn of the loop does for a guest that asks for as much as it can: measured in mappings, bytes and
+// freed memory, as the system sees them, not in time. And the order of commands while one takes several
+// turns.
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
@@ -37,7 +38,7 @@ using vumedia::test::Reply;
 
 constexpr std::uint64_t guest_pages = 0x8000'0000;
 constexpr std::uint64_t user_bytes = std::uint64_t{32} << 20;
-// A turn of commands, and one of what they have left to be done.
+// A turn for commands, and one for work that they have left.
 constexpr std::int64_t both = 2 * Work::a_turn;
 
 struct Listed {
@@ -47,7 +48,7 @@ struct Listed {
 };
 using List = std::vector<Listed>;
 
-// Mappings of the guest's memory, beside the table's own.
+// Mappings of the guest's memory, in addition to the table's own.
 std::size_t mappings() {
   std::ifstream maps("/proc/self/maps");
   std::size_t count = 0;
@@ -68,7 +69,7 @@ class Turns : public testing::Test {
     guest.lend_event_buffers(8);
     bystander = guest.open();
     id = guest.open();
-    // The longest lines that there are: 26 MB a picture.
+    // The longest possible lines: 26 MB per picture.
     v4l2_format format{};
     format.type = type;
     format.fmt.pix.width = 1920;
@@ -89,7 +90,7 @@ class Turns : public testing::Test {
     granted = request.count;
     return status;
   }
-  // Single pages, none next to the one before.
+  // Single pages, none of them next to the previous one.
   List scattered(std::uint64_t first = 0) const {
     List list;
     for (std::uint64_t done = 0, i = 0; done < size; done += page_size, ++i)
@@ -125,19 +126,19 @@ class Turns : public testing::Test {
     return on ? Guest::ioctl_command<tag::STREAMON>(id, value)
               : Guest::ioctl_command<tag::STREAMOFF>(id, value);
   }
-  // All replies that are there, in their order.
+  // All replies that have come, in order.
   using Replies = std::vector<std::pair<std::uint16_t, int>>;
   Replies replies() {
     Replies all;
     while (const auto reply = guest.take_reply()) all.emplace_back(reply->first, reply->second.status());
     return all;
   }
-  // Runs one turn of the loop after the other until `done()`, for some time at most; `each()` after each.
+  // Runs one turn of the loop after another until `done()`, for a limited time; calls `each()` after each.
   template <class Done, class Each>
   int run_turns(Done done, Each each) {
     int count = 0;
     const auto deadline = io::Clock::now() + std::chrono::seconds(60);
-    bool finished = done();  // which may take what it finds
+    bool finished = done();  // which may consume what it finds
     for (; !finished && io::Clock::now() < deadline; ++count) {
       guest.reactor->run_once(false);
       each();
@@ -147,7 +148,7 @@ class Turns : public testing::Test {
     return count;
   }
 
-  // Those that are there after the first turns, of which what came first has its part.
+  // Those that exist after the first turns, of which the first arrivals have their share.
   template <class Each>
   Replies first_replies(Each each) {
     Replies all;
@@ -203,7 +204,7 @@ TEST_F(Turns, PagesAreMappedAFewATurnAndOthersAreServedMeanwhile) {
     EXPECT_LE(most, static_cast<std::size_t>(both / Work::mapping));
     EXPECT_GE(turns, 6000 / (both / Work::mapping));
     if (index == 0) {
-      // There are mappings for one of these only. Unmapping them has its bounds, too.
+      // There are mappings for only one of these. Unmapping them is bounded, too.
       ASSERT_EQ(request(2), 0);
       most = 0;
       const auto unmapped = [&] {
@@ -252,7 +253,7 @@ TEST_F(Turns, AResetUnmapsInTurns) {
   EXPECT_LE(most, static_cast<std::size_t>(both / Work::unmapped_page));
 }
 
-// Those that a QBUF under way has made go as well; and an end of all leaves nothing.
+// The mappings of an unfinished QBUF are removed as well; and after the end of all nothing is left.
 TEST_F(Turns, WhatIsUnderWayEndsWithItsDevice) {
   ASSERT_EQ(request(1), 0);
   guest.add(hand_over(0, scattered()), hand_over_room);
@@ -380,7 +381,7 @@ TEST_F(FreedMemory, IsClearedAFewPagesATurnAndMayBeWaitedFor) {
     most = std::max(most, before - std::min(before, now));
     before = now;
   };
-  // The account has no room for as many more before the old ones are clean.
+  // The budget has no room for as many more before the old ones are clean.
   v4l2_requestbuffers again{};
   again.count = 5;
   again.type = type;
@@ -400,7 +401,7 @@ TEST_F(FreedMemory, IsClearedAFewPagesATurnAndMayBeWaitedFor) {
   EXPECT_EQ(answer->first, requested);
   EXPECT_EQ(answer->second.status(), 0);
   EXPECT_EQ(answer->second.as<v4l2_requestbuffers>(8).count, 5u);
-  // The last holder lets go: a close, then an unmapping.
+  // The last holder releases it: a close, then an unmapping.
   fill(5, 1);
   guest.close(id);
   freed();
@@ -466,7 +467,7 @@ TEST_F(Order, AStopAndAnAllocationWaitForAQbuf) {
   EXPECT_FALSE(guest.take_event());
 }
 
-// A frontend's new table does not change where a buffer is that is on its way.
+// A frontend's new table does not change the place of a buffer that is being queued.
 TEST_F(Order, TheMemoryIsThatOfTheTimeItWasQueued) {
   const auto slow = guest.add(hand_over(0, scattered()), hand_over_room);
   const auto behind = guest.add(hand_over(1, one_piece()), hand_over_room);
@@ -514,7 +515,7 @@ TEST_F(Order, NoMoreWaitThanThereIsRoomFor) {
       add_question(id);
       ++refused;
     }
-    // No turn but that of the commands.
+    // No turn except that of the commands.
     guest.device->process(wire::commandq);
   }
   const auto all = all_replies(1 + refused);
@@ -531,13 +532,13 @@ class Hurry : public Order {
   Hurry() : Order({.command_timeout = std::chrono::milliseconds(0)}) {}
 };
 
-// A driver that gave up must not be answered; what comes after that is served.
+// A driver that gave up must not be answered; later commands are served.
 TEST_F(Hurry, WhatTakesTooLongIsEnded) {
   const auto slow = guest.add(hand_over(1, scattered()), hand_over_room);
   guest.device->process(wire::commandq);
   EXPECT_EQ(all_replies(1), (Replies{{slow, ETIMEDOUT}}));
   EXPECT_EQ(guest.device->in_flight(wire::commandq), 0u);
-  // The next one has nothing of it.
+  // The next one is not affected.
   const auto quick = guest.add(hand_over(1, one_piece()), hand_over_room);
   guest.device->process(wire::commandq);
   EXPECT_EQ(replies(), (Replies{{quick, 0}}));
@@ -549,7 +550,7 @@ TEST_F(Hurry, WhatTakesTooLongIsEnded) {
 
 // ---- Chains
 
-// A chain may have as many descriptors as its queue: of a large one a turn takes fewer.
+// A chain may have as many descriptors as its queue: with a large one, fewer are served in a turn.
 TEST(TurnsOfLargeQueues, TakeFewerCommands) {
   for (const auto& [queue_size, commands] : {std::pair{std::uint16_t{64}, 16}, {std::uint16_t{4096}, 8}}) {
     vumedia::test::MediaGuest<backends::TestPattern> guest(

@@ -1,5 +1,5 @@
-// USERPTR buffers through a whole device: frames in the guest's own pages, whichever way those are had,
-// tables that change under them, lists that lie, and what is left behind.
+// USERPTR buffers through a whole device: frames in the guest's own pages, however they are mapped, tables
+// that change meanwhile, wrong lists, and what is left behind.
 #include <algorithm>
 #include <array>
 #include <cerrno>
@@ -64,7 +64,7 @@ class UserBuffersOfAGuest : public testing::TestWithParam<bool> {
     guest.lend_event_buffers(16);
   }
 
-  // The guest's memory, besides the one with its rings.
+  // The guest's memory, in addition to the one with its rings.
   void show(std::vector<const RamFile*> files) {
     guest.host.more_memory = std::move(files);
     guest.host.replace_memory();
@@ -109,7 +109,7 @@ class UserBuffersOfAGuest : public testing::TestWithParam<bool> {
     return on ? guest.ioctl<tag::STREAMON>(id, value) : guest.ioctl<tag::STREAMOFF>(id, value);
   }
 
-  // Places for the planes of a buffer, which no other buffer has.
+  // Places for the planes of a buffer that no other buffer has.
   std::vector<RangeList> place(Layout layout) {
     std::vector<RangeList> lists;
     for (const std::uint32_t size : sizes) {
@@ -178,7 +178,7 @@ class UserBuffersOfAGuest : public testing::TestWithParam<bool> {
     return hand_over(id, index, lists).status();
   }
 
-  // The next frame, which is sound, and of the buffer that it names.
+  // The next frame, which must be valid and in the buffer that it names.
   wire::virtio_media_event_dqbuf next_frame() {
     const auto event = guest.wait_event();
     EXPECT_TRUE(event.has_value());
@@ -201,7 +201,7 @@ class UserBuffersOfAGuest : public testing::TestWithParam<bool> {
     return dqbuf;
   }
 
-  // The first picture of a stream, in memory of the device's.
+  // The first picture of a stream, in the device's memory.
   Bytes mapped_picture() {
     const std::uint32_t id = open(1, V4L2_MEMORY_MMAP);
     EXPECT_EQ(hand_over(id, 0, {}, V4L2_MEMORY_MMAP).status(), 0);
@@ -272,13 +272,13 @@ TEST_P(UserBuffersOfAGuest, AreFilledThoughTheirMemoryHasLeftTheTable) {
   show({});
   for (std::uint32_t i = 0; i < 3; ++i) EXPECT_EQ(next_frame().buffer.index, i);
   EXPECT_TRUE(gather(ram, places[0]) == expected);
-  // The other two are later pictures: of one size, and with something in them.
+  // The other two are later pictures: of the same size, and not empty.
   for (const std::size_t i : {1U, 2U}) {
     const Bytes picture = gather(ram, places[i]);
     EXPECT_EQ(picture.size(), expected.size());
     EXPECT_FALSE(picture == Bytes(picture.size()));
   }
-  // Then they are no memory of the guest's any more.
+  // Then they do not belong to the guest's memory any more.
   for (std::uint32_t i = 0; i < 3; ++i) {
     EXPECT_EQ(qbuf(id, i, places[i]), EFAULT);
     EXPECT_EQ(hand_over<tag::PREPARE_BUF>(id, i, places[i]).status(), EFAULT);
@@ -289,7 +289,7 @@ TEST_P(UserBuffersOfAGuest, AreFilledThoughTheirMemoryHasLeftTheTable) {
   guest.close(id);
 }
 
-// The memory that is at an address when a buffer is queued counts, whatever was there before or comes after.
+// The memory that is at an address when a buffer is queued counts, whatever was there before or comes later.
 TEST_P(UserBuffersOfAGuest, LieInTheMemoryOfTheTimeTheyWereQueued) {
   const RamFile other(user_at, user_pages * page_size);
   const std::uint32_t id = open(3);
@@ -347,7 +347,7 @@ TEST_P(UserBuffersOfAGuest, ListsThatLieAreRefused) {
   EXPECT_EQ(qbuf(id, 0, lists), EINVAL);
   EXPECT_EQ(qbuf(id, 0, {}), EINVAL);
   EXPECT_EQ(guest.device->arenas().used_bytes(), 0U);
-  // One page over and over is odd, but memory.
+  // One page repeated is odd, but it is memory.
   lists = good;
   for (std::size_t p = 0; p < lists.size(); ++p) {
     lists[p].clear();
@@ -388,7 +388,7 @@ TEST_P(UserBuffersOfAGuest, AreNoLongerThanThePicturesOfTheCamera) {
   guest.close(id);
 }
 
-// However a stream ends, nothing of the guest's memory stays mapped, and nothing of ours in use.
+// However a stream ends, none of the guest's memory stays mapped, and none of ours stays in use.
 TEST_P(UserBuffersOfAGuest, LeaveNothingBehind) {
   const std::string file = "guest-ram";
   show({&ram});
@@ -430,7 +430,7 @@ TEST_P(UserBuffersOfAGuest, LeaveNothingBehind) {
       once(6, true, false, end);
       once(6, true, true, end);
       if (HasFatalFailure()) return;
-      // A table that no buffer holds any more has not mapped the memory: nobody has used it.
+      // A table that no buffer holds any more has not mapped the memory, because nobody has used it.
       show({&ram});
       EXPECT_EQ(mappings_of(file), before);
       EXPECT_EQ(vumedia::test::Footprint::now().fds, fds);
