@@ -16,7 +16,7 @@ namespace {
 constexpr std::uint64_t mib = 1 << 20;
 
 bool all_are(std::span<const std::byte> bytes, std::byte value) {
-  // Each equals its neighbour: memcmp is quick under sanitizers too, a loop is not.
+  // Each byte equals its neighbour: memcmp is fast even under sanitizers, a loop is not.
   return bytes.empty() ||
          (bytes[0] == value && std::memcmp(bytes.data(), bytes.data() + 1, bytes.size() - 1) == 0);
 }

@@ -1,4 +1,4 @@
-// Guest pages side by side: the same bytes at one address, and what cannot be had.
+// Guest pages side by side: the same bytes at one address, and what is impossible.
 #include <cerrno>
 #include <cstring>
 #include <memory>
@@ -93,7 +93,7 @@ TEST_F(Contiguous, EdgesWithinPagesAreRefused) {
   EXPECT_EQ(refusal({page(1), {{first_page + 8 * page_size}, 10}, page(3)}), EINVAL);
   EXPECT_EQ(refusal({}), EINVAL);
   EXPECT_EQ(refusal({{{first_page}, 0}}), EINVAL);
-  // Where the guest's ranges split a page, but follow on each other, there is no edge.
+  // Where the guest's ranges split a page but follow each other, there is no edge.
   EXPECT_EQ(refusal({{{first_page}, 100}, {{first_page + 100}, page_size - 100}, page(9)}), 0);
   EXPECT_EQ(budget->used(), 0u);
 }
@@ -147,8 +147,8 @@ TEST_F(Contiguous, OutlivesTheTable) {
   EXPECT_EQ(budget->used(), 0u);
 }
 
-// Two files may lie side by side in this process by chance; a piece never runs from one into the other.
-// Whoever is told of an address at which a file was cut off learns whose it was.
+// Two files may be adjacent in this process by chance; a piece never extends from one into the other. The
+// address at which a file was truncated shows whose it was.
 TEST_F(Contiguous, IsKnownToAllTablesOfItsFrontendAndToNoOther) {
   const auto address = [](const void* data) { return reinterpret_cast<std::uintptr_t>(data); };
   std::vector<RegionSpec> specs;
@@ -166,7 +166,7 @@ TEST_F(Contiguous, IsKnownToAllTablesOfItsFrontendAndToNoOther) {
     EXPECT_FALSE(each->holds(address(&region)));
   }
   EXPECT_FALSE(other->holds(region) || other->holds(first));
-  // One that was replaced, and is used no more.
+  // One that was replaced, and is not used any more.
   table.reset();
   EXPECT_FALSE(next->holds(region));
   EXPECT_TRUE(next->holds(first));

@@ -326,7 +326,7 @@ TEST(GuestMemory, AWalkCanEndEarly) {
   EXPECT_EQ(calls, 2);
 }
 
-// Random tables against a map of every page.
+// Random tables compared with a map of every page.
 TEST(GuestMemory, AgreesWithANaiveModel) {
   std::mt19937_64 random(20261122);
   for (int round = 0; round < 60; ++round) {
@@ -369,7 +369,7 @@ TEST(GuestMemory, AgreesWithANaiveModel) {
   }
 }
 
-// Workers race to map a region first and go on with the table they have while others replace it.
+// Workers race to map a region first, and continue with their table while others replace it.
 TEST(GuestMemory, OldTablesServeWhileNewOnesAreInstalled) {
   const RamFile ram(0, 0x4000), other(0x10'0000, 0x1000);
   std::mutex mutex;

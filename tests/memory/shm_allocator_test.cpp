@@ -80,7 +80,7 @@ TEST(ShmAllocator, LeavesOutAPartialPage) {
   EXPECT_EQ(none.allocate(1), Result<ShmOffset>(fail(ENOMEM)));
 }
 
-// Against an array that says for each page which allocation has it.
+// Compared with an array that names the allocation of each page.
 TEST(ShmAllocator, AgreesWithANaiveModel) {
   constexpr std::uint64_t pages = 200;
   std::mt19937_64 random(48);
