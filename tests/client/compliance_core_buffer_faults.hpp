@@ -15,7 +15,7 @@ namespace vumedia::client::test::core_faults {
 
 using vumedia::test::on_dqbuf;
 
-// ---- What a fault has to remember of the queue
+// ---- What a fault has to remember about the queue
 
 struct Memory {
   std::uint32_t requested = 0;  // by the last VIDIOC_REQBUFS of this file
@@ -26,8 +26,8 @@ struct Memory {
   std::set<std::uint32_t> queued;
 };
 
-// Does `act(call, memory)` in place of the backend, with the memory of the file that was opened last as it
-// was before the call.
+// Runs `act(call, memory)` in place of the backend, with the state of the last opened file as it was before
+// the call.
 template <class F>
 Fault remembering(F act) {
   const auto files = std::make_shared<std::map<std::uint32_t, Memory>>();
@@ -54,7 +54,7 @@ Fault remembering(F act) {
 [[nodiscard]] inline bool failed_with(const Result<>& result, int error) {
   return !result && result.error().value == error;
 }
-// Takes what the backend refuses with `error`, if `about(payload, memory)`.
+// Accepts what the backend refuses with `error`, if `about(payload, memory)`.
 template <class Tag, class About>
 Fault takes_remembering(int error, About about) {
   return remembering([error, about](IoctlCall& call, const Memory& memory) {
@@ -64,7 +64,7 @@ Fault takes_remembering(int error, About about) {
     if (taken && failed_with(call.result, error)) call.result = {};
   });
 }
-// The same of what is plain to see.
+// The same for payloads that need no memory.
 template <class Tag, class About>
 Fault takes_if(int error, About about) {
   return takes_remembering<Tag>(error,
@@ -75,7 +75,7 @@ Fault buffer_answer(F alter) {
   return answer<tag::QUERYBUF>([alter](v4l2::BufferPayload& payload) { alter(payload.buffer.head); });
 }
 
-// ---- VIDIOC_REQBUFS and its kin
+// ---- VIDIOC_REQBUFS and related ioctls
 
 inline const SeededFault request_faults[] = {
     {"reqbufs/capabilities",
@@ -309,9 +309,9 @@ inline const SeededFault output_buffer_faults[] = {
      }},
 };
 
-// ---- Streams, of a device that is quick
+// ---- Streams of a fast device
 
-// Swaps the first two buffers of a stream, which keep their places in time.
+// Swaps the first two buffers of a stream, which keep their time stamps.
 inline Fault swaps() {
   struct State {
     media::AnyContext context;
@@ -352,7 +352,7 @@ inline Fault sends_late() {
   });
 }
 
-// Falls silent when nobody queues a buffer in place of one that came.
+// Sends nothing any more when no buffer is queued in place of one that came.
 inline Fault dries_up() {
   const auto unanswered = std::make_shared<int>(0);
   Fault fault;
@@ -471,7 +471,7 @@ inline const SeededFault file_faults[] = {
        };
        return fault;
      }},
-    // A file that was closed holds its buffers still, and its stream.
+    // A closed file still holds its buffers and its stream.
     {"close/frees-buffers",
      [] {
        Fault fault;

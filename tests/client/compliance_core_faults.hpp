@@ -34,14 +34,14 @@ Fault answer(F alter) {
     if (result) alter(payload);
   });
 }
-// Answers success where a payload is `about` what does not exist.
+// Answers success if a payload is `about` something that does not exist.
 template <class Tag, class About>
 Fault takes(About about) {
   return after<Tag>([about](auto& payload, Result<>& result) {
     if (about(payload)) result = {};
   });
 }
-// Alters a successful answer in the light of the question: `alter(asked, answer)`.
+// Alters a successful answer depending on the request: `alter(asked, answer)`.
 template <class Tag, class F>
 Fault reply(F alter) {
   return instead<Tag>([alter](IoctlCall& call) mutable {
@@ -148,7 +148,7 @@ inline const SeededFault enumeration_faults[] = {
      }},
 };
 
-// What VIDIOC_TRY_FMT sets all the same.
+// A format that VIDIOC_TRY_FMT sets although it must not.
 inline Fault try_sets() {
   return instead<tag::TRY_FMT>([](IoctlCall& call) {
     call.forward();
@@ -169,7 +169,7 @@ inline const SeededFault format_faults[] = {
      [] { return answer<tag::G_FMT>([](v4l2_format& f) { f.fmt.pix.field = V4L2_FIELD_ANY; }); }},
     {"g-fmt/colorimetry",
      [] { return answer<tag::G_FMT>([](v4l2_format& f) { f.fmt.pix.colorspace = 0; }); }},
-    // Other rules try the same wishes.
+    // Other rules try the same requests.
     {"try-fmt/never-refuses",
      [] {
        return instead<tag::TRY_FMT>([](IoctlCall& call) {
@@ -270,7 +270,7 @@ inline const SeededFault parameter_faults[] = {
     {"g-input/is-listed", [] { return answer<tag::G_INPUT>([](std::uint32_t& index) { index = 5; }); }},
     {"s-input/unknown", [] { return mistakes<tag::S_INPUT>(EINVAL, 0); }},
     {"s-input/is-got", [] { return answer<tag::G_INPUT>([](std::uint32_t& index) { index = 1; }); }},
-    // Both look at the priority of a device that is left alone.
+    // Both check the priority of a device that nobody has changed.
     {"priority/default",
      [] {
        return answer<tag::G_PRIORITY>([](std::uint32_t& priority) { priority = V4L2_PRIORITY_BACKGROUND; });

@@ -55,7 +55,7 @@ INSTANTIATE_TEST_SUITE_P(Devices, CoreFaultsOf, testing::ValuesIn([] {
                            return name;
                          });
 
-// ---- What no backend can get wrong, for the device around it does it
+// ---- What no backend can get wrong, because the device around it does it
 
 namespace wire = media::wire;
 using vumedia::test::EmbeddedTransport;
@@ -68,7 +68,7 @@ struct SeededTamper {
   std::vector<std::string_view> also = {};
 };
 
-// A field of a command or an answer, if that is so long.
+// A field of a command or an answer, if that is long enough.
 template <class T>
 std::optional<T> peek(std::span<const std::byte> bytes, std::size_t offset) {
   T value{};
@@ -101,7 +101,7 @@ void forget(EmbeddedDevice& device) {
 }
 
 const SeededTamper tampers[] = {
-    // Whoever has the id of another closes it, and its own never.
+    // A file with the id of another closes that one, and never its own.
     {"open/ids-differ",
      [] {
        const auto first = std::make_shared<std::uint32_t>(0);
@@ -118,7 +118,7 @@ const SeededTamper tampers[] = {
        });
      },
      {"close/frees-buffers", "close/amid-stream"}},
-    // The file that was opened next goes with it.
+    // The file that was opened next is closed with it.
     {"close/spares-others",
      [] {
        struct Files {
@@ -191,7 +191,7 @@ const SeededTamper tampers[] = {
          if (word(command, 0) == wire::cmd_mmap) poke(command, 16, word(command, 16) & ~0xfffu);
        });
      }},
-    // A closed file lends itself another's.
+    // A closed file uses another's session.
     {"mmap/closed-file",
      [] {
        const auto live = std::make_shared<std::uint32_t>(0);
@@ -228,7 +228,7 @@ TEST(CoreFaults, OfTheDeviceAreNoticedByTheirRules) {
   }
 }
 
-// Of the groups that these tables are about; controls, events and decoders have tables of their own.
+// The rules of the groups in these tables; controls, events and decoders have tables of their own.
 TEST(CoreFaults, AreThereForEveryRule) {
   EXPECT_EQ(rules_without_fault(core_tables,
                                 [](const compliance::Rule& rule) {

@@ -1,7 +1,7 @@
 // Devices with one seeded fault each, one for each compliance rule, which has to notice it.
 //
-// A table is a device and its faults. On the sound device every rule of the table passes; on the device with
-// a rule's fault that rule fails, and no other of its group but those that the entry names.
+// A table is a device and its faults. On the correct device every rule of the table passes; on the device
+// with a rule's fault that rule fails, and no others of its group except those that the entry names.
 #pragma once
 
 #include <chrono>
@@ -25,8 +25,8 @@ namespace vumedia::client::test {
 
 struct SeededFault {
   const char* rule;
-  vumedia::test::Fault (*make)();  // anew for each device, for hooks may have a memory
-  // Ids, or their beginnings, of rules that cannot but fail with it, for they rest on the same thing.
+  vumedia::test::Fault (*make)();  // created for each device, because hooks may have state
+  // Ids, or their beginnings, of rules that must also fail, because they rely on the same thing.
   std::vector<std::string_view> also = {};
 };
 
@@ -110,8 +110,9 @@ template <class F>
   return text;
 }
 
-// Runs rule `id` on a sound device, which keeps it, and its group on one with a fault, which breaks it, and
-// no other rule but those in `also`. With `alone`, the rule only: the others of its group take long.
+// Runs rule `id` on a correct device, which keeps it, and its group on one with a fault, which breaks it and
+// no other rule except those in `also`. With `alone`, runs only the rule, because the others of its group
+// take long.
 inline void check_fault(std::string_view id, std::span<const std::string_view> also,
                         vumedia::test::EmbeddedGuest& sound, vumedia::test::EmbeddedGuest& faulty,
                         compliance::Options options, bool alone = false) {
@@ -139,7 +140,7 @@ inline void check_fault(std::string_view id, std::span<const std::string_view> a
   }
 }
 
-// Runs the rules of `table` on its sound device, and the groups of its faults on those that have them.
+// Runs the rules of `table` on its correct device, and the groups of its faults on the faulty ones.
 inline void check_faults(const FaultTable& table) {
   const compliance::CodedStream* stream = nullptr;
   if (table.stream != nullptr) {
@@ -158,7 +159,7 @@ inline void check_faults(const FaultTable& table) {
   }
 }
 
-// The rules of `all_rules` that are `about` it and have no fault in any of the tables.
+// The rules of `all_rules` for which `about` holds and that have no fault in any of the tables.
 template <class About>
 [[nodiscard]] std::string rules_without_fault(std::span<const FaultTable> tables, About about) {
   std::string missing;

@@ -33,7 +33,7 @@ Fault described_by(F alter) {
   return fault;
 }
 
-// Alters the answer to a request of one control, as `alter(request, control, result)`.
+// Alters the answer to a request for one control, as `alter(request, control, result)`.
 template <class Tag, class F>
 Fault single(std::uint32_t id, F alter) {
   return after<Tag>([id, alter](v4l2::ExtControls& request, Result<>& result) {
@@ -41,7 +41,7 @@ Fault single(std::uint32_t id, F alter) {
       alter(request, request.controls[0], result);
   });
 }
-// Answers success where the backend refuses a request of one control.
+// Answers success where the backend refuses a request for one control.
 template <class Tag>
 Fault takes(std::uint32_t id) {
   return single<Tag>(id, [](v4l2::ExtControls&, v4l2_ext_control&, Result<>& result) { result = {}; });
@@ -158,12 +158,12 @@ inline const SeededFault query_faults[] = {
      }},
 };
 
-// The number that a request of one control carries, if it is `id`.
+// The number in a request for one control, if it is `id`.
 [[nodiscard]] inline const v4l2_ext_control* one_of(const v4l2::ExtControls& request, std::uint32_t id) {
   return request.controls.size() == 1 && request.controls[0].id == id ? request.controls.data() : nullptr;
 }
 
-// The size of a dynamic array as it was before it was ever set.
+// The size of a dynamic array before it was first set.
 inline Fault keeps_its_size() {
   Fault fault;
   fault.ioctl = [elements = std::uint32_t{0}](IoctlCall& call) mutable {
@@ -345,7 +345,7 @@ inline const SeededFault value_faults[] = {
   return event.type == V4L2_EVENT_CTRL && event.u.ctrl.changes == V4L2_EVENT_CTRL_CH_VALUE;
 }
 
-// Subscriptions that are refused are taken, if `about` them.
+// Accepts refused subscriptions if `about` holds for them.
 template <class About>
 Fault takes_subscription(About about) {
   return after<tag::SUBSCRIBE_EVENT>([about](v4l2_event_subscription& subscription, Result<>& result) {
@@ -353,8 +353,8 @@ Fault takes_subscription(About about) {
   });
 }
 
-// Has `tell(setter, session, event)` say how often an event is sent, where `setter` is who set a control
-// last.
+// `tell(setter, session, event)` determines how often an event is sent, where `setter` is the session that
+// last set a control.
 template <class F>
 Fault by_setter(F tell) {
   const auto setter = std::make_shared<std::uint32_t>();
@@ -424,7 +424,7 @@ inline const SeededFault event_faults[] = {
          return 1;
        });
      }},
-    // Rules that listen without flags hear it, too.
+    // Rules that listen without flags receive it, too.
     {"events/no-initial",
      [] {
        return before<tag::SUBSCRIBE_EVENT>([](v4l2_event_subscription& subscription) {

@@ -29,7 +29,7 @@ INSTANTIATE_TEST_SUITE_P(Devices, SeededFaultsOf, testing::ValuesIn([] {
                            return name;
                          });
 
-// Of the groups that the tables are about.
+// The rules of the groups in the tables.
 TEST(SeededFaults, AreThereForEveryRule) {
   EXPECT_EQ(rules_without_fault(zoo_tables,
                                 [](const compliance::Rule& rule) {

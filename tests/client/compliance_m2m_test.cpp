@@ -1,5 +1,5 @@
-// Compliance of memory-to-memory devices, each rule with its seeded fault; and what a report says of what it
-// did not try.
+// Compliance of memory-to-memory devices, each rule with its seeded fault; and what a report says about rules
+// that were not tried.
 #include <functional>
 #include <memory>
 #include <string>
@@ -22,7 +22,7 @@ std::unique_ptr<vumedia::test::EmbeddedGuest> make_copier(Fault fault) {
   return guest_of_faulty<CopyDevice>(std::move(fault));
 }
 
-// `alter(buffer)` says how often a buffer of this type comes.
+// `alter(buffer)` determines how often a buffer of this type comes.
 template <class F>
 Fault on_buffers_of(std::uint32_t type, F alter) {
   Fault fault;
@@ -92,7 +92,7 @@ const SeededFault m2m_faults[] = {
      }},
     {"m2m/again",
      [] {
-       // As if the device had still its first stream.
+       // As if the device still had its first stream.
        return on_buffers_of(V4L2_BUF_TYPE_VIDEO_CAPTURE,
                             [n = 0](v4l2::Buffer&) mutable { return n++ < 4 ? 1 : 0; });
      },
@@ -201,7 +201,7 @@ TEST(M2mFaults, AreThereForEveryRule) {
       "");
 }
 
-// What the report that is printed of it comes from.
+// The data of the printed report.
 TEST(M2mReport, ADeviceThatReturnsNothingFails) {
   Fault fault;
   fault.dqbuf = [](std::uint32_t, v4l2::Buffer&) { return 0; };

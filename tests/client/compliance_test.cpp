@@ -101,12 +101,12 @@ TEST(Compliance, RunsTheRulesThatAreNamed) {
   EXPECT_EQ(report.passed, told);
 }
 
-// A device that does not answer ends the run with the rule that it happened in.
+// A device that does not answer ends the run in that rule.
 TEST(Compliance, EndsWithADeviceThatIsStuck) {
   auto guest = EmbeddedGuest::attach(EmbeddedTransport::over<backends::TestPattern>(),
                                      {.command_timeout = std::chrono::milliseconds(20)});
   ASSERT_TRUE(guest);
-  // The command of another queue: nobody will ever answer it.
+  // A command in another queue: nobody will ever answer it.
   (*guest)->transport().tamper.before = [stuck = 0](auto& device, std::span<std::byte>) mutable {
     if (++stuck > 200) device.queue(media::wire::commandq).stop();
   };

@@ -17,17 +17,17 @@ using vumedia::test::after, vumedia::test::before, vumedia::test::mistakes, vume
     vumedia::test::on_event;
 using vumedia::test::Fault, vumedia::test::IoctlCall;
 
-// What a file has been through, as its fault may want to know.
+// The history of a file, which its fault may need.
 struct Life {
   bool streamed = false;  // OUTPUT, ever
   bool capture_on = false;
-  bool change_pending = false;  // told while CAPTURE streamed
+  bool change_pending = false;  // reported while CAPTURE streamed
   bool stopping = false;
   bool drained = false;  // and not resumed
   bool drained_once = false;
   bool last_came = false;        // since CAPTURE started
   bool sought = false;           // OUTPUT was stopped
-  bool stopped_drained = false;  // a queue was stopped behind a drain
+  bool stopped_drained = false;  // a queue was stopped after a drain
   bool broken_off = false;       // CAPTURE was stopped before any LAST
   bool capture_set = false;      // S_FMT of CAPTURE
   std::uint32_t starts = 0;      // of CAPTURE
@@ -38,7 +38,7 @@ struct Life {
   std::uint32_t least = 0;                              // as the control was read last
 };
 
-// Hooks that are told the life of the file.
+// Hooks that are given the history of the file.
 struct LifeHooks {
   std::function<void(IoctlCall& call, Life& life)> ioctl = {};  // forwards, if it wants to
   std::function<int(v4l2::Buffer& buffer, Life& life)> dqbuf = {};
@@ -114,7 +114,7 @@ Fault with_life(LifeHooks hooks) {
   return fault;
 }
 
-// Refuses what `when(call, life)` says, with EINVAL.
+// Refuses calls for which `when(call, life)` holds, with EINVAL.
 template <class Tag, class When>
 Fault refuses_when(When when) {
   return with_life({.ioctl = [when](IoctlCall& call, Life& life) {
@@ -149,7 +149,7 @@ Fault on_output(Tell tell) {
 [[nodiscard]] bool is_picture(const v4l2::Buffer& buffer) {
   return buffer.planes[0].bytesused != 0;
 }
-// compliance::decoder::Client gives such time stamps to what is no part of the stream.
+// compliance::decoder::Client gives such time stamps to data that is not part of the stream.
 [[nodiscard]] bool is_nonsense(const v4l2::Buffer& buffer) {
   return buffer.head.timestamp.tv_usec % 1000 == 500;
 }
@@ -351,7 +351,7 @@ const SeededFault decoding_faults[] = {
      }},
 };
 
-// Sends a buffer back as soon as it is queued behind a drain.
+// Returns a buffer as soon as it is queued after a drain.
 template <class About>
 Fault returns_at_once(About about) {
   return with_life({.ioctl = [about](IoctlCall& call, Life& life) {
@@ -366,7 +366,7 @@ Fault returns_at_once(About about) {
 }
 
 const SeededFault drain_faults[] = {
-    // Frames that the client queues again before it has seen LAST are spared.
+    // Frames that the client queues again before it has seen LAST are not affected.
     {"drain/last",
      [] {
        return returns_at_once([](const v4l2_buffer& buffer, const Life& life) {
@@ -378,7 +378,7 @@ const SeededFault drain_faults[] = {
        return returns_at_once(
            [](const v4l2_buffer& buffer, const Life&) { return v4l2::is_output(buffer.type); });
      }},
-    // Draining nothing takes a START before it.
+    // Draining with nothing queued needs a START before it.
     {"drain/start",
      [] {
        return refuses_when<tag::DECODER_CMD>([](const v4l2_decoder_cmd& command, const Life& life) {
@@ -407,7 +407,7 @@ const SeededFault drain_faults[] = {
     {"drain/busy", [] { return mistakes<tag::DECODER_CMD>(EBUSY, 0); }},
 };
 
-// What does not come has to be waited for, so no other rule is run meanwhile.
+// Something that does not come has to be waited for, so no other rule is run.
 const SeededFault missing_faults[] = {
     {"drain/eos",
      [] {
@@ -428,7 +428,7 @@ const SeededFault seek_faults[] = {
     {"seek/both", [] { return forgets_seek(true); }},
 };
 
-// What the first source change showed, for ever.
+// Always what the first source change showed.
 Fault shows_old_format() {
   struct Old {
     v4l2_format format{};

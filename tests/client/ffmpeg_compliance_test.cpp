@@ -49,7 +49,7 @@ TEST_P(DecoderCompliance, ChangesOfResolutionKeepTheRules) {
 INSTANTIATE_TEST_SUITE_P(Planes, DecoderCompliance, testing::Bool(),
                          [](const auto& one) { return one.param ? "Multiplanar" : "SinglePlanar"; });
 
-// Frames of more formats, with what each has of its own: hidden frames, fields, 10 bits.
+// Frames of more formats, each with its special features: hidden frames, fields, 10 bits.
 class StreamCompliance : public testing::TestWithParam<const char*> {};
 
 TEST_P(StreamCompliance, EveryRuleIsKept) {
@@ -58,7 +58,7 @@ TEST_P(StreamCompliance, EveryRuleIsKept) {
     expect_compliance(true, if_made(stream), filter);
 }
 
-// One will do where each takes many times as long.
+// One is enough where each takes many times as long.
 std::vector<const char*> stream_names() {
   if (vumedia::test::sanitized) return {"vp9.ivf"};
   return {"h264_interlaced.264", "vp9.ivf", "av1.ivf", "mjpeg.mjpeg"};

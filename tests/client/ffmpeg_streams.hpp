@@ -29,7 +29,7 @@ namespace vumedia::client::test {
       vumedia::test::moving_picture(94, 62, 18) + " -g 9 " + vumedia::test::x264_quickly, "steady.264"));
   return if_made(stream);
 }
-// The same, that becomes larger, and small again.
+// The same, but it becomes larger and then small again.
 [[nodiscard]] inline const compliance::CodedStream* changing_stream() {
   static const auto stream =
       stream_of(vumedia::test::make_changing_clip({{96, 64}, {190, 126}, {96, 64}}, 9));

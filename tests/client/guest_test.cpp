@@ -58,7 +58,7 @@ class DeviceThread {
     EXPECT_TRUE(guest) << guest.error().message;
     return guest ? std::move(*guest) : nullptr;
   }
-  // The device goes, as a daemon that dies.
+  // The device disappears, like a daemon that dies.
   void kill() {
     if (!thread_.joinable()) return;
     inbox_->post([this] { reactor_->stop(); });
@@ -68,7 +68,7 @@ class DeviceThread {
  private:
   OwnedFd socket_;
   Reactor* reactor_ = nullptr;
-  std::shared_ptr<io::Inbox> inbox_;  // a post may still be under way when the reactor ends
+  std::shared_ptr<io::Inbox> inbox_;  // a post may still be in progress when the reactor ends
   std::thread thread_;
 };
 
@@ -215,7 +215,7 @@ TEST(Guest, StreamsIntoItsOwnMemory) {
   buffer.buffer.head.type = capture;
   buffer.buffer.head.memory = V4L2_MEMORY_USERPTR;
   buffer.buffer.head.length = size;
-  buffer.buffer.head.m.userptr = 16;  // no memory of the guest's
+  buffer.buffer.head.m.userptr = 16;  // not guest memory
   EXPECT_EQ(guest->ioctl<tag::QBUF>(*session, buffer).error().value, EFAULT);
   buffer.buffer.head.m.userptr = reinterpret_cast<unsigned long>(guest->user_memory().data());
   ASSERT_TRUE(ok(guest->ioctl<tag::QBUF>(*session, buffer)));
@@ -254,17 +254,17 @@ TEST(Guest, CarriesControlsAndTheirEvents) {
   controls.controls[0].value = 0;
   ASSERT_TRUE(ok(guest->ioctl<tag::G_EXT_CTRLS>(*session, controls)));
   EXPECT_EQ(controls.controls[0].value, 77);
-  // A failure brings its index along.
+  // A failure includes its index.
   controls.controls[0].id = V4L2_CID_BASE + 0xfff;
   controls.head.error_idx = 99;
   EXPECT_FALSE(guest->ioctl<tag::G_EXT_CTRLS>(*session, controls));
   EXPECT_LE(controls.head.error_idx, 1u);
 }
 
-// Of what the device had put into the event queue before it read CLOSE, too.
+// Including events that the device had put into the event queue before it read CLOSE.
 TEST(Guest, KeepsNoEventsOfAClosedSession) {
   DeviceThread<backends::TestPattern> device;
-  // A guest that spins does not look at events before it is asked to.
+  // A spinning guest does not look at events before it is asked to.
   const auto guest = device.guest({.spin = 10s});
   const std::uint32_t session = guest->open().value();
   v4l2_event_subscription subscription{};
