@@ -36,7 +36,7 @@ TEST_F(Ctl, RunsTheRulesThatAreNamed) {
   EXPECT_FALSE(report.says("USERPTR")) << report.output;
 }
 
-// Nothing is wrong with what it has; but of what a device does, nothing was tried.
+// Nothing is wrong with what it has, but nothing that a device does was tried.
 TEST_F(Ctl, IsNoSuccessOnADeviceOfWhichNothingCanBeTried) {
   start("null");
   const auto report = run({"compliance"});
@@ -48,7 +48,7 @@ TEST_F(Ctl, IsNoSuccessOnADeviceOfWhichNothingCanBeTried) {
   EXPECT_EQ(run({"compliance", "--rule", "m2m/*"}).status, 2);
 }
 
-// The shortest backend there is leaves out what a whole one must have.
+// The shortest backend leaves out what a complete one must have.
 TEST_F(Ctl, NamesTheRulesThatAreBroken) {
   device_ =
       std::make_unique<ChildProcess>(std::vector<std::string>{VUMEDIA_BIN_DIR "/minimal_backend", socket()});

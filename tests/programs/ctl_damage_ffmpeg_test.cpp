@@ -1,5 +1,5 @@
-// vumedia-ctl decode with what a device refuses and what is damaged: it ends at once, and tells which packets
-// and frames.
+// vumedia-ctl decode with refused packets and damaged frames: it ends at once, and reports which packets and
+// frames.
 #include <algorithm>
 #include <array>
 #include <cstddef>
@@ -31,7 +31,7 @@ class CtlDamage : public Ctl {
     std::ofstream(path(name), std::ios::binary)
         .write(reinterpret_cast<const char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
   }
-  // H.264 with what is wrong in some slices of it.
+  // H.264 with errors in some of its slices.
   bool make_damaged(const std::string& name) {
     if (!make(vumedia::test::moving_picture(320, 240, 30) + " -c:v libx264 -preset veryfast -g 10",
               "good.264"))
@@ -132,14 +132,14 @@ TEST_F(CtlDamage, TellsWhichFramesAreDamaged) {
         decode.errors, std::regex("^vumedia-ctl: the device marked as damaged [1-9][0-9]* frames?: [0-9]")))
         << decode.errors;
   }
-  // What refers to a damaged picture may differ, and only that.
+  // Only pictures that refer to a damaged one may differ.
   const auto compared = run({"decode", path("bad.264"), "--compare"}).output;
   EXPECT_TRUE(std::regex_search(compared, std::regex("\nbit-exact( except for damage)?\n"))) << compared;
   const auto bench = run({"bench", "-n", "1", path("bad.264")});
   EXPECT_EQ(bench.status, 3) << bench.errors;
 }
 
-// Packets that the device refuses in the midst of a stream are no frames that differ.
+// Packets that the device refuses in the middle of a stream do not count as frames that differ.
 TEST_F(CtlDamage, TellsRefusedPacketsFromFramesThatDiffer) {
   const std::string picture = vumedia::test::moving_picture(320, 240, 10);
   if (!make(picture + eight_bit_hevc, "eight.265") || !make(picture + twelve_bit_hevc, "twelve.265"))

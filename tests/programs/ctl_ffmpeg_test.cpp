@@ -31,7 +31,7 @@ struct Image {
   std::vector<std::byte> rgb;
 };
 
-// The RGB pixels of a PNG file; empty if it is none.
+// The RGB pixels of a PNG file; empty if it is not one.
 Image read_image(const std::vector<std::byte>& file) {
   Image image;
   AVCodecContext* context = avcodec_alloc_context3(avcodec_find_decoder(AV_CODEC_ID_PNG));
@@ -101,7 +101,7 @@ TEST_F(CtlDecode, ContainersOfEveryCodecAreBitExact) {
   struct Row {
     const char* file;
     const char* encoder;
-    unsigned width = 322;  // of x264 and x265 even, but no multiple of a block
+    unsigned width = 322;  // even for x264 and x265, but not a multiple of a block
     unsigned height = 182;
   };
   // MP4 and Matroska hold H.264 and HEVC with lengths before the units; a decoder wants start codes.
@@ -207,8 +207,8 @@ TEST_F(CtlDecode, TheDeviceEndsInTheMidstOfAStream) {
                  path("long.264"))) {
     GTEST_SKIP() << "cannot make the clip: no ffmpeg program, or no such encoder in it";
   }
-  // The client writes into a pipe that nobody empties: it stays in the midst of the stream, with buffers of
-  // both queues in the device's hands.
+  // The client writes into a pipe that nobody reads: it stays in the middle of the stream, while the device
+  // has buffers of both queues.
   const std::string pipe = path("frames.y4m");
   ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
   const vumedia::OwnedFd reader(::open(pipe.c_str(), O_RDWR | O_CLOEXEC));
@@ -256,7 +256,7 @@ TEST_F(CtlDecode, FollowsAResolutionChange) {
   EXPECT_EQ(run({"decode", path("both.264"), "--compare"}).status, 0) << "the device is none the worse";
 }
 
-// In streams of every codec that are put one behind the other, with odd sizes where the encoder makes them.
+// In concatenated streams of every codec, with odd sizes if the encoder supports them.
 TEST_F(CtlDecode, FollowsAResolutionChangeOfEveryCodec) {
   struct Row {
     const char* file;
@@ -320,7 +320,7 @@ TEST_F(CtlDecode, SeeksBitExactly) {
     const char* to;
     const char* frames;  // in all
   };
-  // Forth; back, while the last frames are drained; from the very last frame to the first.
+  // Forward; back, while the last frames are drained; from the very last frame to the first.
   constexpr Jump jumps[] = {{"10", "1.5", "40"}, {"58", "0.75", "103"}, {"60", "0", "120"}};
   start("ffmpeg-decoder");
   unsigned decoded = 0;
@@ -370,10 +370,10 @@ TEST_F(CtlDecode, WritesVideoSheetsAndPlanes) {
 
   EXPECT_EQ(run({"decode", path("clip.ts"), "-o", path("sheet.png")}).status, 0);
   const auto sheet = read_image(read("sheet.png"));
-  // 70 frames: one in four, 18 of them, six a row.
+  // 70 frames: one in four, which are 18, six per row.
   EXPECT_EQ(sheet.width, 6u * 244 + 4);
   EXPECT_EQ(sheet.height, 3u * (135 + 14 + 4) + 4);
-  // Under each picture stands its time: those of the first and of the second begin and differ alike.
+  // Under each picture is its time: those of the first and of the second begin and differ alike.
   const auto label = [&sheet](std::size_t column, std::size_t row) {
     std::vector<std::byte> pixels;
     for (std::size_t y = 0; y < 14; ++y) {
@@ -450,7 +450,7 @@ TEST_F(Ctl, CapturesImages) {
     ASSERT_EQ(image.width, 800u);
     ASSERT_EQ(image.height, 600u);
     EXPECT_EQ(backends::test_pattern::read_frame_number(rgb_format(image), image.rgb), 0u) << format;
-    // The bars of 75 %: yellow, within the rounding of two conversions.
+    // The 75 % bars: yellow, within the rounding of two conversions.
     const std::size_t yellow = (std::size_t{590} * 800 + 150) * 3;
     EXPECT_NEAR(std::to_integer<int>(image.rgb[yellow]), 191, 3) << format;
     EXPECT_NEAR(std::to_integer<int>(image.rgb[yellow + 1]), 191, 3) << format;

@@ -46,7 +46,7 @@ TEST_F(CtlFiles, RefusesAnOutputThatIsTheInput) {
                                             path("hard.png")};
   for (const auto& output : outputs) {
     SCOPED_TRACE(output);
-    // A name for what is no recording is refused anyway.
+    // A name for something that is not a recording is refused anyway.
     expect_kept(run({"decode", film_, "--output", output}), 2, "--output: ");
     expect_kept(run({"decode", output, "--output", film_}), 2, "--output: ");
   }

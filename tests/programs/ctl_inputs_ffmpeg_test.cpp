@@ -1,6 +1,6 @@
 // vumedia-ctl decode with files as people have them: parameter sets that change, edit lists, large packets,
-// raw streams, pipes, files that are cut or damaged, containers that crop. Where the ffmpeg program can say
-// what is right, it does.
+// raw streams, pipes, files that are cut or damaged, containers that crop. Where possible, the ffmpeg program
+// provides the reference.
 #include <algorithm>
 #include <array>
 #include <cstddef>
@@ -100,7 +100,7 @@ TEST_F(CtlInputs, SampleEntriesHaveParameterSetsOfTheirOwn) {
   const Bytes rest = read("b.mp4.yuv");
   right.insert(right.end(), rest.begin(), rest.end());
   EXPECT_TRUE(read("both.yuv") == right) << "the parts alone give other frames";
-  // Back to where those of the first part are in force.
+  // Back to where those of the first part are valid.
   const auto back = run({"decode", path("both.mp4"), "--compare", "--seek-after", "20", "--seek-to", "0"});
   expect_exact(back, "44");
   EXPECT_TRUE(back.says("resolution changes: 3\n")) << back.output;
@@ -201,7 +201,7 @@ TEST_F(CtlInputs, WhatCannotBeReadIsPassedOver) {
   if (!make_sixty("sixty.mp4") || !convert("-i sixty.mp4 -c copy -movflags faststart fast.mp4"))
     GTEST_SKIP() << no_clip;
   start("ffmpeg-decoder");
-  // A length before a unit that leads out of its packet.
+  // A length before a unit that points out of its packet.
   Bytes broken = read("fast.mp4");
   constexpr std::array media{std::byte{'m'}, std::byte{'d'}, std::byte{'a'}, std::byte{'t'}};
   const auto data = std::search(broken.begin(), broken.end(), media.begin(), media.end());
@@ -232,7 +232,7 @@ TEST_F(CtlInputs, WhatCannotBeReadIsPassedOver) {
                                                 : "\nthe file ends early: of "))
         << decode.output;
   }
-  // Without an index there is nothing to begin with.
+  // Without an index there is nothing with which to begin.
   Bytes useless = read("sixty.mp4");
   useless.resize(useless.size() / 2);
   write("useless.mp4", useless);

@@ -1,4 +1,4 @@
-// Motion-JPEG of a camera: as it comes, and decoded; and the decoder's plane API.
+// Motion-JPEG from a camera: as it comes, and decoded; and the decoder's plane API.
 #include <algorithm>
 #include <array>
 #include <cstring>
@@ -29,7 +29,7 @@ TEST_F(CtlJpeg, CapturesThePicturesAsTheyCome) {
   std::size_t pictures = 0;
   for (auto at = file.begin(); at != file.end(); ++pictures) {
     ASSERT_TRUE(std::equal(start.begin(), start.end(), at)) << "picture " << pictures;
-    // Within a picture 0xff is followed by 0 or a mark, never by that of the end.
+    // Within a picture 0xff is followed by 0 or a marker, but never by the end marker.
     at = std::search(at, file.end(), end.begin(), end.end());
     ASSERT_NE(at, file.end()) << "picture " << pictures << " has no end";
     at += 2;

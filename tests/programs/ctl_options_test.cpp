@@ -15,7 +15,7 @@ namespace {
 
 class CtlOptions : public Ctl {
  protected:
-  // Without a device: a mistake needs none.
+  // Without a device, because a mistake is reported first.
   void expect_mistake(std::vector<std::string> words, const std::string& reason) {
     const auto ended = run(std::move(words));
     expect_failure(ended, reason);

@@ -1,4 +1,4 @@
-// The plane API as an option of vumedia-device, and frames whose planes lie apart.
+// The plane API as an option of vumedia-device, and frames with separate planes.
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -45,7 +45,7 @@ TEST_F(CtlPlanes, ApartInMemoryTogetherInFiles) {
     const auto video =
         run({"capture", "-o", path("a.y4m"), "-n", "1", "-f", format, "--size", "320x240", "-r", "60"});
     EXPECT_EQ(video.status, 0) << video.errors;
-    // The same picture in all of them: those of one kind have the same bytes, whichever buffers they lie in.
+    // The same picture in all of them: those of one kind have the same bytes, whichever buffers they are in.
     const auto file = read("a.y4m");
     ASSERT_GT(file.size(), frame);
     const std::vector<std::byte> planes(file.end() - frame, file.end());

@@ -1,5 +1,4 @@
-// Streams that are not 4:2:0 through vumedia-device and vumedia-ctl: what --compare, --output and compliance
-// make of them.
+// Streams that are not 4:2:0 through vumedia-device and vumedia-ctl, with --compare, --output and compliance.
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -80,7 +79,7 @@ TEST_F(CtlSamplings, AreComparedAndWritten) {
       const std::size_t header = text.find('\n') + 1;
       EXPECT_NE(text.substr(0, header).find(std::string(" C") + format.y4m + " "), std::string_view::npos)
           << text.substr(0, header);
-      // With nothing of the program's own between.
+      // Without any of the program's own code in between.
       constexpr std::size_t mark = 6;
       const std::size_t frames = 5;
       ASSERT_EQ((bytes.size() - header) % frames, 0u);

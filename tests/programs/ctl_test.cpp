@@ -22,7 +22,7 @@ namespace {
 
 namespace pattern = backends::test_pattern;
 
-// Luma alone, as it begins each frame of a y4m file.
+// Only luma, with which each frame of a y4m file begins.
 v4l2_pix_format luma(std::uint32_t width, std::uint32_t height) {
   v4l2_pix_format pix{};
   pix.pixelformat = V4L2_PIX_FMT_GREY;
@@ -157,8 +157,8 @@ TEST_F(Ctl, SaysInOneLineWhatIsWrong) {
   const std::string program = VUMEDIA_BIN_DIR "/vumedia-ctl";
   expect_failure(run_command({program, "info"}), "socket-path");
   expect_failure(run_command({program, "-s", path("nowhere"), "info"}), "No such file or directory");
-  // A socket file that nobody listens behind. One left by a device that was just killed will not do: the
-  // kernel takes a moment to end what its io_uring still had open.
+  // A socket file on which nobody listens. One left by a device that was just killed is not suitable: the
+  // kernel takes a moment to close what its io_uring still had open.
   const std::string dead = path("dead");
   {
     const vumedia::OwnedFd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));

@@ -1,5 +1,5 @@
-// vumedia-device as guests meet it, well-behaved and hostile ones: what it gives back when they leave, how it
-// ends while they stream, what it answers to nonsense, and whether its limits are those of its options.
+// vumedia-device with well-behaved and hostile guests: what it releases when they leave, how it ends while
+// they stream, what it answers to nonsense, and whether its limits are those of its options.
 #include <algorithm>
 #include <array>
 #include <chrono>
@@ -52,7 +52,7 @@ bool eventually(Condition&& condition) {
   return true;
 }
 
-// What a process holds that a session may have left behind.
+// Resources of a process that a session may have left behind.
 struct Holdings {
   std::size_t descriptors = 0;
   std::size_t memory_files = 0;  // mappings of them
@@ -122,7 +122,7 @@ TEST_F(DeviceGuest, EndsWhileItStreams) {
 
 TEST_F(DeviceGuest, GivesEverythingBackWhenAGuestLeaves) {
   start("test-pattern");
-  // Closed first, after a reset, and without a word.
+  // Closed first, after a reset, and without notice.
   const auto round = [&](int way) {
     const auto guest = connect();
     ASSERT_TRUE(guest);
@@ -178,7 +178,7 @@ TEST_F(DeviceGuest, AnswersNonsenseWithItsErrnoAndGoesOn) {
   }
 }
 
-// Commands by dice, from a fixed seed: each comes back, and the next guest is served.
+// Random commands from a fixed seed: each comes back, and the next guest is served.
 TEST_F(DeviceGuest, SurvivesCommandsByDice) {
   std::mt19937 dice(48);
   const auto any = [&] { return static_cast<std::uint32_t>(dice()); };
@@ -196,7 +196,7 @@ TEST_F(DeviceGuest, SurvivesCommandsByDice) {
         for (auto& word : words) word = roll(4) == 0 ? any() : roll(6);
         words[0] = roll(30) == 0 ? any() : roll(8) == 0 ? 1 + roll(5) : wire::cmd_ioctl;
         words[2] = roll(30) == 0 ? any() : sessions[roll(4)];
-        // One of them is never closed, so that something always goes on.
+        // One of them is never closed, so that something always happens.
         if (words[0] == wire::cmd_close && words[2] == sessions[0]) continue;
         words[3] = words[0] == wire::cmd_ioctl ? roll(110) : words[3];
         words[4] = roll(3) == 0 ? 1 + roll(10) : words[4];
@@ -207,7 +207,7 @@ TEST_F(DeviceGuest, SurvivesCommandsByDice) {
         ASSERT_TRUE(done) << guest->error().message << ", command " << i << ": " << words[0] << ", ioctl "
                           << words[3] << "\n"
                           << device_->error_output();
-        // What the dice made happen is taken, or the device would have to end the session.
+        // The resulting events are consumed, or the device would have to end the session.
         while (true) {
           const auto event = guest->wait_event(0ms);
           ASSERT_TRUE(event) << guest->error().message;

@@ -1,4 +1,4 @@
-// A frontend that truncates memory which vumedia-device has mapped beside its regions.
+// A frontend that truncates memory that vumedia-device has mapped in addition to its regions.
 #include <algorithm>
 #include <array>
 #include <chrono>
@@ -111,7 +111,7 @@ class TwoFileGuest {
   }
 
   void cut_off() { ASSERT_EQ(::ftruncate(pages_.get(), 0), 0); }
-  // Whether the connection ends, in which requests are answered until then.
+  // Whether the connection ends; requests are answered until then.
   bool is_dropped() {
     const auto deadline = std::chrono::steady_clock::now() + vumedia::test::patience;
     while (frontend_.get_status()) {

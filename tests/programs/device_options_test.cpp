@@ -1,4 +1,4 @@
-// What vumedia-device says without serving anyone: help, version, lists, and mistakes in one line.
+// What vumedia-device prints without serving anyone: help, version, lists, and mistakes in one line.
 #include <algorithm>
 #include <string>
 #include <vector>

@@ -1,5 +1,5 @@
-// vumedia-device as a service: sockets that are handed over, word to the service manager, several devices in
-// one process, and counters on demand.
+// vumedia-device as a service: sockets that are passed in, notifications to the service manager, several
+// devices in one process, and counters on demand.
 #include <array>
 #include <chrono>
 #include <csignal>
@@ -49,7 +49,7 @@ OwnedFd make_socket(int type) {
   return fd;
 }
 
-// `path` as NOTIFY_SOCKET has it: with an @ in front it is abstract.
+// `path` in the form of NOTIFY_SOCKET: with a leading @ it is abstract.
 void bind_to(int fd, const std::string& path) {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
@@ -123,7 +123,7 @@ class DeviceService : public testing::Test {
   std::unique_ptr<ChildProcess> device_;
 };
 
-// -- Sockets that are handed over
+// -- Sockets that are passed in
 
 TEST_F(DeviceService, ServesTheSocketThatItIsGiven) {
   const OwnedFd socket = listen("socket");
@@ -188,7 +188,7 @@ TEST_F(DeviceService, EndsWhereSocketsAndDevicesDoNotMatch) {
   }
 }
 
-// -- Word to the service manager
+// -- Notifications to the service manager
 
 class Manager {
  public:
@@ -203,7 +203,7 @@ class Manager {
     if (got < 0) return std::nullopt;
     return std::string(message.data(), static_cast<std::size_t>(got));
   }
-  // Takes what is there, and whether `text` was among it.
+  // Reads what has come, and returns whether `text` was among it.
   bool heard(const std::string& text) {
     bool found = false;
     std::array<char, 4096> message;
@@ -273,7 +273,7 @@ TEST_F(DeviceService, TellsTheWatchdogOnlyWhileEveryLoopRuns) {
   ASSERT_EQ(manager.next(), "READY=1\nSTATUS=serving 2 devices");
   for (int i = 0; i < 3; ++i) EXPECT_EQ(manager.next(), "WATCHDOG=1");
 
-  // One thread of the device is held, as by an endless loop.
+  // One thread of the device is blocked, as by an endless loop.
   const pid_t thread = thread_of(device_->pid(), "slow");
   ASSERT_GT(thread, 0);
   if (::ptrace(PTRACE_SEIZE, thread, nullptr, nullptr) != 0) GTEST_SKIP() << "no permission to trace a child";
@@ -350,7 +350,7 @@ TEST_F(DeviceService, KeepsTheTroubleOfOneDeviceFromTheOthers) {
   EXPECT_FALSE(exists("a") || exists("b"));
 }
 
-// A frontend with one ring in a file of its own, which it then cuts off.
+// A frontend with one ring in a file of its own, which it then truncates.
 void cut_off_memory(const std::string& path) {
   auto frontend = vhost_user::Frontend::connect(path);
   ASSERT_TRUE(frontend) << frontend.error().message;
@@ -501,7 +501,7 @@ TEST_F(DeviceService, CountsWhatAGuestDoes) {
 }
 
 TEST_F(DeviceService, WritesItsCountersWhenItIsSignalled) {
-  // Whatever the level of the log: they were asked for.
+  // Whatever the log level, because they were asked for.
   Manager manager(path("notify"));
   start({"-s", path("a"), "--log-level", "off", "--name", "camera"}, {}, {"NOTIFY_SOCKET=" + path("notify")});
   ASSERT_TRUE(manager.next());
@@ -518,7 +518,7 @@ TEST_F(DeviceService, WritesItsCountersWhenItIsSignalled) {
 TEST_F(DeviceService, AnswersForItsCountersWhoeverAsks) {
   start({"-s", path("a"), "--status-socket", path("status")});
   ASSERT_TRUE(says("serving"));
-  // Those who connect and read nothing, or talk, keep nobody waiting.
+  // Clients that connect and read nothing, or that send something, keep nobody waiting.
   std::vector<OwnedFd> idle;
   for (int i = 0; i < 40; ++i) {
     idle.push_back(make_socket(SOCK_STREAM));

@@ -1,4 +1,4 @@
-// vumedia-device and its socket: who gets to listen, who is served, and how it ends.
+// vumedia-device and its socket: who may listen, who is served, and how it ends.
 #include <algorithm>
 #include <array>
 #include <csignal>
@@ -55,13 +55,13 @@ class Frontend {
            reply[1] == 5 && reply[2] == 8;
   }
 
-  // Sends what is no message, and is cut off for it.
+  // Sends an invalid message, and is disconnected for it.
   bool breaks_off() {
     const std::array<std::uint32_t, 3> rubbish{1, 2, 0};
     return ::send(fd_.get(), rubbish.data(), sizeof rubbish, MSG_NOSIGNAL) == sizeof rubbish && is_refused();
   }
 
-  // The other side has closed it, without a word.
+  // The other side has closed it without sending anything.
   bool is_refused() {
     char byte = 0;
     const auto got = ::recv(fd_.get(), &byte, 1, 0);
@@ -86,7 +86,7 @@ class DeviceSocket : public testing::Test {
     return words;
   }
 
-  // Says in its log that it listens.
+  // Logs that it listens.
   static bool is_ready(ChildProcess& child) { return child.wait_for_error_text("serving"); }
 
   static std::optional<int> end(ChildProcess& child, int signal) {
@@ -126,7 +126,7 @@ TEST_F(DeviceSocket, EndsWhileAFrontendIsServed) {
   }
 }
 
-// A disk is not to be filled by whoever may connect.
+// Whoever may connect must not be able to fill a disk.
 TEST_F(DeviceSocket, BoundsWhatFrontendsMakeItSay) {
   ChildProcess child(command());
   ASSERT_TRUE(is_ready(child)) << child.error_output();
@@ -147,7 +147,7 @@ TEST_F(DeviceSocket, ServesTheNextFrontendWhenOneLeaves) {
   ChildProcess child(command());
   ASSERT_TRUE(is_ready(child)) << child.error_output();
   for (int round = 0; round < 20; ++round) {
-    // At once, as a VMM restarts: the device may not have seen yet that the one before has gone.
+    // At once, as when a VMM restarts: the device may not have seen yet that the previous one is gone.
     Frontend frontend(path_);
     ASSERT_TRUE(frontend.is_served()) << "round " << round << ": " << child.error_output();
   }
@@ -247,7 +247,7 @@ TEST_F(DeviceSocket, LeavesAFileThatIsNoLongerItsOwn) {
 }
 
 TEST_F(DeviceSocket, OfManyStartedTogetherOneListens) {
-  // Over a dead socket, where each may take away what another has just made.
+  // Over a stale socket, where each may remove what another has just created.
   {
     const OwnedFd dead = unix_socket();
     const sockaddr_un address = address_of(path_);

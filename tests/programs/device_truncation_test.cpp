@@ -116,8 +116,8 @@ TEST(TruncationGuard, ServesThreadsThatFaultTogether) {
   std::vector<std::jthread> threads;
   for (int thread = 0; thread < 4; ++thread) {
     threads.emplace_back([&] {
-      // All of them the same pages, so that several threads fault on one. What they read is not said: a page
-      // may be covered twice.
+      // All of them the same pages, so that several threads fault on one. What they read is not defined: a
+      // page may be covered twice.
       for (std::size_t page = 0; page < pages; ++page) read_byte(*mapping, page * page_size);
     });
   }
@@ -132,7 +132,7 @@ TEST(TruncationGuardDeathTest, LeavesPrivateMappingsToTheirFate) {
       {
         auto guard = TruncationGuard::install();
         const OwnedFd file = make_file(page_size);
-        // As code and data of the program are mapped.
+        // In the way in which code and data of the program are mapped.
         auto* const bytes = static_cast<volatile std::byte*>(
             ::mmap(nullptr, page_size, PROT_READ, MAP_PRIVATE, file.get(), 0));
         [[maybe_unused]] const int cut = ::ftruncate(file.get(), 0);

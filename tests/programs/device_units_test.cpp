@@ -1,4 +1,4 @@
-// The systemd units of vumedia-device, as systemd itself judges them. Without systemd-analyze the tests are
+// The systemd units of vumedia-device, checked by systemd itself. Without systemd-analyze the tests are
 // skipped.
 #include <chrono>
 #include <cstdlib>
@@ -78,7 +78,7 @@ TEST_F(DeviceUnits, AreUnderstoodToTheLastLine) {
   // Man pages are not installed here.
   const Ended ended = run({"verify", "--man=no", unit("service"), unit("socket")});
   EXPECT_EQ(ended.status, 0) << ended.said;
-  // What systemd does not know it only warns of. It may have something to say of other units as well.
+  // systemd only warns about what it does not know. It may also have messages about other units.
   EXPECT_EQ(ended.said.find("vumedia"), std::string::npos) << ended.said;
 }
 

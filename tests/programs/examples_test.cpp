@@ -54,7 +54,7 @@ TEST(Examples, TheEmbeddedDeviceDeliversFrames) {
     EXPECT_NE(child.output().find(frame), std::string::npos) << child.output();
 }
 
-// On a terminal a capture counts its frames, and takes the line away again.
+// On a terminal a capture counts its frames, and then removes the line.
 TEST_F(Ctl, ShowsProgressOnATerminal) {
   start("test-pattern");
   const OwnedFd terminal(::posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC));
