@@ -33,12 +33,12 @@ using vumedia::test::MediaGuest;
 
 template <class B>
 std::unique_ptr<MediaGuest<B>> make_guest() {
-  // Each command of a test takes new pieces of guest memory; what is not used costs nothing.
+  // Each command of a test takes new pieces of guest memory; unused memory costs nothing.
   return std::make_unique<MediaGuest<B>>(
       vumedia::test::EmbeddedOptions{.memory_size = std::uint64_t{64} << 20}, media::DeviceOptions{});
 }
 
-// Whether buffers are carved from the device's arenas, so that these say whether any are left.
+// Whether buffers are carved from the device's arenas, which then show whether any are left.
 template <class B>
 inline constexpr bool uses_arenas = true;
 
@@ -80,7 +80,7 @@ class BackendLaws : public testing::Test {
       buffer.bytesused = 1;
       return bytes_of(buffer);
     }
-    // More planes than a buffer has are no mistake.
+    // More planes than a buffer has are not an error.
     std::array<v4l2_plane, VIDEO_MAX_PLANES> planes{};
     for (v4l2_plane& plane : planes) plane.bytesused = 1;
     buffer.length = VIDEO_MAX_PLANES;
@@ -101,8 +101,8 @@ class BackendLaws : public testing::Test {
     return status;
   }
 
-  // Buffers on every queue on which the backend gives any in its initial state, queued where it takes them,
-  // and streaming.
+  // Allocates buffers on every queue for which the backend gives any in its initial state, queues them if it
+  // takes them, and starts streaming.
   std::vector<Queue> start_all(std::uint32_t session) {
     std::vector<Queue> queues;
     for (const std::uint32_t type : {V4L2_BUF_TYPE_VIDEO_CAPTURE, V4L2_BUF_TYPE_VIDEO_OUTPUT,
@@ -167,7 +167,7 @@ TYPED_TEST_P(BackendLaws, UnknownIoctlsAreNotTypewriters) {
     EXPECT_EQ(this->call(id, number, payload), ENOTTY);
 }
 
-// Whatever the bytes: an answer, and a device that goes on.
+// Whatever the bytes: an answer, and a device that keeps working.
 TYPED_TEST_P(BackendLaws, EveryIoctlSurvivesEveryPayload) {
   const auto id = this->guest->open();
   boost::hana::for_each(v4l2::ioctl_tags, [&](auto type) {
@@ -236,9 +236,9 @@ TYPED_TEST_P(BackendLaws, ClosingWhileStreamingLeavesNothing) {
   }
 }
 
-// Linux before 6.14 hands the flag of limits to a guest's programs, and refuses the limits itself.
+// Linux before 6.14 passes the flag for limits to a guest's programs, but refuses the limits itself.
 TYPED_TEST_P(BackendLaws, OffersNoLimitsOfControls) {
-  if (!uses_arenas<TypeParam>) return;  // says of controls what the host's driver says
+  if (!uses_arenas<TypeParam>) return;  // describes controls as the host's driver does
   constexpr std::uint32_t next = V4L2_CTRL_FLAG_NEXT_CTRL | V4L2_CTRL_FLAG_NEXT_COMPOUND;
   const auto id = this->guest->open();
   v4l2_query_ext_ctrl query{};
@@ -250,10 +250,10 @@ TYPED_TEST_P(BackendLaws, OffersNoLimitsOfControls) {
   }
 }
 
-// Neither here nor at the frontend. The first rounds make what is kept for reuse.
+// Neither here nor at the frontend. The first rounds create what is kept for reuse.
 TYPED_TEST_P(BackendLaws, ManyStreamsLeaveNothing) {
   using vumedia::test::Footprint;
-  // Of a host's device fewer: its driver takes its time.
+  // Fewer for a host's device, because its driver is slow.
   const int count = uses_arenas<TypeParam> ? vumedia::test::rounds(1000) : 24;
   this->guest->lend_event_buffers(16);
   auto& device = *this->guest->device;
@@ -300,13 +300,14 @@ TYPED_TEST_P(BackendLaws, ManyStreamsLeaveNothing) {
   EXPECT_EQ(device.session_count(), 0u);
   EXPECT_EQ(device.arenas().used_bytes(), 0u);
   // A worker may hold the last picture of a closed file while the next one makes its buffers, which then take
-  // another arena; but not one a round.
+  // another arena; but not one in each round.
   const std::size_t few = 4;
   EXPECT_LE(device.arenas().arena_count(), arenas + few);
   EXPECT_LE(this->guest->host.frontend.ranges.size(), windows + few);
   EXPECT_LE(after.fds, before.fds);
   EXPECT_LE(after.threads, before.threads);
-  // The allocator's own are not all of a round: one that is kept in each of some rounds shows.
+  // The allocator's own mappings do not appear in every round: one that leaks in each of several rounds is
+  // visible.
   const std::size_t some = std::max<std::size_t>(static_cast<std::size_t>(count) / 8, 64);
   EXPECT_LT(after.mappings, before.mappings + some);
   EXPECT_LT(after.heap_bytes, before.heap_bytes + some * 256);

@@ -1,4 +1,4 @@
-// The services of a media device, for a backend alone: events are kept, timers fire when a test says so.
+// The services of a media device, for a backend on its own: events are kept, timers fire when a test says so.
 #pragma once
 
 #include <memory>

@@ -16,8 +16,8 @@ namespace {
 class DecoderChangeTest : public DecoderApiTest {};
 VUMEDIA_FOR_BOTH_APIS(DecoderChangeTest);
 
-// Sends units of `clip` from `next` on until LAST of a change comes, which nobody answers. Returns the first
-// unit that was not sent.
+// Sends units of `clip` from `next` on until the LAST of a change comes, without answering it. Returns the
+// first unit that was not sent.
 std::size_t send_until_last(DecoderGuest& guest, const Clip& clip, std::size_t next) {
   const auto free = [](const auto& buffer) { return !buffer.queued; };
   while (next < clip.units.size()) {
@@ -35,7 +35,7 @@ TEST_P(DecoderChangeTest, GoesOnInBuffersThatAreLargeEnough) {
   for (const std::uint32_t fourcc : {V4L2_PIX_FMT_YUV420, V4L2_PIX_FMT_NV12}) {
     DecoderGuest guest(options(), fourcc);
     guest.start(clip);
-    // START in place of new buffers, with those of the old size queued all the while; down, and up again.
+    // START in place of new buffers, while those of the old size stay queued; to a smaller size and back.
     const auto resume = [&] {
       if (!guest.last_seen || !guest.change_pending) return;
       guest.change_pending = guest.last_seen = false;
@@ -74,7 +74,7 @@ TEST_P(DecoderChangeTest, WantsLargerBuffersBeforeItGoesOn) {
   guest.follow_changes = false;
   const std::size_t next = send_until_last(guest, clip, 1);
   ASSERT_TRUE(guest.last_seen);
-  // The queries say what will be, the buffers are what they were.
+  // The queries describe the new picture, the buffers are unchanged.
   EXPECT_EQ(guest.get_visible().width, 640u);
   const auto now = guest.get_raw_format();
   for (const auto& buffer : guest.raw) EXPECT_LT(buffer.length, now.size_image);
@@ -92,7 +92,7 @@ TEST_P(DecoderChangeTest, WantsLargerBuffersBeforeItGoesOn) {
   EXPECT_EQ(md5s(guest), decode_plainly(clip));
 }
 
-// A change behind a single frame of the change before it, and one that comes as the drain is waited for.
+// A change after a single frame of the previous one, and one that comes while the drain is waited for.
 TEST_P(DecoderChangeTest, FollowsOneUponAnother) {
   const Clip clip = make_clip_of_parts(
       {moving_picture(320, 180, 6) + " " + x264_quickly, moving_picture(640, 360, 1) + " " + x264_quickly,
@@ -121,7 +121,7 @@ TEST_P(DecoderChangeTest, IsAbortedByASeek) {
   guest.follow_changes = false;
   (void)send_until_last(guest, clip, 1);
   ASSERT_TRUE(guest.last_seen);
-  // Back to the beginning, of the old size, without a look at the new one.
+  // Back to the beginning, with the old size, without looking at the new one.
   EXPECT_EQ(guest.stream(guest.output_type, false), 0);
   guest.take_events();
   for (auto& buffer : guest.coded) buffer.queued = false;
@@ -159,7 +159,7 @@ TEST_P(DecoderChangeTest, TakesAnotherCodecBehindIt) {
   }
 }
 
-// Buffers for what is to come, made beside those that are queued, which are too small for it.
+// Buffers for the new size, made in addition to the queued ones, which are too small for it.
 TEST_P(DecoderChangeTest, GoesOnInLargerBuffersBesideTheOldOnes) {
   const Clip clip = make_changing_clip({{160, 96}, {640, 360}, {160, 96}});
   VUMEDIA_SKIP_WITHOUT(clip);
@@ -180,13 +180,13 @@ TEST_P(DecoderChangeTest, GoesOnInLargerBuffersBesideTheOldOnes) {
   guest.last_seen = guest.change_pending = false;
   for (std::size_t i = old; i < guest.raw.size(); ++i)
     EXPECT_EQ(guest.queue(guest.capture_type, static_cast<std::uint32_t>(i)), 0);
-  // The one that LAST came in has no room for a frame of now.
+  // The buffer that LAST came in has no room for a current frame.
   const auto spare = std::ranges::find_if(guest.raw, DecoderGuest::is_free);
   ASSERT_LT(spare - guest.raw.begin(), static_cast<std::ptrdiff_t>(old));
   EXPECT_EQ(guest.queue(guest.capture_type, static_cast<std::uint32_t>(spare - guest.raw.begin())), EINVAL);
   const std::size_t last = send_until_last(guest, clip, next);
   ASSERT_TRUE(guest.last_seen);
-  // Down again: all are large enough, without START's alternative being given up.
+  // Smaller again: all are large enough, and the client still uses START.
   EXPECT_EQ(guest.stream(guest.capture_type, false), 0);
   for (auto& buffer : guest.raw) buffer.queued = false;
   guest.last_seen = guest.change_pending = false;
@@ -200,7 +200,7 @@ TEST_P(DecoderChangeTest, GoesOnInLargerBuffersBesideTheOldOnes) {
   EXPECT_EQ(guest.changes, 3u);
 }
 
-// Buffers for the largest picture from the beginning on, as the size that OUTPUT is given lets them be made.
+// Buffers for the largest picture from the beginning, which the size on OUTPUT makes possible.
 TEST_P(DecoderChangeTest, NeedsNoNewBuffersIfTheyWereLargeFromTheStart) {
   const Clip clip = make_changing_clip({{320, 180}, {640, 360}, {160, 96}});
   VUMEDIA_SKIP_WITHOUT(clip);
@@ -234,7 +234,7 @@ TEST_P(DecoderChangeTest, NeedsNoNewBuffersIfTheyWereLargeFromTheStart) {
   EXPECT_EQ(guest.raw.size(), 8u);
 }
 
-// The visible part alone is another one: buffers stay as they are, and the client is told all the same.
+// Only the visible part changes: buffers stay as they are, but the client is still told.
 TEST_P(DecoderChangeTest, TellsOfAnotherVisiblePart) {
   const Clip clip = make_changing_clip({{320, 180}, {318, 178}});
   VUMEDIA_SKIP_WITHOUT(clip);
@@ -256,7 +256,7 @@ TEST_P(DecoderChangeTest, TellsOfAnotherVisiblePart) {
   EXPECT_EQ(md5s(guest), decode_plainly(clip));
 }
 
-// The commands while LAST of a change is still to come, for no buffer is there to carry it.
+// The commands while the LAST of a change has not come yet, because there is no buffer to carry it.
 TEST_P(DecoderChangeTest, TakesNoStartBeforeLastAndAStopBehindIt) {
   const Clip clip = make_changing_clip({{320, 180}, {160, 96}});
   VUMEDIA_SKIP_WITHOUT(clip);
@@ -307,7 +307,7 @@ TEST_P(DecoderChangeTest, IsAnsweredBeforeLast) {
   }
 }
 
-// VP9 pictures of another size that refer, scaled, to those of before, whose buffers are gone by then.
+// VP9 pictures of another size that refer to scaled earlier ones, whose buffers are gone by then.
 TEST_P(DecoderChangeTest, KeepsReferencesOfOtherSizes) {
   const Clip clip = vp9_resized_clip();
   const auto expected = decode_plainly(clip);

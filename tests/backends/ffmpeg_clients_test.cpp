@@ -1,4 +1,4 @@
-// Clients of a decoder: of all depths, several at once, and those with damaged streams.
+// Clients of a decoder: with all queue depths, several at once, and with damaged streams.
 #include <algorithm>
 #include <cstdint>
 #include <span>
@@ -21,7 +21,7 @@ VUMEDIA_FOR_BOTH_APIS(DecoderSessionsTest);
 class DecoderErrorTest : public DecoderApiTest {};
 VUMEDIA_FOR_BOTH_APIS(DecoderErrorTest);
 
-// ---- Clients of all depths
+// ---- Clients with all queue depths
 
 // Buffers of OUTPUT and CAPTURE: one of each, many, and one against many.
 TEST(DecoderDepthTest, OneBufferAtATimeAndMany) {
@@ -56,7 +56,7 @@ TEST_P(DecoderErrorTest, FlagsTheFrameAndGoesOn) {
   const Clip& clip = clip_of("h264.264");
   VUMEDIA_SKIP_WITHOUT(clip);
   Clip damaged = clip;
-  // The second half of some pictures behind the first, never of a key frame.
+  // Replaces the second half of some pictures, but never of a key frame, with the first.
   for (const std::size_t at : {std::size_t{3}, std::size_t{7}, std::size_t{12}}) {
     auto& bytes = damaged.units[at].bytes;
     ASSERT_FALSE(damaged.units[at].key);
@@ -69,7 +69,7 @@ TEST_P(DecoderErrorTest, FlagsTheFrameAndGoesOn) {
   ASSERT_TRUE(guest.finish());
   EXPECT_GE(guest.damaged + guest.bad_frames, 1u);
   EXPECT_GE(guest.bad_frames, 1u);
-  // With the next key frame all is well again.
+  // From the next key frame on everything is correct again.
   const auto expected = decode_plainly(clip);
   ASSERT_GE(guest.frames.size(), 10u);
   for (std::size_t i = 1; i <= 10; ++i) {
@@ -78,7 +78,7 @@ TEST_P(DecoderErrorTest, FlagsTheFrameAndGoesOn) {
   }
 }
 
-// ---- Frames and what they were made of
+// ---- Frames and their units
 
 // Each frame has the time stamp of its own unit, in whatever order they are shown.
 TEST_P(DecoderStampTest, IsThatOfTheUnit) {
@@ -123,7 +123,7 @@ TEST_P(DecoderStampTest, IsThatOfThePictureNotOfItsHeaders) {
 
 // ---- Several programs
 
-// One takes no frame, another a frame for each clip that the third decodes from beginning to end.
+// One takes no frame, another one frame for each clip that the third decodes from beginning to end.
 TEST_P(DecoderSessionsTest, DoNotWaitForOneAnother) {
   const Clip& clip = clip_of("h264.264");
   VUMEDIA_SKIP_WITHOUT(clip);
@@ -153,7 +153,7 @@ TEST_P(DecoderSessionsTest, DoNotWaitForOneAnother) {
               0);
     ASSERT_TRUE(slow.run_until([&] { return slow.frames.size() == 3 + round; }));
   }
-  // And what they have waited for is there.
+  // And now their frames come.
   for (DecoderGuest* const one : {&slow, &idle}) {
     one->queues_again = true;
     one->queue_all();
@@ -163,7 +163,7 @@ TEST_P(DecoderSessionsTest, DoNotWaitForOneAnother) {
   }
 }
 
-// Of different codecs, unit by unit in turns, with a seek of one in the midst.
+// With different codecs, alternating unit by unit, with a seek of one in the middle.
 TEST_P(DecoderSessionsTest, HaveNothingInCommon) {
   const Clip& first = clip_of("vp8.ivf");
   const Clip& second = clip_of("hevc.265");

@@ -1,4 +1,4 @@
-// Decoding that goes on behind a drain, in the midst of a group of pictures.
+// Decoding that continues after a drain, in the middle of a group of pictures.
 #include <algorithm>
 #include <cstddef>
 #include <string>
@@ -36,7 +36,7 @@ TEST_P(ContinuationTest, KnowsWhereDecodingCanBegin) {
 TEST_P(ContinuationTest, TakesAnyBytes) {
   const Clip& clip = clip_of(GetParam());
   VUMEDIA_SKIP_WITHOUT(clip);
-  // Every length, so that a read behind the end would be seen by a sanitizer.
+  // Every length, so that a sanitizer would notice a read past the end.
   const auto& bytes = clip.units.front().bytes;
   for (std::size_t size = 0; size < std::min<std::size_t>(bytes.size(), 200); ++size) {
     const std::vector<std::byte> part(
@@ -72,7 +72,7 @@ TEST_P(ContinuationTest, LosesNothingToADrain) {
         }
       }
       ASSERT_TRUE(client.finish());
-      // The drain gives frames out that are shown behind some that are still to come; each once, and right.
+      // The drain outputs frames that are shown after some that have not come yet; each once, and correct.
       auto md5s = client.frame_md5s();
       std::ranges::sort(md5s);
       EXPECT_EQ(md5s, expected);
@@ -89,7 +89,7 @@ TEST_P(ContinuationTest, ForgetsWhatWasBeforeASeek) {
   ASSERT_TRUE(client.start(clip.codec));
   for (std::size_t i = 0; i < 5; ++i) ASSERT_TRUE(client.send(clip.units[i].bytes, 1000));
   ASSERT_TRUE(client.finish());
-  // Drained, and then not resumed: a seek begins anew, with a key frame.
+  // Drained, and then not resumed: a seek starts over with a key frame.
   client.last_seen = false;
   client.engine->stop_output();
   client.stop_capture();
@@ -136,7 +136,7 @@ TEST(HistoryTest, BeginsWhereDecodingCan) {
   add(history, ResumePoint::closed, 100, 4);
   add(history, ResumePoint::none, 100, 5);
   EXPECT_EQ(ids(history), (std::vector<std::int64_t>{4, 5}));
-  // Pictures behind an open one may need what was before it, but not what was before the one before that.
+  // Pictures after an open one may need those before it, but not those before the previous one.
   add(history, ResumePoint::open, 100, 6);
   add(history, ResumePoint::none, 100, 7);
   EXPECT_EQ(ids(history), (std::vector<std::int64_t>{4, 5, 6, 7}));

@@ -81,7 +81,7 @@ class PictureOf {
     std::minstd_rand random(static_cast<unsigned>(width * height));
     const int depth = av_pix_fmt_desc_get(format)->comp[0].depth;
     for (int plane = 0; plane < 3 && frame_->data[plane] != nullptr; ++plane) {
-      // All of its lines, with what lies beside the picture, which must not count.
+      // All of its lines, with bytes next to the picture, which must not count.
       const auto size =
           static_cast<std::size_t>(frame_->linesize[plane]) * static_cast<std::size_t>(rows(plane));
       for (std::size_t i = 0; i < size; ++i) {
@@ -99,7 +99,7 @@ class PictureOf {
         plane == 0 ? 0 : av_pix_fmt_desc_get(static_cast<AVPixelFormat>(frame_->format))->log2_chroma_h;
     return (frame_->height + (1 << shift) - 1) >> shift;
   }
-  // The same picture, with lines that run backwards in memory; until it is turned again.
+  // The same picture, with lines that run backwards in memory, until it is turned again.
   void turn() {
     for (int plane = 0; plane < 3 && frame_->data[plane] != nullptr; ++plane) {
       const std::ptrdiff_t last = std::ptrdiff_t{rows(plane) - 1} * frame_->linesize[plane];
@@ -125,13 +125,13 @@ constexpr AVPixelFormat decoded_formats[] = {AV_PIX_FMT_GRAY8,   AV_PIX_FMT_GRAY
                                              AV_PIX_FMT_YUV440P, AV_PIX_FMT_YUVJ440P, AV_PIX_FMT_YUV440P10,
                                              AV_PIX_FMT_YUV444P, AV_PIX_FMT_YUVJ444P, AV_PIX_FMT_YUV444P10};
 
-// What comes of `picture` in a format, by the tests' own reckoning of where samples lie.
+// The expected result for `picture` in a format, computed from the tests' own knowledge of where samples are.
 std::vector<std::uint8_t> copied(PictureOf& picture, const RawFormat& format) {
   const AVFrame& frame = picture.frame();
   const auto width = static_cast<std::uint32_t>(frame.width);
   const auto height = static_cast<std::uint32_t>(frame.height);
   const Layout layout = Layout::of(*CodedSize::of(width, height), *format.pixels);
-  // At an odd address, as a guest's own memory may have, and with a byte behind it.
+  // At an odd address, as a guest's own memory may be, and followed by another byte.
   std::vector<std::uint8_t> memory(layout.size_image() + 2, 0xEE);
   copy_frame(frame, {format.fourcc(), layout}, memory.data() + 1);
   EXPECT_EQ(memory.front(), 0xEE);
@@ -183,7 +183,7 @@ TEST(CopyTest, FollowsLinesThatRunBackwards) {
   }
 }
 
-// Lines of one field do not go into the chroma of the other, which was taken at another time.
+// Lines of one field do not affect the chroma of the other, which was taken at another time.
 TEST(CopyTest, KeepsFieldsApart) {
   for (const AVPixelFormat decoded : decoded_formats) {
     for (const int height : {1, 2, 3, 4, 5, 6, 7, 8, 33}) {
@@ -207,8 +207,7 @@ TEST(CopyTest, KeepsFieldsApart) {
   EXPECT_EQ(all[16 * 4 + 8], 90) << "the second";
 }
 
-// With numbers worked out by hand: halves go up, and nothing but the rounding changes values of the full
-// range.
+// With numbers computed by hand: halves are rounded up, and only the rounding changes full-range values.
 TEST(CopyTest, RoundsMeansToTheNearest) {
   PictureOf picture(AV_PIX_FMT_YUVJ444P, 2, 2);
   AVFrame& frame = picture.frame();

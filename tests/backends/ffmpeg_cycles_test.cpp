@@ -12,7 +12,7 @@
 namespace vumedia::test {
 namespace {
 
-// Opens, decodes the first frames, and ends in one of three ways: as a program should, amid streaming, or
+// Opens, decodes the first frames, and ends in one of three ways: as a program should, while streaming, or
 // with the mappings kept until after the close.
 void decode_once(DecoderGuest& guest, const Clip& clip, int round) {
   guest.session = guest.guest.open();
@@ -36,7 +36,7 @@ void decode_once(DecoderGuest& guest, const Clip& clip, int round) {
   if (round % 3 != 2) unmap();
   guest.guest.close(guest.session);
   if (round % 3 == 2) unmap();
-  // What was on its way when the file was closed.
+  // Events that were in transit when the file was closed.
   while (guest.guest.take_event()) guest.guest.lend_event_buffers(1);
   guest.guest.host.frontend.requests = {};  // the test's own list
 }
@@ -53,7 +53,7 @@ TEST(DecoderCyclesTest, LeaveNothing) {
            Footprint::now().threads <= threads;
   };
 
-  // The first rounds make what is kept for reuse.
+  // The first rounds create what is kept for reuse.
   for (int round = 0; round < 12; ++round) ASSERT_NO_FATAL_FAILURE(decode_once(guest, clip, round));
   ASSERT_TRUE(guest.guest.run_until(idle));
   const auto before = Footprint::now();
@@ -67,7 +67,7 @@ TEST(DecoderCyclesTest, LeaveNothing) {
   EXPECT_EQ(after.fds, before.fds);
   EXPECT_LE(device.arenas().arena_count(), arenas);
   EXPECT_LE(guest.guest.host.frontend.ranges.size(), windows);
-  // The allocator's own are not all of a round: what is kept in each of some rounds shows.
+  // The allocator's own memory does not grow in every round: a leak in each of several rounds is visible.
   const auto some = static_cast<std::size_t>(count) / 8;
   EXPECT_LT(after.mappings, before.mappings + some);
   EXPECT_LT(after.heap_bytes, before.heap_bytes + some * 1024);

@@ -1,4 +1,4 @@
-// Pictures that come out of damaged packets: they say so, and hold nothing of what was there before.
+// Pictures from damaged packets: they are flagged, and contain nothing of what was there before.
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
@@ -27,7 +27,7 @@ std::vector<std::size_t> units_of(const CodedBytes& bytes) {
   return found;
 }
 
-// Of the codec's slices in a unit: where they begin and end.
+// Where the codec's slices in a unit begin and end.
 std::vector<std::pair<std::size_t, std::size_t>> slices_of(AVCodecID codec, const CodedBytes& bytes) {
   std::vector<std::pair<std::size_t, std::size_t>> slices;
   const auto units = units_of(bytes);
@@ -56,7 +56,7 @@ bool damage(AVCodecID codec, CodedBytes& bytes, Damage kind) {
     return true;
   }
   if (kind == Damage::hole) {
-    // Some of it is missing in the middle, and the end is there.
+    // Some of it is missing in the middle, but the end is there.
     const auto at = bytes.begin() + static_cast<std::ptrdiff_t>(bytes.size() / 2);
     bytes.erase(at, at + static_cast<std::ptrdiff_t>(bytes.size() / 4));
     return true;
@@ -74,8 +74,8 @@ bool damage(AVCodecID codec, CodedBytes& bytes, Damage kind) {
 struct Kind {
   const char* name;
   const char* options;
-  // Arithmetic decoders read on behind a cut, and those of libavcodec for H.265 and VP9 do not notice that
-  // within a slice or tile.
+  // Arithmetic decoders read past a cut, and libavcodec's for H.265 and VP9 do not notice that within a slice
+  // or tile.
   bool notices = true;
   std::uint32_t width = 318;
   std::uint32_t height = 178;
@@ -107,7 +107,7 @@ class DamageTest : public testing::TestWithParam<Kind> {
  protected:
   static constexpr std::size_t frames = 18;
   static constexpr std::size_t next_key = 12;
-  // Of H.265, whole slices are missing behind a cut. A tile of VP9 goes on over it.
+  // In H.265, whole slices are missing after a cut. A tile of VP9 continues past it.
   [[nodiscard]] static bool is_silent(Damage how) {
     const bool is_vp9 = std::string(GetParam().name).starts_with("vp9");
     return !GetParam().notices && (how == Damage::hole || (is_vp9 && how == Damage::cut));
@@ -163,7 +163,7 @@ TEST_P(DamageTest, IsToldOfAndShowsNothingOfBefore) {
           EXPECT_TRUE(came_out || client.damaged_buffers > 0);
           seen.push_back(client.frame_md5s());
         }
-        // With threads for frames, others may already refer to what is found out later.
+        // With threads for frames, others may already refer to a picture whose damage is found later.
         EXPECT_TRUE(threads > 1 || seen[0] == seen[1]);
       }
     }
@@ -176,7 +176,7 @@ INSTANTIATE_TEST_SUITE_P(Kinds, DamageTest, testing::ValuesIn(kinds), [](const a
   return name;
 });
 
-// Where in a JPEG picture the last marker `code` is.
+// The position of the last marker `code` in a JPEG picture.
 std::size_t find_marker(const CodedBytes& bytes, std::uint8_t code) {
   for (std::size_t i = bytes.size() - 1; i-- > 0;) {
     if (bytes[i] == 0xff && bytes[i + 1] == code) return i;
@@ -196,7 +196,7 @@ TEST(JpegDamageTest, PicturesWithoutTheirEndSaySo) {
   ASSERT_EQ(client.frames.size(), clip.units.size());
   for (const auto& frame : client.frames)
     EXPECT_EQ((frame.flags & V4L2_BUF_FLAG_ERROR) != 0, number_of(frame) == 3) << number_of(frame);
-  // All samples are there all the same.
+  // All samples are there anyway.
   EXPECT_EQ(client.frame_md5s(), expected);
 }
 
@@ -205,7 +205,7 @@ TEST(JpegDamageTest, RefusesPicturesMadeToTakeTime) {
   VUMEDIA_SKIP_WITHOUT(whole);
   auto expected = decode_plainly(whole);
   expected.erase(expected.begin() + 3);
-  // A scan, or a table, again and again.
+  // A scan, or a table, repeated many times.
   for (const auto& [from, to, times] : {std::tuple{0xda, 0xd9, 200}, std::tuple{0xdb, 0xc4, 5000}}) {
     Clip clip = whole;
     auto& bytes = clip.units[3].bytes;
@@ -310,7 +310,7 @@ TEST_P(MarksTest, StayWhereNothingIsWritten) {
 }
 
 TEST_P(MarksTest, BlocksWithThemArePaintedBlack) {
-  // Of each block one plane is left out, or the end of its lines.
+  // In each block one plane is left out, or the end of its lines.
   for (int plane = 0; plane < 3; ++plane) {
     const int block = plane == 0 ? 16 : 8;
     for (int row = 0; row * 16 < frame->height; ++row) {

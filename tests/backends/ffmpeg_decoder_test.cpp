@@ -230,7 +230,7 @@ TEST(FfmpegDecoderInterfaceTest, ListsTheRawFormatsOfTheStream) {
     EXPECT_EQ(raw_formats(guest),
               (Fourccs{V4L2_PIX_FMT_YUV420, V4L2_PIX_FMT_NV12, V4L2_PIX_FMT_P010, V4L2_PIX_FMT_YUV422P,
                        V4L2_PIX_FMT_NV16, V4L2_PIX_FMT_YUYV, v4l2::pix_fmt_y210, V4L2_PIX_FMT_NV24}));
-    // A guess, with the size that belongs to it; another codec makes it void.
+    // A guess, with its size; another codec makes it void.
     const auto eight = guest.get_raw_format();
     EXPECT_EQ(guest.set_raw_format(V4L2_PIX_FMT_P010), 0);
     const auto ten = guest.get_raw_format();
@@ -275,7 +275,7 @@ TEST(FfmpegDecoderInterfaceTest, ListsNothingButP010ForTenBits) {
   v4l2_frmsizeenum size{};
   size.pixel_format = V4L2_PIX_FMT_NV12;
   EXPECT_EQ(guest.ioctl<tag::ENUM_FRAMESIZES>(size), EINVAL);
-  // What cannot be had is adjusted, and buffers of the format hold a frame.
+  // Impossible requests are adjusted, and buffers of the format hold a frame.
   EXPECT_EQ(guest.set_raw_format(V4L2_PIX_FMT_NV12), 0);
   EXPECT_EQ(guest.get_raw_format().fourcc, V4L2_PIX_FMT_P010);
   guest.follow_changes = true;
@@ -289,7 +289,7 @@ TEST(FfmpegDecoderInterfaceTest, ListsNothingButP010ForTenBits) {
   EXPECT_EQ(md5s(guest), decode_plainly(clip));
 }
 
-// A client that sets CAPTURE up before the stream speaks: right, or wrong about the depth.
+// A client that sets up CAPTURE before the stream is known: correctly, or with the wrong depth.
 TEST(FfmpegDecoderInterfaceTest, LetsAClientGuessTheDepth) {
   const Clip& clip = clip_of("hevc_10bit.265");
   VUMEDIA_SKIP_WITHOUT(clip);
@@ -338,8 +338,8 @@ TEST(FfmpegDecoderInterfaceTest, SaysHowFramesAreMadeOfFields) {
     EXPECT_EQ(guest.get_raw_format().field, static_cast<std::uint32_t>(V4L2_FIELD_NONE));
     ASSERT_TRUE(guest.send(clip.units[0].bytes, 1000));
     ASSERT_TRUE(guest.run_until([&] { return guest.changes == 1; }));
-    // From the event on. Of which field comes first, a stream may say two things, as x264's do here with the
-    // lower one: in a message and by the order of pictures, which counts in the end.
+    // From the event on. A stream may state in two ways which field comes first, as x264's do here with the
+    // lower one: in a message, and by the order of pictures, which counts in the end.
     const auto announced = guest.get_raw_format().field;
     EXPECT_EQ(announced == V4L2_FIELD_NONE, row.field == V4L2_FIELD_NONE);
     if (std::string(row.name) == "fields.m2v") {
@@ -405,7 +405,7 @@ TEST(FfmpegDecoderInterfaceTest, SaysWhichProfilesAndLevelsItTakes) {
   Options large;
   large.session.engine.codec.max_pixels = 8192 * 8192;
   EXPECT_EQ(DecoderGuest(large).get_control(V4L2_CID_MPEG_VIDEO_H264_LEVEL), V4L2_MPEG_VIDEO_H264_LEVEL_6_2);
-  // Clients may look, not set; and encoders alone say how many OUTPUT buffers they need.
+  // Clients may read, but not set; and only encoders state how many OUTPUT buffers they need.
   v4l2_control control{};
   control.id = V4L2_CID_MPEG_VIDEO_H264_PROFILE;
   EXPECT_EQ(guest.ioctl<tag::S_CTRL>(control), EACCES);
@@ -472,7 +472,7 @@ TEST(FfmpegDecoderInterfaceTest, SaysOfWhichProfileAndLevelTheStreamIs) {
   }
 }
 
-// Chromium's client takes a decoder for broken that asks for more than 16.
+// Chromium's client considers a decoder broken if it asks for more than 16.
 TEST(FfmpegDecoderInterfaceTest, AsksForNoMoreBuffersThanClientsTake) {
   const Clip clip = make_clip(moving_picture(64, 64, 4) + " -c:v libx264 -refs 16 -bf 3" +
                                   " -x264-params ref=16:b-pyramid=strict:threads=1:log-level=none",
@@ -488,7 +488,7 @@ TEST(FfmpegDecoderInterfaceTest, AsksForNoMoreBuffersThanClientsTake) {
 
 TEST(FfmpegDecoderInterfaceTest, OffersWhatItIsTold) {
   Options options;
-  // What nobody knows is left out, and what is there twice.
+  // Unknown formats and duplicates are left out.
   options.codecs = {V4L2_PIX_FMT_MPEG2, V4L2_PIX_FMT_RGB24, V4L2_PIX_FMT_H264, V4L2_PIX_FMT_MPEG2};
   DecoderGuest guest(options);
   std::vector<std::uint32_t> coded;
@@ -528,7 +528,7 @@ TEST(FfmpegDecoderInterfaceTest, AdjustsFormats) {
   EXPECT_EQ(format.fmt.pix_mp.num_planes, 1u);
   EXPECT_EQ(format.fmt.pix_mp.colorspace, static_cast<std::uint32_t>(V4L2_COLORSPACE_REC709));
 
-  // What OUTPUT says lets expect what CAPTURE will be, and so do its colours.
+  // CAPTURE is derived from OUTPUT's size, and so are its colours.
   format.fmt.pix_mp.width = 640;
   format.fmt.pix_mp.height = 360;
   format.fmt.pix_mp.pixelformat = V4L2_PIX_FMT_VP8;
@@ -544,7 +544,7 @@ TEST(FfmpegDecoderInterfaceTest, AdjustsFormats) {
   EXPECT_EQ(guest.get_visible().height, 360u);
   EXPECT_EQ(guest.get_visible(V4L2_SEL_TGT_CROP_BOUNDS).height, raw.layout.height);
 
-  // CAPTURE's size is not the client's to choose.
+  // The client does not choose CAPTURE's size.
   format = {};
   format.type = guest.capture_type;
   format.fmt.pix_mp.pixelformat = V4L2_PIX_FMT_NV12;
@@ -653,7 +653,7 @@ TEST(FfmpegDecoderInterfaceTest, CapturesOnlyIntoBuffersThatAreLargeEnough) {
   EXPECT_EQ(guest.ioctl<tag::S_FMT>(format), 0);
   EXPECT_EQ(guest.request(guest.capture_type, 2), 0);
   EXPECT_EQ(guest.queue(guest.capture_type, 0), 0);
-  // CREATE_BUFS takes more than the format needs, and not less.
+  // CREATE_BUFS takes more than the format needs, but not less.
   v4l2_create_buffers create{};
   create.count = 1;
   create.memory = V4L2_MEMORY_MMAP;
@@ -674,7 +674,7 @@ TEST(FfmpegDecoderInterfaceTest, CapturesOnlyIntoBuffersThatAreLargeEnough) {
 TEST(FfmpegDecoderInterfaceTest, LimitsSessionsAndBuffers) {
   Options options;
   options.max_sessions = 2;
-  // 8 MiB, and what the engine needs: as much as a coded buffer holds, which here is more than a sixteenth.
+  // 8 MiB, and what the engine needs: as much as a coded buffer, which here is more than a sixteenth.
   options.session.max_buffer_bytes = (8u << 20) + (2u << 20);
   DecoderGuest guest(options);
   EXPECT_NE(guest.guest.open(), 0u);

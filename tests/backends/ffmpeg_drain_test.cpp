@@ -23,7 +23,7 @@ TEST_P(DecoderDrainTest, IsBetweenQueuesThatStream) {
   DecoderGuest guest(options());
   EXPECT_EQ(guest.command(V4L2_DEC_CMD_STOP), 0);
   guest.start(clip);
-  // OUTPUT alone streams: the command has no effect, and does not stand in the way of the one that has.
+  // Only OUTPUT streams: the command has no effect, and does not prevent a later one.
   EXPECT_EQ(guest.command(V4L2_DEC_CMD_STOP), 0);
   EXPECT_EQ(guest.command(V4L2_DEC_CMD_STOP), 0);
   EXPECT_EQ(guest.command(V4L2_DEC_CMD_START), 0);
@@ -45,13 +45,13 @@ TEST_P(DecoderDrainTest, TakesNoCommandUntilItIsComplete) {
   guest.start(clip);
   for (std::size_t i = 0; i < 4; ++i) ASSERT_TRUE(guest.send(clip.units[i].bytes, 1000));
   ASSERT_TRUE(guest.run_until([&] { return guest.capture_on; }));
-  // No buffer is left for LAST as long as the client keeps those it has.
+  // No buffer is left for LAST as long as the client keeps its own.
   for (std::size_t i = 4; i < 12; ++i) ASSERT_TRUE(guest.send(clip.units[i].bytes, 1000));
   ASSERT_TRUE(guest.run_until([&] { return guest.frames.size() == guest.raw.size(); }));
   EXPECT_EQ(guest.command(V4L2_DEC_CMD_STOP), 0);
   EXPECT_EQ(guest.command(V4L2_DEC_CMD_STOP), EBUSY);
   EXPECT_EQ(guest.command(V4L2_DEC_CMD_START), EBUSY);
-  // TRY says what there is, not when.
+  // TRY says which commands exist, not when they may be used.
   v4l2_decoder_cmd command{};
   command.cmd = V4L2_DEC_CMD_START;
   EXPECT_EQ(guest.ioctl<tag::TRY_DECODER_CMD>(command), 0);
@@ -66,7 +66,7 @@ TEST_P(DecoderDrainTest, TakesNoCommandUntilItIsComplete) {
   guest.queue_all();
   ASSERT_TRUE(guest.play(slice(clip, 12, clip.units.size())));
   ASSERT_TRUE(guest.finish());
-  // The drain gives out frames that are shown behind some that came later.
+  // The drain outputs frames that are shown after some that came later.
   auto decoded = md5s(guest);
   auto expected = decode_plainly(clip);
   std::ranges::sort(decoded);
@@ -84,21 +84,20 @@ TEST_P(DecoderDrainTest, WaitsWithWhatIsQueuedBehindIt) {
   const std::size_t shown = guest.frames.size();
   ASSERT_TRUE(guest.run_until(
       [&] { return std::ranges::none_of(guest.coded, [](const auto& buffer) { return buffer.queued; }); }));
-  // Accepted, and not decoded: QBUF is answered, and all stay with the device.
+  // Accepted, but not decoded: QBUF is answered, and the device keeps all of them.
   for (std::size_t i = 10; i < 14; ++i) ASSERT_TRUE(guest.send(clip.units[i].bytes, 1000));
   EXPECT_EQ(guest.command(V4L2_DEC_CMD_STOP), 0);
   guest.take_events();
   EXPECT_TRUE(std::ranges::all_of(guest.coded, [](const auto& buffer) { return buffer.queued; }));
   EXPECT_EQ(guest.frames.size(), shown);
-  // CAPTURE restarted by itself resumes, too; with all that was before, for none of those is a key frame.
+  // Restarting only CAPTURE resumes, too, with the earlier state, because none of these is a key frame.
   guest.restart_capture();
   ASSERT_TRUE(guest.play(slice(clip, 14, clip.units.size())));
   ASSERT_TRUE(guest.finish());
   EXPECT_EQ(md5s(guest), decode_plainly(clip));
 }
 
-// `units` of the clip as NV12, with a drain behind them that is not complete since the client keeps its
-// buffers.
+// `units` of the clip as NV12, followed by a drain that is not complete because the client keeps its buffers.
 void begin_drain(DecoderGuest& guest, const Clip& clip, std::size_t units, std::uint32_t buffers) {
   guest.queues_again = false;
   guest.capture_count = buffers;
@@ -136,7 +135,7 @@ TEST_P(DecoderDrainTest, IsAbortedByCapture) {
   const Clip& clip = clip_of("h264.264");
   VUMEDIA_SKIP_WITHOUT(clip);
   const auto expected = decode_plainly(clip);
-  // With the command still behind frames that wait for buffers, and in the midst of libavcodec's own drain.
+  // With the command still waiting for frames that need buffers, and in the middle of libavcodec's own drain.
   for (const auto& [units, buffers] : {std::pair(std::size_t{6}, 3u), std::pair(std::size_t{3}, 1u)}) {
     DecoderGuest guest(options(), V4L2_PIX_FMT_NV12);
     begin_drain(guest, clip, units, buffers);
@@ -148,10 +147,10 @@ TEST_P(DecoderDrainTest, IsAbortedByCapture) {
     EXPECT_EQ(guest.request(guest.capture_type, 0), 0);
     guest.capture_count = 0;
     guest.start_capture();
-    // Decoding goes on behind it, and a drain can begin anew.
+    // Decoding continues after it, and another drain can begin.
     ASSERT_TRUE(guest.play(slice(clip, units, clip.units.size())));
     ASSERT_TRUE(guest.finish());
-    // The frames that CAPTURE had are lost with it, none else.
+    // Only the frames that CAPTURE had are lost with it.
     auto decoded = md5s(guest);
     EXPECT_GE(decoded.size() + 2, expected.size());
     std::ranges::sort(decoded);
@@ -181,13 +180,13 @@ TEST_P(DecoderDrainTest, EndsWithoutData) {
     EXPECT_EQ(guest.command(V4L2_DEC_CMD_START), 0);
     guest.queue_all();
   }
-  // What CAPTURE was set up for is not what comes.
+  // CAPTURE was set up for something other than what comes.
   ASSERT_TRUE(guest.play(clip));
   ASSERT_TRUE(guest.finish());
   EXPECT_EQ(md5s(guest), decode_plainly(clip));
 }
 
-// All that was queued before STOP comes back before LAST, and what is queued behind it does not.
+// All buffers queued before STOP come back before LAST, and those queued after it do not.
 TEST_P(DecoderDrainTest, ComesBehindAllThatWasQueued) {
   const Clip& clip = clip_of("h264.264");
   VUMEDIA_SKIP_WITHOUT(clip);
@@ -204,7 +203,7 @@ TEST_P(DecoderDrainTest, ComesBehindAllThatWasQueued) {
   EXPECT_EQ(std::count(guest.log.begin(), last, "coded"), 20);
   EXPECT_EQ(std::ranges::count(guest.log, "coded"), 20);
   for (const auto& frame : guest.frames) EXPECT_FALSE(frame.flags & V4L2_BUF_FLAG_LAST) << "it is empty";
-  // START goes on with those that wait.
+  // START continues with those that wait.
   guest.last_seen = guest.ended = false;
   EXPECT_EQ(guest.command(V4L2_DEC_CMD_START), 0);
   EXPECT_EQ(guest.command(V4L2_DEC_CMD_START), 0) << "running already";
@@ -218,7 +217,7 @@ TEST_P(DecoderDrainTest, ComesBehindAllThatWasQueued) {
   EXPECT_EQ(decoded, expected);
 }
 
-// Who has not subscribed to the event gets LAST all the same, and no event.
+// A client that has not subscribed to the event still gets LAST, and no event.
 TEST_P(DecoderDrainTest, TellsOfTheEndWhomItConcerns) {
   const Clip& clip = clip_of("vp8.ivf");
   VUMEDIA_SKIP_WITHOUT(clip);

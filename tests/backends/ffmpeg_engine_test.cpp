@@ -83,7 +83,7 @@ TEST_P(CodecTest, SurvivesDamage) {
       // All buffers come back and the drain ends, whatever is decoded.
       ASSERT_TRUE(client.play(damaged));
       EXPECT_EQ(client.coded_in_flight, 0u);
-      // And the next stream is none the worse for it.
+      // And the next stream is not affected.
       client.engine->stop_output();
       client.engine->reset_stream();
       client.stop_capture();
@@ -231,7 +231,7 @@ TEST(EngineTest, SeeksToAKeyFrame) {
       }
       ASSERT_TRUE(client.start(clip.codec));
       ASSERT_TRUE(client.play(rest, 5'000'000));
-      // What had been delivered before the seek is the client's to drop.
+      // The client has to drop what was delivered before the seek.
       std::erase_if(client.frames, [](const Delivered& frame) { return frame.timestamp_ns < 5'000'000'000; });
       EXPECT_EQ(client.frame_md5s(), expected);
     }
@@ -272,7 +272,7 @@ TEST(EngineTest, DrainsWithNothingToDrain) {
   ASSERT_TRUE(client.engine->drain());
   EXPECT_EQ(client.engine->drain().error().value, EBUSY);
   while (!client.ended) ASSERT_TRUE(client.wait());
-  // LAST is owed, and comes when there is a buffer.
+  // LAST is pending, and comes when there is a buffer.
   client.announced = ffmpeg::PictureChanged{{*ffmpeg::CodedSize::of(64, 64), {}, {0, 0, 64, 64}, {}}, 0, 2};
   client.start_capture();
   while (!client.last_seen) ASSERT_TRUE(client.wait());
@@ -364,7 +364,7 @@ TEST(EngineTest, RestartsCaptureAtAnyMoment) {
       }
     }
     ASSERT_TRUE(client.finish());
-    // Frames that were on their way are lost with the queue; the others are right and in order.
+    // Frames in transit are lost with the queue; the others are correct and in order.
     std::size_t at = 0;
     for (const auto& frame : client.frames) {
       while (at < expected.size() && expected[at] != frame.md5) ++at;

@@ -1,4 +1,4 @@
-// How many pictures H.264's parameter sets have held back.
+// How many pictures are held back because of H.264's parameter sets.
 #include <cstddef>
 #include <optional>
 #include <span>
@@ -132,7 +132,7 @@ TEST(H264ParameterSetsTest, SurviveTheirEndAnywhere) {
   std::optional<unsigned> before;
   for (std::size_t size = 0; size <= unit.size() - 4; ++size) {
     const auto sps = ffmpeg::parse_h264_sps(nal(unit).first(size));
-    // Nothing; the level and the size; then what is written.
+    // Nothing; the level and the size; then the written number.
     std::optional<unsigned> depth;
     if (sps) depth = ffmpeg::reorder_depth(*sps);
     if (depth == before) continue;

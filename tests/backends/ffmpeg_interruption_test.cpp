@@ -1,4 +1,4 @@
-// Decoding that is under way ends within a picture when nobody wants it any more, whatever one buffer holds.
+// Running decoding ends within a picture when it is not wanted any more, whatever one buffer contains.
 #include <algorithm>
 #include <array>
 #include <atomic>
@@ -21,7 +21,7 @@ namespace {
 
 using CodedBytes = std::vector<std::uint8_t>;
 
-// All units of a clip, again and again, in one.
+// All units of a clip, repeated many times, in one.
 CodedBytes bomb_of(const Clip& clip, std::size_t times) {
   CodedBytes all;
   for (std::size_t i = 0; i < times; ++i) {
@@ -35,7 +35,7 @@ struct Kind {
   std::string options;
 };
 
-// Codecs whose pictures stand in a buffer one after the other.
+// Codecs whose pictures can follow each other in a buffer.
 const Kind kinds[] = {
     {"a.264", moving_picture(160, 96, 12) + " -c:v libx264 -bf 2 -x264-params threads=1:log-level=none"},
     {"slices.264", moving_picture(160, 96, 12) +
@@ -74,7 +74,7 @@ TEST(InterruptionTest, PicturesOfOneBufferAllComeOut) {
   }
 }
 
-// Whole conformance streams, with all that their access units are made of.
+// Whole conformance streams, with everything in their access units.
 TEST(InterruptionTest, VectorsOfOneBufferAreBitExact) {
   if (vectors_folder().empty()) GTEST_SKIP() << "no test vectors";
   for (const auto& vector : vectors_of_turn(0)) {
@@ -113,7 +113,7 @@ TEST(InterruptionTest, CloseEndsWithinAPicture) {
       client.engine->close();
       const auto closed = client.engine->counters();
       while (client.workers.running() != 0) std::this_thread::yield();
-      // What was under way, with a picture for each thread.
+      // What was being decoded, with a picture for each thread.
       const auto ended = client.engine->counters();
       EXPECT_LE(ended.packets, closed.packets + 1);
       EXPECT_LE(ended.begun, closed.begun + 1 + threads);
@@ -147,7 +147,7 @@ TEST(InterruptionTest, SeekingEndsWithinAPicture) {
   }
 }
 
-// A decoder by itself, which is told to stop when it asks for its `at`-th picture.
+// A separate decoder, which is told to stop when it asks for its `at`-th picture.
 struct Stopper {
   ffmpeg::Interruption interruption{this};
   std::atomic<int> asked{0};
@@ -200,7 +200,7 @@ TEST(InterruptionTest, ReachesIntoAPacket) {
   EXPECT_GT(stopper.asked, 5) << "this packet shows nothing";
 }
 
-// A picture that is under way is left as it is: no slice of it is decoded any more.
+// An unfinished picture is left as it is: no more of its slices are decoded.
 TEST(InterruptionTest, ReachesIntoAPicture) {
   struct Row {
     const char* name;
@@ -241,7 +241,7 @@ TEST(InterruptionTest, ReachesIntoAPicture) {
       EXPECT_EQ(stopper.granted, 2);
       const AVBufferRef* const buffer = stopper.last;
       ASSERT_NE(buffer, nullptr);
-      // But for a fourth and last slice of H.264, which no function is asked for if it is alone.
+      // Except for a fourth and last slice of H.264: no function is called for a single slice.
       EXPECT_GE(std::count(buffer->data, buffer->data + stopper.last_size, Stopper::untouched),
                 static_cast<std::ptrdiff_t>(stopper.last_size * 3 / 4));
     }
@@ -258,7 +258,7 @@ std::vector<std::size_t> slices_of(const CodedBytes& bytes) {
   return slices;
 }
 
-// Slices that go over the same macroblocks again and again are of one picture, and asked for one by one.
+// Slices that cover the same macroblocks again and again belong to one picture, and are requested one by one.
 TEST(InterruptionTest, ReachesBetweenSlices) {
   const Clip clip = make_clip(
       moving_picture(320, 256, 2) + " -c:v libx264 -bf 0 -x264-params slices=4:threads=1:log-level=none",
@@ -305,7 +305,7 @@ TEST(WorkersTest, ThoseThatAreEndingMakeRoom) {
   auto third = workers.run(wait);
   ASSERT_TRUE(third);
   EXPECT_EQ(workers.run(wait).error().value, EBUSY);
-  // As many as are decoding may be ending, and no more.
+  // As many threads as decode may be ending, and no more.
   third->leave();
   ASSERT_TRUE(workers.run(wait));
   EXPECT_EQ(workers.running(), 4u);
@@ -323,7 +323,7 @@ TEST(WorkersTest, ClosedSessionsLockNobodyOut) {
     while (true) {
       const auto started = engine->start_output(V4L2_PIX_FMT_H264, workers);
       if (started) break;
-      // More than two are still ending, which takes them no longer than a picture.
+      // More than two are still ending, which takes no longer than a picture.
       ASSERT_EQ(started.error().value, EBUSY);
       std::this_thread::yield();
     }

@@ -5,7 +5,7 @@
 
 namespace vumedia::backends::test {
 
-// Streams Motion-JPEG from the first.
+// Streams Motion-JPEG from the start.
 struct JpegTestPattern : BasicTestPattern<ffmpeg::JpegEncoder> {
   JpegTestPattern() : BasicTestPattern({.multiplanar = true, .pixelformat = V4L2_PIX_FMT_MJPEG}) {}
 };

@@ -1,5 +1,5 @@
-// Motion-JPEG from the test pattern camera: what is in the pictures, and that the thread which makes them is
-// in nobody's way.
+// Motion-JPEG from the test pattern camera: the contents of the pictures, and that the thread that makes them
+// does not block anyone.
 #include <algorithm>
 #include <atomic>
 #include <chrono>
@@ -31,7 +31,7 @@ using vumedia::test::EmbeddedTransport;
 // Lets a test decide when pictures are made.
 class JpegGate {
  public:
-  // The encoder's thread: waits to be let through.
+  // The encoder's thread: waits until it may pass.
   void pass() {
     std::unique_lock lock(mutex_);
     ++arrived_;
@@ -89,7 +89,7 @@ struct GatedJpegEncoder {
   ffmpeg::JpegEncoder inner = {};
 };
 
-// One that spoils its first pictures: one fails, one does not fit any buffer.
+// An encoder whose first pictures are bad: one fails, one does not fit any buffer.
 struct BadJpegEncoder {
   static constexpr std::uint32_t pixelformat = ffmpeg::JpegEncoder::pixelformat;
 
@@ -233,7 +233,7 @@ class JpegClient {
     tag::BufferType stream_type = type;
     return on ? call<tag::STREAMON>(stream_type) : call<tag::STREAMOFF>(stream_type);
   }
-  // Nothing, and a failure noted, if none comes.
+  // Returns nothing and records a failure if none comes.
   std::optional<v4l2::Buffer> next() {
     const auto event = guest->wait_event(20s);
     EXPECT_TRUE(event && *event) << "no frame came";
@@ -258,7 +258,7 @@ class JpegClient {
   std::uint32_t session;
 };
 
-// Three buffers queued and streaming, an encode under way and held there.
+// Three buffers queued and streaming, with an encode in progress that is held.
 struct HeldJpegStream {
   HeldJpegStream() {
     client.set_format(320, 240);
@@ -267,9 +267,9 @@ struct HeldJpegStream {
     EXPECT_EQ(client.stream(true), 0);
     begin(1);
   }
-  // The thread is not held when the device goes.
+  // The thread is not held when the device is destroyed.
   ~HeldJpegStream() { gate->open(); }
-  // Runs the loop until the `count`th encode has begun. Commands run it, and are answered meanwhile.
+  // Runs the loop until the `count`th encode has begun. Commands run it, and are answered in the meantime.
   void begin(int count) {
     auto arrived = std::make_shared<std::atomic<bool>>(false);
     std::thread waiter([gate = gate, arrived, count] {
@@ -300,7 +300,7 @@ INSTANTIATE_TEST_SUITE_P(Kinds, JpegCamera,
 TEST_P(JpegCamera, PicturesCarryTheirNumbers) {
   const auto [multiplanar, memory] = GetParam();
   JpegClient<ffmpeg::JpegEncoder> client(multiplanar);
-  // Two formats one after the other: the encoder changes with them, and a raw one between does not harm.
+  // Two formats one after another: the encoder changes with them, and a raw one in between does no harm.
   for (const auto& [width, height] : {std::pair{640u, 480u}, std::pair{320u, 240u}, std::pair{640u, 480u}}) {
     const std::uint32_t size = client.set_format(width, height);
     EXPECT_EQ(size, 2 * width * height) << "no more, for Android's camera";
@@ -327,7 +327,7 @@ TEST_P(JpegCamera, PicturesCarryTheirNumbers) {
       EXPECT_EQ(picture.height, static_cast<int>(height));
       EXPECT_EQ(picture.format, AV_PIX_FMT_YUVJ420P);
       EXPECT_EQ(number_in_jpeg(picture), number);
-      // White cells and black ones, of the whole range.
+      // White and black cells, with the full range.
       const auto [black, white] = std::minmax_element(picture.luma.begin(), picture.luma.begin() + width);
       EXPECT_LE(*black, std::byte{8});
       EXPECT_GE(*white, std::byte{247});
@@ -366,7 +366,7 @@ TEST(JpegControls, QualityDecidesHowManyBytes) {
     const auto bytes = client.filled(*buffer);
     EXPECT_GT(bytes.size(), last) << quality;
     last = bytes.size();
-    // The worst that there is, and the number survives it.
+    // The worst quality, and the number survives it.
     EXPECT_EQ(number_in_jpeg(decode_jpeg(bytes)), buffer->head.sequence) << quality;
   }
   EXPECT_LT(last, client.size);
@@ -395,11 +395,11 @@ TEST(JpegStreaming, CommandsAreAnsweredWhileAPictureIsMade) {
 TEST(JpegStreaming, StreamOffForgetsThePictureThatIsBeingMade) {
   HeldJpegStream held;
   ASSERT_EQ(held.client.stream(false), 0);
-  // The buffers are the guest's again: what it writes there stays.
+  // The buffers belong to the guest again: what it writes there stays.
   for (const auto& buffer : held.client.buffers) std::ranges::fill(buffer, std::byte{0x5a});
   held.gate->let_one_through();
   held.gate->wait_for_pictures(1);
-  // Two of the three are queued anew, in another order.
+  // Two of the three are queued again, in another order.
   ASSERT_EQ(held.client.queue(2), 0);
   ASSERT_EQ(held.client.queue(0), 0);
   ASSERT_EQ(held.client.stream(true), 0);
@@ -417,7 +417,7 @@ TEST(JpegStreaming, StreamOffForgetsThePictureThatIsBeingMade) {
   EXPECT_TRUE(std::ranges::all_of(held.client.buffers[1], untouched)) << "never queued again";
 }
 
-// The picture is ready, but its report has not been heard when the stream starts anew.
+// The picture is ready, but its report has not arrived when the stream starts again.
 TEST(JpegStreaming, ALateReportIsOfNoStream) {
   HeldJpegStream held;
   held.gate->let_one_through();
@@ -426,7 +426,7 @@ TEST(JpegStreaming, ALateReportIsOfNoStream) {
   ASSERT_EQ(held.client.queue(1), 0);
   ASSERT_EQ(held.client.stream(true), 0);
   held.gate->open();
-  // Whichever of both the loop hears first, the one buffer comes back once, with the first picture.
+  // Whichever of both the loop handles first, the one buffer comes back once, with the first picture.
   const auto buffer = held.client.next();
   ASSERT_TRUE(buffer);
   EXPECT_EQ(buffer->head.index, 1u);
@@ -442,7 +442,7 @@ TEST(JpegStreaming, CloseDoesNotWaitForThePicture) {
   auto& transport = held.client.guest->transport();
   ASSERT_TRUE(held.client.guest->close(held.client.session));
   EXPECT_EQ(transport.session_count(), 0u);
-  // Another file streams as soon as the thread is free, and nothing of the first is seen.
+  // Another file streams as soon as the thread is free, and sees nothing of the first.
   held.client.session = *held.client.guest->open();
   ASSERT_EQ(held.client.request(2), 0);
   ASSERT_EQ(held.client.queue(0), 0);
@@ -475,7 +475,7 @@ TEST(JpegStreaming, ResetDoesNotWaitForThePicture) {
 TEST(JpegStreaming, TheDeviceEndsWhileAPictureIsMade) {
   const auto gate = [] {
     HeldJpegStream held;
-    held.gate->open();  // and the device goes while the thread is at it
+    held.gate->open();  // and the device is destroyed while the thread works
     return held.gate;
   }();
   EXPECT_EQ(gate.use_count(), 1) << "the encoder has gone with the device";

@@ -1,5 +1,5 @@
-// What a guest can make a decoder hold: the limits of format negotiation for memory of the guest's own, and
-// the bytes that are counted for a session.
+// What a guest can make a decoder hold: the limits of format negotiation for the guest's own memory, and the
+// bytes that are counted for a session.
 #include <algorithm>
 #include <cstdint>
 #include <memory>
@@ -18,7 +18,7 @@ namespace tag = v4l2::tag;
 
 class DecoderLimitsTest : public DecoderApiTest {
  protected:
-  // A buffer of `length` bytes, all of them the guest's first megabyte, over and over.
+  // A buffer of `length` bytes, which repeats the guest's first megabyte.
   static DecoderGuest::Buffer repeated(std::uint64_t length) {
     DecoderGuest::Buffer buffer;
     buffer.length = static_cast<std::uint32_t>(length);
@@ -42,7 +42,7 @@ TEST_P(DecoderLimitsTest, MemoryOfTheGuestsIsNoLargerThanFormatsAre) {
   ASSERT_EQ(guest.set_coded_format(V4L2_PIX_FMT_H264, 1u << 30), 0);
   ASSERT_EQ(guest.request(guest.output_type, 2), 0);
   ASSERT_EQ(guest.request(guest.capture_type, 2), 0);
-  // Two bytes a sample, and the widest lines that a picture of so many samples may have.
+  // Two bytes per sample, and the widest lines that a picture of that many samples may have.
   const std::uint32_t most_raw = ffmpeg::most_raw_bytes({1920 * 1088, 0});
   std::size_t largest = 0;
   for (const ffmpeg::RawFormat& format : ffmpeg::raw_formats)
@@ -82,7 +82,7 @@ TEST_P(DecoderLimitsTest, MemoryOfTheGuestsIsNoLargerThanFormatsAre) {
   }
 }
 
-// No memory of ours is had by naming memory of one's own in an odd way, beyond what is granted for buffers.
+// A guest cannot get more of our memory than is granted for buffers by naming its own memory in an odd way.
 TEST_P(DecoderLimitsTest, CopiesAreCountedInTheSession) {
   auto settings = options();
   settings.session.max_buffer_bytes = 8u << 20;
@@ -99,16 +99,16 @@ TEST_P(DecoderLimitsTest, CopiesAreCountedInTheSession) {
       EXPECT_EQ(status, ENOMEM);
     }
   }
-  // Lists of pages have their part, too: 16 bytes for each half of a page.
+  // Lists of pages count, too: 16 bytes for each half of a page.
   EXPECT_EQ(queued, 7);
   EXPECT_LE(guest.guest.device->arenas().budget()->used(), 8u << 20);
   EXPECT_EQ(guest.request(guest.output_type, 0), 0);
-  // What is freed is cleared a part a turn of the loop.
+  // Freed memory is cleared in parts, one each turn of the loop.
   ASSERT_TRUE(guest.run_until([&] { return !guest.guest.device->arenas().dirty(); }));
   EXPECT_EQ(guest.guest.device->arenas().budget()->used(), 0u);
 }
 
-// Packets that are decoded, and those that are kept, are of the same account, until the last has gone.
+// Packets that are decoded, and those that are kept, count against the same budget until the last is gone.
 TEST_P(DecoderLimitsTest, PacketsAreCounted) {
   const Clip& clip = clip_of("h264.264");
   VUMEDIA_SKIP_WITHOUT(clip);
@@ -131,7 +131,7 @@ TEST_P(DecoderLimitsTest, PacketsAreCounted) {
   guest.session = guest.guest.open();
 }
 
-// Where nothing is left, what was kept goes first; then a buffer comes back as damaged, and the next is
+// If nothing is left, kept packets are dropped first; then a buffer comes back as damaged, and the next is
 // tried.
 TEST(DecoderEngineLimitsTest, APacketThatCannotBeHadIsDamaged) {
   const Clip& clip = clip_of("h264.264");

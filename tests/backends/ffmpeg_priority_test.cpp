@@ -52,14 +52,14 @@ TEST_F(DecoderPriorities, AHigherFileKeepsOthersFromChangingTheirs) {
   EXPECT_EQ(guest.ioctl<tag::STREAMOFF>(first, type), EBUSY);
   EXPECT_EQ(guest.ioctl<tag::DECODER_CMD>(first, stop), EBUSY);
   EXPECT_EQ(guest.ioctl<tag::S_CTRL>(first, control), EBUSY);
-  // What changes nothing goes on.
+  // Ioctls that change nothing still work.
   EXPECT_EQ(guest.ioctl<tag::TRY_FMT>(first, format), 0);
   EXPECT_EQ(guest.ioctl<tag::TRY_DECODER_CMD>(first, stop), 0);
   EXPECT_EQ(guest.ioctl<tag::G_CTRL>(first, control), 0);
   v4l2_event_subscription events{};
   events.type = V4L2_EVENT_EOS;
   EXPECT_EQ(guest.ioctl<tag::SUBSCRIBE_EVENT>(first, events), 0);
-  // And who has it may.
+  // And the file with the priority may.
   EXPECT_EQ(guest.ioctl<tag::S_FMT>(second, format), 0);
   EXPECT_EQ(guest.ioctl<tag::REQBUFS>(second, request), 0);
 

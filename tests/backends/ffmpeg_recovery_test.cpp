@@ -56,7 +56,7 @@ TEST(RecoveryTest, IsWhereDecodingCanBegin) {
   EXPECT_EQ(point_of(joined(write_recovery_point(0), picture(false))), ResumePoint::open);
   EXPECT_EQ(point_of(joined(write_recovery_point(0), picture(true))), ResumePoint::closed);
   EXPECT_EQ(point_of(joined(write_recovery_point(3), picture(false))), ResumePoint::none);
-  // What comes behind a picture is none of it.
+  // What comes after a picture is not part of it.
   EXPECT_EQ(point_of(joined(picture(false), write_recovery_point(0))), ResumePoint::none);
 }
 
@@ -86,7 +86,7 @@ TEST(RecoveryTest, ShowsOfADrainWhatComesWithThePointAndAfter) {
     EXPECT_TRUE(recovery.passes(2, true));
   }
   {
-    // Two more references to come, and one that is none.
+    // Two more references to come, and one picture that is not a reference.
     ffmpeg::Recovery recovery;
     note(recovery, joined(write_recovery_point(2), picture(false)), 1);
     note(recovery, picture(false), 2);
@@ -125,7 +125,7 @@ TEST(ReorderingBytesTest, MayBeAny) {
     (void)point_of(packet);
     EXPECT_LE(reordering.setup().held_back, 16);
   }
-  // Parameter sets without end take no more room than there can be.
+  // Endless parameter sets take no more room than there can be.
   std::vector<std::uint8_t> many;
   for (int i = 0; i < 100000; ++i) many.insert(many.end(), {0, 0, 1, 0x68, 0x80, 0x80});
   (void)reordering.begins_sequence(AV_CODEC_ID_H264, std::as_bytes(std::span(many)));

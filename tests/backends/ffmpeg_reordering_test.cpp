@@ -1,5 +1,5 @@
-// Every picture that a stream has for the screen comes out, in order, and no later than the stream's headers
-// make necessary.
+// Every picture that a stream has to show comes out, in order, and no later than the stream's headers make
+// necessary.
 #include <algorithm>
 #include <array>
 #include <cstddef>
@@ -28,7 +28,7 @@ ClientOptions with_threads(unsigned threads) {
   return options;
 }
 
-// What comes out of the engine; fails if anything was wrong with it.
+// The engine's output; fails if anything was wrong with it.
 Md5s decode(const Clip& clip, const ClientOptions& options = {}) {
   EngineClient client(options);
   EXPECT_TRUE(client.start(clip.codec));
@@ -38,7 +38,7 @@ Md5s decode(const Clip& clip, const ClientOptions& options = {}) {
   return client.frame_md5s();
 }
 
-// Sends packet by packet, each only when the frame of the one before has come out.
+// Sends packet by packet, each only when the frame of the previous one has come out.
 void expect_no_delay(EngineClient& client, std::span<const Clip::Unit> units) {
   std::size_t frames = client.frames.size();
   for (const auto& unit : units) {
@@ -48,7 +48,7 @@ void expect_no_delay(EngineClient& client, std::span<const Clip::Unit> units) {
   }
 }
 
-// A size of which a stream of level 1 may hold back just so many.
+// A size at which a stream of level 1 may hold back exactly that many.
 SpsRecipe sps_of_depth(unsigned depth) {
   constexpr std::array<std::pair<unsigned, unsigned>, 17> sizes{{{0, 0},
                                                                  {22, 18},
@@ -70,8 +70,8 @@ SpsRecipe sps_of_depth(unsigned depth) {
   return {.width = sizes.at(depth).first, .height = sizes.at(depth).second};
 }
 
-// One frame by itself comes first, then pictures of which `depth` precede one that is shown before them. At
-// 16 libavcodec takes the picture for a break in the order.
+// A single frame comes first, then pictures of which `depth` precede one that is shown before them. At 16
+// libavcodec takes the picture for a break in the order.
 class DepthTest : public testing::TestWithParam<unsigned> {};
 
 TEST_P(DepthTest, FollowsFromLevelAndSize) {
@@ -88,7 +88,7 @@ TEST_P(DepthTest, IsAsWritten) {
   H264Writer writer(sps);
   writer.add_reordered(GetParam(), 4);
   EXPECT_EQ(decode(writer.clip), writer.expected);
-  // And no more than that is waited for: the first comes with the first that is one too many.
+  // And it does not wait for more: the first comes out with the first picture beyond that number.
   EngineClient client(ClientOptions{});
   ASSERT_TRUE(client.start(AV_CODEC_ID_H264));
   for (unsigned i = 0; i <= GetParam(); ++i) ASSERT_TRUE(client.send(writer.clip.units[i].bytes, 1000));
@@ -129,7 +129,7 @@ TEST_P(DepthTest, TellsHowManyBuffersItTakes) {
   ASSERT_TRUE(client.start(AV_CODEC_ID_H264));
   ASSERT_TRUE(client.play(writer.clip));
   ASSERT_TRUE(client.announced);
-  // Those held back, the one at hand, and two that are never lent.
+  // Those held back, the current one, and two that are never lent.
   EXPECT_EQ(client.announced->min_buffers, std::min(GetParam() + 3, 16u));
 }
 
@@ -179,7 +179,7 @@ TEST(ReorderingTest, DelaysNothingOfOtherCodecsThatCannotReorder) {
   }
 }
 
-// Each sequence has its own depth, whether its parameter sets take the place of others or stand beside them.
+// Each sequence has its own depth, whether its parameter sets replace others or are added to them.
 TEST(ReorderingTest, FollowsEachSequence) {
   for (const bool same_ids : {true, false}) {
     for (const unsigned threads : {1u, 3u}) {
@@ -205,12 +205,12 @@ TEST(ReorderingTest, FollowsEachSequence) {
       EngineClient client(ClientOptions{});
       ASSERT_TRUE(client.start(AV_CODEC_ID_H264));
       for (std::size_t i = 0; i < last; ++i) ASSERT_TRUE(client.send(writer.clip.units[i].bytes, 1000));
-      // There is no delay again, for what was held back came out first.
+      // There is no delay again, because the held-back pictures came out first.
       while (client.frames.size() < last) ASSERT_TRUE(client.wait());
       expect_no_delay(client, std::span(writer.clip.units).subspan(last));
       EXPECT_EQ(client.frame_md5s(), writer.expected);
       EXPECT_EQ(client.changes, 1u);
-      // The number of buffers follows, and those that there are still do.
+      // The number of buffers follows, and the existing ones are still enough.
       EXPECT_EQ(client.look_changes, 3u);
       EXPECT_EQ(client.announced->min_buffers, 4u);
     }
@@ -242,7 +242,7 @@ TEST(ReorderingTest, KnowsParameterSetsThatCameLongBefore) {
   }
 }
 
-// A clip, and what is shown of any part of it.
+// A clip, and the frames that are shown for any part of it.
 class Parts {
  public:
   explicit Parts(Clip clip) : clip_(std::move(clip)) {
@@ -279,7 +279,8 @@ Clip open_gop_clip() {
                    "open.264");
 }
 
-// A stream is joined at a picture that is no IDR picture, and ends soon, before that has come out or later.
+// A stream is joined at a picture that is not an IDR picture, and ends soon, before that has come out or
+// later.
 TEST(ReorderingTest, ShowsAllOfAStreamThatIsJoinedInItsMiddle) {
   const Clip clip = open_gop_clip();
   VUMEDIA_SKIP_WITHOUT(clip);
@@ -298,7 +299,7 @@ TEST(ReorderingTest, ShowsAllOfAStreamThatIsJoinedInItsMiddle) {
   }
 }
 
-// One that is joined where it cannot begin waits for where it can, drained or not.
+// A stream that is joined where it cannot begin waits for a place where it can, drained or not.
 TEST(ReorderingTest, ShowsNothingBeforeAStreamCanBegin) {
   const Clip clip = open_gop_clip();
   VUMEDIA_SKIP_WITHOUT(clip);
@@ -321,7 +322,7 @@ TEST(ReorderingTest, ShowsNothingBeforeAStreamCanBegin) {
   }
 }
 
-// After a drain a stream goes on as if there had been none, wherever its pictures stand.
+// After a drain a stream continues as if there had been none, whatever the position of its pictures.
 void expect_to_go_on(const Parts& parts, std::size_t first, std::size_t end) {
   const auto expected = parts.shown(first, end);
   for (std::size_t middle = first + 1; middle < end; ++middle) {
@@ -336,7 +337,7 @@ void expect_to_go_on(const Parts& parts, std::size_t first, std::size_t end) {
       client.queue_capture(client.last_index);
     }
     ASSERT_TRUE(client.play(parts.part(middle, end)));
-    // A drain has all out that is there: the order is that of two streams.
+    // A drain outputs everything: the order is that of two streams.
     auto md5s = client.frame_md5s();
     auto sorted = expected;
     std::ranges::sort(md5s);
@@ -370,7 +371,7 @@ TEST(ReorderingTest, GoesOnBehindDrainsWithoutKeyPictures) {
   expect_to_go_on(Parts(without_vui(clip)), 0, clip.units.size());
 }
 
-// A seek while the frames of one sequence come out, and the packet that begins the next one waits for that.
+// A seek while the frames of one sequence come out and the packet that begins the next one waits for them.
 TEST(ReorderingTest, SeeksBetweenSequences) {
   SpsRecipe deeper = sps_of_depth(4);
   deeper.level = 11;
@@ -480,8 +481,8 @@ TEST(ReorderingTest, ShowsAllOfPairsOfFields) {
   }
 }
 
-// Operation 5 makes a picture the first of an order of its own, and so does an IDR picture, also one that
-// asks for what is held back to be dropped, as a decoder need not.
+// Operation 5 makes a picture the first of an order of its own. So does an IDR picture, even one that
+// requests that held-back pictures be dropped, which a decoder need not do.
 TEST(ReorderingTest, ShowsAllAcrossBreaksInTheOrder) {
   for (const bool idr : {true, false}) {
     for (const unsigned threads : {1u, 3u}) {
@@ -511,7 +512,7 @@ TEST(ReorderingTest, ShowsAllAcrossBreaksInTheOrder) {
   }
 }
 
-// Pictures that were never sent are not shown, and take no place of those that were.
+// Pictures that were never sent are not shown, and take no place away from those that were.
 TEST(ReorderingTest, ShowsAllAroundGaps) {
   SpsRecipe sps = sps_of_depth(4);
   sps.gaps = true;
@@ -530,8 +531,8 @@ TEST(ReorderingTest, ShowsAllAroundGaps) {
   EXPECT_EQ(decode(writer.clip), writer.expected);
 }
 
-// What other codecs say of the order of pictures, libavcodec keeps to: all come out, also where one sequence
-// follows another of a different size, depth or order.
+// libavcodec respects what other codecs say about the order of pictures: all come out, even where one
+// sequence follows another with a different size, depth or order.
 TEST(ReorderingTest, ShowsAllSequencesOfOtherCodecs) {
   struct Row {
     const char* suffix;

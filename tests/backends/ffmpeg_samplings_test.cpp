@@ -34,7 +34,7 @@ bool is_420(std::uint32_t fourcc) {
   return fourcc == yu12 || fourcc == nv12 || fourcc == p010;
 }
 
-// The raw formats that a program is offered at the moment.
+// The raw formats that are currently offered.
 Fourccs offered(DecoderGuest& guest) {
   Fourccs all;
   v4l2_fmtdesc description{};
@@ -45,7 +45,7 @@ Fourccs offered(DecoderGuest& guest) {
   return all;
 }
 
-// Decodes `clip` to each of `formats`, which are all that is offered for it, and compares what comes.
+// Decodes `clip` to each of `formats`, which must be all that are offered for it, and compares the frames.
 void expect_in_each(const Options& options, const Clip& clip, const Fourccs& formats) {
   const auto as_coded = decode_plainly(clip);
   const auto as_420 = decode_plainly(clip, nullptr, Chroma::yuv420);
@@ -185,7 +185,7 @@ TEST(DecoderJpegTest, HasEverySamplingAndNeedsNoTables) {
     SCOPED_TRACE(one.name);
     const Clip clip = jpeg_clip(one.shape);
     expect_in_each({}, clip, *one.formats);
-    // JFIF has the full range, grey or not, and says so.
+    // JFIF has the full range, grey or not, and reports it.
     DecoderGuest guest;
     guest.start(clip);
     ASSERT_TRUE(guest.play(clip));
@@ -194,7 +194,7 @@ TEST(DecoderJpegTest, HasEverySamplingAndNeedsNoTables) {
   }
 }
 
-// The tables taken out of a picture that was made with them.
+// The tables removed from a picture that was made with them.
 TEST(DecoderJpegTest, TakesPicturesWhoseTablesWereLeftOut) {
   const Clip whole = make_clip(picture_of("yuvj422p", "-c:v mjpeg -huffman default -q:v 3"), "whole.mjpeg");
   VUMEDIA_SKIP_WITHOUT(whole);
@@ -227,7 +227,7 @@ const Clip& changing_clip() {
   return clip;
 }
 
-// 4:2:0 suits all of it: nothing has to be set up again.
+// 4:2:0 suits all of it, so nothing has to be set up again.
 TEST(DecoderSamplingChangeTest, GoesOnWhereTheFormatStillSuits) {
   const Clip& clip = changing_clip();
   VUMEDIA_SKIP_WITHOUT(clip);
@@ -247,7 +247,7 @@ TEST(DecoderSamplingChangeTest, GoesOnWhereTheFormatStillSuits) {
   }
 }
 
-// A program is told, and its choice comes back with what it was made for.
+// A program is told, and its choice returns with the sampling that it was made for.
 TEST(DecoderSamplingChangeTest, TellsWhereItDoesNot) {
   const Clip clip = make_clip_of_parts({picture_of("yuv422p", x264), picture_of("yuv420p", x264),
                                         moving_picture(160, 96, 6, "yuv422p") + " " + x264},
@@ -272,7 +272,7 @@ TEST(DecoderSamplingChangeTest, TellsWhereItDoesNot) {
 
 // START in place of new buffers: those of 4:2:2 have room for 4:2:0.
 TEST(DecoderSamplingChangeTest, GoesOnInTheSameBuffers) {
-  // The second part is longer than what a decoder can take in: its change comes before the drain.
+  // The second part is longer than what a decoder can take, so its change comes before the drain.
   const Clip clip =
       make_clip_of_parts({picture_of("yuv422p", x264), moving_picture(178, 98, 16) + " " + x264}, "264");
   VUMEDIA_SKIP_WITHOUT(clip);
@@ -305,7 +305,7 @@ TEST(DecoderSamplingChangeTest, GoesOnInTheSameBuffers) {
   EXPECT_EQ(guest.changes, 2u);
 }
 
-// What a program sets up before the stream speaks, right or wrong.
+// What a program sets up before the stream is known, right or wrong.
 TEST(DecoderSamplingChangeTest, LetsAProgramGuess) {
   const Clip clip = make_clip(picture_of("yuvj422p", "-c:v mjpeg -q:v 3"), "guess.mjpeg");
   VUMEDIA_SKIP_WITHOUT(clip);
@@ -365,7 +365,7 @@ TEST(EngineSamplingsTest, DecodesPlanarFormatsWhereTheGuestSeesThem) {
       options.fourcc = one.fourcc;
       options.engine.codec.threads = frame_threads ? 3 : 1;
       options.engine.codec.frame_threads = frame_threads;
-      options.capture_buffers = 24;  // so many that there always is one, however long the client takes
+      options.capture_buffers = 24;  // enough that there always is one, however long the client takes
       EngineClient client(options);
       ASSERT_TRUE(client.start(clip.codec));
       ASSERT_TRUE(client.play(clip));

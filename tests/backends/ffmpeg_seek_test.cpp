@@ -22,7 +22,7 @@ std::size_t last_key(const Clip& clip) {
   return key;
 }
 
-// A client may begin anywhere: what comes before the next key frame gives no frame, or one that is flagged.
+// A client may begin anywhere: units before the next key frame give no frame, or a flagged one.
 TEST_P(DecoderSeekTest, LooksForAResumePoint) {
   for (const auto& recipe : clip_recipes) {
     SCOPED_TRACE(recipe.name);
@@ -76,8 +76,7 @@ TEST_P(DecoderSeekTest, BeginsAnywhere) {
   }
 }
 
-// To a part of another size, and back, with OUTPUT stopped and started alone: the change is a change like
-// any.
+// To a part with another size, and back, with only OUTPUT stopped and started: the change is like any other.
 TEST_P(DecoderSeekTest, LeadsToAnotherSize) {
   const Clip clip = make_changing_clip({{320, 180}, {160, 96}});
   VUMEDIA_SKIP_WITHOUT(clip);
@@ -94,7 +93,7 @@ TEST_P(DecoderSeekTest, LeadsToAnotherSize) {
   }
   ASSERT_TRUE(guest.play(parts[1], stamp));
   ASSERT_TRUE(guest.finish());
-  // What was left of before may still come, and nothing that is in no part.
+  // Frames left from before may still come, but none that belong to neither part.
   const auto expected = decode_plainly(parts[1]);
   std::vector<std::string> last;
   for (const auto& frame : guest.frames) {
@@ -104,7 +103,7 @@ TEST_P(DecoderSeekTest, LeadsToAnotherSize) {
   EXPECT_EQ(guest.changes, 4u);
 }
 
-// CAPTURE alone: frames that it had are lost, none comes twice, and decoding goes on with the next.
+// Only CAPTURE: frames that it had are lost, none comes twice, and decoding continues with the next.
 TEST_P(DecoderSeekTest, RestartsCaptureAlone) {
   for (const std::uint32_t fourcc : {V4L2_PIX_FMT_YUV420, V4L2_PIX_FMT_NV12}) {
     const Clip& clip = clip_of("vp9.ivf");
@@ -115,7 +114,7 @@ TEST_P(DecoderSeekTest, RestartsCaptureAlone) {
     for (std::size_t i = 0; i < clip.units.size(); ++i) {
       ASSERT_TRUE(guest.send(clip.units[i].bytes, static_cast<std::int64_t>(i + 1) * 1000));
       if (i % 8 != 7 || !guest.capture_on) continue;
-      // With new buffers, or the old ones, which are all the program's again.
+      // With new buffers, or the old ones, which all belong to the program again.
       if (i % 16 == 7) {
         guest.restart_capture();
       } else {
@@ -136,12 +135,12 @@ TEST_P(DecoderSeekTest, RestartsCaptureAlone) {
       ASSERT_LT(at, expected.size()) << "a frame that the stream does not have";
     }
     EXPECT_EQ(guest.frames.back().md5, expected.back());
-    // Sequence numbers begin anew with each STREAMON.
+    // Sequence numbers start again with each STREAMON.
     EXPECT_EQ(std::ranges::count(guest.frames, 0u, &DecoderGuest::Frame::sequence) > 1, true);
   }
 }
 
-// Both queues, in either order, at any moment; nothing of before is left over.
+// Both queues, in either order, at any moment; nothing from before is left.
 TEST_P(DecoderSeekTest, RestartsBoth) {
   const Clip& clip = clip_of("h264.264");
   VUMEDIA_SKIP_WITHOUT(clip);
@@ -173,7 +172,7 @@ TEST_P(DecoderSeekTest, RestartsBoth) {
   EXPECT_EQ(guest.changes, 1u);
 }
 
-// Frames of before told from those of behind by a drain: STOP, LAST, seek, START.
+// Frames from before and after are separated by a drain: STOP, LAST, seek, START.
 TEST_P(DecoderSeekTest, FollowsADrain) {
   const Clip& clip = clip_of("hevc.265");
   VUMEDIA_SKIP_WITHOUT(clip);
@@ -186,7 +185,7 @@ TEST_P(DecoderSeekTest, FollowsADrain) {
     EXPECT_EQ(guest.frames.size(), 10u);
     guest.frames.clear();
     guest.last_seen = guest.ended = false;
-    // Waits behind the drain, and is dropped by the seek.
+    // Waits for the drain, and is dropped by the seek.
     ASSERT_TRUE(guest.send(clip.units[10].bytes, 1000));
     guest.stop_output();
     EXPECT_EQ(guest.stream(guest.output_type, true), 0);

@@ -1,5 +1,5 @@
 // "Initialization", "Capture Setup" and "Commit Points" of the stateful decoder interface: in which orders a
-// client may set its queues up, and what it is told meanwhile.
+// client may set up its queues, and what it is told meanwhile.
 #include <algorithm>
 #include <cstdint>
 #include <initializer_list>
@@ -19,7 +19,7 @@ namespace tag = v4l2::tag;
 
 class DecoderSetupTest : public DecoderApiTest {
  protected:
-  // VIDIOC_S_FMT on OUTPUT with a size, as a client does that has parsed the stream itself.
+  // VIDIOC_S_FMT on OUTPUT with a size, as a client does if it has parsed the stream itself.
   static int set_coded_size(DecoderGuest& guest, std::uint32_t fourcc, std::uint32_t width,
                             std::uint32_t height) {
     v4l2_format format{};
@@ -71,7 +71,7 @@ TEST_P(DecoderSetupTest, ExpectsOfCaptureWhatOutputSays) {
   EXPECT_EQ(guest.get_raw_format().layout.width, 320u);
 }
 
-// The whole of CAPTURE set up before OUTPUT has anything, for a size that is right, smaller, and larger.
+// CAPTURE completely set up before OUTPUT has anything, for a size that is correct, too small, and too large.
 TEST_P(DecoderSetupTest, TakesCaptureFirst) {
   const Clip& clip = clip_of("h264.264");
   VUMEDIA_SKIP_WITHOUT(clip);
@@ -82,7 +82,8 @@ TEST_P(DecoderSetupTest, TakesCaptureFirst) {
   };
   for (const Guess guess :
        {Guess{recipe.width, recipe.height, true}, Guess{64, 64, false}, Guess{640, 480, false},
-        Guess{recipe.width + 2, recipe.height, false}}) {  // in buffers as large, of which more is seen
+        Guess{recipe.width + 2, recipe.height,
+              false}}) {  // in buffers of the same size, of which more is visible
     SCOPED_TRACE(guess.width);
     DecoderGuest guest(options());
     EXPECT_EQ(set_coded_size(guest, V4L2_PIX_FMT_H264, guess.width, guess.height), 0);
@@ -93,8 +94,8 @@ TEST_P(DecoderSetupTest, TakesCaptureFirst) {
     EXPECT_TRUE(guest.log.empty()) << "nothing comes without a stream";
     EXPECT_EQ(guest.stream(guest.output_type, true), 0);
     ASSERT_TRUE(guest.send(clip.units[0].bytes, 1000));
-    // What the client expected is no change: told of one it would start CAPTURE anew, and lose its first
-    // frames.
+    // What the client expected is not a change: if told about one it would restart CAPTURE, and lose its
+    // first frames.
     if (!guess.right) {
       ASSERT_TRUE(guest.run_until([&] { return guest.changes == 1 || guest.last_seen; }));
     }
@@ -106,7 +107,8 @@ TEST_P(DecoderSetupTest, TakesCaptureFirst) {
   }
 }
 
-// OUTPUT alone: the stream is read until its format is known, then waits; what brought the event stays.
+// Only OUTPUT: the stream is read until its format is known, then waits; the buffer that brought the event
+// stays.
 TEST_P(DecoderSetupTest, WaitsForCaptureWithWhatItHasRead) {
   for (const char* const name : {"h264.264", "vp8.ivf", "mpeg2.m2v", "vp9.ivf"}) {
     SCOPED_TRACE(name);
@@ -117,7 +119,7 @@ TEST_P(DecoderSetupTest, WaitsForCaptureWithWhatItHasRead) {
     guest.start(clip, 4);
     for (std::size_t i = 0; i < 4; ++i) ASSERT_TRUE(guest.send(clip.units[i].bytes, 1000));
     ASSERT_TRUE(guest.run_until([&] { return guest.changes == 1; }));
-    // An answer from the device: what it had to say of the units is there, had there been anything.
+    // An answer from the device: events about the units would have come before it.
     EXPECT_EQ(guest.command(V4L2_DEC_CMD_STOP), 0) << "CAPTURE does not stream";
     EXPECT_EQ(guest.log, (std::vector<std::string>{"change"}));
     EXPECT_TRUE(std::ranges::none_of(guest.coded, DecoderGuest::is_free));
@@ -149,7 +151,7 @@ TEST_P(DecoderSetupTest, ReadsOnUntilThereIsAPicture) {
   EXPECT_EQ(md5s(guest), decode_plainly(clip));
 }
 
-// An empty OUTPUT buffer is no data, nowhere, and no end of the stream.
+// An empty OUTPUT buffer contains no data anywhere, and is not the end of the stream.
 TEST_P(DecoderSetupTest, TakesEmptyBuffers) {
   for (const char* const name : {"h264.264", "vp9.ivf"}) {
     const Clip& clip = clip_of(name);
@@ -171,7 +173,7 @@ TEST_P(DecoderSetupTest, TakesEmptyBuffers) {
 
 // ---- Capture setup
 
-// Behind the event, queries say what the stream is; G_FMT of OUTPUT too.
+// After the event, queries describe the stream, including G_FMT of OUTPUT.
 TEST_P(DecoderSetupTest, SaysWhatTheStreamIs) {
   const Clip clip = make_changing_clip({{318, 178}, {160, 96}});
   VUMEDIA_SKIP_WITHOUT(clip);
@@ -189,8 +191,8 @@ TEST_P(DecoderSetupTest, SaysWhatTheStreamIs) {
     const auto is = [](const v4l2_rect& a, std::uint32_t w, std::uint32_t h) {
       return a.left == 0 && a.top == 0 && a.width == w && a.height == h;
     };
-    // Neither scaled nor composed: both rectangles are the visible part; the rest of the buffer is written
-    // over, and v4l2-compliance wants that within the bounds.
+    // Neither scaled nor composed: both rectangles are the visible part; the rest of the buffer is
+    // overwritten, and v4l2-compliance wants that within the bounds.
     for (const std::uint32_t target :
          std::initializer_list<std::uint32_t>{V4L2_SEL_TGT_CROP, V4L2_SEL_TGT_CROP_DEFAULT,
                                               V4L2_SEL_TGT_COMPOSE, V4L2_SEL_TGT_COMPOSE_DEFAULT})
@@ -204,7 +206,7 @@ TEST_P(DecoderSetupTest, SaysWhatTheStreamIs) {
     EXPECT_EQ(guest.ioctl<tag::ENUM_FRAMESIZES>(size), 0);
     EXPECT_EQ((raw.layout.width - size.stepwise.min_width) % size.stepwise.step_width, 0u);
     EXPECT_EQ((raw.layout.height - size.stepwise.min_height) % size.stepwise.step_height, 0u);
-    // So is the size of what is shown, by which GStreamer negotiates.
+    // So is the visible size, with which GStreamer negotiates.
     EXPECT_EQ((width - size.stepwise.min_width) % size.stepwise.step_width, 0u);
     EXPECT_EQ((height - size.stepwise.min_height) % size.stepwise.step_height, 0u);
     EXPECT_GE(raw.layout.height, size.stepwise.min_height);
@@ -253,7 +255,7 @@ TEST_P(DecoderSetupTest, AdjustsWishesToWhatThereIs) {
       EXPECT_EQ(format.fmt.pix_mp.num_planes, 1u);
     }
   }
-  // A rectangle that cannot be had becomes the one there is; constraints that forbid it are kept.
+  // An impossible rectangle becomes the existing one; constraints that forbid that are respected.
   for (const std::uint32_t target :
        std::initializer_list<std::uint32_t>{V4L2_SEL_TGT_CROP, V4L2_SEL_TGT_COMPOSE}) {
     v4l2_selection selection{};
@@ -321,7 +323,7 @@ TEST_P(DecoderSetupTest, KeepsTheFormatOfOutputWhileThereAreBuffers) {
   EXPECT_EQ(set_coded_size(guest, V4L2_PIX_FMT_H264, 640, 360), EBUSY) << "a change of the same codec";
   EXPECT_EQ(guest.set_coded_format(V4L2_PIX_FMT_H264, 1u << 21), EBUSY);
   EXPECT_EQ(coded_size(guest), std::pair(320u, 180u));
-  // What it is already is no change.
+  // Setting the current format is not a change.
   v4l2_format format{};
   format.type = guest.output_type;
   EXPECT_EQ(guest.ioctl<tag::G_FMT>(format), 0);
@@ -344,7 +346,7 @@ TEST_P(DecoderSetupTest, KeepsTheFormatOfOutputWhileThereAreBuffers) {
   EXPECT_EQ(count(), all);
 }
 
-// A program's second stream in the same file, of another codec, behind one of several sizes.
+// A program's second stream in the same file, with another codec, after one with several sizes.
 TEST_P(DecoderSetupTest, TakesAnotherFormatBehindASourceChange) {
   const Clip first = make_changing_clip({{320, 180}, {160, 96}});
   const Clip& second = clip_of("vp8.ivf");

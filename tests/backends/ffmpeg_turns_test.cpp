@@ -1,4 +1,4 @@
-// What one turn of the loop copies of a coded buffer that lies in the guest's memory in an odd way.
+// What one turn of the loop copies of a coded buffer with an odd layout in the guest's memory.
 #include <algorithm>
 #include <cerrno>
 #include <cstddef>
@@ -90,7 +90,7 @@ TEST_P(DecoderTurnsTest, ACodedBufferIsCopiedAFewBytesATurn) {
   EXPECT_EQ(reply->first, head_of_chain);
   EXPECT_EQ(reply->second.status(), 0);
   EXPECT_GE(before, size);
-  // The page that a turn ends in the midst of is counted with it.
+  // A page in the middle of which a turn ends is counted for that turn.
   EXPECT_LE(most, 2 * memory::Work::a_turn / memory::Work::copied_byte + 2 * page_size);
 }
 

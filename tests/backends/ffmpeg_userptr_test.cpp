@@ -1,5 +1,5 @@
-// USERPTR buffers of the decoder: the bitstream read from the guest's own pages, and frames decoded into
-// them, whatever way they lie.
+// USERPTR buffers of the decoder: the bitstream is read from the guest's own pages, and frames are decoded
+// into them, whatever their layout.
 #include <algorithm>
 #include <cstdint>
 #include <memory>
@@ -54,7 +54,7 @@ TEST_P(DecoderUserptrTest, DecodesIntoPagesHoweverTheyLie) {
   }
 }
 
-// Programs that take frames from a pool of their own queue them under whatever index is free, also while they
+// Programs that take frames from a pool of their own queue them with whatever index is free, even while they
 // are still referred to.
 TEST_P(DecoderUserptrTest, KeepsReferencesWhateverTheirIndex) {
   for (const char* const name : {"h264.264", "vp8.ivf"}) {
@@ -74,7 +74,7 @@ TEST_P(DecoderUserptrTest, KeepsReferencesWhateverTheirIndex) {
   }
 }
 
-// The frontend sends other tables all the while, with the same memory at other addresses here.
+// Meanwhile the frontend sends other tables, with the same memory at other addresses here.
 TEST_P(DecoderUserptrTest, OutlivesTables) {
   const Clip& clip = clip_of("h264.264");
   VUMEDIA_SKIP_WITHOUT(clip);
@@ -150,7 +150,7 @@ TEST_P(DecoderUserptrTest, RefusesWhatIsNoMemory) {
   }
 }
 
-// A frame that grows larger than the buffers that the guest had named; then it names larger ones.
+// A frame becomes larger than the buffers that the guest has named; then it names larger ones.
 TEST_P(DecoderUserptrTest, FollowsChangesOfSize) {
   const Clip clip = make_changing_clip({{160, 96}, {640, 360}, {320, 180}});
   VUMEDIA_SKIP_WITHOUT(clip);

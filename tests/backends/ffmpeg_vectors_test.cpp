@@ -72,7 +72,7 @@ TEST_P(VectorsTest, DecodesBitExactly) {
     } else if (!way.direct || way.fourcc == V4L2_PIX_FMT_NV12) {
       EXPECT_EQ(counters.in_place, 0u);
     }
-    // Each frame has the time stamp of one unit, and no two the same.
+    // Each frame has the time stamp of one unit, and no two are the same.
     std::set<std::uint64_t> stamps;
     for (const auto& frame : client.frames) {
       constexpr std::uint64_t step = 1'000'000;

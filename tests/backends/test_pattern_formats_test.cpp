@@ -1,4 +1,4 @@
-// What the test pattern camera answers about formats, sizes, rates and rectangles: the rules of "Data Format
+// The test pattern camera's answers about formats, sizes, rates and rectangles: the rules of "Data Format
 // Negotiation", "Image Format Enumeration", VIDIOC_G_PARM and VIDIOC_G_SELECTION, for both plane APIs.
 #include <array>
 #include <cstring>
@@ -262,7 +262,7 @@ TEST_P(CameraFormats, BytesALineAreGrantedWithinReason) {
 TEST_P(CameraFormats, ColoursAreSaidForEachFormat) {
   for (const auto code : all_codes()) {
     v4l2_format format = ask(code, 640, 480);
-    // A wish to convert colours, which this camera cannot: not a failure, and not granted.
+    // A request to convert colours, which this camera cannot do: it is not an error, and not granted.
     look(format, [&](auto pix) {
       pix.flags = V4L2_PIX_FMT_FLAG_SET_CSC;
       pix.colorspace = V4L2_COLORSPACE_BT2020;

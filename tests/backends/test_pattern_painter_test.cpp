@@ -1,4 +1,4 @@
-// The pictures of the test pattern: what is in them, and that nothing is written beside them.
+// The pictures of the test pattern: their contents, and that nothing is written outside them.
 #include <algorithm>
 #include <array>
 #include <cstring>
@@ -40,7 +40,7 @@ Painter painter_of(const Mode& mode, Pattern pattern = Pattern::bars,
   return made;
 }
 
-// Memory for a picture: a vector a plane, each with room behind it that is no one's.
+// Memory for a picture: one vector for each plane, each followed by unused room.
 struct Memory {
   static constexpr std::size_t guard = 4096;
 
@@ -55,7 +55,7 @@ struct Memory {
   std::array<std::vector<std::byte>, 3> bytes;
 };
 
-// In every format: all sizes, and one with padding behind each line.
+// In every format: all sizes, and one with padding after each line.
 class Picture : public testing::TestWithParam<std::uint32_t> {
  protected:
   template <class Body>
@@ -84,7 +84,7 @@ TEST_P(Picture, CarriesItsNumberWhateverTheControlsSay) {
   });
 }
 
-// Bytes of each line that carry picture, and no others: neither padding nor what lies behind a plane.
+// Only the bytes of each line that carry the picture: neither padding nor bytes after a plane.
 TEST_P(Picture, WritesItsPixelsAndNothingElse) {
   for_each_mode([](const Mode& mode) {
     SCOPED_TRACE(mode.size->width);
@@ -102,7 +102,7 @@ TEST_P(Picture, WritesItsPixelsAndNothingElse) {
         std::fill_n(pixels[place.plane].begin() + at, place.width_bytes, true);
       }
     }
-    // What the painter wrote is the same in both; what it left alone differs.
+    // Bytes that the painter wrote are the same in both; bytes that it left alone differ.
     for (std::size_t p = 0; p < 3; ++p) {
       std::size_t wrong = 0;
       for (std::size_t i = 0; i < pixels[p].size(); ++i)
@@ -162,8 +162,8 @@ TEST_P(Picture, BrightnessRaisesTheBackground) {
   });
 }
 
-// All formats show one picture: what NV12, YU12, YUYV and those with planes apart hold in luma and chroma is
-// the same, and RGB3 is its conversion.
+// All formats show one picture: NV12, YU12, YUYV and those with separate planes have the same luma and
+// chroma, and RGB3 is its conversion.
 TEST(PictureFormats, Agree) {
   constexpr std::size_t width = 640, height = 480, luma_size = width * height;
   for (const auto pattern : {Pattern::bars, Pattern::gradient, Pattern::checkerboard, Pattern::noise}) {
@@ -205,7 +205,7 @@ TEST(PictureFormats, Agree) {
   }
 }
 
-// As JPEG has it: black is 0, white 255, and every sample the conversion of the other picture's.
+// As in JPEG: black is 0, white 255, and every sample is the conversion of the other picture's.
 TEST(PictureFormats, FullRangeIsTheSamePicture) {
   const Mode mode = mode_of(V4L2_PIX_FMT_YUV420M, frame_sizes[1]);
   Memory limited(mode);

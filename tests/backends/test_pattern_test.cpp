@@ -1,4 +1,5 @@
-// The test pattern camera as a V4L2 device: formats, rates, controls, buffers, and what its frames say.
+// The test pattern camera as a V4L2 device: formats, rates, controls, buffers, and the contents of its
+// frames.
 #include <algorithm>
 #include <array>
 #include <cstring>
@@ -160,7 +161,7 @@ class Camera : public testing::TestWithParam<bool> {
     v4l2_control control{id, value};
     return call(tag::S_CTRL{}, control);
   }
-  // Bytes that a returned buffer says are filled in a plane.
+  // The filled bytes of a plane according to a returned buffer.
   std::uint32_t used(const v4l2::Buffer& buffer, std::size_t plane = 0) const {
     return multiplanar ? buffer.planes[plane].bytesused : buffer.head.bytesused;
   }
@@ -252,7 +253,8 @@ TEST_P(Camera, HasOneInputInGoodOrder) {
   EXPECT_EQ(call(tag::S_INPUT{}, index), EINVAL);
 }
 
-// What of the selection API a camera has that does not crop; its rectangles are looked at with the formats.
+// The part of the selection API that a camera without cropping has; its rectangles are checked with the
+// formats.
 TEST_P(Camera, HasNoRectangleToBeSet) {
   constexpr std::array<std::uint32_t, 5> targets{V4L2_SEL_TGT_CROP, V4L2_SEL_TGT_CROP_DEFAULT,
                                                  V4L2_SEL_TGT_CROP_BOUNDS, V4L2_SEL_TGT_COMPOSE, 0xffff};
@@ -312,7 +314,7 @@ TEST_P(Camera, FramesCarryNumberSequenceAndDueTime) {
       ASSERT_EQ(planes.size(), format.planes);
       for (std::size_t p = 0; p < planes.size(); ++p) {
         ASSERT_EQ(planes[p].size(), format.plane[p].sizeimage);
-        std::ranges::fill(planes[p], std::byte{1});  // a value that no picture is made of alone
+        std::ranges::fill(planes[p], std::byte{1});  // a value that no picture consists of alone
       }
       buffers.push_back(planes.front());
       ASSERT_EQ(queue(index), 0);
@@ -340,7 +342,7 @@ TEST_P(Camera, FramesCarryNumberSequenceAndDueTime) {
       ASSERT_EQ(queue(number % 3), 0);
     }
     // On a grid of 1/30 s from the first on; a stamp is cut to whole microseconds. Frames that come late
-    // because this machine was busy may skip points of the grid, never leave it.
+    // because this machine was busy may skip points of the grid, but never leave it.
     for (std::size_t number = 1; number < services.dqbufs.size(); ++number) {
       const auto apart = time_ns(services.dqbufs[number].buffer) - time_ns(services.dqbufs[0].buffer);
       const auto ticks = (apart + 16'666'666) / 33'333'333;
@@ -511,7 +513,7 @@ TEST_P(Camera, HonoursPriorities) {
   EXPECT_EQ(call(tag::TRY_FMT{}, format), 0);
   EXPECT_EQ(set_control(V4L2_CID_BRIGHTNESS, 1), EBUSY);
   EXPECT_EQ(call(tag::S_PRIORITY{}, priority), EBUSY);
-  // Priority comes before anything that may be wrong with a request, as the kernel asks first.
+  // Priority comes before any other error of a request, because the kernel checks it first.
   v4l2_selection selection{};
   EXPECT_EQ(call(tag::S_SELECTION{}, selection), EBUSY);
   v4l2_streamparm parameters{};
@@ -606,8 +608,8 @@ TEST_P(Camera, FillsScatteredUserMemory) {
   for (page = 0; page < 64; page += 3)
     EXPECT_EQ(view->bytes()[page * page_size], std::byte{0x5a}) << "someone else's page " << page;
 
-  // A table without that memory comes while the buffer waits: it stays valid until the buffer returns, and
-  // cannot be queued again.
+  // A table without that memory comes while the buffer waits: the memory stays valid until the buffer
+  // returns, and cannot be queued again.
   ASSERT_EQ(queue_user(), 0);
   services.memory = memory::GuestMemory::empty();
   ASSERT_TRUE(services.fire());
@@ -643,7 +645,7 @@ TEST(PacerGrid, NeitherDriftsNorBursts) {
   const auto late = start + 4000s + 1ms;
   pacer.advance(late);
   EXPECT_EQ(pacer.due(), start + 4000s + 33333333ns);
-  // Wherever it is asked, the next point lies ahead, no more than a period away.
+  // At any time, the next point is ahead, and no more than a period away.
   for (int step = 0; step < 1000; ++step) {
     const auto now = pacer.due() + 7ms * step;
     pacer.advance(now);

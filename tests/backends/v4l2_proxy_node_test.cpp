@@ -1,5 +1,5 @@
-// What the proxy takes for a device, and what it says of what is none. A real device is passed on by the
-// tests in tests/vivid.
+// What the proxy accepts as a device, and what it reports about anything else. The tests in tests/vivid pass
+// a real device through.
 #include <cerrno>
 #include <string>
 
@@ -47,7 +47,7 @@ TEST(Node, TheNameIsThatOfTheResolvedPath) {
   const vumedia::test::TemporaryFolder folder;
   struct stat status{};
   ASSERT_EQ(::stat("/dev/tty0", &status) == 0 || ::stat("/dev/null", &status) == 0, true);
-  // A link's own name says nothing.
+  // A link's own name has no meaning.
   const std::string link = make_link(folder, "video0", "/dev/null");
   EXPECT_EQ(detail::kernel_name(link, 0), "null");
   // A node under another name is known by its number.
@@ -85,13 +85,13 @@ TEST(Node, CapabilitiesWithoutWhatTheProtocolDoesNotCarry) {
                    V4L2_CAP_EXT_PIX_FORMAT | V4L2_CAP_VIDEO_OVERLAY | V4L2_CAP_META_CAPTURE;
   EXPECT_EQ(guest_capabilities(of), std::uint32_t{V4L2_CAP_VIDEO_CAPTURE | V4L2_CAP_STREAMING |
                                                   V4L2_CAP_EXT_PIX_FORMAT | V4L2_CAP_META_CAPTURE});
-  // Drivers of before 3.4 know one field only.
+  // Drivers from before 3.4 know only one field.
   of.capabilities &= ~std::uint32_t{V4L2_CAP_DEVICE_CAPS};
   EXPECT_EQ(guest_capabilities(of),
             std::uint32_t{V4L2_CAP_VIDEO_CAPTURE | V4L2_CAP_VBI_CAPTURE | V4L2_CAP_STREAMING});
 }
 
-// A device that was there at the start and is not any more: open() says so, and leaves nothing behind.
+// A device that existed at the start but does not any more: open() reports it, and leaves nothing behind.
 class GoneDevice : public testing::TestWithParam<const char*> {};
 
 TEST_P(GoneDevice, OpenFailsWithEnodev) {
@@ -113,7 +113,7 @@ TEST_P(GoneDevice, OpenFailsWithEnodev) {
     }
     EXPECT_TRUE(guest.run_until([&] { return shared->threads() == 0; })) << "its threads end";
   }
-  // With commands under way when everything ends.
+  // With pending commands when everything ends.
   vumedia::test::MediaGuest<V4l2Proxy> guest(
       {}, {},
       V4l2ProxyOptions{.node = std::make_shared<const NodeInfo>(NodeInfo{

@@ -1,5 +1,5 @@
-// What the proxy makes of payloads on their way to the kernel and back. The kernel is a function here, which
-// keeps what it is given; a real one is behind the tests in tests/vivid.
+// How the proxy changes payloads that go to the kernel and back. The kernel is a function here, which keeps
+// what it is given; the tests in tests/vivid use a real one.
 #include <cerrno>
 #include <cstring>
 #include <functional>
@@ -74,7 +74,7 @@ TEST(Sanitize, BuffersAreOfMemoryThatTheGuestHas) {
        {0u, std::uint32_t{V4L2_MEMORY_OVERLAY}, std::uint32_t{V4L2_MEMORY_DMABUF}, 99u}) {
     request.memory = memory;
     EXPECT_EQ(before<tag::REQBUFS>(request, V4L2_CAP_STREAMING), fail(EINVAL)) << memory;
-    // A radio has no buffers of any memory.
+    // A radio has no buffers in any type of memory.
     EXPECT_EQ(before<tag::REQBUFS>(request, V4L2_CAP_RADIO), fail(ENOTTY)) << memory;
     v4l2_create_buffers create{};
     create.memory = memory;
@@ -192,7 +192,7 @@ TEST_F(UserPointers, TheSamePagesKeepTheirAddress) {
   ASSERT_TRUE(first);
   EXPECT_EQ(queue(buffer(0, pages({5, 2}))), first) << "the kernel need not look at the pages again";
   EXPECT_EQ(told_to_guest(0), 0x1234'5000u);
-  // The guest's name for them may change all the same.
+  // The guest's name for them may still change.
   EXPECT_EQ(queue(buffer(0, pages({5, 2}), 0x9999'0000)), first);
   EXPECT_EQ(told_to_guest(0), 0x9999'0000u);
   EXPECT_EQ(budget->used(), 2u);
@@ -253,7 +253,7 @@ TEST_F(UserPointers, BuffersThatAreNotThereAreRefused) {
   EXPECT_EQ(budget->used(), 0u);
 }
 
-// No format bounds a plane, whose pages the kernel lists: so its bytes count, each as often as it is named.
+// No format limits a plane, whose pages the kernel lists, so its bytes count, each as often as it is named.
 TEST_F(UserPointers, BytesAreThoseOfAllBuffers) {
   const auto bytes = std::make_shared<memory::Budget>(8 * page_size);
   queues = Queues(budget, bytes);
@@ -351,7 +351,7 @@ TEST(Buffers, AQueueIsAskedOnlyWhileItHasSomething) {
 
 // -- Controls
 
-// A copy: the struct is packed, and its pointer not where a reference to it could be.
+// A copy, because the struct is packed and its pointer is not aligned for a reference.
 void* pointer_of(const v4l2_ext_control& control) {
   return control.ptr;
 }
