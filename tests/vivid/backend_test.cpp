@@ -22,7 +22,7 @@
 
 namespace vumedia::backends::test {
 
-// Loads vivid, if it is not there; other tests load it anew, and unload it.
+// Loads vivid if it is not loaded; other tests load it again, and unload it.
 inline void load_driver() {
   static std::vector<vivid::Driver*> loaded;  // never unloaded from here
   if (!std::filesystem::exists("/sys/module/vivid")) loaded.push_back(new vivid::Driver);
@@ -37,7 +37,7 @@ inline V4l2ProxyOptions options_of(const std::string& name,
           .shared = std::move(shared)};
 }
 
-// Buffers are the driver's, not the device's.
+// Buffers belong to the driver, not to the device.
 template <>
 inline constexpr bool uses_arenas<V4l2Proxy> = false;
 
@@ -101,7 +101,7 @@ class Buffers : public testing::Test {
   std::uint32_t id = 0;
 };
 
-// As for a driver whose node cannot be mapped: a frame is captured into a dmabuf that the guest has mapped.
+// As with a driver whose node cannot be mapped: a frame is captured into a dmabuf that the guest has mapped.
 TEST_F(Buffers, MayBeMappedAsDmabufs) {
   auto options = options_of("vivid-000-vid-cap");
   options.export_buffers = true;
@@ -147,7 +147,7 @@ TEST_F(Buffers, AreAsManyAsMayBeAfforded) {
   more.format.type = V4L2_BUF_TYPE_VIDEO_CAPTURE;
   ASSERT_EQ(call<tag::G_FMT>(more.format), 0);
   EXPECT_EQ(call<tag::CREATE_BUFS>(more), ENOMEM);
-  // Those of before are replaced, and so not in the way.
+  // The earlier ones are replaced, and so do not interfere.
   ASSERT_EQ(request(3, &got), 0);
   EXPECT_EQ(got, 3u);
   EXPECT_EQ(call<tag::CREATE_BUFS>(more), 0);
@@ -157,7 +157,7 @@ TEST_F(Buffers, AreAsManyAsMayBeAfforded) {
   EXPECT_EQ(got, 5u);
 }
 
-// A command that does not come back until it is let go, in place of a driver that hangs.
+// A command that does not return until it is released, in place of a driver that hangs.
 class HungHost : public testing::Test {
  protected:
   HungHost()
@@ -197,7 +197,7 @@ class HungHost : public testing::Test {
     return static_cast<v4l2_proxy::Session*>(
         MediaGuest<V4l2Proxy>::Device::services.find_session(guest->device.get(), id));
   }
-  // Of a command that no guest has sent.
+  // For a command that no guest has sent.
   media::Completion unanswered() {
     auto command = std::make_shared<media::detail::Deferred>();
     command->inbox = guest->reactor->inbox();

@@ -1,4 +1,4 @@
-// The virtual machine itself: vivid is there and delivers, and our programs run on its kernel.
+// The virtual machine itself: vivid is loaded and delivers frames, and our programs run on its kernel.
 #include <filesystem>
 #include <string>
 
@@ -28,7 +28,7 @@ TEST(Boot, VividDeliversFrames) {
   EXPECT_GT(frame->planes.at(0).size(), 0u);
 }
 
-// io_uring as this kernel has it carries the loop.
+// The loop works with this kernel's io_uring.
 TEST(Boot, TheDeviceServesOnThisKernel) {
   Served device("test-pattern", {});
   auto guest = device.connect();

@@ -1,4 +1,4 @@
-// Frames from a camera through the proxy, single- and multi-planar: those that the node itself delivers.
+// Frames from a camera through the proxy, single- and multi-planar: they equal those from the node itself.
 #include <algorithm>
 #include <array>
 #include <chrono>
@@ -39,7 +39,7 @@ const Api multiplanar{"multiplanar",
                       "n_devs=1 multiplanar=2",
                       {V4L2_PIX_FMT_YUYV, V4L2_PIX_FMT_NV12, V4L2_PIX_FMT_NV12M, V4L2_PIX_FMT_YUV420M}};
 
-// As often as vivid can, to save time.
+// At vivid's maximum rate, to save time.
 template <class File>
 void set_fast(File& file, std::uint32_t type) {
   v4l2_streamparm parameters{};
@@ -164,7 +164,7 @@ TEST_P(Capture, BuffersComeBackInOrderWithSequenceAndTime) {
     EXPECT_EQ(buffer->head.flags & (V4L2_BUF_FLAG_QUEUED | V4L2_BUF_FLAG_DONE | V4L2_BUF_FLAG_ERROR), 0u);
     if (v4l2::is_multiplanar(type)) {
       EXPECT_EQ(buffer->head.length, 1u);
-      // vivid puts the picture behind some bytes of something else.
+      // vivid puts other bytes before the picture.
       EXPECT_EQ(buffer->planes[0].bytesused, buffer->planes[0].data_offset + width * height * 2);
       EXPECT_GT(buffer->planes[0].data_offset, 0u);
     } else {
@@ -200,7 +200,7 @@ TEST_P(Capture, StreamoffGivesAllBuffersBack) {
   for (int round = 0; round < 3; ++round) {
     stream.queue_all();
     ASSERT_EQ(stream.start(), 0);
-    // Some frames may be on their way when it is stopped.
+    // Some frames may be in transit when it is stopped.
     for (int i = 0; i < round; ++i) ASSERT_TRUE(stream.next());
     stream.stop();
     for (std::uint32_t i = 0; i < stream.size(); ++i) {
@@ -211,7 +211,7 @@ TEST_P(Capture, StreamoffGivesAllBuffersBack) {
     // Nothing follows the answer to STREAMOFF.
     EXPECT_TRUE(guest->waiting().empty());
   }
-  // Then a stream begins anew.
+  // Then a new stream begins.
   stream.queue_all();
   ASSERT_EQ(stream.start(), 0);
   const auto first = stream.dequeue();
@@ -244,7 +244,7 @@ TEST_P(Capture, BuffersMayBeGivenUpWhileMapped) {
   ASSERT_EQ(proxied.ioctl<tag::STREAMOFF>(stream_type), 0);
   EXPECT_EQ(request_buffers(proxied, type, 0), 0);
   EXPECT_TRUE(std::ranges::equal(mapped, picture)) << "the mapping lost its picture";
-  // The next generation of buffers is another memory, and so is its mapping.
+  // The next generation of buffers is different memory, with different mappings.
   const auto frame = capture_one(proxied, type);
   ASSERT_TRUE(frame);
   std::ranges::fill(mapped, std::byte{0x5a});
@@ -348,12 +348,12 @@ v4l2::BufferPayload user_buffer(
   return payload;
 }
 
-// How the guest's pages lie: as the buffer's do, or in the reverse order, each by itself.
+// How the guest's pages are laid out: like the buffer's, or each separately in reverse order.
 enum class Layout { straight, scattered };
 
 class UserPointers : public Capture {
  protected:
-  // Captures into guest memory and compares with what the node gives.
+  // Captures into guest memory and compares with the node's frames.
   void expect_frames(std::uint32_t pixel_format, Layout layout, std::size_t skew) {
     std::optional<Frame> wanted;
     {
@@ -404,7 +404,7 @@ class UserPointers : public Capture {
         EXPECT_EQ(v4l2::is_multiplanar(type) ? buffer->planes[p].m.userptr : buffer->head.m.userptr,
                   reinterpret_cast<std::uintptr_t>(all.data() + plane.pages_at + skew));
         frame.planes.push_back(gather(again.ranges[p]));
-        // Erased, so that the next round shows what was written in it.
+        // Erased, so that the next round shows what it has written.
         for (const v4l2::GuestRange& range : again.ranges[p])
           std::memset(bytes(range).data(), 0xee, range.length);
       }
@@ -412,7 +412,7 @@ class UserPointers : public Capture {
       ASSERT_EQ(proxied.ioctl<tag::QBUF>(again), 0);
     }
     ASSERT_EQ(proxied.ioctl<tag::STREAMOFF>(stream_type), 0);
-    // A session ends in its own time; the node is to be free now.
+    // A session ends asynchronously, but the node must be free now.
     EXPECT_EQ(request_buffers(proxied, type, 0, V4L2_MEMORY_USERPTR), 0);
   }
 
@@ -460,7 +460,7 @@ TEST_P(UserPointers, FramesMayBeginWithinAPage) {
   expect_frames(GetParam().formats[0], Layout::scattered, 256);
 }
 
-// What a file says of a buffer that is too short, of a good one, and of that one again.
+// What a file answers for a buffer that is too short, for a good one, and for that one again.
 template <class File, class MakeBuffer>
 std::vector<int> queue_some(File& file, std::uint32_t type, MakeBuffer&& make) {
   std::vector<int> errors;
@@ -509,7 +509,7 @@ TEST_P(Capture, TwoSessionsAreTwoFiles) {
     stream.queue_all();
     ASSERT_EQ(stream.start(), 0);
     ASSERT_TRUE(stream.next());
-    // The queue is the first one's, as it is between two programs of the host.
+    // The queue belongs to the first one, as between two programs on the host.
     EXPECT_EQ(request_buffers(other, type, 2), -EBUSY);
     tag::BufferType stream_type = type;
     EXPECT_EQ(other.ioctl<tag::STREAMOFF>(stream_type), EBUSY);
@@ -527,7 +527,7 @@ TEST_P(Capture, TwoSessionsAreTwoFiles) {
       return buffer != nullptr && buffer->session == other.session();
     }));
   }
-  // Given up, it is the next one's.
+  // When it is given up, it belongs to the next one.
   EXPECT_TRUE(capture_one(other, type));
 }
 
@@ -549,7 +549,7 @@ TEST_P(Capture, ClosingASessionGivesTheNodeBack) {
   EXPECT_TRUE(capture_one(direct, type));
 }
 
-// -- Errors of the driver's
+// -- Errors in the driver
 
 TEST_P(Capture, InjectedErrorsPassThrough) {
   ProxyFile proxied(*guest);
@@ -561,7 +561,7 @@ TEST_P(Capture, InjectedErrorsPassThrough) {
   stream.queue_all();
   set_control(proxied, cid::inject_streamon_error, 0);
   EXPECT_EQ(stream.start(), EINVAL);
-  // The kernel gives what was queued back to be queued again, when a stream does not start.
+  // If a stream does not start, the kernel returns the queued buffers to be queued again.
   ASSERT_EQ(stream.start(), 0);
   ASSERT_TRUE(stream.next());
   set_control(proxied, cid::inject_buffer_error, 0);
@@ -572,7 +572,7 @@ TEST_P(Capture, InjectedErrorsPassThrough) {
     EXPECT_EQ(stream.queue(buffer->head.index), 0);
     if ((buffer->head.flags & V4L2_BUF_FLAG_ERROR) != 0) break;
   }
-  // After which the stream goes on.
+  // Then the stream continues.
   const auto good = stream.dequeue();
   ASSERT_TRUE(good);
   EXPECT_EQ(good->head.flags & V4L2_BUF_FLAG_ERROR, 0u);

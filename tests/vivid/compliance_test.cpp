@@ -1,5 +1,5 @@
-// The compliance rules on a kernel's own driver, through the proxy: they are as the documentation has them if
-// vivid, which its authors hold to v4l2-compliance, keeps them.
+// The compliance rules on a kernel driver, through the proxy: they agree with the documentation if vivid,
+// which its authors check with v4l2-compliance, keeps them.
 #include <algorithm>
 #include <chrono>
 #include <cstddef>
@@ -22,7 +22,7 @@ struct PlaneApi {
   friend std::ostream& operator<<(std::ostream& out, const PlaneApi& api) { return out << api.name; }
 };
 // Without all sizes and intervals of eighty formats, which take minutes in an emulated machine; and the
-// second time only what the planes change.
+// second time only what depends on the planes.
 const PlaneApi plane_apis[] = {{"single", "n_devs=1", "!(enum-frame*)"},
                                {"multiplanar", "n_devs=1 multiplanar=2", "[m-s]*"}};
 
@@ -45,7 +45,7 @@ TEST_P(Compliance, VividKeepsTheRules) {
   std::vector<std::string> broken;
   // ENOTTY in place of EINVAL for the types of the plane API that it was not loaded with.
   if (GetParam().rules[0] == '!') broken.emplace_back("g-fmt/unknown-type");
-  // It counts frames by the clock, and gives two that come in one period the same number, as was seen on a
+  // It counts frames by the clock, and gives two that come in one period the same number, which happened on a
   // busy machine.
   const bool repeats = std::erase(failed, "stream/sequence") != 0;
   EXPECT_EQ(failed, broken) << output << process.error_output();

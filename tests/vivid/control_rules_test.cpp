@@ -1,5 +1,5 @@
-// v4l2::Controls against the kernel's own: the controls of vivid are declared once more, the same random
-// requests go to both, and answers, payloads and events are compared.
+// v4l2::Controls compared with the kernel's own: the controls of vivid are declared once more, the same
+// random requests go to both, and answers, payloads and events are compared.
 #include <algorithm>
 #include <cerrno>
 #include <cstddef>
@@ -110,7 +110,8 @@ class Declared {
 
 class ControlRules : public testing::Test {
  protected:
-  // Two files, of the node and of ours: the first sends the requests. Both hear of all controls.
+  // Two files each of the node and of our controls: the first sends the requests. Both get the events of all
+  // controls.
   struct Ours {
     v4l2::Subscriptions subscriptions;
     media::EventQueue::Store store;
@@ -144,7 +145,7 @@ class ControlRules : public testing::Test {
     EXPECT_EQ(done ? 0 : done.error().value, theirs) << id;
   }
 
-  // All that either file was told, in order.
+  // Everything that either file was told, in order.
   void expect_same_events(const std::string& what) {
     for (std::size_t file = 0; file < 2; ++file) {
       SCOPED_TRACE(what + ", file " + std::to_string(file));
@@ -160,7 +161,7 @@ class ControlRules : public testing::Test {
         EXPECT_EQ(mine.u.ctrl.changes, theirs.u.ctrl.changes) << mine.id;
         EXPECT_EQ(mine.u.ctrl.type, theirs.u.ctrl.type);
         EXPECT_EQ(known(mine.u.ctrl.flags), known(theirs.u.ctrl.flags)) << mine.id;
-        // Of a 32-bit number the kernel sends what lies behind it as well.
+        // For a 32-bit number the kernel also sends the bytes after it.
         if (mine.u.ctrl.type == V4L2_CTRL_TYPE_INTEGER64) {
           EXPECT_EQ(mine.u.ctrl.value64, theirs.u.ctrl.value64) << mine.id;
         } else {
@@ -179,9 +180,9 @@ class ControlRules : public testing::Test {
   // Linux has this flag since 6.14.
   static std::uint32_t known(std::uint32_t flags) { return flags & ~v4l2::ctrl_flag_has_which_min_max; }
 
-  // A request to both, each with memory of its own. Pages of 4 KiB are as many as controls.
+  // A request to both, each with memory of its own. There are as many pages of 4 KiB as controls.
   struct Asked {
-    std::vector<v4l2_ext_control> controls;  // `ptr` is still to be set where there is a size
+    std::vector<v4l2_ext_control> controls;  // `ptr` has yet to be set if there is a size
     std::uint32_t which = 0;
     std::vector<std::byte> memory;
   };

@@ -1,4 +1,4 @@
-// Controls of every type that vivid has, and the events that tell of them.
+// Controls of every type that vivid has, and their events.
 #include <algorithm>
 #include <array>
 #include <cstddef>
@@ -30,7 +30,7 @@ v4l2_ext_control control(std::uint32_t id, std::int64_t value) {
   made.value64 = value;
   return made;
 }
-// Behind a pointer: a string, an array or a struct, which the call reads or writes.
+// A payload with a pointer: a string, an array or a struct, which the call reads or writes.
 template <class T>
 v4l2_ext_control control(std::uint32_t id, std::vector<T>& payload) {
   v4l2_ext_control made{};
@@ -111,7 +111,7 @@ TEST_F(Controls, PlainValuesOfEveryType) {
   for (const std::int64_t value :
        {std::numeric_limits<std::int64_t>::min(), std::int64_t{-1}, std::int64_t{1} << 40})
     expect_round_trip(cid::integer64, value);
-  // A button has no value; to press it is all one can do.
+  // A button has no value; it can only be pressed.
   EXPECT_EQ(pass<tag::S_EXT_CTRLS>(proxied, {control(cid::button)}).error, 0);
   EXPECT_EQ(pass<tag::G_EXT_CTRLS>(proxied, {control(cid::button)}).error, EACCES);
 }
@@ -141,7 +141,7 @@ TEST_F(Controls, Strings) {
   std::vector<char> too_long{'t', 'o', 'o', 'l', 'o', 'n', 'g', 0};
   EXPECT_EQ(pass<tag::S_EXT_CTRLS>(proxied, {control(cid::string, too_long)}).error,
             pass<tag::S_EXT_CTRLS>(direct, {control(cid::string, too_long)}).error);
-  // Too short a buffer: ENOSPC, and the size that it takes.
+  // Too short a buffer: ENOSPC, and the size that is needed.
   std::vector<char> small(2);
   const auto got = pass<tag::G_EXT_CTRLS>(proxied, {control(cid::string, small)});
   EXPECT_EQ(got.error, ENOSPC);
@@ -230,7 +230,7 @@ TEST_F(Controls, TryChangesNothingAndDefaultsCanBeRead) {
   // Those of a media request belong to a file that the guest does not have.
   EXPECT_EQ(pass<tag::G_EXT_CTRLS>(proxied, {control(cid::integer)}, V4L2_CTRL_WHICH_REQUEST_VAL).error,
             EINVAL);
-  // A class of controls, as programs of old ask for them.
+  // A class of controls, as old programs request them.
   EXPECT_EQ(pass<tag::G_EXT_CTRLS>(proxied, {control(cid::integer)}, V4L2_CTRL_CLASS_USER).error, 0);
   EXPECT_EQ(pass<tag::G_EXT_CTRLS>(proxied, {control(cid::integer)}, V4L2_CTRL_CLASS_CAMERA).error, EINVAL);
 }
@@ -268,7 +268,8 @@ TEST_F(Controls, AChangeIsToldToOthersAndOnRequestToOneself) {
     EXPECT_EQ(event->u.ctrl.value, 7);
     EXPECT_EQ(event->u.ctrl.changes, std::uint32_t{V4L2_EVENT_CTRL_CH_VALUE});
   }
-  // One's own change is not told without feedback: the next event is of the change after it, by the node.
+  // A file's own change is not reported without feedback: the next event is that of the later change by the
+  // node.
   EXPECT_EQ(pass<tag::S_EXT_CTRLS>(proxied, {control(cid::integer, 8)}).error, 0);
   EXPECT_EQ(pass<tag::S_EXT_CTRLS>(direct, {control(cid::integer, 9)}).error, 0);
   const auto event = proxied.event();
@@ -314,7 +315,7 @@ TEST_F(Controls, ALostSignalIsTold) {
   EXPECT_EQ(event->type, std::uint32_t{V4L2_EVENT_SOURCE_CHANGE});
   EXPECT_EQ(event->id, television);
   EXPECT_EQ(event->u.src_change.changes, std::uint32_t{V4L2_EVENT_SRC_CH_RESOLUTION});
-  // And is to be seen.
+  // And it must be visible.
   v4l2_input input{};
   input.index = television;
   EXPECT_EQ(proxied.ioctl<tag::ENUMINPUT>(input), 0);

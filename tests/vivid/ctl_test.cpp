@@ -31,7 +31,7 @@ Said ctl(const Served& device, std::vector<std::string> arguments) {
 
 TEST(Ctl, ShowsWhatTheNodeIs) {
   const Driver driver;
-  // It has controls of all types, but not the long menus of a camera of vivid's.
+  // It has controls of all types, but not the long menus of vivid's cameras.
   const Served device(node("vivid-000-sdr-cap"));
   const Said info = ctl(device, {"info"});
   EXPECT_EQ(info.status, 0) << info.errors;

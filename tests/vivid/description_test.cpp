@@ -1,4 +1,4 @@
-// Whatever can be asked of a node has the same answer through the proxy, byte by byte, and the same errno.
+// Every query of a node has the same answer through the proxy, byte by byte, and the same errno.
 #include <algorithm>
 #include <array>
 #include <cstddef>
@@ -37,7 +37,7 @@ std::string hex(const T& value) {
   return text;
 }
 
-// What the guest is not told, by intention: buffers and blocks that do not reach it.
+// What the guest is intentionally not told: buffers and blocks that do not reach it.
 template <class Tag>
 void forget_what_stays_behind(typename Tag::Payload& payload) {
   using Payload = typename Tag::Payload;
@@ -47,7 +47,7 @@ void forget_what_stays_behind(typename Tag::Payload& payload) {
     payload.capability &= ~std::uint32_t{V4L2_TUNER_CAP_RDS_BLOCK_IO};
 }
 
-// Asks a file and writes down what it says.
+// Queries a file and records its answers.
 template <class File>
 class Interview {
  public:
@@ -102,7 +102,7 @@ constexpr std::array buffer_types{
     std::uint32_t{15},
 };
 
-// Of one queue; of a type that the node has not, only whether it says so.
+// For one queue; for a type that the node does not have, only whether it says so.
 template <class File>
 void ask_of_queue(Interview<File>& interview, std::uint32_t type) {
   const std::string of = "type " + std::to_string(type);
@@ -215,7 +215,7 @@ void ask_of_controls(Interview<File>& interview) {
       v4l2_queryctrl old{};
       old.id = id;
       interview.template ask<tag::QUERYCTRL>("", old);
-      // A volatile value is another each time.
+      // A volatile value differs each time.
       if ((query.flags & V4L2_CTRL_FLAG_VOLATILE) == 0) {
         v4l2_control value{};
         value.id = id;
@@ -233,7 +233,7 @@ void ask_of_controls(Interview<File>& interview) {
   }
 }
 
-// What no file takes, or not now.
+// Requests that no file accepts, or not now.
 template <class File>
 void ask_for_errors(Interview<File>& interview, std::uint32_t type) {
   tag::BufferType wrong_type = 99, right_type = type;
@@ -248,7 +248,7 @@ void ask_for_errors(Interview<File>& interview, std::uint32_t type) {
   request.memory = V4L2_MEMORY_MMAP;
   request.count = 2;
   interview.template ask<tag::REQBUFS>("of no type", request);
-  // A radio's refusal is another: it has no buffers at all.
+  // A radio's refusal is different: it has no buffers at all.
   request.type = type;
   request.memory = 9;
   interview.template ask<tag::REQBUFS>("of no memory", request);
@@ -343,7 +343,7 @@ TEST_P(Description, IsTheNodes) {
 
   if (GetParam().has_controls)
     expect_same(direct, proxied, [](auto& interview) { ask_of_controls(interview); }, 40);
-  // What is asked for in error leaves the node as it is.
+  // Invalid requests do not change the node.
   expect_same(direct, proxied, [](auto& interview) { ask_for_errors(interview, GetParam().type); }, 30);
   expect_same(direct, proxied, [](auto& interview) { ask_of_formats(interview); }, 15);
   const bool has_inputs = std::string_view(GetParam().name) == "vid-cap";
@@ -379,7 +379,7 @@ INSTANTIATE_TEST_SUITE_P(
       return name;
     });
 
-// What the protocol has no way for is refused as an ioctl that a device has not.
+// What the protocol cannot carry is refused like an ioctl that a device does not have.
 TEST(DescriptionOfWhatIsNotCarried, IsRefused) {
   const Driver driver;
   const Served device(node("vivid-000-vid-cap"));

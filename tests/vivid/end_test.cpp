@@ -1,5 +1,5 @@
-// How it ends: devices unplugged, devices killed, guests that leave without a word. Driver's destructor sees
-// to it that nothing stays behind.
+// How it ends: devices are unplugged or killed, guests leave without notice. Driver's destructor checks that
+// nothing is left behind.
 #include <csignal>
 #include <cstdint>
 #include <cstring>
@@ -25,7 +25,7 @@ class End : public testing::Test {
  protected:
   End() : path(node("vivid-000-vid-cap")), device(path), guest(device.connect()) {}
 
-  // As after pulling a cable: the driver's devices are gone, and files that were open say so.
+  // As after pulling a cable: the driver's devices are gone, and open files report it.
   static void disconnect() {
     NodeFile direct(node("vivid-000-vid-cap"));
     v4l2_control button{cid::disconnect, 1};
@@ -95,7 +95,7 @@ TEST_F(End, TheDriverMayBeUnboundWhileItStreams) {
     ASSERT_TRUE(stream.next());
     write_to("/sys/bus/platform/drivers/vivid/unbind", "vivid.0");
     expect_unplugged(streaming);
-    // Who asks learns it, too.
+    // Queries report it, too.
     v4l2_format format{};
     format.type = camera_queue;
     EXPECT_EQ(idle.ioctl<tag::G_FMT>(format), ENODEV);
@@ -105,10 +105,10 @@ TEST_F(End, TheDriverMayBeUnboundWhileItStreams) {
     EXPECT_TRUE(streaming.close());
     EXPECT_TRUE(idle.close());
   }
-  // The node gets its old number only when the last file of its former life is closed, which the device does
-  // in its own time.
+  // The node gets its old number only when the last file of the old device is closed, which happens
+  // asynchronously.
   ASSERT_TRUE(eventually([&] { return !has_node_open(device.process().pid()); }));
-  // The device goes on, and serves the node when it is back.
+  // The device keeps running, and serves the node when it is back.
   write_to("/sys/bus/platform/drivers/vivid/bind", "vivid.0");
   ASSERT_TRUE(eventually([&] { return std::filesystem::exists(path); }));
   ProxyFile again(*guest);
@@ -124,7 +124,7 @@ TEST_F(End, AKilledDeviceLeavesNothing) {
   device.kill();
   EXPECT_EQ(device.process().wait(patience), 128 + SIGKILL);
   EXPECT_EQ((*guest)->open().error().value, EPIPE);
-  // What was mapped stays readable, though no frame will come: the guest does not die of it.
+  // Mapped memory stays readable, although no frame will come, so the guest does not crash.
   EXPECT_FALSE(stream.memory(0)[0].empty());
   stream.abandon();
   proxied.forget();
@@ -177,7 +177,8 @@ TEST_F(End, AGuestThatResetsTheDeviceBeginsAnew) {
   EXPECT_TRUE(capture_one(after, camera_queue));
 }
 
-// The driver says that its stream is broken for good: the guest's buffers will not come, and it is told so.
+// The driver reports that its stream is broken for good: the guest's buffers will not come, and it is told
+// so.
 TEST_F(End, ABrokenStreamIsTold) {
   ProxyFile proxied(*guest);
   Stream<ProxyFile> stream(proxied, camera_queue);
@@ -186,10 +187,10 @@ TEST_F(End, ABrokenStreamIsTold) {
   ASSERT_TRUE(stream.next());
   v4l2_control button{cid::inject_fatal_error, 1};
   ASSERT_EQ(proxied.ioctl<tag::S_CTRL>(button), 0);
-  // As QBUF on the node would say.
+  // As QBUF on the node would answer.
   EXPECT_TRUE(eventually([&] { return stream.queue(0) != 0; }));
   stream.stop();
-  // STREAMOFF mends it, as the specification of V4L2 says.
+  // STREAMOFF repairs it, as the V4L2 specification says.
   stream.queue_all();
   EXPECT_EQ(stream.start(), 0);
   EXPECT_TRUE(stream.next());

@@ -1,5 +1,5 @@
-// Two ways to a V4L2 device with one interface, so that what a test asks of the one it can ask of the other:
-// the node itself, and a session of a guest behind the proxy.
+// Two ways to a V4L2 device with one interface, so that a test can do the same with both: the node itself,
+// and a guest's session through the proxy.
 #pragma once
 
 #include <algorithm>
@@ -40,7 +40,7 @@ namespace tag = v4l2::tag;
 
 using vumedia::test::patience;
 
-// A buffer that came back, or the errno of the way there (ETIMEDOUT if nothing came).
+// A buffer that came back, or the errno of the failure (ETIMEDOUT if nothing came).
 using Dequeued = Result<v4l2::Buffer>;
 
 // The node itself, by ioctl(2).
@@ -135,7 +135,7 @@ class ProxyGuest {
   [[nodiscard]] client::Guest& operator*() const noexcept { return *guest_; }
   [[nodiscard]] client::Guest* operator->() const noexcept { return guest_.get(); }
 
-  // The next event of kind `Wanted` in `session`; those of other kinds and sessions wait for their turn.
+  // The next event of kind `Wanted` in `session`; those of other kinds and sessions are kept for later.
   // Nothing if none comes in `timeout`.
   template <class Wanted>
   [[nodiscard]] std::optional<Wanted> event(std::uint32_t session,
@@ -178,7 +178,7 @@ class ProxyGuest {
   std::deque<client::Event> events_;
 };
 
-// A session behind the proxy. Closed in the end, unless the device has gone.
+// A session through the proxy. It is closed at the end, unless the device is gone.
 class ProxyFile {
  public:
   explicit ProxyFile(ProxyGuest& guest) : guest_(&guest) {
@@ -196,7 +196,7 @@ class ProxyFile {
   template <class Tag>
   [[nodiscard]] int ioctl(typename Tag::Payload& payload) {
     const auto done = (*guest_)->template ioctl<Tag>(session(), payload);
-    // Buffers that came back before are of the past, as they are for a guest's driver.
+    // Buffers that came back earlier are forgotten, as in a guest's driver.
     if constexpr (std::same_as<Tag, tag::STREAMOFF>) {
       if (done) guest_->forget_buffers(session(), payload);
     }

@@ -1,4 +1,4 @@
-// Nodes that are no cameras: output, VBI, software radio, metadata, touch, and radio.
+// Nodes that are not cameras: output, VBI, software radio, metadata, touch, and radio.
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
@@ -24,7 +24,7 @@ void set_input(File& file, std::uint32_t index) {
   EXPECT_EQ(file.template ioctl<tag::S_INPUT>(input), 0);
 }
 
-// One node of a freshly loaded driver, behind the proxy.
+// One node of a freshly loaded driver, through the proxy.
 class Kinds : public testing::Test {
  protected:
   void serve(const std::string& name, const std::string& options = "n_devs=1") {
@@ -34,7 +34,7 @@ class Kinds : public testing::Test {
     guest = device->connect(1 << 20);
     ASSERT_TRUE(guest);
   }
-  // The same again with all the driver's state as in the beginning.
+  // The same again with all of the driver's state as at the beginning.
   void start_over(const std::string& name) {
     guest.reset();
     device.reset();
@@ -64,8 +64,8 @@ struct Way {
 
 class Output : public testing::TestWithParam<Way> {};
 
-// What a guest puts out through one proxy comes in, unchanged, where vivid's HDMI output is looped to its
-// input: at the node, and through a second proxy.
+// A guest's output through one proxy arrives unchanged where vivid's HDMI output is looped to its input: at
+// the node, and through a second proxy.
 TEST_P(Output, FramesArriveAtTheOtherEnd) {
   const Way& way = GetParam();
   const Driver driver(way.options);
@@ -159,12 +159,12 @@ TEST_P(Output, FramesArriveAtTheOtherEnd) {
     Stream<ProxyFile> incoming(camera, way.capture);
     incoming.queue_all();
     ASSERT_EQ(incoming.start(), 0);
-    // The first frames may be of before, while the output had none.
+    // The first frames may be from before, while there was no output.
     bool equal = false;
     for (int i = 0; i < 30 && !equal; ++i) {
       const auto frame = incoming.next();
       ASSERT_TRUE(frame);
-      // Where vivid puts other bytes before the picture, it says so.
+      // If vivid puts other bytes before the picture, it reports it.
       const std::size_t offset = planes ? frame->buffer.planes[0].data_offset : 0;
       ASSERT_GE(frame->planes[0].size(), offset + pixels);
       equal = std::memcmp(frame->planes[0].data() + offset, picture.data(), pixels) == 0;
@@ -195,7 +195,7 @@ INSTANTIATE_TEST_SUITE_P(
 
 // -- VBI
 
-// A few buffers by their sequence number, since what vivid puts into a VBI line counts frames.
+// A few buffers by their sequence number, because vivid's VBI lines contain a frame count.
 template <class File>
 std::map<std::uint32_t, std::vector<std::byte>> some_buffers(File& file, std::uint32_t type) {
   std::map<std::uint32_t, std::vector<std::byte>> found;
@@ -271,7 +271,8 @@ TEST_F(Kinds, VbiIsPutOut) {
 
 // -- Software radio
 
-// The samples go on from where the last stream of the driver's life ended: those of two lives are equal.
+// The samples continue where the last stream since the driver was loaded ended: they are equal after each
+// loading.
 TEST_F(Kinds, RadioSamplesEqualThoseOfTheNode) {
   serve("sdr-cap");
   std::optional<Frame> wanted;
@@ -377,7 +378,7 @@ TEST_F(Kinds, ARadioIsTuned) {
   ASSERT_EQ(proxied.ioctl<tag::G_FREQUENCY>(got), 0);
   const std::uint32_t found = got.frequency;
   ASSERT_EQ(direct.ioctl<tag::S_FREQUENCY>(frequency), 0);
-  // For one who waits for it.
+  // For a caller that waits for it.
   ASSERT_EQ(::fcntl(direct.fd(), F_SETFL, 0), 0);
   ASSERT_EQ(direct.ioctl<tag::S_HW_FREQ_SEEK>(seek_direct), 0);
   ASSERT_EQ(direct.ioctl<tag::G_FREQUENCY>(got), 0);

@@ -22,8 +22,8 @@ namespace vumedia::vivid {
 
 using vumedia::test::ChildProcess;
 
-// A running vumedia-device with a socket of its own. Stopped by SIGTERM in the end, unless it has ended by
-// then.
+// A running vumedia-device with a socket of its own. It is stopped by SIGTERM at the end, unless it has ended
+// by then.
 class Served {
  public:
   Served(const std::string& backend, std::vector<std::string> more) {
@@ -35,7 +35,7 @@ class Served {
     process_ = std::make_unique<ChildProcess>(std::move(words));
     EXPECT_TRUE(process_->wait_for_error_text("serving")) << process_->error_output();
   }
-  // A node behind the proxy.
+  // A node through the proxy.
   explicit Served(const std::string& path) : Served("v4l2-proxy", {"--v4l2-device", path}) {}
   Served(const Served&) = delete;
   Served& operator=(const Served&) = delete;
@@ -58,7 +58,7 @@ class Served {
     return ProxyGuest(std::move(*guest));
   }
 
-  // Ends it without a word.
+  // Kills it without notice.
   void kill() {
     process_->signal(SIGKILL);
     expected_status_ = 128 + SIGKILL;

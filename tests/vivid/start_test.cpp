@@ -1,4 +1,4 @@
-// What the proxy says of a node to the guest, and which it refuses to start with.
+// What the proxy tells the guest about a node, and which nodes it refuses at the start.
 #include <algorithm>
 #include <filesystem>
 #include <string>
@@ -13,7 +13,7 @@
 namespace vumedia::vivid::test {
 namespace {
 
-// Runs the program on `path`, which it must refuse; what it says.
+// Runs the program on `path`, which it must refuse, and returns what it prints.
 std::string refusal(const std::string& path) {
   ChildProcess process({program("vumedia-device"), "--backend", "v4l2-proxy", "--v4l2-device", path,
                         "--socket-path", "/tmp/refused"});
@@ -44,7 +44,7 @@ TEST(Start, ConfigurationIsThatOfTheNode) {
     auto guest = device.connect();
     ASSERT_TRUE(guest);
     const auto& config = (*guest)->config();
-    // The protocol carries neither read() nor write(), and an overlay would be one over the host's screen.
+    // The protocol carries neither read() nor write(), and an overlay would be over the host's screen.
     constexpr std::uint32_t not_carried =
         V4L2_CAP_READWRITE | V4L2_CAP_ASYNCIO | V4L2_CAP_DEVICE_CAPS | V4L2_CAP_VIDEO_OVERLAY;
     EXPECT_EQ(config.device_caps, capability.device_caps & ~not_carried);

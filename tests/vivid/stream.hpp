@@ -22,13 +22,13 @@ void set_control(File& file, std::uint32_t id, std::int32_t value) {
   EXPECT_EQ(file.template ioctl<tag::S_CTRL>(control), 0);
 }
 
-// What one buffer held.
+// The contents of one buffer.
 struct Frame {
   v4l2::Buffer buffer{};
   std::vector<std::vector<std::byte>> planes;  // bytesused of each; one if single-planar
 };
 
-// A buffer to be queued or asked about.
+// A buffer to be queued or queried.
 [[nodiscard]] inline v4l2::BufferPayload make_buffer(std::uint32_t type, std::uint32_t index,
                                                      std::uint32_t memory = V4L2_MEMORY_MMAP) {
   v4l2::BufferPayload payload{};
@@ -130,16 +130,16 @@ class Stream {
     memory_.clear();
   }
 
-  // The file is closed or its device gone: nothing is to be stopped and freed in the end.
+  // The file is closed or its device is gone: nothing has to be stopped and freed at the end.
   void abandon() noexcept {
     abandoned_ = true;
     streaming_ = false;
     memory_.clear();
   }
 
-  // The next buffer to come back, which is the caller's then.
+  // The next buffer to come back, which then belongs to the caller.
   [[nodiscard]] Dequeued dequeue() { return file_.dequeue(type_); }
-  // The next one with what it holds; queued again unless told otherwise.
+  // The next one with its contents; it is queued again unless told otherwise.
   [[nodiscard]] std::optional<Frame> next(bool queue_again = true) {
     const auto buffer = dequeue();
     EXPECT_TRUE(buffer) << "no buffer came back: " << std::strerror(buffer.error().value);

@@ -1,4 +1,4 @@
-// The kernel's vivid driver, as tests in the virtual machine need it: loaded anew for each of them.
+// The kernel's vivid driver, as tests in the virtual machine need it: loaded again for each of them.
 #pragma once
 
 #include <cerrno>
@@ -66,8 +66,8 @@ inline constexpr std::uint32_t inject_fatal_error = 0x00f0f046;
 
 }  // namespace cid
 
-// The driver with all its devices in the state they begin with. What a test leaves open keeps the driver from
-// being unloaded, so that each test also tells whether anyone held on to a descriptor or a mapping.
+// The driver with all its devices in their initial state. Anything that a test leaves open prevents the
+// driver from being unloaded, so each test also shows whether a descriptor or a mapping was kept.
 class Driver {
  public:
   // `options` are the module's.
@@ -83,7 +83,7 @@ class Driver {
 
  private:
   static void unload() {
-    // A process that was killed gives some of its descriptors back a little later.
+    // A killed process releases some of its descriptors a little later.
     const bool unloaded = eventually([] { return ::syscall(SYS_delete_module, "vivid", O_NONBLOCK) == 0; });
     EXPECT_TRUE(unloaded) << "vivid is still in use: " << std::strerror(errno);
   }
@@ -101,7 +101,7 @@ class Driver {
   return {};
 }
 
-// A program of ours, which lies beside this one.
+// A program of this project, in the same folder as this one.
 [[nodiscard]] inline std::string program(const std::string& name) {
   return std::filesystem::read_symlink("/proc/self/exe").parent_path() / name;
 }
