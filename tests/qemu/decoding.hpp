@@ -1,4 +1,4 @@
-// The program of support/decoding.hpp for a guest behind QEMU, whose shared memory is reached through a BAR.
+// The program of support/decoding.hpp for a guest in QEMU, whose shared memory is reached through a BAR.
 #pragma once
 
 #include "qemu/fixture.hpp"

@@ -1,5 +1,5 @@
-// vumedia-device behind a real QEMU: what a guest's driver does through PCI, what QEMU does of its own accord
-// at resets and deaths, and the frames as they arrive in the guest's shared memory.
+// vumedia-device with a real QEMU: what a guest's driver does through PCI, what QEMU does by itself at resets
+// and crashes, and the frames as they arrive in the guest's shared memory.
 #include <algorithm>
 #include <array>
 #include <csignal>
@@ -126,12 +126,12 @@ TEST_P(QemuStream, HoldsTwelveMappingsAtOnce) {
   const auto guest = drive(*machine, GetParam().interrupt);
   ASSERT_TRUE(guest);
   constexpr std::uint32_t count = 12;
-  // More than one of the device's memory files holds, so that QEMU maps several.
+  // More than fits into one of the device's memory files, so that QEMU maps several.
   CameraOfQemu camera(*guest, 1920, 1080);
   camera.allocate(count);
   ASSERT_EQ(camera.maps().size(), count);
 
-  // Each is a place of its own, which the guest can write.
+  // Each has a place of its own that the guest can write to.
   const auto mark = [](std::uint32_t index) {
     std::array<std::byte, 64> bytes;
     bytes.fill(static_cast<std::byte>(0xa0 + index));
@@ -161,7 +161,7 @@ TEST_P(QemuStream, HoldsTwelveMappingsAtOnce) {
   EXPECT_TRUE(camera.shows_frame(count - 1, count - 1));
   ASSERT_TRUE(camera.stream(false));
 
-  // When they are gone, so is what they showed, and their place can be had again.
+  // When they are gone, so are their contents, and their place can be used again.
   const auto maps = camera.maps();
   for (const auto& map : maps) ASSERT_TRUE(guest->munmap(map.driver_addr));
   ASSERT_TRUE(camera.free_buffers());
@@ -192,7 +192,7 @@ TEST_P(QemuStream, ServesTheNextFrontendWhenQemuIsKilled) {
     machine->kill();
     EXPECT_EQ(guest->open().error().value, EPIPE);
 
-    // A frontend of another kind takes its place.
+    // A frontend of another kind replaces it.
     const auto other = connect();
     ASSERT_TRUE(other);
     CameraOfOurs ours(*other, 320, 240);
@@ -203,7 +203,8 @@ TEST_P(QemuStream, ServesTheNextFrontendWhenQemuIsKilled) {
   stop_device();
 }
 
-// To the back-end a pause looks like a reset, but that its rings go on where they were; nothing may be lost.
+// To the back-end a pause looks like a reset, except that its rings continue where they were; nothing may be
+// lost.
 TEST_P(QemuStream, GoesOnAfterAPause) {
   start_camera_device();
   const auto machine = switch_on();
@@ -217,7 +218,7 @@ TEST_P(QemuStream, GoesOnAfterAPause) {
   for (int i = 0; i < 5; ++i) {
     ASSERT_TRUE(machine->qmp().execute("stop", "STOP"));
     ASSERT_TRUE(machine->qmp().execute("cont", "RESUME"));
-    // The numbers go on, and so does the file, with what it has mapped.
+    // The numbers continue, and so does the file, with its mappings.
     camera.watch(3);
     v4l2_format format{};
     format.type = CameraOfQemu::type;
@@ -260,14 +261,14 @@ TEST_P(QemuReset, EndsEverythingAndTheNextLifeIsWhole) {
     const auto done = guest->reset();
     ASSERT_TRUE(done) << done.error().message;
     EXPECT_EQ(guest->transport().status().value_or(0), 15);
-    // Nobody's sessions, and nobody's mappings.
+    // No sessions and no mappings are left.
     for (const std::uint32_t session : {camera.session(), *first, *second}) {
       v4l2_format format{};
       format.type = CameraOfQemu::type;
       EXPECT_EQ(guest->ioctl<tag::G_FMT>(session, format).error().value, EINVAL);
     }
     EXPECT_EQ(guest->munmap(stale_map).error().value, EINVAL);
-    // Nor a frame of before.
+    // And no frame from before.
     const auto event = guest->wait_event(0ms);
     ASSERT_TRUE(event);
     EXPECT_FALSE(*event);
@@ -327,7 +328,7 @@ INSTANTIATE_TEST_SUITE_P(Qemu, QemuReset, testing::Values(Interrupt::intx, Inter
                            return std::string(row.param == Interrupt::intx ? "Intx" : "Msix");
                          });
 
-// USERPTR: the device paints into memory of the machine's, wherever QEMU has that.
+// USERPTR: the device paints into the machine's memory, wherever QEMU has it.
 TEST_F(QemuTest, FillsTheGuestsOwnMemory) {
   start_device("test-pattern");
   const auto machine = switch_on();
@@ -341,7 +342,7 @@ TEST_F(QemuTest, FillsTheGuestsOwnMemory) {
   request.memory = V4L2_MEMORY_USERPTR;
   request.count = 1;
   ASSERT_TRUE(guest->ioctl<tag::REQBUFS>(camera.session(), request));
-  // Across pages, and at the start of none.
+  // Across pages, and not at the start of a page.
   const auto memory = guest->user_memory().subspan(100, size);
   v4l2::BufferPayload buffer{};
   buffer.buffer.head.type = CameraOfQemu::type;
@@ -368,7 +369,7 @@ TEST_F(QemuTest, LetsTheDeviceEndWhileItStreams) {
   camera.allocate(4);
   ASSERT_TRUE(camera.stream(true));
   camera.watch(3);
-  // What QEMU makes of it is its own affair.
+  // What QEMU does with it does not matter.
   stop_device();
 }
 
@@ -397,7 +398,7 @@ TEST_F(QemuTest, KeepsItsMachineWhenAnotherOneComes) {
   camera.allocate(2);
   ASSERT_TRUE(camera.stream(true));
   camera.watch(2);
-  // It is told no at once, and ends.
+  // It is refused at once, and ends.
   const auto second = switch_on();
   ASSERT_TRUE(second);
   const auto status = second->process().wait(patience);
@@ -407,8 +408,8 @@ TEST_F(QemuTest, KeepsItsMachineWhenAnotherOneComes) {
   camera.watch(4);
 }
 
-// What QEMU's generic device cannot show, for it does not survive its back-end: a daemon that dies and comes
-// back.
+// What QEMU's generic device cannot show, because it does not survive its back-end: a daemon that dies and
+// comes back.
 TEST_F(DeviceTest, ComesBackToAFrontendOfOurs) {
   for (int round = 0; round < 2; ++round) {
     start_device("test-pattern");
@@ -421,15 +422,15 @@ TEST_F(DeviceTest, ComesBackToAFrontendOfOurs) {
     device_->signal(SIGKILL);
     ASSERT_TRUE(device_->wait(patience));
     EXPECT_EQ(guest->open().error().value, EPIPE);
-    // Frames that were on their way come, at most one a buffer; then the end.
+    // Frames that were in transit come, at most one for each buffer; then the end.
     auto event = guest->wait_event(patience);
     for (std::size_t i = 0; event && i < camera.maps().size(); ++i) event = guest->wait_event(patience);
     ASSERT_FALSE(event);
     EXPECT_EQ(event.error().value, EPIPE);
-    // What was mapped stays readable: the memory is the guest's as much as the device's.
+    // Mapped memory stays readable: it belongs to the guest as much as to the device.
     EXPECT_TRUE(camera.number_in(0));
   }
-  // In place of the dead one, whose socket file still lies there.
+  // In place of the dead one, whose socket file still exists.
   start_device("test-pattern");
   const auto guest = connect();
   ASSERT_TRUE(guest);

@@ -1,5 +1,5 @@
-// The decoder behind a real QEMU: the bitstream goes in through the guest's shared memory, and what comes out
-// of it is, byte for byte, what libavcodec alone makes of the same clip.
+// The decoder with a real QEMU: the bitstream goes in through the guest's shared memory, and the output is,
+// byte for byte, libavcodec's own for the same clip.
 #include <memory>
 #include <string>
 #include <vector>
@@ -13,7 +13,7 @@
 namespace vumedia::qemu_test {
 namespace {
 
-// The whole clip, decoded by a new file of the guest's.
+// The whole clip, decoded by a new file of the guest.
 template <class Guest>
 void expect_exact(Guest& guest, const test::Clip& clip) {
   Decoding decoding(guest, clip);
@@ -38,7 +38,7 @@ TEST_P(QemuDecoder, IsExact) {
   ASSERT_TRUE(machine);
   const auto guest = drive(*machine, GetParam().interrupt);
   ASSERT_TRUE(guest);
-  // Beside a file that has frames under way.
+  // While another file is decoding frames.
   Decoding<QemuGuest> other(*guest, clip);
   ASSERT_TRUE(other.run(1));
   ASSERT_NO_FATAL_FAILURE(expect_exact(*guest, clip));

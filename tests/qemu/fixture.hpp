@@ -1,4 +1,4 @@
-// vumedia-device and QEMU for a test: found, started, and ended with it.
+// vumedia-device and QEMU for a test: finds, starts and ends them.
 #pragma once
 
 #include <algorithm>
@@ -49,7 +49,7 @@ inline const Qemu& qemu() {
   return found;
 }
 
-// One vumedia-device at a socket in a folder of its own.
+// One vumedia-device with a socket in a folder of its own.
 class DeviceTest : public testing::Test {
  protected:
   // Nothing here waits for time to pass; this is for what hangs.
@@ -62,7 +62,7 @@ class DeviceTest : public testing::Test {
     device_ = std::make_unique<test::ChildProcess>(std::move(words));
     ASSERT_TRUE(device_->wait_for_error_text("serving")) << device_->error_output();
   }
-  // It ends as it should, whatever its frontends did.
+  // It ends properly, whatever its frontends did.
   void stop_device() {
     device_->signal(SIGTERM);
     EXPECT_EQ(device_->wait(patience), 0) << device_->error_output();
@@ -81,7 +81,7 @@ class DeviceTest : public testing::Test {
   std::unique_ptr<test::ChildProcess> device_;
 };
 
-// The same with machines that come and go; skipped where there is no QEMU.
+// The same with machines that come and go; skipped if there is no QEMU.
 class QemuTest : public DeviceTest {
  protected:
   void SetUp() override {
@@ -93,7 +93,7 @@ class QemuTest : public DeviceTest {
     EXPECT_TRUE(machine) << machine.error().message;
     return machine ? std::move(*machine) : nullptr;
   }
-  // Its driver, at DRIVER_OK; null, and a failure noted, if it does not come that far.
+  // Its driver, at DRIVER_OK; null, with a failure recorded, if it does not get that far.
   std::unique_ptr<QemuGuest> drive(Machine& machine, Interrupt interrupt = Interrupt::intx,
                                    std::uint64_t features = VirtioPciTransport::all_features,
                                    std::size_t user_memory = 0) {
@@ -107,7 +107,7 @@ class QemuTest : public DeviceTest {
 };
 
 // The first bytes of a mapping as the guest's processor sees them, and the other way round: a piece of a BAR,
-// or memory of this process. False, and a failure noted, if QEMU does not answer.
+// or memory of this process. Returns false and records a failure if QEMU does not answer.
 [[nodiscard]] inline bool get_shared(const BarRange& memory, std::span<std::byte> out) {
   const auto done = memory.read(0, out);
   EXPECT_TRUE(done) << done.error().message;
@@ -127,7 +127,7 @@ class QemuTest : public DeviceTest {
   return true;
 }
 
-// A camera of the test pattern's: a session of a guest, whatever its way to the device.
+// A test pattern camera: a session of a guest with any transport to the device.
 template <class Guest>
 class Camera {
  public:
@@ -184,8 +184,8 @@ class Camera {
     return on ? did(guest_->template ioctl<v4l2::tag::STREAMON>(session_, which), "STREAMON")
               : did(guest_->template ioctl<v4l2::tag::STREAMOFF>(session_, which), "STREAMOFF");
   }
-  // The next buffer of this session, whose picture carries its own number; nothing, and a failure noted,
-  // otherwise.
+  // The next buffer of this session, whose picture must carry its own number; otherwise returns nothing and
+  // records a failure.
   std::optional<v4l2_buffer> next_frame() {
     const auto event = guest_->wait_event(vumedia::test::patience);
     EXPECT_TRUE(event && *event) << "no frame came: " << guest_->error().message;
@@ -205,7 +205,7 @@ class Camera {
   }
   // The frame number in the pixels of a buffer.
   std::optional<std::uint32_t> number_in(std::uint32_t index) {
-    // The code stands at the top of the picture.
+    // The code is at the top of the picture.
     std::vector<std::byte> top(std::size_t{format_.bytesperline} * backends::test_pattern::code_lines);
     if (!get_shared(maps_.at(index).memory, top)) return std::nullopt;
     return backends::test_pattern::read_frame_number(format_, top);
@@ -224,7 +224,7 @@ class Camera {
     std::vector<std::byte> seen(format_.sizeimage);
     return get_shared(maps_.at(index).memory, seen) && seen == frame(number);
   }
-  // Streams `count` frames, each looked at and queued again. Their numbers go on from the last one's.
+  // Streams `count` frames, checks each and queues it again. Their numbers continue from the last one's.
   void watch(std::uint32_t count) {
     for (std::uint32_t i = 0; i < count; ++i) {
       const std::optional<std::uint32_t> before = last_sequence_;

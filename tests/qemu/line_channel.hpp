@@ -30,7 +30,7 @@ class LineChannel {
   explicit LineChannel(OwnedFd socket) noexcept : socket_(std::move(socket)) {}
 
   [[nodiscard]] Outcome<> send(std::string_view text);
-  // The next line, without its end, that is there at `until`, or nothing.
+  // The next line, without its end, if it has come by `until`, or nothing.
   [[nodiscard]] Outcome<std::optional<std::string>> next(io::TimePoint until);
 
   std::unexpected<Error> broken(std::string message, int code) {

@@ -1,5 +1,5 @@
-// QEMU without a guest: a q35 machine with one vhost-user device in slot 4. No processor runs, a qtest socket
-// takes its place; the memory is a file that is mapped here, too.
+// QEMU without a guest: a q35 machine with one vhost-user device in slot 4. No processor runs; a qtest socket
+// replaces it. The memory is a file that is mapped here, too.
 #pragma once
 
 #include <chrono>
@@ -28,8 +28,8 @@ namespace vumedia::qemu_test {
 struct MachineOptions {
   std::string program;      // see get-qemu
   std::string socket_path;  // of the vhost-user device
-  // Of the virtio device that the driver finds. QEMU 11.1 aborts on 48, media's own: its table of names ends
-  // before.
+  // The id of the virtio device that the driver finds. QEMU 11.1 aborts with 48, which is media's, because
+  // its table of names ends before that.
   std::uint16_t virtio_id = 39;
 };
 
@@ -38,7 +38,7 @@ class Machine {
   static constexpr std::size_t memory_size = std::size_t{64} << 20;
   static constexpr unsigned slot = 4;
 
-  // QEMU is started, no more: whether it came up is seen at its first answer.
+  // QEMU is only started: its first answer shows whether it runs.
   [[nodiscard]] static Outcome<std::unique_ptr<Machine>> start(const MachineOptions& options);
 
   Machine(const Machine&) = delete;
@@ -89,8 +89,8 @@ inline Outcome<std::unique_ptr<Machine>> Machine::start(const MachineOptions& op
     return system_failure(errno, "cannot create a socket pair");
   machine->qmp_ = std::make_unique<QmpClient>(OwnedFd(qmp[0]));
   const OwnedFd their_qmp(qmp[1]);
-  // Only one descriptor is handed down by its number; this one is left open in the child, out of that one's
-  // way.
+  // Only one descriptor is passed to the child by number; this one is left open in the child, at another
+  // number.
   const OwnedFd inherited(::fcntl(their_qmp.get(), F_DUPFD, 10));
 
   // QEMU opens our own memory file, so that none is left anywhere.

@@ -53,7 +53,7 @@ class PciDevice {
   [[nodiscard]] Outcome<> enable(std::uint64_t low, std::uint64_t high);
   [[nodiscard]] const Bar& bar(unsigned index) const noexcept { return bars_[index % bars_.size()]; }
 
-  // Where the capabilities with this id lie in configuration space, in order.
+  // Where the capabilities with this id are in configuration space, in order.
   [[nodiscard]] Outcome<std::vector<std::uint32_t>> capabilities(std::uint8_t id);
 
  private:
@@ -81,7 +81,7 @@ inline Outcome<> PciDevice::enable(std::uint64_t low, std::uint64_t high) {
     const std::uint32_t offset = first_bar + 4 * i;
     const auto bits = probe(offset);
     if (!bits) return std::unexpected(bits.error());
-    if (*bits == 0 || (*bits & 1) != 0) continue;  // none, or of ports
+    if (*bits == 0 || (*bits & 1) != 0) continue;  // none, or a port BAR
     const bool wide = (*bits & 6) == 4;
     std::uint64_t mask = (*bits & ~15u) | 0xffffffff'00000000;
     if (wide) {
@@ -110,7 +110,7 @@ inline Outcome<> PciDevice::enable(std::uint64_t low, std::uint64_t high) {
 inline Outcome<std::vector<std::uint32_t>> PciDevice::capabilities(std::uint8_t id) {
   std::vector<std::uint32_t> found;
   auto at = read8(first_capability);
-  // There is room for 48 of them; more are a loop.
+  // There is room for 48 of them; more mean a loop.
   for (int count = 0; at && *at >= 0x40 && count < 48; ++count) {
     const auto head = read16(*at & 0xfcu);
     if (!head) return std::unexpected(head.error());

@@ -15,8 +15,8 @@ class QmpClient {
  public:
   explicit QmpClient(OwnedFd socket) noexcept : channel_(std::move(socket)) {}
 
-  // Runs a command without arguments. Returns when QEMU has answered it and, if an event is named, has told
-  // of that.
+  // Runs a command without arguments. Returns when QEMU has answered it and, if an event is named, has sent
+  // that event.
   [[nodiscard]] Outcome<> execute(const std::string& command, const std::string& event = {}) {
     if (!std::exchange(greeted_, true)) {
       if (auto done = run("qmp_capabilities", {}); !done) return done;
@@ -25,7 +25,7 @@ class QmpClient {
   }
 
  private:
-  // Each message is one line of JSON. What they hold beyond their kind does not matter here.
+  // Each message is one line of JSON. Their contents beyond their kind do not matter here.
   [[nodiscard]] Outcome<> run(const std::string& command, const std::string& event) {
     if (auto sent = channel_.send("{\"execute\": \"" + command + "\"}\n"); !sent) return sent;
     const io::TimePoint until = io::Clock::now() + qemu_patience;
@@ -36,7 +36,7 @@ class QmpClient {
       if (!*line) return channel_.broken("QMP: no end of " + command + " comes", ETIMEDOUT);
       const auto says = [&line](const std::string& part) { return (*line)->find(part) != std::string::npos; };
       if (says("\"error\"")) return channel_.broken("QMP: " + **line, EPROTO);
-      // An event may come before the answer to what caused it.
+      // An event may come before the answer to the command that caused it.
       if (says("\"event\"")) {
         told = told || says('"' + event + '"');
       } else {

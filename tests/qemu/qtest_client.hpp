@@ -1,5 +1,5 @@
-// A client of QEMU's qtest protocol: the test takes the place of the machine's processor. Lines of text over
-// a socket, one command and one answer at a time; between them come lines that tell of interrupts.
+// A client of QEMU's qtest protocol, in which the test replaces the machine's processor. Lines of text go
+// over a socket, one command and one answer at a time; between them come lines that report interrupts.
 #pragma once
 
 #include <algorithm>
@@ -45,16 +45,16 @@ class QtestClient {
   [[nodiscard]] Outcome<> read(std::uint64_t at, std::span<std::byte> out);
   [[nodiscard]] Outcome<> write(std::uint64_t at, std::span<const std::byte> bytes);
 
-  // From here on the input lines of the interrupt controller at this path are told to us, not to it.
+  // From here on the input lines of the interrupt controller at this path are reported to us instead of it.
   [[nodiscard]] Outcome<> intercept_interrupts(const std::string& controller) {
     return done(command("irq_intercept_in " + controller));
   }
-  // Whether a line is raised, as far as QEMU has said by now.
+  // Whether a line is raised, as far as QEMU has reported.
   [[nodiscard]] bool interrupt_pending() const noexcept { return raised_.any(); }
-  // Times that a line went up.
+  // How often a line was raised.
   [[nodiscard]] std::uint64_t interrupts() const noexcept { return interrupts_; }
 
-  // Takes in what QEMU has said by itself, and waits for it until `until`.
+  // Reads what QEMU has sent by itself, and waits for it until `until`.
   [[nodiscard]] Outcome<> listen(io::TimePoint until);
 
  private:
@@ -76,9 +76,9 @@ class QtestClient {
     if (!answer) return std::unexpected(answer.error());
     return {};
   }
-  // What stands behind "OK".
+  // The text after "OK".
   [[nodiscard]] Outcome<std::string> command(const std::string& text);
-  // True if the line tells of an interrupt.
+  // True if the line reports an interrupt.
   bool take_interrupt(std::string_view line);
   [[nodiscard]] static std::optional<std::uint64_t> number(std::string_view text, int base) {
     if (base == 16 && text.starts_with("0x")) text.remove_prefix(2);

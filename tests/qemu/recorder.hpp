@@ -1,10 +1,10 @@
-// Listens in on a frontend and its back-end: passes the messages of both sockets on, descriptors and all, and
-// writes each down as a line. So are the traces in tests/vhost_user/traces made.
+// Listens in on a frontend and its back-end: passes on the messages of both sockets, including descriptors,
+// and records each as a line. The traces in tests/vhost_user/traces are made this way.
 //
 //   F>B SET_VRING_NUM flags=0x1 size=8 fds=0 0000000010000000
 //
 // F>B and B>F are the main socket, b>f and f>b the back-end's channel: its requests and their answers. The
-// bytes of the body follow in hexadecimal; of bodies over 64 bytes the zeros at the end are left out.
+// bytes of the body follow in hexadecimal; in bodies over 64 bytes the zeros at the end are left out.
 #pragma once
 
 #include <algorithm>
@@ -35,7 +35,7 @@ namespace vumedia::qemu_test {
 // Serves one frontend, from its connection to the end of either side.
 class Recorder {
  public:
-  // Listens at `path` from the constructor on; the back-end listens at `back_end`. error() tells if that
+  // Listens at `path` from the constructor on; the back-end listens at `back_end`. error() reports if that
   // failed.
   Recorder(std::string path, std::string back_end) : path_(std::move(path)), back_end_(std::move(back_end)) {
     listener_ = OwnedFd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));

@@ -1,7 +1,7 @@
-// What QEMU says to its back-end, and in which order, from its first word to its last: recorded, and held
-// against the trace that tests/vhost_user replays.
+// What QEMU sends to its back-end, and in which order, from the first message to the last: recorded, and
+// compared with the trace that tests/vhost_user replays.
 //
-// VUMEDIA_QEMU_TRACE=FOLDER writes the traces anew.
+// VUMEDIA_QEMU_TRACE=FOLDER writes the traces again.
 #include <algorithm>
 #include <cstdlib>
 #include <fstream>
@@ -20,7 +20,7 @@ struct Habit {
   const char* file;
   const char* what;
   std::vector<std::string> device_options;
-  // QEMU 11.1 crashes when the guest resets a device that has memory slots while a mapping lives.
+  // QEMU 11.1 crashes when the guest resets a device that has memory slots while a mapping exists.
   bool resets;
   bool pauses;
 };
@@ -33,8 +33,8 @@ class QemuTrace : public QemuTest, public testing::WithParamInterface<Habit> {
     return child.output().substr(0, child.output().find('\n'));
   }
 
-  // A guest's life: it streams, perhaps is paused, perhaps resets the device while it does and streams again,
-  // and its machine ends.
+  // The life of a guest: it streams, may be paused, may reset the device while it streams and then stream
+  // again, and its machine ends.
   void live(Recorder& recorder, const Habit& habit) {
     const auto machine = switch_on(folder_.path("recorder"));
     ASSERT_TRUE(machine);
@@ -68,7 +68,7 @@ class QemuTrace : public QemuTest, public testing::WithParamInterface<Habit> {
   }
 
   // The requests of the main socket in their order, without their bodies, which hold addresses. How often
-  // configuration space is read is the guest's matter.
+  // configuration space is read depends on the guest.
   static std::vector<std::string> order(const std::vector<std::string>& lines) {
     std::vector<std::string> requests;
     for (const std::string& line : lines) {

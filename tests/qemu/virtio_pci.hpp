@@ -1,7 +1,7 @@
-// The driver's half of virtio over PCI (VIRTIO 1.4, 4.1) against a machine of QEMU's: a client::Transport.
+// The driver's half of virtio over PCI (VIRTIO 1.4, 4.1) for a QEMU machine: a client::Transport.
 //
-// Rings and buffers lie in the machine's memory, where we have it mapped; registers and shared memory are
-// reached through qtest. The interrupt, INTx or MSI-X, is what wait() waits for: a device that raises none is
+// Rings and buffers are in the machine's memory, which is mapped here; registers and shared memory are
+// reached through qtest. wait() waits for the interrupt, INTx or MSI-X, so a device that raises none is
 // noticed.
 #pragma once
 
@@ -64,7 +64,7 @@ class VirtioPciTransport {
  public:
   using SharedMemory = BarRange;
 
-  // What the driver makes use of where it is offered.
+  // What the driver uses if it is offered.
   static constexpr std::uint64_t all_features = vhost_user::feature::version_1 |
                                                 vhost_user::feature::ring_indirect_desc |
                                                 vhost_user::feature::ring_event_idx;
@@ -87,7 +87,7 @@ class VirtioPciTransport {
   }
   [[nodiscard]] memory::GuestAddress guest_base() const noexcept { return {memory_at}; }
   [[nodiscard]] Outcome<> start(std::span<const virtio::DriverQueue> queues);
-  // Whoever needs an answer to it learns of a failure there.
+  // A failure is reported where its answer is needed.
   void kick(std::uint16_t queue) noexcept {
     static_cast<void>(machine_->qtest().write16(doorbells_[queue], queue));
   }
@@ -110,8 +110,8 @@ class VirtioPciTransport {
   [[nodiscard]] Machine& machine() noexcept { return *machine_; }
 
  private:
-  // Where things lie in the machine: memory for the guest, a word that MSI-X messages are written to, and
-  // room for BARs that is nobody else's in this machine.
+  // The layout of the machine: memory for the guest, a word to which MSI-X messages are written, and room for
+  // BARs that nothing else in this machine uses.
   static constexpr std::uint64_t memory_at = std::uint64_t{16} << 20;
   static constexpr std::uint64_t message_at = std::uint64_t{15} << 20;
   static constexpr std::uint32_t message = 0x4d5349;
@@ -158,7 +158,7 @@ class VirtioPciTransport {
     return qtest.write32(common_.address + offset + 4, static_cast<std::uint32_t>(value >> 32));
   }
   [[nodiscard]] std::atomic_ref<std::uint32_t> message_word() const noexcept {
-    // message_at is aligned, and nothing else lies there.
+    // message_at is aligned, and nothing else is there.
     return std::atomic_ref(*reinterpret_cast<std::uint32_t*>(machine_->memory().data() + message_at));
   }
 
@@ -186,8 +186,8 @@ inline Outcome<> VirtioPciTransport::find_device() {
   if (!ids) return std::unexpected(ids.error());
   if ((*ids & 0xffff) != 0x1af4 || *ids >> 16 < 0x1040)
     return failure("slot %u holds 0x%08x, no modern virtio device", Machine::slot, *ids);
-  // Before anything else: without bus mastering the device could not write to the rings, and QEMU takes
-  // DRIVER_OK back from a device that loses it.
+  // This comes first: without bus mastering the device could not write to the rings, and QEMU revokes
+  // DRIVER_OK from a device that loses it.
   if (auto done = pci_.enable(low_bars, high_bars); !done) return done;
   const auto structures = pci_.capabilities(0x09);
   if (!structures) return std::unexpected(structures.error());
@@ -216,7 +216,7 @@ inline Outcome<> VirtioPciTransport::find_structure(std::uint32_t capability) {
   if (type == 4) structure = &device_;
   const bool is_shm = type == 8 && id == media::wire::mmap_region;
   if (is_shm) structure = &shm_;
-  // The first of a kind is the one that the device likes best.
+  // The first of a kind is the one that the device prefers.
   if (structure == nullptr || structure->size != 0) return {};
   std::uint64_t offset = words[2], length = words[3];
   if (is_shm) offset |= std::uint64_t{words[4]} << 32, length |= std::uint64_t{words[5]} << 32;
@@ -238,7 +238,7 @@ inline Outcome<> VirtioPciTransport::set_up_interrupt() {
   const PciDevice::Bar& bar = pci_.bar(*table & 7);
   const std::uint64_t entry = bar.address + (*table & ~7u);
   auto& qtest = machine_->qtest();
-  // One vector for everything. Its message is a write of a word: here, to memory that we look at.
+  // One vector for everything. Its message is the write of a word, here to memory that we check.
   const std::uint32_t words[] = {static_cast<std::uint32_t>(message_at), 0, message, 0};
   for (std::uint32_t i = 0; i < 4; ++i) {
     if (auto done = qtest.write32(entry + 4 * i, words[i]); !done) return done;
@@ -315,12 +315,12 @@ inline Outcome<> VirtioPciTransport::wait(io::TimePoint until) {
       if (auto done = qtest.listen(until); !done || !qtest.interrupt_pending()) return done;
     }
     ++interrupts_;
-    // Reading it lowers the line; the queues tell the rest.
+    // Reading it lowers the line; the queues show the rest.
     const auto isr = qtest.read8(isr_.address);
     if (!isr) return std::unexpected(isr.error());
     return {};
   }
-  // A write to memory wakes nobody up, so it is looked for.
+  // A write to memory wakes nobody up, so it is polled.
   while (message_word().exchange(0) == 0) {
     const auto now = io::Clock::now();
     if (now >= until) return {};
