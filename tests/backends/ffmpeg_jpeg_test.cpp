@@ -20,6 +20,7 @@
 #include <vumedia/client/guest.hpp>
 
 #include "support/embedded_transport.hpp"
+#include "support/patience.hpp"
 
 namespace vumedia::backends::test {
 namespace {
@@ -164,7 +165,7 @@ class JpegClient {
         guest(std::move(*Guest::attach(
             EmbeddedTransport::over<Camera>(media::DeviceOptions{}, TestPatternOptions{.multiplanar = multi},
                                             std::move(encoder)),
-            {.user_memory = 16 << 20}))),
+            {.command_timeout = vumedia::test::patience, .user_memory = 16 << 20}))),
         session(*guest->open()) {}
 
   template <class Tag>
@@ -235,7 +236,7 @@ class JpegClient {
   }
   // Returns nothing and records a failure if none comes.
   std::optional<v4l2::Buffer> next() {
-    const auto event = guest->wait_event(20s);
+    const auto event = guest->wait_event(vumedia::test::patience);
     EXPECT_TRUE(event && *event) << "no frame came";
     if (!event || !*event) return std::nullopt;
     const auto* const dqbuf = std::get_if<client::DqbufEvent>(&**event);

@@ -7,9 +7,9 @@ namespace vumedia::client::test {
 namespace {
 
 const FaultTable zoo_tables[] = {
-    {"control zoo: queries", make_zoo, control_faults::query_faults},
-    {"control zoo: values", make_zoo, control_faults::value_faults},
-    {"control zoo: events", make_zoo, control_faults::event_faults},
+    {"control zoo: queries", make_zoo, control_faults::query_faults, nullptr, long_patience},
+    {"control zoo: values", make_zoo, control_faults::value_faults, nullptr, long_patience},
+    {"control zoo: events", make_zoo, control_faults::event_faults, nullptr, long_patience},
 };
 
 class SeededFaultsOf : public testing::TestWithParam<const FaultTable*> {};

@@ -188,7 +188,7 @@ TEST(M2mFaults, OfOtherKindsAreNoticed) {
     EXPECT_EQ(report.failed, 1u) << failures(report);
   }
 }
-const FaultTable m2m_tables[] = {{"copier", make_copier, m2m_faults, nullptr, short_patience}};
+const FaultTable m2m_tables[] = {{"copier", make_copier, m2m_faults}};
 
 TEST(M2mFaults, AreNoticedByTheirRules) {
   check_faults(m2m_tables[0]);

@@ -15,6 +15,7 @@
 #include "client/compliance_faults.hpp"
 #include "support/embedded_transport.hpp"
 #include "support/output_device.hpp"
+#include "support/patience.hpp"
 
 namespace vumedia::client::test {
 namespace {
@@ -26,7 +27,8 @@ using vumedia::test::EmbeddedGuest;
 using vumedia::test::EmbeddedTransport;
 
 std::unique_ptr<EmbeddedGuest> embedded_guest(EmbeddedTransport transport) {
-  auto guest = EmbeddedGuest::attach(std::move(transport), {.user_memory = compliance::user_memory_size});
+  auto guest = EmbeddedGuest::attach(std::move(transport), {.command_timeout = vumedia::test::patience,
+                                                            .user_memory = compliance::user_memory_size});
   EXPECT_TRUE(guest) << guest.error().message;
   return guest ? std::move(*guest) : nullptr;
 }

@@ -10,6 +10,7 @@
 
 #include "client/compliance_faults.hpp"
 #include "support/embedded_transport.hpp"
+#include "support/patience.hpp"
 
 namespace vumedia::client::test {
 namespace {
@@ -20,7 +21,7 @@ TEST(JpegCameraCompliance, EveryRuleIsKept) {
   const backends::TestPatternOptions options{.pixelformat = V4L2_PIX_FMT_MJPEG};
   const auto guest = vumedia::test::EmbeddedGuest::attach(
       vumedia::test::EmbeddedTransport::over<JpegCamera>(media::DeviceOptions{}, options),
-      {.user_memory = compliance::user_memory_size});
+      {.command_timeout = vumedia::test::patience, .user_memory = compliance::user_memory_size});
   ASSERT_TRUE(guest) << guest.error().message;
   const auto report = compliance::run(**guest);
   EXPECT_TRUE(report.good()) << report.ended << failures(report);

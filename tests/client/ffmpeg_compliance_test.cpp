@@ -13,6 +13,7 @@
 #include "client/ffmpeg_streams.hpp"
 #include "support/effort.hpp"
 #include "support/embedded_transport.hpp"
+#include "support/patience.hpp"
 
 namespace vumedia::client::test {
 namespace {
@@ -25,11 +26,12 @@ void expect_compliance(bool multiplanar, const compliance::CodedStream* stream, 
   decoder.session.multiplanar = multiplanar;
   auto guest = vumedia::test::EmbeddedGuest::attach(
       vumedia::test::EmbeddedTransport::over<backends::FfmpegDecoder>(media::DeviceOptions{}, decoder),
-      {.user_memory = compliance::user_memory_size});
+      {.command_timeout = vumedia::test::patience, .user_memory = compliance::user_memory_size});
   ASSERT_TRUE(guest) << guest.error().message;
   compliance::Options options;
   options.filter = filter;
   options.stream = stream;
+  options.patience = vumedia::test::patience;
   const auto report = compliance::run(**guest, options);
   EXPECT_TRUE(report.good()) << report.ended << failures(report);
   EXPECT_GT(report.passed, 0u);

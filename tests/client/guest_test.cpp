@@ -15,6 +15,9 @@
 #include <vumedia/media/device.hpp>
 #include <vumedia/vhost_user/session.hpp>
 
+#include "support/device_options.hpp"
+#include "support/patience.hpp"
+
 namespace vumedia::client::test {
 namespace {
 
@@ -44,7 +47,7 @@ class DeviceThread {
         std::unique_ptr<Session> session;
         session = std::make_unique<Session>(
             *reactor_, OwnedFd(fd), vhost_user::SessionOptions{{}, mem_slots},
-            [&](const Error&) { session.reset(); }, media::DeviceOptions{});
+            [&](const Error&) { session.reset(); }, vumedia::test::patient());
         ready.set_value();
         reactor_->run();
       }
@@ -54,7 +57,7 @@ class DeviceThread {
   ~DeviceThread() { kill(); }
 
   [[nodiscard]] std::unique_ptr<Guest> guest(const GuestOptions& options = {}) {
-    auto guest = Guest::attach(vhost_user::Frontend(std::move(socket_)), options);
+    auto guest = Guest::attach(vhost_user::Frontend(std::move(socket_), vumedia::test::patience), options);
     EXPECT_TRUE(guest) << guest.error().message;
     return guest ? std::move(*guest) : nullptr;
   }
@@ -134,7 +137,7 @@ v4l2_format start_format(Guest& guest, std::uint32_t session) {
 }
 
 v4l2::Buffer next_frame(Guest& guest) {
-  const auto event = guest.wait_event(10s);
+  const auto event = guest.wait_event(vumedia::test::patience);
   EXPECT_TRUE(ok(event));
   if (!event || !*event || !std::holds_alternative<DqbufEvent>(**event)) {
     ADD_FAILURE() << "no frame came";
@@ -239,7 +242,7 @@ TEST(Guest, CarriesControlsAndTheirEvents) {
   subscription.id = V4L2_CID_BRIGHTNESS;
   subscription.flags = V4L2_EVENT_SUB_FL_SEND_INITIAL;
   ASSERT_TRUE(ok(guest->ioctl<tag::SUBSCRIBE_EVENT>(*session, subscription)));
-  const auto event = guest->wait_event(10s);
+  const auto event = guest->wait_event(vumedia::test::patience);
   ASSERT_TRUE(ok(event));
   ASSERT_TRUE(*event && std::holds_alternative<V4l2Event>(**event));
   EXPECT_EQ(std::get<V4l2Event>(**event).session, *session);
@@ -265,7 +268,7 @@ TEST(Guest, CarriesControlsAndTheirEvents) {
 TEST(Guest, KeepsNoEventsOfAClosedSession) {
   DeviceThread<backends::TestPattern> device;
   // A spinning guest does not look at events before it is asked to.
-  const auto guest = device.guest({.spin = 10s});
+  const auto guest = device.guest({.spin = vumedia::test::patience});
   const std::uint32_t session = guest->open().value();
   v4l2_event_subscription subscription{};
   subscription.type = V4L2_EVENT_CTRL;
@@ -310,7 +313,7 @@ TEST(Guest, SurvivesItsDevice) {
   ASSERT_TRUE(guest);
   device.kill();
   EXPECT_EQ(guest->open().error().value, EPIPE);
-  EXPECT_EQ(guest->wait_event(1s).error().value, EPIPE);
+  EXPECT_EQ(guest->wait_event(vumedia::test::patience).error().value, EPIPE);
   EXPECT_EQ(guest->error().code, EPIPE);
 }
 

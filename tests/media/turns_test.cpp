@@ -25,6 +25,7 @@
 
 #include "support/guest_ram.hpp"
 #include "support/media_guest.hpp"
+#include "support/patience.hpp"
 
 namespace vumedia::media::test {
 namespace {
@@ -137,7 +138,7 @@ class Turns : public testing::Test {
   template <class Done, class Each>
   int run_turns(Done done, Each each) {
     int count = 0;
-    const auto deadline = io::Clock::now() + std::chrono::seconds(60);
+    const auto deadline = io::Clock::now() + vumedia::test::patience;
     bool finished = done();  // which may consume what it finds
     for (; !finished && io::Clock::now() < deadline; ++count) {
       guest.reactor->run_once(false);

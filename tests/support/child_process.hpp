@@ -59,7 +59,7 @@ class ChildProcess {
     std::vector<char*> arguments;
     for (auto& word : command) arguments.push_back(word.data());
     arguments.push_back(nullptr);
-    // Whoever runs the tests may have had signals ignored: nohup, or a shell that runs them in the background.
+    // Whoever runs the tests may have signals ignored: nohup, or a shell that puts them in the background.
     posix_spawnattr_t attributes;
     ::posix_spawnattr_init(&attributes);
     sigset_t signals;

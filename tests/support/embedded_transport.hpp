@@ -19,6 +19,7 @@
 #include <vumedia/media/device.hpp>
 #include <vumedia/virtio/ring_layout.hpp>
 
+#include "support/device_options.hpp"
 #include "support/embedded_host.hpp"
 
 namespace vumedia::test {
@@ -35,7 +36,7 @@ class EmbeddedTransport {
     using Device = media::Device<B, Host>;
     EmbeddedTransport transport;
     State& state = *transport.state_;
-    Device* const device = new Device(state.host, options, std::forward<Arguments>(arguments)...);
+    Device* const device = new Device(state.host, patient(options), std::forward<Arguments>(arguments)...);
     state.device = {device, [](void* object) { delete static_cast<Device*>(object); }};
     state.config = device->config();
     state.shm_size = device->shm_regions()[0];

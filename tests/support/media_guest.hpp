@@ -21,7 +21,9 @@
 #include <vumedia/media/wire.hpp>
 #include <vumedia/virtio/driver_queue.hpp>
 
+#include "support/device_options.hpp"
 #include "support/embedded_host.hpp"
+#include "support/patience.hpp"
 
 namespace vumedia::test {
 
@@ -77,7 +79,8 @@ class MediaGuest {
                       media::DeviceOptions device_options, Arguments&&... arguments)
       : reactor(std::move(loop)),
         host(*reactor, host_options),
-        device(std::make_unique<Device>(host, device_options, std::forward<Arguments>(arguments)...)) {}
+        device(
+            std::make_unique<Device>(host, patient(device_options), std::forward<Arguments>(arguments)...)) {}
   MediaGuest() : MediaGuest(EmbeddedOptions{}, media::DeviceOptions{}) {}
 
   // -- Commands
@@ -214,9 +217,9 @@ class MediaGuest {
 
   // -- The loop
 
-  // Runs the loop until `done()`, for at most ten seconds. The condition decides, not the time.
+  // Runs the loop until `done()`, or until patience ends.
   bool run_until(const std::function<bool()>& done) {
-    const auto deadline = io::Clock::now() + std::chrono::seconds(10);
+    const auto deadline = io::Clock::now() + patience;
     bool finished = done();  // may consume what it finds, so it is not called again once it was true
     while (!finished && io::Clock::now() < deadline) {
       if (!waker_.pending()) reactor->timer(waker_, io::Clock::now() + std::chrono::milliseconds(1));

@@ -11,6 +11,7 @@
 
 #include "support/clips.hpp"
 #include "support/decoding.hpp"
+#include "support/patience.hpp"
 #include "vhost_user/frontend_orders.hpp"
 #include "vhost_user/media_server.hpp"
 #include "vhost_user/scripted_vmm.hpp"
@@ -32,7 +33,8 @@ TEST_P(FrontendOrderDecoder, DecodesThroughPausesAndResets) {
       (habits.protocol_features & pf::configure_mem_slots) != 0, backends::FfmpegDecoderOptions{});
   for (int life = 0; life < 2; ++life) {
     SCOPED_TRACE(life);
-    auto guest = Guest::attach(ScriptedVmm(decoder.connect(), habits));
+    auto guest =
+        Guest::attach(ScriptedVmm(decoder.connect(), habits), {.command_timeout = vumedia::test::patience});
     ASSERT_TRUE(guest) << guest.error().message;
     Decoding first(**guest, clip);
     for (const std::size_t frames : {3u, 11u, 24u}) {

@@ -12,6 +12,7 @@
 #include <vumedia/backends/test_pattern/frame_code.hpp>
 #include <vumedia/client/guest.hpp>
 
+#include "support/patience.hpp"
 #include "vhost_user/frontend_orders.hpp"
 #include "vhost_user/media_server.hpp"
 #include "vhost_user/scripted_vmm.hpp"
@@ -33,6 +34,7 @@ testing::AssertionResult ok(const Result<>& result) {
 
 std::unique_ptr<Guest> attach(const Camera& camera, const Habits& habits) {
   client::GuestOptions options;
+  options.command_timeout = vumedia::test::patience;
   options.user_memory = 1 << 20;
   auto guest = Guest::attach(ScriptedVmm(camera.connect(), habits), options);
   EXPECT_TRUE(guest) << guest.error().message;
@@ -83,7 +85,7 @@ class Stream {
 
   // Takes the next frame, which has to carry its number: one more than the last one's.
   void expect_frame() {
-    const auto event = guest_.wait_event(20s);
+    const auto event = guest_.wait_event(vumedia::test::patience);
     ASSERT_TRUE(event) << std::strerror(event.error().value) << " " << guest_.error().message;
     ASSERT_TRUE(*event && std::holds_alternative<client::DqbufEvent>(**event)) << "no frame came";
     const auto& head = std::get<client::DqbufEvent>(**event).buffer.head;

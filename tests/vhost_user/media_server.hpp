@@ -10,6 +10,7 @@
 
 #include <vumedia/media/device.hpp>
 
+#include "support/device_options.hpp"
 #include "vhost_user/backend_thread.hpp"
 
 namespace vumedia::vhost_user::test {
@@ -58,7 +59,7 @@ class MediaServer {
               -> Outcome<std::unique_ptr<MediaSession>> {
             return std::make_unique<MediaSession>(*reactor_, std::move(connection),
                                                   SessionOptions{lines.log(LogLevel::warning), mem_slots},
-                                                  std::move(closed), media::DeviceOptions{}, arguments...);
+                                                  std::move(closed), vumedia::test::patient(), arguments...);
           });
       ASSERT_TRUE(server) << server.error().message;
       ready.set_value();

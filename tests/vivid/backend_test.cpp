@@ -164,7 +164,7 @@ class HungHost : public testing::Test {
       : shared(std::make_shared<v4l2_proxy::Shared>()),
         guest(std::make_unique<MediaGuest<V4l2Proxy>>(
             vumedia::test::EmbeddedOptions{},
-            media::DeviceOptions{.command_timeout = std::chrono::milliseconds(200)},
+            media::DeviceOptions{.command_timeout = std::chrono::milliseconds(1000)},
             options_of("vivid-000-vid-cap", shared))) {}
   ~HungHost() override {
     guest.reset();

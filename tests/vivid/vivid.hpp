@@ -22,7 +22,8 @@
 
 namespace vumedia::vivid {
 
-// Asks `condition` until it holds; false when patience is at an end. For what the kernel finishes in its own time.
+// Asks `condition` until it holds; false when patience is at an end. For what the kernel finishes in its own
+// time.
 template <class Condition>
 [[nodiscard]] bool eventually(Condition&& condition) {
   const auto deadline = std::chrono::steady_clock::now() + vumedia::test::patience;
