@@ -2,14 +2,7 @@
 // Were it not refused, S_FMT would answer ENOTTY: no call can copy such a session.
 #include "minimal_backend.hpp"
 
-struct Backend {
-  struct Session {
-    Session() = default;
-    Session(const Session&) = delete;
-    Session& operator=(const Session&) = delete;
-  };
-  vumedia::media::Config config() const { return {}; }
-  vumedia::Result<std::unique_ptr<Session>> open() { return std::make_unique<Session>(); }
+struct Backend : PinnedBackend {
 #ifdef CORRECTED
   vumedia::Result<> ioctl(Session&, vumedia::v4l2::tag::S_FMT, v4l2_format&) { return {}; }
 #else

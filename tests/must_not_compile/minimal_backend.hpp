@@ -10,3 +10,14 @@ struct MinimalBackend {
   vumedia::media::Config config() const { return {}; }
   vumedia::Result<std::unique_ptr<Session>> open() { return std::make_unique<Session>(); }
 };
+
+// The same with a session that cannot be copied, as most are.
+struct PinnedBackend {
+  struct Session {
+    Session() = default;
+    Session(const Session&) = delete;
+    Session& operator=(const Session&) = delete;
+  };
+  vumedia::media::Config config() const { return {}; }
+  vumedia::Result<std::unique_ptr<Session>> open() { return std::make_unique<Session>(); }
+};

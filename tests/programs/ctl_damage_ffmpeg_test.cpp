@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <cstddef>
-#include <filesystem>
-#include <fstream>
 #include <regex>
 #include <string>
 #include <string_view>
@@ -12,25 +10,13 @@
 
 #include <gtest/gtest.h>
 
-#include "programs/ctl_fixture.hpp"
-#include "support/media_file.hpp"
+#include "programs/ctl_clips.hpp"
 
 namespace vumedia::ctl_test {
 namespace {
 
-class CtlDamage : public Ctl {
+class CtlDamage : public CtlClips {
  protected:
-  // Makes a file with the ffmpeg program; false if that or the encoder is missing.
-  bool make(const std::string& options, const std::string& name) {
-    const auto made = vumedia::test::clip_file(options, name);
-    std::error_code error;
-    return !made.empty() && std::filesystem::copy_file(
-                                made, path(name), std::filesystem::copy_options::overwrite_existing, error);
-  }
-  void write(const std::string& name, const std::vector<std::byte>& bytes) {
-    std::ofstream(path(name), std::ios::binary)
-        .write(reinterpret_cast<const char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
-  }
   // H.264 with errors in some of its slices.
   bool make_damaged(const std::string& name) {
     if (!make(vumedia::test::moving_picture(320, 240, 30) + " -c:v libx264 -preset veryfast -g 10",

@@ -18,8 +18,7 @@
 #include <vumedia/backends/test_pattern/frame_code.hpp>
 #include <vumedia/core/fd.hpp>
 
-#include "programs/ctl_fixture.hpp"
-#include "support/media_file.hpp"
+#include "programs/ctl_clips.hpp"
 #include "support/patience.hpp"
 
 namespace vumedia::ctl_test {
@@ -65,15 +64,7 @@ v4l2_pix_format rgb_format(const Image& image) {
   return pix;
 }
 
-// Makes a file with the ffmpeg program; false if that or the encoder is missing.
-bool make_file(const std::string& options, const std::string& file) {
-  const auto made = vumedia::test::clip_file(options, std::filesystem::path(file).filename());
-  std::error_code error;
-  return !made.empty() &&
-         std::filesystem::copy_file(made, file, std::filesystem::copy_options::overwrite_existing, error);
-}
-
-using CtlDecode = Ctl;
+using CtlDecode = CtlClips;
 
 TEST_F(CtlDecode, VectorsAreBitExactInBothFormats) {
   if (vumedia::test::read_manifest().empty())
@@ -116,8 +107,7 @@ TEST_F(CtlDecode, ContainersOfEveryCodecAreBitExact) {
   start("ffmpeg-decoder");
   unsigned decoded = 0;
   for (const auto& row : rows) {
-    if (!make_file(vumedia::test::moving_picture(row.width, row.height, 20) + " " + row.encoder,
-                   path(row.file))) {
+    if (!make(vumedia::test::moving_picture(row.width, row.height, 20) + " " + row.encoder, row.file)) {
       continue;
     }
     const std::string size = std::to_string(row.width) + "x" + std::to_string(row.height);
@@ -149,7 +139,7 @@ TEST_F(CtlDecode, TenBitsAreBitExact) {
   for (const auto& row : rows) {
     SCOPED_TRACE(row.file);
     const std::string picture = vumedia::test::moving_picture(row.width, row.height, 10, "yuv420p10le");
-    if (!make_file(picture + " " + row.encoder, path(row.file))) continue;
+    if (!make(picture + " " + row.encoder, row.file)) continue;
     const auto decode = run({"decode", path(row.file), "--compare", "--md5", "--output", path("ten.y4m")});
     EXPECT_EQ(decode.status, 0) << decode.errors;
     const std::string size = std::to_string(row.width) + "x" + std::to_string(row.height);
@@ -183,13 +173,13 @@ TEST_F(CtlDecode, ADeviceOffersTheCodecsItIsTold) {
   for (const char* const other : {"HEVC", "VP80", "VP90", "AV01", "MJPG"})
     EXPECT_FALSE(formats.says(other)) << formats.output;
   const std::string file = "small.webm";
-  if (!make_file(vumedia::test::moving_picture(64, 64, 2) + " -c:v libvpx", path(file))) return;
+  if (!make(vumedia::test::moving_picture(64, 64, 2) + " -c:v libvpx", file)) return;
   expect_failure(run({"decode", path(file)}), "the device does not decode vp8");
 }
 
 TEST_F(CtlDecode, ADamagedStreamDoesNotFillTheLogOfTheDevice) {
   const std::string name = "damaged.avi";
-  if (!make_file(vumedia::test::moving_picture(176, 144, 50) + " -c:v mjpeg -pix_fmt yuvj420p", path(name)))
+  if (!make(vumedia::test::moving_picture(176, 144, 50) + " -c:v mjpeg -pix_fmt yuvj420p", name))
     GTEST_SKIP() << "cannot make the clip: no ffmpeg program, or no such encoder in it";
   auto bytes = read(name);
   for (std::size_t i = 8000; i + 2000 < bytes.size(); i += 97) bytes[i] ^= std::byte{0x55};
@@ -203,8 +193,7 @@ TEST_F(CtlDecode, ADamagedStreamDoesNotFillTheLogOfTheDevice) {
 }
 
 TEST_F(CtlDecode, TheDeviceEndsInTheMidstOfAStream) {
-  if (!make_file(vumedia::test::moving_picture(640, 360, 60) + " -c:v libx264 -preset veryfast",
-                 path("long.264"))) {
+  if (!make(vumedia::test::moving_picture(640, 360, 60) + " -c:v libx264 -preset veryfast", "long.264")) {
     GTEST_SKIP() << "cannot make the clip: no ffmpeg program, or no such encoder in it";
   }
   // The client writes into a pipe that nobody reads: it stays in the middle of the stream, while the device
@@ -232,8 +221,8 @@ TEST_F(CtlDecode, TheDeviceEndsInTheMidstOfAStream) {
 
 TEST_F(CtlDecode, FollowsAResolutionChange) {
   const std::string encoder = " -c:v libx264 -preset veryfast -bf 2";
-  if (!make_file(vumedia::test::moving_picture(320, 240, 12) + encoder, path("a.264")) ||
-      !make_file(vumedia::test::moving_picture(480, 272, 12) + encoder, path("b.264"))) {
+  if (!make(vumedia::test::moving_picture(320, 240, 12) + encoder, "a.264") ||
+      !make(vumedia::test::moving_picture(480, 272, 12) + encoder, "b.264")) {
     GTEST_SKIP() << "cannot make the clip: no ffmpeg program, or no such encoder in it";
   }
   {
@@ -278,7 +267,7 @@ TEST_F(CtlDecode, FollowsAResolutionChangeOfEveryCodec) {
     std::vector<std::byte> both;
     for (std::size_t part = 0; part < 2; ++part) {
       const auto picture = vumedia::test::moving_picture(row.widths[part], row.heights[part], 10);
-      if (!make_file(picture + " " + row.encoder, path(row.file))) break;
+      if (!make(picture + " " + row.encoder, row.file)) break;
       const auto bytes = read(row.file);
       const auto skipped = static_cast<std::ptrdiff_t>(part == 0 ? 0 : row.header);
       both.insert(both.end(), bytes.begin() + skipped, bytes.end());
@@ -325,7 +314,7 @@ TEST_F(CtlDecode, SeeksBitExactly) {
   start("ffmpeg-decoder");
   unsigned decoded = 0;
   for (const auto& row : rows) {
-    if (!make_file(vumedia::test::moving_picture(322, 182, 60) + " " + row.encoder, path(row.file))) continue;
+    if (!make(vumedia::test::moving_picture(322, 182, 60) + " " + row.encoder, row.file)) continue;
     for (const auto& jump : jumps) {
       for (const char* const format : {"NV12", "YU12"}) {
         SCOPED_TRACE(std::string(row.file) + " in " + format + ", after " + jump.after + " to " + jump.to);
@@ -342,7 +331,7 @@ TEST_F(CtlDecode, SeeksBitExactly) {
 }
 
 TEST_F(CtlDecode, WritesVideoSheetsAndPlanes) {
-  if (!make_file(vumedia::test::moving_picture(320, 180, 70) + " -c:v mpeg2video", path("clip.ts"))) {
+  if (!make(vumedia::test::moving_picture(320, 180, 70) + " -c:v mpeg2video", "clip.ts")) {
     GTEST_SKIP() << "cannot make the clip: no ffmpeg program, or no such encoder in it";
   }
   start("ffmpeg-decoder");
@@ -392,19 +381,19 @@ TEST_F(CtlDecode, WritesVideoSheetsAndPlanes) {
   EXPECT_NE(label(0, 0), label(0, 1));
 
   // The last row is full, with 20 frames as with 4.
-  if (make_file(vumedia::test::moving_picture(320, 180, 20) + " -c:v mpeg2video", path("twenty.ts"))) {
+  if (make(vumedia::test::moving_picture(320, 180, 20) + " -c:v mpeg2video", "twenty.ts")) {
     EXPECT_EQ(run({"decode", path("twenty.ts"), "-o", path("twenty.png")}).status, 0);
     EXPECT_EQ(read_image(read("twenty.png")).height, 3u * (135 + 14 + 4) + 4);
   }
-  if (make_file(vumedia::test::moving_picture(320, 180, 4) + " -c:v mpeg2video", path("four.ts"))) {
+  if (make(vumedia::test::moving_picture(320, 180, 4) + " -c:v mpeg2video", "four.ts")) {
     EXPECT_EQ(run({"decode", path("four.ts"), "-o", path("four.png")}).status, 0);
     EXPECT_EQ(read_image(read("four.png")).width, 4u * 244 + 4);
   }
 }
 
 TEST_F(CtlDecode, SurvivesDamage) {
-  if (!make_file(vumedia::test::moving_picture(320, 240, 30) + " -c:v libx264 -preset veryfast -g 10",
-                 path("good.264"))) {
+  if (!make(vumedia::test::moving_picture(320, 240, 30) + " -c:v libx264 -preset veryfast -g 10",
+            "good.264")) {
     GTEST_SKIP() << "cannot make the clip: no ffmpeg program, or no such encoder in it";
   }
   auto bytes = read("good.264");
@@ -424,13 +413,13 @@ TEST_F(CtlDecode, SaysInOneLineWhatIsWrong) {
   std::ofstream(path("text.txt")) << "nothing to see here, and much of it";
   expect_failure(run({"decode", path("text.txt")}), "text.txt");
   expect_failure(run({"decode"}), "file");
-  if (make_file("-f lavfi -i sine=duration=1", path("tone.wav"))) {
+  if (make("-f lavfi -i sine=duration=1", "tone.wav")) {
     expect_failure(run({"decode", path("tone.wav")}), "no video stream");
   }
-  if (make_file(vumedia::test::moving_picture(64, 64, 2) + " -c:v ffv1", path("odd.mkv"))) {
+  if (make(vumedia::test::moving_picture(64, 64, 2) + " -c:v ffv1", "odd.mkv")) {
     expect_failure(run({"decode", path("odd.mkv")}), "ffv1");
   }
-  if (!make_file(vumedia::test::moving_picture(64, 64, 2) + " -c:v mpeg2video", path("clip.ts"))) return;
+  if (!make(vumedia::test::moving_picture(64, 64, 2) + " -c:v mpeg2video", "clip.ts")) return;
   expect_failure(run({"decode", path("clip.ts"), "--format", "XYZ1"}), "XYZ1");
   expect_failure(run({"decode", path("clip.ts"), "--format", "RGB3"}), "RGB3");
   expect_failure(run({"decode", path("clip.ts"), "--seek-to", "-1"}), "--seek-to");

@@ -7,15 +7,13 @@
 #include <cstdint>
 #include <cstdlib>
 #include <filesystem>
-#include <fstream>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include <gtest/gtest.h>
 
-#include "programs/ctl_fixture.hpp"
-#include "support/media_file.hpp"
+#include "programs/ctl_clips.hpp"
 #include "support/mp4_boxes.hpp"
 
 namespace vumedia::ctl_test {
@@ -23,23 +21,13 @@ namespace {
 
 using Bytes = std::vector<std::byte>;
 
-class CtlInputs : public Ctl {
+class CtlInputs : public CtlClips {
  protected:
-  bool make(const std::string& options, const std::string& name) {
-    const auto made = vumedia::test::clip_file(options, name);
-    std::error_code error;
-    return !made.empty() && std::filesystem::copy_file(
-                                made, path(name), std::filesystem::copy_options::overwrite_existing, error);
-  }
   // Runs the ffmpeg program on files of this test.
   bool convert(const std::string& words) {
     const std::string command =
         "cd '" + path(".") + "' && ffmpeg -nostdin -v error -y " + words + " >/dev/null 2>&1";
     return std::system(command.c_str()) == 0;
-  }
-  void write(const std::string& name, const Bytes& bytes) {
-    std::ofstream(path(name), std::ios::binary)
-        .write(reinterpret_cast<const char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
   }
   // 60 frames with a key frame every 15.
   bool make_sixty(const std::string& name) {
