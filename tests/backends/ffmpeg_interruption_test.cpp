@@ -30,13 +30,13 @@ CodedBytes bomb_of(const Clip& clip, std::size_t times) {
   return all;
 }
 
-struct Kind {
+struct CodecKind {
   const char* name;
   std::string options;
 };
 
 // Codecs whose pictures can follow each other in a buffer.
-const Kind kinds[] = {
+const CodecKind codec_kinds[] = {
     {"a.264", moving_picture(160, 96, 12) + " -c:v libx264 -bf 2 -x264-params threads=1:log-level=none"},
     {"slices.264", moving_picture(160, 96, 12) +
                        " -c:v libx264 -bf 2 -x264-params slices=3:aud=1:threads=1:log-level=none"},
@@ -52,7 +52,7 @@ const Kind kinds[] = {
 };
 
 TEST(InterruptionTest, PicturesOfOneBufferAllComeOut) {
-  for (const auto& kind : kinds) {
+  for (const auto& kind : codec_kinds) {
     SCOPED_TRACE(kind.name);
     Clip clip = make_clip(kind.options, kind.name);
     if (clip.units.empty()) continue;
@@ -100,7 +100,7 @@ bool begin_bomb(EngineClient& client, const Clip& clip) {
 }
 
 TEST(InterruptionTest, CloseEndsWithinAPicture) {
-  for (const auto& kind : kinds) {
+  for (const auto& kind : codec_kinds) {
     SCOPED_TRACE(kind.name);
     const Clip clip = make_clip(kind.options, kind.name);
     if (clip.units.empty()) continue;
@@ -123,7 +123,7 @@ TEST(InterruptionTest, CloseEndsWithinAPicture) {
 }
 
 TEST(InterruptionTest, SeekingEndsWithinAPicture) {
-  for (const auto& kind : kinds) {
+  for (const auto& kind : codec_kinds) {
     SCOPED_TRACE(kind.name);
     const Clip clip = make_clip(kind.options, kind.name);
     if (clip.units.empty()) continue;

@@ -33,7 +33,6 @@ const std::string twelve_bit_hevc =
     " -c:v libx265 -preset ultrafast -x265-params log-level=none -pix_fmt yuv420p12le";
 const std::string eight_bit_hevc =
     " -c:v libx265 -preset ultrafast -x265-params log-level=none -pix_fmt yuv420p";
-constexpr const char* no_clip = "cannot make the clip: no ffmpeg program, or no such encoder in it";
 
 TEST_F(CtlDamage, SaysWhatTheDeviceRefuses) {
   if (!make(vumedia::test::moving_picture(320, 240, 10) + twelve_bit_hevc, "deep.mp4"))

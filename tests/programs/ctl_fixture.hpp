@@ -20,6 +20,9 @@ namespace vumedia::ctl_test {
 using vumedia::test::ChildProcess;
 using namespace std::chrono_literals;
 
+// Why a test that needs a clip is skipped.
+inline constexpr const char* no_clip = "cannot make the clip: no ffmpeg program, or no such encoder in it";
+
 struct Ended {
   int status = -1;
   std::string output;

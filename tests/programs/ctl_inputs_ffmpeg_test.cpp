@@ -45,8 +45,6 @@ class CtlInputs : public CtlClips {
   }
 };
 
-constexpr const char* no_clip = "cannot make the clip: no ffmpeg program, or no such encoder in it";
-
 // The header of an FLV file, of 13 bytes, is followed by tags; the second part's bring parameter sets of
 // their own.
 TEST_F(CtlInputs, ParameterSetsComeWithPackets) {

@@ -19,13 +19,17 @@ namespace vumedia::test {
 // The bits of a NAL unit that is being written.
 class BitWriter {
  public:
-  void bit(unsigned value) {
-    if (used_ == 0) bytes_.push_back(0);
-    bytes_.back() = static_cast<std::uint8_t>(bytes_.back() | (value & 1) << (7 - used_));
-    used_ = (used_ + 1) % 8;
-  }
+  void bit(unsigned value) { bits(1, value); }
+  // The lower `count` bits of `value`.
   void bits(unsigned count, std::uint32_t value) {
-    while (count-- > 0) bit(value >> count);
+    while (count > 0) {
+      if (used_ == 0) bytes_.push_back(0);
+      const unsigned taken = std::min(count, 8 - used_);
+      count -= taken;
+      const unsigned part = (value >> count) & ((1u << taken) - 1);
+      bytes_.back() = static_cast<std::uint8_t>(bytes_.back() | part << (8 - used_ - taken));
+      used_ = (used_ + taken) % 8;
+    }
   }
   void ue(std::uint32_t value) {
     unsigned length = 0;
@@ -43,16 +47,22 @@ class BitWriter {
   // With a start code, the header, stop bit and emulation prevention.
   [[nodiscard]] std::vector<std::uint8_t> unit(unsigned header) {
     bit(1);
-    std::vector<std::uint8_t> all{0, 0, 0, 1, static_cast<std::uint8_t>(header)};
+    // At most every other byte needs one before it.
+    std::vector<std::uint8_t> all(5 + bytes_.size() + bytes_.size() / 2);
+    all[3] = 1;
+    all[4] = static_cast<std::uint8_t>(header);
+    std::uint8_t* to = all.data() + 5;
+    const std::uint8_t* const end = bytes_.data() + bytes_.size();
     unsigned zeros = 0;
-    for (const std::uint8_t byte : bytes_) {
-      if (zeros == 2 && byte <= 3) {
-        all.push_back(3);
+    for (const std::uint8_t* from = bytes_.data(); from != end; ++from) {
+      if (zeros == 2 && *from <= 3) {
+        *to++ = 3;
         zeros = 0;
       }
-      zeros = byte == 0 ? zeros + 1 : 0;
-      all.push_back(byte);
+      zeros = *from == 0 ? zeros + 1 : 0;
+      *to++ = *from;
     }
+    all.resize(static_cast<std::size_t>(to - all.data()));
     return all;
   }
 

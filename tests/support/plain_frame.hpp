@@ -1,11 +1,10 @@
-// The samples of a libavcodec frame as a test expects them from a decoder: computed one by one, without the
-// library's code.
+// The samples of a libavcodec frame as a test expects them from a decoder: computed without the library's code.
 #pragma once
 
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
+#include <utility>
 #include <vector>
 
 extern "C" {
@@ -33,18 +32,19 @@ inline std::vector<std::uint8_t> plain_samples(const AVFrame& frame, Chroma chro
     const auto* const at = frame.data[plane] + std::ptrdiff_t{y} * frame.linesize[plane] + x * bytes;
     return bytes == 1 ? *at : at[0] | unsigned{at[1]} << 8;
   };
-  for (int y = 0; y < frame.height; ++y) {
-    for (int x = 0; x < frame.width; ++x) append(sample(0, x, y));
-  }
+  // libavcodec's planes have their samples as they are wanted here.
+  const auto append_line = [&](int plane, int y, int width) {
+    const auto* const at = frame.data[plane] + std::ptrdiff_t{y} * frame.linesize[plane];
+    out.insert(out.end(), at, at + std::ptrdiff_t{width} * bytes);
+  };
+  for (int y = 0; y < frame.height; ++y) append_line(0, y, frame.width);
   const auto shrunk = [](int size, int shift) { return (size + (1 << shift) - 1) >> shift; };
   const int width = shrunk(frame.width, description.log2_chroma_w);
   const int height = shrunk(frame.height, description.log2_chroma_h);
   const bool grey = description.nb_components == 1;
   if (chroma == Chroma::as_coded) {
     for (int plane = 1; plane < 3 && !grey; ++plane) {
-      for (int y = 0; y < height; ++y) {
-        for (int x = 0; x < width; ++x) append(sample(plane, x, y));
-      }
+      for (int y = 0; y < height; ++y) append_line(plane, y, width);
     }
     return out;
   }
@@ -54,33 +54,29 @@ inline std::vector<std::uint8_t> plain_samples(const AVFrame& frame, Chroma chro
   const bool interlaced = frame.interlaced_frame != 0;
 #endif
   // The lines of the source that line `y` of 4:2:0 stands for: the next two, of the same field.
-  const auto lines_of = [&](int y) -> std::vector<int> {
-    if (description.log2_chroma_h == 1) return {y};
+  const auto lines_of = [&](int y) -> std::pair<int, int> {
+    if (description.log2_chroma_h == 1) return {y, y};
     if (!interlaced) return {2 * y, std::min(2 * y + 1, height - 1)};
     const int first = y / 2 * 4 + y % 2;
     return {first, first + 2 < height ? first + 2 : first};
   };
-  const auto columns_of = [&](int x) -> std::vector<int> {
-    if (description.log2_chroma_w == 2) return {x / 2};
-    if (description.log2_chroma_w == 1) return {x};
+  const auto columns_of = [&](int x) -> std::pair<int, int> {
+    if (description.log2_chroma_w == 2) return {x / 2, x / 2};
+    if (description.log2_chroma_w == 1) return {x, x};
     return {2 * x, std::min(2 * x + 1, width - 1)};
   };
   for (int plane = 1; plane < 3; ++plane) {
     for (int y = 0; y < shrunk(frame.height, 1); ++y) {
+      const auto [line, other_line] = lines_of(y);
       for (int x = 0; x < shrunk(frame.width, 1); ++x) {
         if (grey) {
           append(1u << (depth - 1));
           continue;
         }
-        double sum = 0;
-        int count = 0;
-        for (const int line : lines_of(y)) {
-          for (const int column : columns_of(x)) {
-            sum += sample(plane, column, line);
-            ++count;
-          }
-        }
-        append(static_cast<unsigned>(sum / count + 0.5));
+        const auto [column, other_column] = columns_of(x);
+        const unsigned sum = sample(plane, column, line) + sample(plane, other_column, line) +
+                             sample(plane, column, other_line) + sample(plane, other_column, other_line);
+        append((sum + 2) / 4);
       }
     }
   }
