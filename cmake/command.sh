@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Sourced by the commands for people (tests/run, examples/demo, bench/run), which set `top`, the folder of the sources.
 
 # mistake WORDS: reports a mistake on the command line, and exits.
@@ -16,7 +17,9 @@ parse_arguments() {
       yes-h | yes--help)
         sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"
         exit 0 ;;
-      yes--setup) only_setup=yes ;;
+      yes--setup)
+        # shellcheck disable=SC2034  # for the command
+        only_setup=yes ;;
       yes--) options=no ;;
       yes-?*) mistake "there is no option $1" ;;
       *)
@@ -31,6 +34,7 @@ parse_arguments() {
 # its builds. It waits for another run, and says so.
 hold_tree() {
   command -v flock >/dev/null || return 0
+  # shellcheck disable=SC2154  # the command sets it
   local file=$top/build/$1.lock tree_lock
   mkdir -p "$top/build" && exec {tree_lock}<>"$file" || exit 1
   if ! flock --nonblock "$tree_lock"; then

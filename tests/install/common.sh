@@ -1,5 +1,7 @@
+# shellcheck shell=bash
 # Sourced by the scripts here.
 set -eu
+# shellcheck disable=SC2034  # for the scripts
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
