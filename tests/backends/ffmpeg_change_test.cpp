@@ -269,7 +269,7 @@ TEST_P(DecoderChangeTest, TakesNoStartBeforeLastAndAStopBehindIt) {
   EXPECT_FALSE(guest.last_seen);
   EXPECT_EQ(guest.frames.size(), 12u);
   EXPECT_EQ(guest.command(V4L2_DEC_CMD_START), EBUSY);
-  EXPECT_EQ(guest.command(V4L2_DEC_CMD_STOP), 0) << "a drain behind the change";
+  EXPECT_EQ(guest.command(V4L2_DEC_CMD_STOP), 0) << "a drain after the change";
   EXPECT_EQ(guest.command(V4L2_DEC_CMD_STOP), EBUSY);
   guest.queues_again = true;
   guest.queue_all();

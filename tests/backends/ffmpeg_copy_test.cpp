@@ -136,7 +136,7 @@ std::vector<std::uint8_t> copied(PictureOf& picture, const RawFormat& format) {
   copy_frame(frame, {format.fourcc(), layout}, memory.data() + 1);
   EXPECT_EQ(memory.front(), 0xEE);
   for (std::size_t i = layout.payload() + 1; i < memory.size(); ++i) {
-    EXPECT_EQ(memory[i], 0xEE) << "behind the picture";
+    EXPECT_EQ(memory[i], 0xEE) << "after the picture";
     if (memory[i] != 0xEE) break;
   }
   const auto told = vumedia::test::layout_told(format.fourcc(), layout.width, layout.height, layout.stride());

@@ -11,7 +11,7 @@ fail() {
   exit 1
 }
 
-# quiet COMMAND...: what it prints is shown only if it fails.
+# quiet COMMAND...: shows the output only if it fails.
 quiet() {
   "$@" >"$scratch/log" 2>&1 || {
     echo "failed: $*" >&2

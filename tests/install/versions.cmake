@@ -1,5 +1,5 @@
-# cmake -DSOURCE=... -DVERSION=... -P versions.cmake: the newest release that CHANGELOG.md tells of is the version of the
-# project, and what README.md tells people to ask for would find it.
+# cmake -DSOURCE=... -DVERSION=... -P versions.cmake: the newest release in CHANGELOG.md is the version of the project,
+# and the version that README.md asks for would find it.
 cmake_minimum_required(VERSION 3.25)
 include(${SOURCE}/cmake/VumediaChangelog.cmake)
 

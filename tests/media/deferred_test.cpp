@@ -360,7 +360,7 @@ TEST_F(DeferredOpenTest, AResetForgetsIt) {
   begin_open();
   guest.backend().owed[1].complete({});
   EXPECT_TRUE(guest.wait_reply());
-  EXPECT_FALSE(guest.take_reply()) << "no answer to the command of before";
+  EXPECT_FALSE(guest.take_reply()) << "no answer to the earlier command";
 }
 
 class SlowOpenTest : public DeferredOpenTest {

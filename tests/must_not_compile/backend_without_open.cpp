@@ -1,5 +1,5 @@
 // expect: BackendType is not a media::Backend: it has no public `Result<std::unique_ptr<Session>> open()`
-// A backend that gives its sessions in the wrong way.
+// A backend that returns its sessions in the wrong way.
 #include <vumedia/media/device.hpp>
 
 #include "host.hpp"

@@ -1,5 +1,5 @@
 // expect: media::Backend: `close` must return void
-// Nobody would hear of its failure.
+// Nothing could handle its failure.
 #include <vumedia/media/device.hpp>
 
 #include "host.hpp"

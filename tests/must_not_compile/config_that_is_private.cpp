@@ -1,5 +1,5 @@
 // expect: BackendType is not a media::Backend: it has no public `media::Config config() const`
-// A class is private until it says otherwise.
+// Members of a class are private by default.
 #include <vumedia/media/device.hpp>
 
 #include "host.hpp"

@@ -1,5 +1,5 @@
 // expect: the argument of client::BasicGuest does not satisfy client::Transport
-// A guest on something that leads to no device.
+// A guest with something that does not lead to a device.
 #include <span>
 
 #include <vumedia/client/guest.hpp>

@@ -1,4 +1,4 @@
-// A virtio::Host that has nothing but its declarations.
+// A virtio::Host that consists only of declarations.
 #pragma once
 
 #include <cstdint>

@@ -1,6 +1,6 @@
 // expect: HostIsCompleteHere
-// A VMM is not complete among its own members. The device goes into a class after it, or behind a pointer to
-// one.
+// A VMM is not complete among its own members. The device belongs in a class defined after it, or behind a
+// pointer to one.
 #include <vumedia/media/device.hpp>
 
 #include "host.hpp"

@@ -1,6 +1,6 @@
 // expect: EveryOverloadOfIoctlMustBePublic
 // expect: G_FMT
-// Were it not refused, G_FMT would answer ENOTTY beside a S_FMT that works. The compiler names the overload.
+// Without the error, G_FMT would answer ENOTTY although S_FMT works. The compiler names the overload.
 #include <vumedia/media/device.hpp>
 
 #include "host.hpp"

@@ -1,6 +1,6 @@
 // expect: media::Backend: this ioctl (Tag) answers with its payload
 // expect: which its overload must take as `Tag::Payload&`: neither by value nor as const
-// Were it not refused, the guest would get back what it sent.
+// Without the error, the guest would get back what it sent.
 #include <vumedia/media/device.hpp>
 
 #include "host.hpp"
@@ -14,7 +14,7 @@ struct Backend {
 #else
   vumedia::Result<> ioctl(Session&, vumedia::v4l2::tag::G_FMT, v4l2_format) { return {}; }
 #endif
-  // This one answers nothing but a status.
+  // This one answers only with a status.
   vumedia::Result<> ioctl(Session&, vumedia::v4l2::tag::STREAMON, std::uint32_t) { return {}; }
 };
 

@@ -1,5 +1,5 @@
 // expect: media::Backend: this ioctl (Tag) has overloads of more than one shape
-// Which of the two would be called must not be left to chance.
+// Which of the two is called must not be left to chance.
 #include <vumedia/media/device.hpp>
 
 #include "host.hpp"

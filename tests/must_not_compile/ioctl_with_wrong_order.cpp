@@ -1,7 +1,7 @@
 // expect: media::Backend: an overload of `ioctl` takes this tag (Tag), but is not one of
 // expect: (session, tag, payload), (session, context, tag, payload) and
 // expect: (session, context, tag, payload, completion)
-// Were it not refused, G_FMT would answer ENOTTY. tests/media/near_miss_test.cpp has other orders.
+// Without the error, G_FMT would answer ENOTTY. tests/media/near_miss_test.cpp has other orders.
 #include <vumedia/media/device.hpp>
 
 #include "host.hpp"

@@ -1,5 +1,5 @@
 // expect: media::Backend: the overload for this ioctl (Tag) must take `Tag::Payload&` as its payload
-// Were it not refused, QBUF would just answer ENOTTY: its payload has planes behind v4l2_buffer.
+// Without the error, QBUF would just answer ENOTTY: its payload has planes after v4l2_buffer.
 #include <vumedia/media/device.hpp>
 
 #include "host.hpp"

@@ -1,7 +1,7 @@
 // expect: media::Backend: its member `mmap` is neither a public mmap(Session&, std::uint32_t mem_offset)
 // expect: media::Backend: its member `close` is neither a public close(Session&)
 // expect: media::Backend: its member `statistics` is not a public statistics()
-// Were they not refused, they would be taken for missing: one lacks the session, the others are private.
+// Without the error, they would be treated as missing: one lacks the session, the others are private.
 #include <vumedia/media/device.hpp>
 #include <vumedia/media/statistics.hpp>
 

@@ -1,6 +1,6 @@
 // expect: media::Backend: `mmap` must return vumedia::Result<media::Mappable>
 // expect: as v4l2::BufferQueue::mappable() gives it
-// Were it not refused, the guest would be told ENODEV.
+// Without the error, the guest would get ENODEV.
 #include <vumedia/media/device.hpp>
 
 #include "host.hpp"

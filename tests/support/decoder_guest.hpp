@@ -481,7 +481,7 @@ class DecoderGuest {
       return;
     }
     ASSERT_EQ(buffer.type, capture_type);
-    EXPECT_FALSE(last_seen) << "a buffer came behind the last one";
+    EXPECT_FALSE(last_seen) << "a buffer came after the last one";
     log.emplace_back((buffer.flags & V4L2_BUF_FLAG_LAST) != 0 ? "last" : "raw");
     if (buffer.flags & V4L2_BUF_FLAG_ERROR) ++bad_frames;
     const std::uint32_t used = multiplanar_ ? dqbuf.planes[0].bytesused : buffer.bytesused;

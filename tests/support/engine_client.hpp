@@ -325,7 +325,7 @@ class EngineClient {
   void on(const ffmpeg::EndOfStream&) { ended = true; }
   void on(const ffmpeg::FrameDone& done) {
     EXPECT_LT(done.index, buffers.size());
-    EXPECT_FALSE(last_seen) << "a buffer came behind the last one";
+    EXPECT_FALSE(last_seen) << "a buffer came after the last one";
     if (done.bytes_used != 0) {
       held_.push_back(done);
       if (held_.size() > options_.hold) look_at_oldest();

@@ -271,7 +271,7 @@ TEST_F(QueueTest, StoppingForgetsWhatIsInFlight) {
   EXPECT_EQ(queue_.base(), 1);
   queue_.set_base(0);
   ASSERT_TRUE(queue_.start(*table_));
-  EXPECT_EQ(queue_.push(*table_, 0, 0), Result<>(fail(EINVAL))) << "of before the stop";
+  EXPECT_EQ(queue_.push(*table_, 0, 0), Result<>(fail(EINVAL))) << "from before the stop";
   EXPECT_TRUE(pop());
 }
 

@@ -1,4 +1,4 @@
-// vumedia-ctl on a device behind the proxy.
+// vumedia-ctl on a device through the proxy.
 #include <cstddef>
 #include <fstream>
 #include <iterator>

@@ -39,7 +39,7 @@ template <class T>
                                          std::uint64_t length) noexcept {
   std::uint64_t covered = 0;
   for (const v4l2::GuestRange& range : ranges) {
-    struct {
+    const struct {
       std::uint64_t start;
       std::uint32_t length;
       std::uint32_t reserved;

@@ -48,7 +48,7 @@ namespace detail {
   va_copy(again, arguments);
   const int length = std::vsnprintf(nullptr, 0, format, arguments);
   std::string text(length > 0 ? static_cast<std::size_t>(length) : 0, '\0');
-  if (length > 0) std::vsnprintf(text.data(), text.size() + 1, format, again);
+  if (length > 0) static_cast<void>(std::vsnprintf(text.data(), text.size() + 1, format, again));
   va_end(again);
   return text;
 }

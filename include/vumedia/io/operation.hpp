@@ -4,7 +4,7 @@
 // to the operation from start to completion; the owner therefore neither moves nor destroys a pending
 // operation, but cancels it first (Reactor::cancel is synchronous). The handler is called once per start, on
 // the reactor's thread. When the handler is called the operation is idle again, and the reactor does not
-// touch it afterwards: a handler may start it anew, or destroy its owner.
+// touch it afterwards: a handler may start it again, or destroy its owner.
 //
 // A completion may bring resources that have to be released, as a receive brings descriptors. The operation
 // owns them until the handler runs: an OwningOperation releases them if no handler will be called.

@@ -1,4 +1,4 @@
-// A recvmsg under way, and the owner of the descriptors that it brings.
+// A pending recvmsg, and the owner of the descriptors that it brings.
 #pragma once
 
 #include <cassert>
@@ -14,10 +14,10 @@
 namespace vumedia::io {
 
 // For Reactor::receive. Until the handler runs it owns what came; the handler takes that over with collect(),
-// whenever its result is no error.
+// whenever its result is not an error.
 class ReceiveOperation : public OwningOperation {
  public:
-  // With at most `max_fds` descriptors, which is at most FdList::capacity: collect() tells if there were
+  // Receives at most `max_fds` descriptors (at most FdList::capacity); collect() reports whether there were
   // more.
   ReceiveOperation(Handler handler, std::size_t max_fds) noexcept
       : OwningOperation(handler, &ReceiveOperation::discard), max_fds_(max_fds) {
@@ -27,7 +27,7 @@ class ReceiveOperation : public OwningOperation {
   // See FdMessage::collect.
   [[nodiscard]] bool collect(FdList& fds) noexcept { return message_.collect(fds); }
 
-  // The reactor's: what recvmsg is called with, to fill `bytes`.
+  // For the reactor: the argument for recvmsg, to fill `bytes`.
   [[nodiscard]] msghdr& prepare(std::span<std::byte> bytes) noexcept {
     message_.prepare_receive(bytes, max_fds_);
     return message_.header();

@@ -496,7 +496,7 @@ inline void UringReactor::enter(unsigned wait_for) noexcept {
 // continue.
 inline void UringReactor::enter_failed(int error) const noexcept {
   if (error == EINTR || error == EBUSY || error == EAGAIN || error == ETIME) return;
-  std::fprintf(stderr, "vumedia: io_uring_enter: %s\n", std::strerror(error));
+  static_cast<void>(std::fprintf(stderr, "vumedia: io_uring_enter: %s\n", std::strerror(error)));
   std::abort();
 }
 

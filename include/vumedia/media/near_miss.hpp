@@ -208,6 +208,7 @@ struct EveryOverloadOfIoctlMustBePublic : B {
 template <class B, class C>
 consteval bool check_overloads() {
   if constexpr (NamesIoctl<B>) {
+    // NOLINTNEXTLINE(bugprone-sizeof-expression): it instantiates the template.
     static_assert(sizeof(EveryOverloadOfIoctlMustBePublic<B>) > 0);
     static_assert(
         !TakesUnknownTag<B, C>,

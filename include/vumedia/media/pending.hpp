@@ -88,10 +88,12 @@ struct PendingCommand {
  private:
   template <class>
   friend class PendingCommands;
+  // NOLINTBEGIN(readability-identifier-naming): its friend's, to whom they are public.
   std::uint32_t slot = 0;
   PendingCommand* previous = nullptr;
   PendingCommand* next = nullptr;
   bool in_use = false;
+  // NOLINTEND(readability-identifier-naming)
 };
 
 // Slots, reused, and a list in order of arrival, which is that of the deadlines.

@@ -32,9 +32,11 @@ class Sessions {
 
    private:
     friend class Sessions;
+    // NOLINTBEGIN(readability-identifier-naming): its friend's, to whom they are public.
     std::uint32_t uses = 0;
     std::uint32_t next_free = none;
     bool in_use = false;
+    // NOLINTEND(readability-identifier-naming)
   };
 
   // Makes room for `limit` sessions, clamped to [1, 65536].

@@ -346,7 +346,7 @@ inline bool Arenas::Remains::clear(std::uint64_t pages) noexcept {
   Pool& pool = *arena->pool_;
   const std::lock_guard lock(pool.mutex);
   pool.used -= size.count();
-  if (!failed) arena->places_.release(place);
+  if (!failed) static_cast<void>(arena->places_.release(place));
   return true;
 }
 

@@ -57,7 +57,7 @@ class Subscriptions {
     if (origin == this && !(entry->flags & V4L2_EVENT_SUB_FL_ALLOW_FEEDBACK)) return false;
     event.sequence = sequence_++;
     event.pending = 0;
-    ::clock_gettime(CLOCK_MONOTONIC, &event.timestamp);
+    static_cast<void>(::clock_gettime(CLOCK_MONOTONIC, &event.timestamp));
     send(static_cast<const v4l2_event&>(event));
     return true;
   }

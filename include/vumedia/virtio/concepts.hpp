@@ -73,7 +73,7 @@ template <class H>
 concept Host =
     HostIsCompleteHere<H> && io::Loop<H> &&
     requires(H& host, const H& constant, std::uint16_t index, ShmOperation& shm, const ShmMapping& mapping) {
-      // The memory table in force. A copy of the pointer keeps a table alive for a worker.
+      // The current memory table. A copy of the pointer keeps a table alive for a worker.
       { constant.memory() } -> std::convertible_to<const std::shared_ptr<const memory::GuestMemory>&>;
       // Queue `index` < Device::queue_count. It may be processed only when the host says so
       // (Device::process).

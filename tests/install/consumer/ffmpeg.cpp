@@ -1,4 +1,4 @@
-// What needs the component `ffmpeg`, or vumedia-ffmpeg.pc: the smallest of the decoder's headers that calls
+// Needs the component `ffmpeg`, or vumedia-ffmpeg.pc: uses the smallest of the decoder's headers that calls
 // libavcodec.
 #include <vumedia/backends/ffmpeg/codec.hpp>
 

@@ -76,8 +76,8 @@ void copy_planes(const PictureSource& source, const Layout& layout, std::uint8_t
   const std::size_t width = shrink(source.luma.width, shift_x_of(to));
   const std::size_t height = shrink(source.luma.height, shift_y_of(to));
   // The second is the same as the first if one component holds both.
-  std::array<std::uint8_t*, 2> lines{memory + layout.offsets[1], memory + layout.offsets[2]};
-  std::array<std::size_t, 2> strides{layout.strides[1], layout.strides[2]};
+  const std::array<std::uint8_t*, 2> lines{memory + layout.offsets[1], memory + layout.offsets[2]};
+  const std::array<std::size_t, 2> strides{layout.strides[1], layout.strides[2]};
   if constexpr (Reader::joins_lines) {
     if (source.fields) {
       for (std::size_t field = 0; field < 2; ++field) {

@@ -54,6 +54,7 @@ void average_strip(Sample* to, const Sample* upper, const Sample* lower) noexcep
     return line[x / 2];
   };
   for (std::size_t x = 0; x < strip_length; ++x) {
+    // NOLINTNEXTLINE(misc-const-correctness): it changes where `down` is 1.
     std::uint32_t all = sum(upper, x);
     if constexpr (down == 1) all += sum(lower, x);
     to[x] = static_cast<Sample>((all + half) >> shift);

@@ -237,6 +237,7 @@ class DecoderSession {
   // Continues with them when copying a frame to the guest is too much for one turn of the loop.
   struct EventChore final : media::Chore {
     explicit EventChore(DecoderSession& of) noexcept
+        // NOLINTNEXTLINE(bugprone-exception-escape): without memory there is no going on.
         : Chore([](media::Chore& chore) noexcept {
             DecoderSession& self = static_cast<EventChore&>(chore).session;
             static_cast<void>(self.handle_events(&self.context_.work()));

@@ -68,7 +68,8 @@ namespace detail {
 [[nodiscard]] inline std::string kernel_name(const std::string& path, dev_t number) {
   const auto last_part = [](std::string_view of) { return std::string(of.substr(of.rfind('/') + 1)); };
   std::array<char, 64> link_name{};
-  std::snprintf(link_name.data(), link_name.size(), "/sys/dev/char/%u:%u", major(number), minor(number));
+  static_cast<void>(
+      std::snprintf(link_name.data(), link_name.size(), "/sys/dev/char/%u:%u", major(number), minor(number)));
   std::array<char, 4096> target{};
   const ssize_t length = ::readlink(link_name.data(), target.data(), target.size() - 1);
   const std::string by_number =

@@ -281,6 +281,7 @@ inline Finding write(Subject& subject, const Control& control, const Value& valu
   }
   for (const std::int64_t limit : {control.default_value, control.minimum}) {
     const Value value{value_of_limit(control, limit), {}};
+    // NOLINTNEXTLINE(performance-no-automatic-move): a number, and no text.
     if (value != present) return value;
   }
   if (control.type == V4L2_CTRL_TYPE_BITMASK) return Value{value_of_limit(control, control.maximum), {}};

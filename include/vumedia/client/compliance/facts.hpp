@@ -130,6 +130,7 @@ struct Pixels {
 [[nodiscard]] inline bool same_format(const v4l2_format& a, const v4l2_format& b) noexcept {
   if (a.type != b.type) return false;
   if (is_video(a.type)) return pixels_of(a) == pixels_of(b);
+  // NOLINTNEXTLINE(bugprone-suspicious-memory-comparison): all its bytes are told.
   return std::memcmp(&a.fmt, &b.fmt, sizeof a.fmt) == 0;
 }
 [[nodiscard]] inline std::string format_name(const v4l2_format& format) {
