@@ -126,12 +126,11 @@ struct LikeATag {
   static constexpr const char* name = "";
 };
 
-// A class that can be passed by value only where it is made. Whether Anything can be moved is asked while its
-// own conversions are looked at, and so must not be answered by them.
+// A class that can be passed by value only where it is made. This is not asked of the stand-ins below, because
+// their own conversions ask it.
 template <class T>
-concept StaysWhereItIs = !std::same_as<std::remove_cv_t<T>, Anything> && std::is_class_v<T> && requires {
-  sizeof(T);
-} && !std::is_abstract_v<T> && !std::is_move_constructible_v<T>;
+concept StaysWhereItIs = std::is_class_v<T> && requires { sizeof(T); } && !std::is_base_of_v<LikeATag, T> &&
+                         !std::is_abstract_v<T> && !std::is_move_constructible_v<T>;
 
 // An argument of any type but a tag, by value or by reference.
 struct Anything : LikeATag {
