@@ -159,6 +159,93 @@ TEST(ReorderingTest, DelaysNothingThatCannotReorder) {
   }
 }
 
+// Profiles without B pictures may have their pictures in any order all the same, in one sequence or another.
+TEST(ReorderingTest, ShowsAllOfProfilesThatSeldomReorder) {
+  constexpr unsigned set0 = 0x80;
+  constexpr unsigned set1 = 0x40;
+  constexpr unsigned set4_and_5 = 0x0c;
+  for (const auto& [profile, constraints] :
+       {std::pair{66u, 0u}, std::pair{66u, set1}, std::pair{77u, set0}, std::pair{100u, set4_and_5}}) {
+    const SpsRecipe sps{.profile = profile, .constraints = constraints, .width = 11, .height = 9};
+    for (unsigned depth = 1; depth <= 4; ++depth) {
+      for (const unsigned threads : {1u, 3u}) {
+        SCOPED_TRACE(testing::Message() << profile << " " << constraints << " " << depth << " " << threads);
+        H264Writer writer(sps);
+        writer.add_reordered(0, 6);
+        writer.add_reordered(depth, 3);
+        writer.add_reordered(0, 5);
+        writer.add_reordered(depth, 2);
+        EXPECT_EQ(decode(writer.clip, with_threads(threads)), writer.expected);
+      }
+    }
+  }
+}
+
+// What libavcodec cannot do (see README, Limits): of 16 it takes the one that comes last for a break in the
+// order. All are there.
+TEST(ReorderingTest, ShowsAllOfTheGreatestDepthIfNotInOrder) {
+  for (const bool written : {false, true}) {
+    SpsRecipe sps = sps_of_depth(16);
+    if (written) sps = {.level = 62, .vui = VuiRecipe{.restriction = {{16, 16}}}};
+    H264Writer writer(sps);
+    writer.add_reordered(16, 3);
+    auto md5s = decode(writer.clip);
+    ASSERT_EQ(md5s.size(), writer.expected.size());
+    std::ranges::sort(md5s);
+    auto sorted = writer.expected;
+    std::ranges::sort(sorted);
+    EXPECT_EQ(md5s, sorted);
+  }
+}
+
+// Likewise a field without its other one, which it keeps for reference alone. The next pictures are there.
+TEST(ReorderingTest, LosesFieldsWithoutTheirOtherOneAlone) {
+  using Structure = PictureRecipe::Structure;
+  for (const unsigned threads : {1u, 3u}) {
+    H264Writer writer({.width = 11, .height = 9, .frames_only = false});
+    writer.add({.idr = true, .shade = 10});
+    writer.expect(10);
+    writer.add({.frame_num = 1, .order = 2, .shade = 20, .structure = Structure::top});
+    for (unsigned i = 0; i < 5; ++i) {
+      const auto shade = static_cast<std::uint8_t>(30 + i);
+      writer.add({.frame_num = 2 + i, .order = 4 + 2 * i, .shade = shade});
+      writer.expect(shade);
+    }
+    EXPECT_EQ(decode(writer.clip, with_threads(threads)), writer.expected);
+  }
+}
+
+// Of one in which places are left free, as by an encoder that leaves out pictures, one is held back.
+TEST(ReorderingTest, HoldsBackOneWherePicturesAreLeftOut) {
+  const SpsRecipe sps{.profile = 66, .width = 11, .height = 9};
+  H264Writer writer(sps);
+  for (unsigned i = 0; i < 12; ++i) {
+    const auto shade = static_cast<std::uint8_t>(10 + i);
+    writer.add({.idr = i == 0, .frame_num = i, .order = i < 6 ? 2 * i : 2 * i + 6, .shade = shade});
+    writer.expect(shade);
+  }
+  EngineClient client(ClientOptions{});
+  ASSERT_TRUE(client.start(AV_CODEC_ID_H264));
+  expect_no_delay(client, std::span(writer.clip.units).first(6));
+  ASSERT_TRUE(client.send(writer.clip.units[6].bytes, 1000));
+  expect_no_delay(client, std::span(writer.clip.units).subspan(7));
+  ASSERT_TRUE(client.finish());
+  EXPECT_EQ(client.frame_md5s(), writer.expected);
+}
+
+// Where the stream's own limit is not the truth, that is found out with the first pictures that come too late.
+TEST(ReorderingTest, LosesFewOfStreamsThatReorderFurtherThanTheySay) {
+  for (unsigned written = 0; written <= 2; ++written) {
+    SCOPED_TRACE(written);
+    H264Writer writer({.width = 11, .height = 9, .vui = VuiRecipe{.restriction = {{written, 4}}}});
+    writer.add_reordered(4, 6);
+    const auto md5s = decode(writer.clip);
+    // All but some of the first five.
+    ASSERT_GE(md5s.size(), writer.expected.size() - 4 + written);
+    EXPECT_TRUE(std::ranges::equal(std::span(md5s).last(25), std::span(writer.expected).last(25)));
+  }
+}
+
 TEST(ReorderingTest, DelaysNothingOfOtherCodecsThatCannotReorder) {
   const std::pair<const char*, const char*> encoders[] = {
       {"-c:v libx264 -preset veryfast -bf 0 -x264-params threads=1:log-level=none", "still.264"},

@@ -128,8 +128,13 @@ class Codec {
     return packet;
   }
 
-  // Decodes a packet, whose pts comes back as that of its frame. Returns what avcodec_send_packet returns.
-  // All frames must have been received before.
+  // Pictures that are held back from the next packet on, at the least. Threads for frames do not hear of it.
+  void hold_back(unsigned pictures) noexcept {
+    context_->has_b_frames = std::max(context_->has_b_frames, static_cast<int>(pictures));
+  }
+
+  // Decodes a packet, whose pts comes back as that of its frame. Returns what avcodec_send_packet does. All
+  // frames must have been received before.
   [[nodiscard]] int send(const AVPacket& packet) noexcept {
     return avcodec_send_packet(context_.get(), &packet);
   }

@@ -386,6 +386,10 @@ class Engine : public std::enable_shared_from_this<Engine> {
     return std::min(buffers, 16u);
   }
 
+  [[nodiscard]] bool has_frame_threads() const noexcept {
+    return options_.codec.frame_threads && options_.codec.threads > 1;
+  }
+
   const EngineOptions options_;
   Notify notify_;
   const Log log_;
@@ -439,8 +443,8 @@ class Engine : public std::enable_shared_from_this<Engine> {
   bool had_holes_ = false;    // parts of it that were never decoded
   bool more_frames_ = false;  // libavcodec may have frames without another packet
   bool codec_draining_ = false;
-  std::uint64_t codec_drain_ = 0;  // the drain that it has reached
-  Reordering reordering_;
+  std::uint64_t codec_drain_ = 0;  // the drain it is at
+  Reordering reordering_{!has_frame_threads()};
   Recovery recovery_;
   std::uint64_t failures_ = 0;
   std::int64_t next_id_ = 1;

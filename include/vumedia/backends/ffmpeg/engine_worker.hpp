@@ -62,7 +62,7 @@ inline void Engine::begin_stream(Lock& lock) {
     wants_hints_ = true;
     refused_format_ = AV_PIX_FMT_NONE;
     splitter_ = {};
-    reordering_ = {};
+    reordering_ = Reordering(!has_frame_threads());
   }
   if (reopen || ends_sequence) {
     codec_ = {};
@@ -185,6 +185,7 @@ inline bool Engine::open_codec(const CodedFormat& format) {
 inline bool Engine::send_packet(const AtHand& hand, Packet packet) {
   const CodedFormat& format = *hand.format;
   if (!frame_ || !open_codec(format)) return false;
+  if (format.codec == AV_CODEC_ID_H264) codec_.hold_back(reordering_.held_back());
   const auto bytes = bytes_of(*packet);
   const ResumePoint point = resume_point_of(format.codec, bytes);
   if (std::exchange(replay_due_, false) && point != ResumePoint::closed) replay();
@@ -213,11 +214,10 @@ inline bool Engine::send_packet(const AtHand& hand, Packet packet) {
   const bool headless = lacks_beginning(format.codec, bytes);
   const bool failed = (sent < 0 && holds_picture(format, bytes)) || headless;
   if (failed) report_damage(headless ? AVERROR_INVALIDDATA : sent);
-  // Some decoders still output the picture, now or later. With several threads the failure may be that of an
-  // earlier packet.
-  const bool at_once = options_.codec.threads <= 1 || !options_.codec.frame_threads;
-  damaged_[place] = is_cut || (failed && at_once);
-  // With one thread the frame is decoded now, so its buffer can still be flagged with what is wrong.
+  // Some decoders give the picture out all the same, now or later. With several threads the failure may be
+  // that of a packet before.
+  damaged_[place] = is_cut || (failed && !has_frame_threads());
+  // With one thread the frame is decoded now, and what is wrong with it can still be said of its buffer.
   more_frames_ = true;
   bool refused = false;
   has_frame_ = receive(*frame_, refused);

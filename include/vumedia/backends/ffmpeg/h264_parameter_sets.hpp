@@ -1,5 +1,5 @@
-// The parameter sets of an H.264 stream (H.264, 7.3.2), as far as they determine how many pictures a decoder
-// has to hold back so that all come out in order.
+// The parameter sets of an H.264 stream (H.264, 7.3.2), as far as they tell how many pictures a decoder has
+// to hold back so that all come out in order, and where a slice's own place in that order is written.
 #pragma once
 
 #include <algorithm>
@@ -21,11 +21,16 @@ struct H264Sps {
   unsigned constraints = 0;  // constraint_set0_flag is the most significant of 8 bits
   unsigned level = 0;        // level_idc
   unsigned id = 0;
+  unsigned frame_num_bits = 4;
   unsigned order_type = 0;  // pic_order_cnt_type
+  unsigned order_bits = 4;  // of pic_order_cnt_lsb, with type 0
+  bool separate_planes = false;
+  bool frames_only = true;
   unsigned reference_frames = 0;
   std::uint64_t macroblocks = 0;           // of a frame
   std::optional<unsigned> reorder_frames;  // max_num_reorder_frames, if it is written
 
+  [[nodiscard]] bool operator==(const H264Sps&) const = default;
   [[nodiscard]] bool has_constraint(unsigned set) const noexcept {
     return (constraints >> (7 - set) & 1) != 0;
   }
@@ -41,16 +46,30 @@ inline void skip_scaling_list(NalReader& bits, unsigned size) noexcept {
 }
 
 // Chroma format, depths and scaling lists, which the later profiles have (7.3.2.1.1).
-inline void skip_sample_format(NalReader& bits) noexcept {
+// Whether each plane has slices of its own.
+inline bool skip_sample_format(NalReader& bits) noexcept {
   const bool three_planes = bits.ue() == 3;
-  if (three_planes) bits.skip(1);
+  const bool separate_planes = three_planes && bits.bit() != 0;
   (void)bits.ue();
   (void)bits.ue();
   bits.skip(1);
-  if (bits.bit() == 0) return;
+  if (bits.bit() == 0) return separate_planes;
   for (unsigned list = 0; list < (three_planes ? 12u : 8u); ++list) {
     if (bits.bit() != 0) skip_scaling_list(bits, list < 6 ? 16 : 64);
   }
+  return separate_planes;
+}
+
+// What only the first type of order has, or only the second (7.3.2.1.1).
+inline void read_order(NalReader& bits, H264Sps& sps) noexcept {
+  sps.order_type = bits.ue();
+  if (sps.order_type == 0) sps.order_bits = std::min(bits.ue(), 12u) + 4;
+  if (sps.order_type != 1) return;
+  bits.skip(1);
+  (void)bits.se();
+  (void)bits.se();
+  const std::uint32_t cycle = std::min(bits.ue(), 255u);
+  for (std::uint32_t i = 0; i < cycle; ++i) (void)bits.se();
 }
 
 // E.1.2.
@@ -126,27 +145,18 @@ inline void skip_hrd(NalReader& bits) noexcept {
   sps.level = bits.bits(8);
   sps.id = bits.ue();
   if (std::ranges::find(with_sample_format, sps.profile) != with_sample_format.end())
-    detail::skip_sample_format(bits);
-  (void)bits.ue();  // log2_max_frame_num_minus4
-  sps.order_type = bits.ue();
-  if (sps.order_type == 0) {
-    (void)bits.ue();
-  } else if (sps.order_type == 1) {
-    bits.skip(1);
-    (void)bits.se();
-    (void)bits.se();
-    const std::uint32_t cycle = std::min(bits.ue(), 255u);
-    for (std::uint32_t i = 0; i < cycle; ++i) (void)bits.se();
-  }
+    sps.separate_planes = detail::skip_sample_format(bits);
+  sps.frame_num_bits = std::min(bits.ue(), 12u) + 4;
+  detail::read_order(bits, sps);
   sps.reference_frames = bits.ue();
   bits.skip(1);
   const std::uint64_t width = std::uint64_t{bits.ue()} + 1;
   const std::uint64_t height = std::uint64_t{bits.ue()} + 1;
-  const bool frames_only = bits.bit() != 0;
-  if (!frames_only) bits.skip(1);
+  sps.frames_only = bits.bit() != 0;
+  if (!sps.frames_only) bits.skip(1);
   if (bits.past_end()) return std::nullopt;
   sps.macroblocks = std::min(width, std::uint64_t{1} << 16) * std::min(height, std::uint64_t{1} << 16) *
-                    (frames_only ? 1 : 2);
+                    (sps.frames_only ? 1 : 2);
   bits.skip(1);
   if (bits.bit() != 0) {  // cropping
     for (int i = 0; i < 4; ++i) (void)bits.ue();
@@ -155,21 +165,15 @@ inline void skip_hrd(NalReader& bits) noexcept {
   return sps;
 }
 
-// How many pictures may precede another in the stream but follow it in display order: 0 to 16.
-//
-// If the number is not written it is inferred as in E.2.1. It is 0 where the text would permit reordering but
-// no encoder reorders: in streams whose profile has no B pictures (Baseline, Constrained High), or that have
-// no references.
-[[nodiscard]] inline unsigned reorder_depth(const H264Sps& sps) noexcept {
+// How many pictures may come before another in the stream and after it on the screen, by the letter (E.2.1
+// infers it where it is not written): 0 to 16.
+[[nodiscard]] inline unsigned max_reorder_depth(const H264Sps& sps) noexcept {
   constexpr std::uint64_t most = 16;
   if (sps.order_type == 2) return 0;
   if (sps.reorder_frames) return static_cast<unsigned>(std::min<std::uint64_t>(*sps.reorder_frames, most));
-  const bool early = sps.profile == 77 || sps.profile == 88;
   constexpr std::array<unsigned, 6> with_intra{44, 86, 100, 110, 122, 244};
   const bool intra = sps.has_constraint(3) && std::ranges::find(with_intra, sps.profile) != with_intra.end();
-  const bool baseline = sps.profile == 66 || (early && sps.has_constraint(0));
-  const bool no_b = (sps.profile == 77 || sps.profile == 100) && sps.has_constraint(5);
-  if (intra || baseline || no_b || sps.reference_frames == 0) return 0;
+  if (intra || sps.reference_frames == 0) return 0;
   const auto held = detail::max_dpb_macroblocks(sps);
   if (!held) return most;
   // A level that is too low for the picture or its references is ignored.
@@ -177,7 +181,32 @@ inline void skip_hrd(NalReader& bits) noexcept {
       std::min(std::max<std::uint64_t>(*held / sps.macroblocks, sps.reference_frames), most));
 }
 
-// The latest parameter sets of a stream. It takes any bytes and ignores what cannot be a parameter set.
+// Whether no encoder is known to reorder such a stream, though the letter lets it: one that has no B pictures
+// by its profile (Baseline, Constrained High). So that it comes without delay it is held to nothing until its
+// own order of pictures shows otherwise: see PictureOrder.
+[[nodiscard]] inline bool seldom_reorders(const H264Sps& sps) noexcept {
+  if (sps.reorder_frames) return false;
+  const bool early = sps.profile == 77 || sps.profile == 88;
+  const bool baseline = sps.profile == 66 || (early && sps.has_constraint(0));
+  return baseline || ((sps.profile == 77 || sps.profile == 100) && sps.has_constraint(5));
+}
+
+// How many pictures to hold back to begin with.
+[[nodiscard]] inline unsigned reorder_depth(const H264Sps& sps) noexcept {
+  return seldom_reorders(sps) ? 0 : max_reorder_depth(sps);
+}
+
+// Where a slice's picture stands.
+struct H264Slice {
+  const H264Sps* sps = nullptr;  // of the parameter sets that it was found with
+  bool idr = false;
+  unsigned frame_num = 0;
+  bool field = false;
+  bool bottom = false;
+  std::optional<unsigned> order;  // pic_order_cnt_lsb
+};
+
+// The latest parameter sets of a stream. Any bytes; what cannot be one is passed over.
 class H264ParameterSets {
  public:
   // No more is kept of each: real ones have at most a few hundred bytes.
@@ -187,7 +216,7 @@ class H264ParameterSets {
   void add_sps(std::span<const std::byte> unit) {
     const auto sps = parse_h264_sps(unit);
     if (!sps || sps->id >= 32 || unit.size() > max_bytes) return;
-    sequences_[sps->id] = {reorder_depth(*sps), {unit.begin(), unit.end()}};
+    sequences_[sps->id] = {*sps, {unit.begin(), unit.end()}};
   }
   void add_pps(std::span<const std::byte> unit) {
     if (unit.empty() || unit.size() > max_bytes) return;
@@ -198,38 +227,58 @@ class H264ParameterSets {
     pictures_[id] = {sequence, {unit.begin(), unit.end()}};
   }
 
-  // reorder_depth() of the sequence that a slice (a NAL unit of type 1, 2 or 5) belongs to, if it is known.
-  [[nodiscard]] std::optional<unsigned> depth_of_slice(std::span<const std::byte> unit) const noexcept {
+  // Of a NAL unit of type 1, 2 or 5 (7.3.3), if its parameter sets are known.
+  [[nodiscard]] std::optional<H264Slice> slice_of(std::span<const std::byte> unit) const noexcept {
     if (unit.empty()) return std::nullopt;
     detail::NalReader bits(unit.subspan(1));
     (void)bits.ue();  // first_mb_in_slice
     (void)bits.ue();  // slice_type
     const auto picture = pictures_.find(bits.ue());
     if (bits.past_end() || picture == pictures_.end()) return std::nullopt;
-    const auto sequence = sequences_.find(picture->second.number);
+    const auto sequence = sequences_.find(picture->second.about);
     if (sequence == sequences_.end()) return std::nullopt;
-    return sequence->second.number;
+    const H264Sps& sps = sequence->second.about;
+    H264Slice slice;
+    slice.sps = &sps;
+    slice.idr = (std::to_integer<unsigned>(unit[0]) & 31) == 5;
+    if (sps.separate_planes) bits.skip(2);
+    slice.frame_num = bits.bits(sps.frame_num_bits);
+    if (!sps.frames_only) slice.field = bits.bit() != 0;
+    if (slice.field) slice.bottom = bits.bit() != 0;
+    if (slice.idr) (void)bits.ue();  // idr_pic_id
+    const unsigned order = sps.order_type == 0 ? bits.bits(sps.order_bits) : 0;
+    if (sps.order_type == 0 && !bits.past_end()) slice.order = order;
+    return slice;
+  }
+
+  // reorder_depth() of the sequence that a slice belongs to, if it is known.
+  [[nodiscard]] std::optional<unsigned> depth_of_slice(std::span<const std::byte> unit) const noexcept {
+    const auto slice = slice_of(unit);
+    return slice ? std::optional(reorder_depth(*slice->sps)) : std::nullopt;
   }
 
   // All of them as a stream (annex B) with which a decoder can begin.
   [[nodiscard]] std::vector<std::byte> stream() const {
     std::vector<std::byte> all;
-    for (const auto* sets : {&sequences_, &pictures_}) {
-      for (const auto& [id, set] : *sets) {
+    const auto append = [&all](const auto& sets) {
+      for (const auto& [id, set] : sets) {
         all.insert(all.end(), {std::byte{0}, std::byte{0}, std::byte{0}, std::byte{1}});
         all.insert(all.end(), set.unit.begin(), set.unit.end());
       }
-    }
+    };
+    append(sequences_);
+    append(pictures_);
     return all;
   }
 
  private:
+  template <class About>
   struct Set {
-    unsigned number = 0;  // for a sequence its depth, for a picture its sequence
+    About about;
     std::vector<std::byte> unit;
   };
-  std::map<unsigned, Set> sequences_;
-  std::map<unsigned, Set> pictures_;
+  std::map<unsigned, Set<H264Sps>> sequences_;
+  std::map<unsigned, Set<unsigned>> pictures_;  // each with the number of its sequence
 };
 
 }  // namespace vumedia::backends::ffmpeg
