@@ -233,7 +233,7 @@ TEST(ReorderingTest, HoldsBackOneWherePicturesAreLeftOut) {
   EXPECT_EQ(client.frame_md5s(), writer.expected);
 }
 
-// Where the stream's own limit is not the truth, that is found out with the first pictures that come too late.
+// If the stream's own limit is wrong, the first pictures that come too late show it.
 TEST(ReorderingTest, LosesFewOfStreamsThatReorderFurtherThanTheySay) {
   for (unsigned written = 0; written <= 2; ++written) {
     SCOPED_TRACE(written);

@@ -122,7 +122,7 @@ TEST_P(DecoderTurnsTest, AFrameIsStoredAFewBytesATurn) {
     most = std::max(most, stored - std::min(stored, before));
     before = stored;
   };
-  // The stop waits for what is stored, and others' turns are in between: it is not to be waited for uncounted.
+  // The stop waits until everything is stored, and other turns come in between, each of which is counted.
   v4l2_decoder_cmd stop{};
   stop.cmd = V4L2_DEC_CMD_STOP;
   guest.guest.add(DecoderGuest::Guest::ioctl_command<tag::DECODER_CMD>(guest.session, stop), 8 + sizeof stop);

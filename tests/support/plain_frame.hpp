@@ -1,4 +1,5 @@
-// The samples of a libavcodec frame as a test expects them from a decoder: computed without the library's code.
+// The samples of a libavcodec frame as a test expects them from a decoder: computed without the library's
+// code.
 #pragma once
 
 #include <algorithm>

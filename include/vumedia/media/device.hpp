@@ -11,9 +11,9 @@
 //  - EBUSY: too many commands wait for their answer, or for one of their session that takes its time: 64 of
 //    a session, fewer where others have many as well
 //  - ETIMEDOUT: no answer in DeviceOptions::command_timeout
-// One turn of the loop does a bounded part of a command (memory/work.hpp): what a backend leaves to be done
-// with memory::again it goes on with in other turns. Devices on one loop share its turns (io::Turn). Commands of one session are carried out in their order,
-// but for CLOSE, which ends what is under way with EIO.
+// One turn of the loop does a bounded part of a command (memory/work.hpp): a backend that has more to do
+// returns memory::again and goes on in later turns. Devices on one loop share its turns (io::Turn). Commands
+// of one session are carried out in order, except CLOSE, which ends a command that is under way with EIO.
 //
 // A chain without room for a response header is returned with length 0, and is carried out only if it is a
 // CLOSE.
@@ -276,7 +276,8 @@ class Device {
     events_.purge(record.events, [=](const Event& event) { return event.is_dqbuf_of(buffer_type); });
   }
   enum class Delivery : std::uint8_t { done, no_buffer, broken };
-  // Descriptors of no bytes give no segment, and are passed over quickly, but may be as many as the queue has.
+  // Descriptors of no bytes give no segment and are passed over quickly, but there may be as many as the
+  // queue has.
   [[nodiscard]] static std::int64_t event_cost(const virtio::Queue& queue, std::size_t segments) noexcept {
     return memory::Work::event + memory::Work::descriptor / 4 * queue.size() +
            memory::Work::descriptor * static_cast<std::int64_t>(segments);

@@ -126,8 +126,8 @@ struct LikeATag {
   static constexpr const char* name = "";
 };
 
-// A class that can be passed by value only where it is made. This is not asked of the stand-ins below, because
-// their own conversions ask it.
+// A class that can be passed by value only where it is made. This is not asked of the stand-ins below,
+// because their own conversions ask it.
 template <class T>
 concept StaysWhereItIs = std::is_class_v<T> && requires { sizeof(T); } && !std::is_base_of_v<LikeATag, T> &&
                          !std::is_abstract_v<T> && !std::is_move_constructible_v<T>;
