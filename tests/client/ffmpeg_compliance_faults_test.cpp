@@ -478,13 +478,13 @@ std::unique_ptr<vumedia::test::EmbeddedGuest> make_decoder(Fault fault) {
   return guest_of_faulty<backends::FfmpegDecoder>(std::move(fault));
 }
 
-constexpr std::chrono::milliseconds short_patience{300};
+constexpr std::chrono::milliseconds decoder_patience{300};
 
 const FaultTable decoder_tables[] = {
     {"setup", make_decoder, setup_faults, nullptr, long_patience},
     {"decoding", make_decoder, decoding_faults, steady_stream, long_patience},
     {"drain", make_decoder, drain_faults, steady_stream, long_patience},
-    {"missing", make_decoder, missing_faults, steady_stream, short_patience, true},
+    {"missing", make_decoder, missing_faults, steady_stream, decoder_patience, true},
     {"seek", make_decoder, seek_faults, steady_stream, long_patience},
     {"change", make_decoder, change_faults, changing_stream, long_patience},
 };
