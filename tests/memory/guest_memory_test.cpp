@@ -140,7 +140,8 @@ TEST(GuestMemory, RefusesABadDescriptor) {
   const int number = ::dup(fd.get());
   ::close(number);  // nothing else opens descriptors meanwhile
   RegionSpec spec{{0}, {0}, 0x1000, 0, OwnedFd(number)};
-  EXPECT_EQ(error_of(list(std::move(spec))), "region 0: no status of its file: Bad file descriptor");
+  EXPECT_EQ(error_of(list(std::move(spec))),
+            "region 0: cannot get the status of its file: Bad file descriptor");
 }
 
 TEST(GuestMemory, RefusesOverlapsForTheGuest) {
