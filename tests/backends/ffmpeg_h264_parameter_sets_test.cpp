@@ -15,9 +15,6 @@ namespace {
 
 namespace ffmpeg = backends::ffmpeg;
 
-std::span<const std::byte> nal(const std::vector<std::uint8_t>& unit) {
-  return std::as_bytes(std::span(unit)).subspan(4);
-}
 std::optional<unsigned> depth_of(const SpsRecipe& recipe) {
   const auto sps = ffmpeg::parse_h264_sps(nal(write_sps(recipe)));
   if (!sps) return std::nullopt;

@@ -14,14 +14,9 @@ namespace {
 
 namespace ffmpeg = backends::ffmpeg;
 
-// A NAL unit without its start code.
-std::span<const std::byte> nal(const std::vector<std::uint8_t>& unit) {
-  return std::as_bytes(std::span(unit)).subspan(4);
-}
-
-constexpr SpsRecipe baseline{.profile = 66, .width = 11, .height = 9};  // 4 frames by its level
-constexpr SpsRecipe restricted{.width = 11, .height = 9, .vui = VuiRecipe{.restriction = {{1, 4}}}};
-constexpr SpsRecipe fields{.profile = 66, .width = 11, .height = 9, .frames_only = false};
+constexpr SpsRecipe baseline_sps{.profile = 66, .width = 11, .height = 9};  // 4 frames by its level
+constexpr SpsRecipe with_restriction{.width = 11, .height = 9, .vui = VuiRecipe{.restriction = {{1, 4}}}};
+constexpr SpsRecipe field_sps{.profile = 66, .width = 11, .height = 9, .frames_only = false};
 
 class PictureOrderTest : public testing::Test {
  protected:
@@ -49,7 +44,7 @@ class PictureOrderTest : public testing::Test {
 };
 
 TEST_F(PictureOrderTest, NeedsNothingInOrder) {
-  use(baseline);
+  use(baseline_sps);
   EXPECT_EQ(idr(), 0u);
   // Past the end of its 8 bits, too.
   for (unsigned i = 1; i < 400; ++i) ASSERT_EQ(frame(2 * i % 256), 0u) << i;
@@ -58,7 +53,7 @@ TEST_F(PictureOrderTest, NeedsNothingInOrder) {
 }
 
 TEST_F(PictureOrderTest, TakesAGapForASign) {
-  use(baseline);
+  use(baseline_sps);
   idr();
   EXPECT_EQ(frame(2), 0u);
   EXPECT_EQ(frame(6), 1u);
@@ -78,7 +73,7 @@ TEST_F(PictureOrderTest, TakesAGapForASign) {
 }
 
 TEST_F(PictureOrderTest, CorrectsALimitThatIsNotTheTruth) {
-  use(restricted);
+  use(with_restriction);
   idr();
   // A gap is none of its business.
   EXPECT_EQ(frame(10), 0u);
@@ -92,7 +87,7 @@ TEST_F(PictureOrderTest, CorrectsALimitThatIsNotTheTruth) {
 
 TEST_F(PictureOrderTest, TakesTwoFieldsForOnePicture) {
   using Structure = PictureRecipe::Structure;
-  use(fields);
+  use(field_sps);
   EXPECT_EQ(note({.idr = true, .order = 1, .structure = Structure::top}), 0u);
   EXPECT_EQ(note({.order = 0, .structure = Structure::bottom}), 0u);
   EXPECT_EQ(note({.frame_num = 1, .order = 3, .structure = Structure::top}), 0u);

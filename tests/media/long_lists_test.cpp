@@ -16,7 +16,7 @@
 
 #include "support/media_guest.hpp"
 
-namespace vumedia::media::test {
+namespace vumedia::media::test::long_lists {
 namespace {
 
 namespace tag = v4l2::tag;
@@ -240,4 +240,4 @@ TYPED_TEST(LongLists, EndWithTheirSession) {
 }
 
 }  // namespace
-}  // namespace vumedia::media::test
+}  // namespace vumedia::media::test::long_lists

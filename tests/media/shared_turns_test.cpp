@@ -25,7 +25,7 @@
 #include "support/guest_ram.hpp"
 #include "support/media_guest.hpp"
 
-namespace vumedia::media::test {
+namespace vumedia::media::test::shared_turns {
 namespace {
 
 namespace tag = v4l2::tag;
@@ -259,4 +259,4 @@ TEST(EndedDevices, LeaveNothingWhenTheirLoopEnds) {
 }
 
 }  // namespace
-}  // namespace vumedia::media::test
+}  // namespace vumedia::media::test::shared_turns

@@ -25,7 +25,7 @@
 #include "support/guest_ram.hpp"
 #include "support/media_guest.hpp"
 
-namespace vumedia::media::test {
+namespace vumedia::media::test::turn_limits {
 namespace {
 
 namespace tag = v4l2::tag;
@@ -396,4 +396,4 @@ TEST(Places, AreNotAllOneSessions) {
 }
 
 }  // namespace
-}  // namespace vumedia::media::test
+}  // namespace vumedia::media::test::turn_limits

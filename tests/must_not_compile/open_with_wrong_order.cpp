@@ -1,4 +1,4 @@
-// expect: BackendType is no media::Backend: it has no public `Result<std::unique_ptr<Session>> open()`
+// expect: BackendType is not a media::Backend: it has no public `Result<std::unique_ptr<Session>> open()`
 // expect: `open(context)` or `open(context, completion)`
 #include "minimal_backend.hpp"
 

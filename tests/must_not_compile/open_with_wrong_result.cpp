@@ -1,4 +1,4 @@
-// expect: BackendType is no media::Backend: it has no public `Result<std::unique_ptr<Session>> open()`
+// expect: BackendType is not a media::Backend: it has no public `Result<std::unique_ptr<Session>> open()`
 // A session that others share does not die when its file is closed.
 #include "minimal_backend.hpp"
 

@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -15,6 +16,11 @@
 #include "support/media_file.hpp"
 
 namespace vumedia::test {
+
+// A NAL unit without its start code.
+[[nodiscard]] inline std::span<const std::byte> nal(const std::vector<std::uint8_t>& unit) {
+  return std::as_bytes(std::span(unit)).subspan(4);
+}
 
 // The bits of a NAL unit that is being written.
 class BitWriter {

@@ -99,15 +99,15 @@ class Device {
   static_assert(!NamesSession<BackendType> || SessionIsCompleteHere<BackendType>,
                 "media::Device<BackendType, Host>: BackendType::Session is not complete here: its definition "
                 "must come before the device");
-  static_assert(
-      HasSession<BackendType>,
-      "media::Device<BackendType, Host>: BackendType is no media::Backend: it has no public type `Session`");
+  static_assert(HasSession<BackendType>,
+                "media::Device<BackendType, Host>: BackendType is not a media::Backend: it has no public "
+                "type `Session`");
   static_assert(HasConfig<BackendType>,
                 "media::Device<BackendType, Host>: BackendType is not a media::Backend: it has no public "
                 "`media::Config config() const`");
   static_assert(OpensPlainly<BackendType> || OpensWithContext<BackendType, Handle> ||
                     OpensDeferred<BackendType, Handle>,
-                "media::Device<BackendType, Host>: BackendType is no media::Backend: it has no public "
+                "media::Device<BackendType, Host>: BackendType is not a media::Backend: it has no public "
                 "`Result<std::unique_ptr<Session>> open()`, `open(context)` or `open(context, completion)`");
 
  public:
