@@ -453,7 +453,7 @@ TEST(EngineSamplingsTest, NamesTheFormatThatItRefuses) {
       const auto said = lines.all();
       ASSERT_FALSE(said.empty());
       EXPECT_EQ(said.front(),
-                "decoder: pixel format " + std::string(one.refused) + " is not supported, 1 in all");
+                "decoder: pixel format " + std::string(one.refused) + " is not supported, 1 in total");
       for (const auto& line : said) EXPECT_EQ(line.find("damaged data"), std::string::npos) << line;
     }
   }

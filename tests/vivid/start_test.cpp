@@ -72,7 +72,7 @@ TEST(Start, RefusesWhatItCannotPassOn) {
     EXPECT_EQ(std::ranges::count(text, '\n'), 1) << text;
   };
   expect_one_line_with(refusal("/dev/video99"), "/dev/video99");
-  expect_one_line_with(refusal("/dev/null"), "no V4L2 device");
+  expect_one_line_with(refusal("/dev/null"), "not a V4L2 device");
   expect_one_line_with(refusal("/vumedia"), "not a character device");
   expect_one_line_with(refusal("/dev/media0"), "media controller");
 }
