@@ -67,7 +67,8 @@ TEST_P(VectorsTest, DecodesBitExactly) {
       EXPECT_FALSE(is_whole && (frame.flags & V4L2_BUF_FLAG_ERROR) != 0);
     const auto counters = client.engine->counters();
     const bool in_place = way.fourcc == V4L2_PIX_FMT_YUV420 && way.direct && way.capture_buffers == 0;
-    if (in_place && vector.frames >= 10) {
+    // Of the first frames fewer are, until the client has shown how many it keeps.
+    if (in_place && vector.frames >= 20) {
       EXPECT_GT(counters.in_place, counters.copied);
     } else if (!way.direct || way.fourcc == V4L2_PIX_FMT_NV12) {
       EXPECT_EQ(counters.in_place, 0u);

@@ -41,7 +41,8 @@ struct BufferMemory {
 // `reserve` buffers are never lent: a frame that was decoded elsewhere can always be copied to one of them as
 // soon as the guest queues it. But a guest may keep frames until it gets more, and the next frame may be one
 // from elsewhere while all queued buffers are lent to later frames. So no more buffers are lent than the
-// guest was told to make, and it may keep any that it makes on top; if it makes fewer, at most half are lent.
+// guest was told to make, and one is left besides those that it has been seen to keep. Until that is known,
+// and if it makes fewer than it was told to, at most half are lent.
 //
 // A guest can write to its buffers at any time, even to those that libavcodec decodes into or refers to,
 // whether MMAP or USERPTR, because the memory is shared. That spoils its pictures and nothing else. What
@@ -55,6 +56,7 @@ class CaptureSlots : public std::enable_shared_from_this<CaptureSlots> {
   struct Slot {
     BufferMemory memory;
     std::uint64_t order = 0;     // when it was queued; 0 if it is not
+    bool delivered = false;      // and not queued again since
     unsigned users = 0;          // frames of libavcodec, copies in progress
     std::uint64_t stream = 0;    // that last decoded into it
     std::weak_ptr<Slot> former;  // the slot that used the same place when it was queued
@@ -85,14 +87,19 @@ class CaptureSlots : public std::enable_shared_from_this<CaptureSlots> {
     }
     slot->memory = std::move(memory);  // possibly of another size
     slot->order = ++order_;
+    if (std::exchange(slot->delivered, false)) note_return();
     changed.notify_all();
   }
 
   // STREAMOFF: no buffer is queued.
   void unqueue_all() noexcept {
     for (auto& slot : slots_) {
-      if (slot != nullptr) slot->order = 0;
+      if (slot == nullptr) continue;
+      slot->order = 0;
+      slot->delivered = false;
     }
+    kept_.reset();
+    returns_ = 0;
   }
 
   // The guest has freed `count` buffers from `first` on.
@@ -120,7 +127,12 @@ class CaptureSlots : public std::enable_shared_from_this<CaptureSlots> {
       if (slot->is_used()) ++used;
     }
     if (known < used + 1 + reserve) return {};
-    if (used >= (known < asked ? known / 2 : asked - reserve)) return {};
+    std::size_t most = known / 2;
+    if (known >= asked) {
+      if (kept_) most = known - std::min(known, *kept_ + 1);
+      most = std::min(most, asked - reserve);
+    }
+    if (used >= most) return {};
     const SlotPointer* const slot = oldest_free(size, alignment);
     if (slot == nullptr) return {};
     auto lease = std::make_unique<Lease>(Lease{shared_from_this(), *slot});
@@ -141,6 +153,7 @@ class CaptureSlots : public std::enable_shared_from_this<CaptureSlots> {
       if (slot == nullptr || slot->order == 0 || slot->users == 0) continue;
       if (reinterpret_cast<const std::uint8_t*>(slot->memory.data) != data) continue;
       slot->order = 0;
+      slot->delivered = true;
       return static_cast<std::uint32_t>(i);
     }
     return std::nullopt;
@@ -160,13 +173,17 @@ class CaptureSlots : public std::enable_shared_from_this<CaptureSlots> {
     const SlotPointer* const slot = oldest_free(size);
     if (slot == nullptr) return std::nullopt;
     (*slot)->users++;
+    (*slot)->delivered = true;
     return Target{static_cast<std::uint32_t>(slot - slots_.data()), (*slot)->memory.data,
                   std::exchange((*slot)->order, 0), *slot};
   }
   // With `queue_again` the buffer gets its old place in the queue back.
   void give_back(Target& target, bool queue_again) noexcept {
     target.slot->users--;
-    if (queue_again) target.slot->order = target.order;
+    if (queue_again) {
+      target.slot->order = target.order;
+      target.slot->delivered = false;
+    }
     target.slot.reset();
     changed.notify_all();
   }
@@ -179,10 +196,25 @@ class CaptureSlots : public std::enable_shared_from_this<CaptureSlots> {
     }
     if (slot == nullptr) return std::nullopt;
     (*slot)->order = 0;
+    (*slot)->delivered = true;
     return static_cast<std::uint32_t>(slot - slots_.data());
   }
 
  private:
+  // The guest has returned a delivered buffer. How many others it has then is what it keeps, or more if it is
+  // late; so the least of a few returns counts.
+  void note_return() noexcept {
+    std::size_t kept = 0;
+    for (const auto& slot : slots_) {
+      if (slot != nullptr && slot->delivered) ++kept;
+    }
+    least_kept_ = returns_ == 0 ? kept : std::min(least_kept_, kept);
+    kept_ = std::min(kept_.value_or(least_kept_), least_kept_);
+    if (++returns_ < 4) return;
+    kept_ = least_kept_;
+    returns_ = 0;
+  }
+
   struct Lease {
     std::shared_ptr<CaptureSlots> slots;
     SlotPointer slot;
@@ -234,6 +266,9 @@ class CaptureSlots : public std::enable_shared_from_this<CaptureSlots> {
   std::vector<SlotPointer> slots_;
   std::vector<std::weak_ptr<Slot>> retired_;
   std::uint64_t order_ = 0;
+  std::optional<std::size_t> kept_;  // buffers that the guest keeps; nothing before it is known
+  std::size_t least_kept_ = 0;       // in the last `returns_` returns
+  std::size_t returns_ = 0;
 };
 
 }  // namespace vumedia::backends::ffmpeg
