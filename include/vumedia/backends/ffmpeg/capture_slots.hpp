@@ -79,6 +79,8 @@ class CaptureSlots : public std::enable_shared_from_this<CaptureSlots> {
   void queue(std::uint32_t index, BufferMemory memory) {
     if (index >= slots_.size()) slots_.resize(index + std::size_t{1});
     SlotPointer& slot = slots_[index];
+    // Whatever memory it has now, the guest returns the buffer.
+    const bool returned = slot != nullptr && std::exchange(slot->delivered, false);
     if (slot == nullptr || slot->memory.owner != memory.owner || slot->memory.data != memory.data) {
       const SlotPointer former = memory.place != 0 ? user_of(memory.place) : nullptr;
       retire(slot);
@@ -87,7 +89,7 @@ class CaptureSlots : public std::enable_shared_from_this<CaptureSlots> {
     }
     slot->memory = std::move(memory);  // possibly of another size
     slot->order = ++order_;
-    if (std::exchange(slot->delivered, false)) note_return();
+    if (returned) note_return();
     changed.notify_all();
   }
 
