@@ -4,39 +4,20 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <filesystem>
-#include <map>
 #include <optional>
 #include <string>
-#include <system_error>
 #include <utility>
 
 #include <gtest/gtest.h>
-#include <sys/stat.h>
 
 #include "support/clips.hpp"
 #include "support/decoder_guest.hpp"
+#include "support/footprint.hpp"
 
 namespace vumedia::test {
 namespace {
 
 namespace tag = v4l2::tag;
-
-// Memory that the files of buffers take.
-std::uint64_t bytes_of_arenas() {
-  std::map<std::uint64_t, std::uint64_t> files;
-  for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
-    std::error_code gone;
-    if (std::filesystem::read_symlink(entry.path(), gone).string().find("vumedia-arena") == std::string::npos)
-      continue;
-    struct stat status{};
-    if (::stat(entry.path().c_str(), &status) == 0)
-      files[status.st_ino] = static_cast<std::uint64_t>(status.st_blocks) * 512;
-  }
-  std::uint64_t bytes = 0;
-  for (const auto& [number, size] : files) bytes += size;
-  return bytes;
-}
 
 class DecoderTurnsTest : public DecoderApiTest {};
 VUMEDIA_FOR_BOTH_APIS(DecoderTurnsTest);

@@ -67,15 +67,7 @@ struct Reader {
 using Replies = std::vector<std::pair<std::uint16_t, int>>;
 
 // Whose device does no more in a call than a turn's commands; the rest is the loop's.
-class LoopHost : public vumedia::test::EmbeddedHost<io::UringReactor> {
- public:
-  LoopHost(io::UringReactor& reactor, vumedia::test::EmbeddedOptions settings)
-      : EmbeddedHost(reactor, settings), loop_(reactor) {}
-  io::Turn& turn() noexcept { return loop_.turn(); }
-
- private:
-  io::UringReactor& loop_;
-};
+using LoopHost = vumedia::test::SharedLoopHost<io::UringReactor>;
 
 template <class Backend>
 class LongLists : public testing::Test {

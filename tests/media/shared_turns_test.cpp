@@ -6,22 +6,18 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <filesystem>
-#include <fstream>
-#include <map>
 #include <memory>
 #include <string>
-#include <system_error>
 #include <utility>
 #include <vector>
 
 #include <gtest/gtest.h>
 #include <linux/videodev2.h>
-#include <sys/stat.h>
 
 #include <vumedia/backends/test_pattern.hpp>
 #include <vumedia/vhost_user/session_host.hpp>
 
+#include "support/footprint.hpp"
 #include "support/guest_ram.hpp"
 #include "support/media_guest.hpp"
 
@@ -32,51 +28,20 @@ namespace tag = v4l2::tag;
 using memory::Work;
 using vumedia::test::Bytes;
 using vumedia::test::bytes_of;
+using vumedia::test::bytes_of_arenas;
+using vumedia::test::mappings_of_guest_ram;
 using vumedia::test::RamFile;
 
 constexpr std::uint64_t guest_pages = 0x8000'0000;
 constexpr std::int64_t both = 2 * Work::a_turn;
 constexpr std::uint32_t capture = V4L2_BUF_TYPE_VIDEO_CAPTURE;
 
-// As a vhost-user session is, one of those that its loop serves.
-class LoopHost : public vumedia::test::EmbeddedHost<io::UringReactor> {
- public:
-  LoopHost(io::UringReactor& reactor, vumedia::test::EmbeddedOptions settings)
-      : EmbeddedHost(reactor, settings), loop_(reactor) {}
-  io::Turn& turn() noexcept { return loop_.turn(); }
-
- private:
-  io::UringReactor& loop_;
-};
+using LoopHost = vumedia::test::SharedLoopHost<io::UringReactor>;
 static_assert(requires(vhost_user::SessionHost<io::UringReactor>& host) {
   { host.turn() } -> std::same_as<io::Turn&>;
 });
 
 using Guest = vumedia::test::MediaGuest<backends::TestPattern, LoopHost>;
-
-// Mappings of guests' memory, and memory that the files of buffers take.
-std::size_t mappings() {
-  std::ifstream maps("/proc/self/maps");
-  std::size_t count = 0;
-  for (std::string line; std::getline(maps, line);) {
-    if (line.find("guest-ram") != std::string::npos) ++count;
-  }
-  return count;
-}
-std::uint64_t bytes_of_arenas() {
-  std::map<std::uint64_t, std::uint64_t> files;
-  for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
-    std::error_code gone;
-    if (std::filesystem::read_symlink(entry.path(), gone).string().find("vumedia-arena") == std::string::npos)
-      continue;
-    struct stat status{};
-    if (::stat(entry.path().c_str(), &status) == 0)
-      files[status.st_ino] = static_cast<std::uint64_t>(status.st_blocks) * 512;
-  }
-  std::uint64_t bytes = 0;
-  for (const auto& [number, size] : files) bytes += size;
-  return bytes;
-}
 
 std::shared_ptr<io::UringReactor> make_loop() {
   auto made = io::UringReactor::create();
@@ -159,11 +124,11 @@ TEST(SharedTurns, SeveralDevicesSpendNoMoreThanOne) {
     cameras.back()->queue(1);
   }
   loop->run_once(false);
-  const std::size_t none = mappings();
+  const std::size_t none = mappings_of_guest_ram();
   std::size_t before = none;
   std::size_t most = 0;
   const auto mapped = [&] {
-    const std::size_t now = mappings();
+    const std::size_t now = mappings_of_guest_ram();
     most = std::max(most, now - std::min(before, now));
     before = now;
   };
@@ -200,16 +165,16 @@ TEST(EndedDevices, AreUnmappedAndClearedAFewPagesATurn) {
   auto ended = std::make_unique<Camera>(loop);
   auto other = std::make_unique<Camera>(loop, 640);
   ended->request(2, V4L2_MEMORY_USERPTR);
-  const std::size_t none = mappings();
+  const std::size_t none = mappings_of_guest_ram();
   ended->queue(0);
   ended->queue(1);
   ended->guest.device->process(wire::commandq);
   for (int i = 0; i < 2; ++i) ASSERT_TRUE(ended->guest.wait_reply());
-  EXPECT_GT(mappings(), none + 1000);
-  std::size_t before = mappings();
+  EXPECT_GT(mappings_of_guest_ram(), none + 1000);
+  std::size_t before = mappings_of_guest_ram();
   std::size_t most = 0;
   const auto unmapped = [&] {
-    const std::size_t now = mappings();
+    const std::size_t now = mappings_of_guest_ram();
     most = std::max(most, before - std::min(before, now));
     before = now;
   };
@@ -218,8 +183,8 @@ TEST(EndedDevices, AreUnmappedAndClearedAFewPagesATurn) {
   v4l2_format format{};
   format.type = capture;
   EXPECT_EQ(other->guest.ioctl<tag::G_FMT>(other->id, format), 0);
-  EXPECT_GT(mappings(), none + 500) << "the other one is served first";
-  EXPECT_GT(run_turns(*loop, [&] { return mappings() <= none + 1; }, unmapped), 0);
+  EXPECT_GT(mappings_of_guest_ram(), none + 500) << "the other one is served first";
+  EXPECT_GT(run_turns(*loop, [&] { return mappings_of_guest_ram() <= none + 1; }, unmapped), 0);
   EXPECT_LE(most, static_cast<std::size_t>(both / Work::unmapped_page) + 1);
   // The same of memory.
   other->request(30, V4L2_MEMORY_MMAP);
@@ -245,16 +210,16 @@ TEST(EndedDevices, AreUnmappedAndClearedAFewPagesATurn) {
 }
 
 TEST(EndedDevices, LeaveNothingWhenTheirLoopEnds) {
-  const std::size_t none = mappings();
+  const std::size_t none = mappings_of_guest_ram();
   {
     auto camera = std::make_unique<Camera>(make_loop());
     camera->request(2, V4L2_MEMORY_USERPTR);
     camera->queue(0);
     camera->guest.device->process(wire::commandq);
     ASSERT_TRUE(camera->guest.wait_reply());
-    EXPECT_GT(mappings(), none + 500);
+    EXPECT_GT(mappings_of_guest_ram(), none + 500);
   }
-  EXPECT_EQ(mappings(), none);
+  EXPECT_EQ(mappings_of_guest_ram(), none);
   EXPECT_EQ(bytes_of_arenas(), 0u);
 }
 

@@ -7,22 +7,18 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <filesystem>
-#include <fstream>
-#include <map>
 #include <memory>
 #include <optional>
 #include <string>
-#include <system_error>
 #include <utility>
 #include <vector>
 
 #include <gtest/gtest.h>
 #include <linux/videodev2.h>
-#include <sys/stat.h>
 
 #include <vumedia/backends/test_pattern.hpp>
 
+#include "support/footprint.hpp"
 #include "support/guest_ram.hpp"
 #include "support/media_guest.hpp"
 #include "support/patience.hpp"
@@ -34,6 +30,8 @@ namespace tag = v4l2::tag;
 using memory::Work;
 using vumedia::test::Bytes;
 using vumedia::test::bytes_of;
+using vumedia::test::bytes_of_arenas;
+using vumedia::test::mappings_of_guest_ram;
 using vumedia::test::RamFile;
 using vumedia::test::Reply;
 
@@ -48,16 +46,6 @@ struct Listed {
   std::uint32_t reserved = 0;
 };
 using List = std::vector<Listed>;
-
-// Mappings of the guest's memory, in addition to the table's own.
-std::size_t mappings() {
-  std::ifstream maps("/proc/self/maps");
-  std::size_t count = 0;
-  for (std::string line; std::getline(maps, line);) {
-    if (line.find("guest-ram") != std::string::npos) ++count;
-  }
-  return count;
-}
 
 class Turns : public testing::Test {
  protected:
@@ -180,13 +168,13 @@ TEST_F(Turns, PagesAreMappedAFewATurnAndOthersAreServedMeanwhile) {
   for (const std::uint32_t code :
        {std::uint32_t{tag::PREPARE_BUF::number}, std::uint32_t{tag::QBUF::number}}) {
     const std::uint32_t index = code == tag::QBUF::number ? 1 : 0;
-    std::size_t before = mappings();
+    std::size_t before = mappings_of_guest_ram();
     const auto none = static_cast<std::ptrdiff_t>(before);
     const auto queued = guest.add(hand_over(index, scattered(index), code), hand_over_room);
     const auto asked = add_question(bystander);
     std::size_t most = 0;
     const auto count = [&] {
-      const std::size_t now = mappings();
+      const std::size_t now = mappings_of_guest_ram();
       most = std::max(most, now - before);
       before = now;
     };
@@ -209,7 +197,7 @@ TEST_F(Turns, PagesAreMappedAFewATurnAndOthersAreServedMeanwhile) {
       ASSERT_EQ(request(2), 0);
       most = 0;
       const auto unmapped = [&] {
-        const std::size_t now = mappings();
+        const std::size_t now = mappings_of_guest_ram();
         most = std::max(most, before - now);
         before = now;
       };
@@ -220,11 +208,11 @@ TEST_F(Turns, PagesAreMappedAFewATurnAndOthersAreServedMeanwhile) {
     }
   }
   // However the buffers end.
-  std::size_t before = mappings();
+  std::size_t before = mappings_of_guest_ram();
   std::size_t most = 0;
   guest.close(id);
   const auto unmapped = [&] {
-    const std::size_t now = mappings();
+    const std::size_t now = mappings_of_guest_ram();
     most = std::max(most, before - now);
     before = now;
   };
@@ -239,12 +227,12 @@ TEST_F(Turns, AResetUnmapsInTurns) {
   guest.add(hand_over(0, scattered()), hand_over_room);
   guest.device->process(wire::commandq);
   ASSERT_TRUE(guest.wait_reply());
-  std::size_t before = mappings();
+  std::size_t before = mappings_of_guest_ram();
   EXPECT_GT(before, 6000u);
   guest.host.reset(*guest.device);
   std::size_t most = 0;
   const auto unmapped = [&] {
-    const std::size_t now = mappings();
+    const std::size_t now = mappings_of_guest_ram();
     most = std::max(most, before - now);
     before = now;
   };
@@ -260,7 +248,7 @@ TEST_F(Turns, WhatIsUnderWayEndsWithItsDevice) {
   guest.add(hand_over(0, scattered()), hand_over_room);
   guest.device->process(wire::commandq);
   for (int i = 0; i < 5; ++i) guest.reactor->run_once(true);
-  EXPECT_GT(mappings(), 100u);
+  EXPECT_GT(mappings_of_guest_ram(), 100u);
   guest.host.reset(*guest.device);
   EXPECT_TRUE(replies().empty());
   EXPECT_EQ(guest.device->in_flight(wire::commandq), 0u);
@@ -269,7 +257,7 @@ TEST_F(Turns, WhatIsUnderWayEndsWithItsDevice) {
   guest.add(hand_over(0, scattered()), hand_over_room);
   guest.device->process(wire::commandq);
   guest.device.reset();
-  run_turns([] { return mappings() <= 2; }, [] {});
+  run_turns([] { return mappings_of_guest_ram() <= 2; }, [] {});
 }
 
 // ---- Copies
@@ -350,22 +338,6 @@ class FreedMemory : public Turns {
         ASSERT_EQ(guest.munmap(mapped.driver_addr), 0);
       }
     }
-  }
-  // Memory that the files of buffers take.
-  static std::uint64_t bytes_of_arenas() {
-    std::map<std::uint64_t, std::uint64_t> files;
-    for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
-      std::error_code gone;
-      if (std::filesystem::read_symlink(entry.path(), gone).string().find("vumedia-arena") ==
-          std::string::npos)
-        continue;
-      struct stat status{};
-      if (::stat(entry.path().c_str(), &status) == 0)
-        files[status.st_ino] = static_cast<std::uint64_t>(status.st_blocks) * 512;
-    }
-    std::uint64_t bytes = 0;
-    for (const auto& [number, size] : files) bytes += size;
-    return bytes;
   }
   std::uint64_t kept = 0;
 };
@@ -502,7 +474,7 @@ TEST_F(Order, ACloseEndsWhatIsUnderWay) {
   EXPECT_TRUE(std::ranges::find(all, std::pair(behind, EINVAL)) != all.end());
   EXPECT_TRUE(std::ranges::find(all, std::pair(closed, -1)) != all.end());
   run_turns([&] { return !guest.device->arenas().dirty(); }, [] {});
-  EXPECT_LE(mappings(), 2u);
+  EXPECT_LE(mappings_of_guest_ram(), 2u);
   EXPECT_EQ(guest.device->arenas().budget()->used(), 0u);
   EXPECT_EQ(guest.device->in_flight(wire::commandq), 0u);
 }
@@ -545,7 +517,7 @@ TEST_F(Hurry, WhatTakesTooLongIsEnded) {
   EXPECT_EQ(replies(), (Replies{{quick, 0}}));
   guest.close(id);
   run_turns([&] { return !guest.device->arenas().dirty(); }, [] {});
-  EXPECT_LE(mappings(), 2u);
+  EXPECT_LE(mappings_of_guest_ram(), 2u);
   EXPECT_EQ(guest.device->arenas().budget()->used(), 0u);
 }
 

@@ -309,4 +309,16 @@ class EmbeddedHost {
   std::uint64_t free_ = 0;
 };
 
+// One of several hosts that a loop serves, like a vhost-user session: devices share the loop's turns.
+template <io::Reactor Reactor>
+class SharedLoopHost : public EmbeddedHost<Reactor> {
+ public:
+  SharedLoopHost(Reactor& reactor, EmbeddedOptions settings)
+      : EmbeddedHost<Reactor>(reactor, settings), loop_(reactor) {}
+  io::Turn& turn() noexcept { return loop_.turn(); }
+
+ private:
+  Reactor& loop_;
+};
+
 }  // namespace vumedia::test

@@ -4,15 +4,19 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <map>
 #include <string>
 #include <string_view>
+#include <system_error>
 
 #include <malloc.h>
+#include <sys/stat.h>
 
 namespace vumedia::test {
 
@@ -65,5 +69,31 @@ struct Footprint {
                : std::strtoull(std::string(report.substr(size + 6, 20)).c_str(), nullptr, 10);
   }
 };
+
+// Bytes of memory in the files of arenas, which hold buffers.
+[[nodiscard]] inline std::uint64_t bytes_of_arenas() {
+  std::map<std::uint64_t, std::uint64_t> files;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
+    std::error_code gone;
+    if (std::filesystem::read_symlink(entry.path(), gone).string().find("vumedia-arena") == std::string::npos)
+      continue;
+    struct stat status{};
+    if (::stat(entry.path().c_str(), &status) == 0)
+      files[status.st_ino] = static_cast<std::uint64_t>(status.st_blocks) * 512;
+  }
+  std::uint64_t bytes = 0;
+  for (const auto& [number, size] : files) bytes += size;
+  return bytes;
+}
+
+// Mappings of the memory of guests.
+[[nodiscard]] inline std::size_t mappings_of_guest_ram() {
+  std::ifstream maps("/proc/self/maps");
+  std::size_t count = 0;
+  for (std::string line; std::getline(maps, line);) {
+    if (line.find("guest-ram") != std::string::npos) ++count;
+  }
+  return count;
+}
 
 }  // namespace vumedia::test
