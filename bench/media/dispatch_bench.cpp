@@ -20,11 +20,11 @@ namespace wire = media::wire;
 
 struct Camera {
   struct Session {
-    media::AnyContext context;
+    media::Context context;
     v4l2_pix_format format{};
   };
   media::Config config() const { return {.device_caps = V4L2_CAP_VIDEO_CAPTURE, .card = "bench"}; }
-  Result<std::unique_ptr<Session>> open(media::AnyContext context) {
+  Result<std::unique_ptr<Session>> open(media::Context context) {
     auto session = std::make_unique<Session>();
     session->context = context;
     last = session.get();

@@ -54,7 +54,7 @@ struct Camera {
     v4l2_pix_format format{};
   };
   media::Config config() const { return {.device_caps = V4L2_CAP_VIDEO_CAPTURE, .card = "bench"}; }
-  Result<std::unique_ptr<Session>> open() { return std::make_unique<Session>(); }
+  Result<std::unique_ptr<Session>> open(media::Context) { return std::make_unique<Session>(); }
   Result<> ioctl(Session& session, v4l2::tag::G_FMT, v4l2_format& format) {
     if (format.type != V4L2_BUF_TYPE_VIDEO_CAPTURE) return fail(EINVAL);
     format.fmt.pix = session.format;

@@ -20,7 +20,7 @@ struct GreyCamera {
   static constexpr std::uint32_t type = V4L2_BUF_TYPE_VIDEO_CAPTURE, width = 320, height = 240;
 
   struct Session {
-    explicit Session(media::AnyContext handle) : context(handle) {}
+    explicit Session(media::Context handle) : context(handle) {}
     ~Session() { context.cancel(timer); }
     void on_due(std::int32_t) noexcept {
       if (!queue.streaming()) return;
@@ -34,7 +34,7 @@ struct GreyCamera {
       done.sequence = sequence++;
       if (const auto buffer = queue.complete(*index, done)) context.send_dqbuf(*buffer);
     }
-    media::AnyContext context;
+    media::Context context;
     v4l2::BufferQueue queue{{.type = type}};
     io::TimePoint due;
     std::uint32_t sequence = 0;
@@ -42,9 +42,7 @@ struct GreyCamera {
   };
 
   media::Config config() const { return {V4L2_CAP_VIDEO_CAPTURE | V4L2_CAP_STREAMING, {}, "Grey camera"}; }
-  Result<std::unique_ptr<Session>> open(media::AnyContext context) {
-    return std::make_unique<Session>(context);
-  }
+  Result<std::unique_ptr<Session>> open(media::Context context) { return std::make_unique<Session>(context); }
 
   Result<> ioctl(Session&, tag::ENUM_FMT, v4l2_fmtdesc& format) {
     if (format.type != type || format.index != 0) return fail(EINVAL);

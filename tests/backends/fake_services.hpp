@@ -19,7 +19,7 @@ class FakeServices {
     v4l2::Buffer buffer{};
   };
 
-  [[nodiscard]] media::AnyContext context(std::uint32_t session) { return {this, services, session}; }
+  [[nodiscard]] media::Context context(std::uint32_t session) { return {this, services, session}; }
 
   // Completes the one timer that is set. False if none is.
   bool fire() {
@@ -49,6 +49,7 @@ class FakeServices {
 };
 
 inline constexpr media::detail::Services FakeServices::services{
+    .session_type = nullptr,  // no session is ever found
     .find_session = [](void*, std::uint32_t) noexcept -> void* { return nullptr; },
     .send_dqbuf = [](void* device, std::uint32_t id,
                      const v4l2::Buffer& buffer) noexcept { self(device).dqbufs.push_back({id, buffer}); },
@@ -78,6 +79,11 @@ inline constexpr media::detail::Services FakeServices::services{
           if (self(device).timer_ == &operation) self(device).timer_ = nullptr;
           io::OperationAccess::state(operation) = io::OperationAccess::State::idle;
         },
+    .inbox = [](void*) noexcept { return std::shared_ptr<io::Inbox>(); },
+    .anchor = [](void*) noexcept -> const std::shared_ptr<media::detail::Anchor>& {
+      static const std::shared_ptr<media::detail::Anchor> none;
+      return none;
+    },
 };
 
 }  // namespace vumedia::backends::test

@@ -314,7 +314,7 @@ inline const SeededFault output_buffer_faults[] = {
 // Swaps the first two buffers of a stream, which keep their time stamps.
 inline Fault swaps() {
   struct State {
-    media::AnyContext context;
+    media::Context context;
     std::optional<v4l2::Buffer> held;
     bool done = false;
   };

@@ -60,7 +60,7 @@ template <class Backend, class... Arguments>
 
 // Shows the guest other memory than the frames'.
 [[nodiscard]] inline vumedia::test::Fault maps_elsewhere() {
-  const auto context = std::make_shared<media::AnyContext>();
+  const auto context = std::make_shared<media::Context>();
   vumedia::test::Fault fault;
   fault.ioctl = [context](vumedia::test::IoctlCall& call) {
     *context = call.context;

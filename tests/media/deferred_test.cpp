@@ -275,7 +275,6 @@ struct SlowBackend {
     ~Session() { ++backend->destroyed; }
   };
   Config config() const { return {.device_caps = 1, .device_type = DeviceType::video, .card = "slow"}; }
-  template <class Context>
   Result<std::unique_ptr<Session>> open(Context context, Completion completion) {
     if (refuse != 0) return fail(refuse);
     v4l2_event event{};

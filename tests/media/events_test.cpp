@@ -38,7 +38,7 @@ class EventsTest : public testing::Test {
  protected:
   // So few that a test can use up all places.
   EventsTest() : guest(EmbeddedOptions{}, DeviceOptions{.max_sessions = 64}), id(guest.open()) {}
-  AnyContext context() { return guest.backend().last->context; }
+  Context context() { return guest.backend().last->context; }
 
   Guest guest;
   std::uint32_t id;
@@ -138,7 +138,7 @@ TEST_F(EventsTest, OfAStoppedQueueArePurged) {
 
 TEST_F(EventsTest, OfAClosedSessionArePurged) {
   const std::uint32_t other = guest.open();
-  const AnyContext gone = context();
+  const Context gone = context();
   gone.send_dqbuf(buffer(1, 0));
   guest.close(other);
   EXPECT_EQ(guest.device->waiting_events(), 0u);
@@ -167,7 +167,7 @@ TEST_F(EventsTest, BuffersTooShortAreGivenBackAndTheEventWaits) {
 TEST_F(EventsTest, MoreThanMayWaitEndTheSessionLoudly) {
   Guest small(EmbeddedOptions{}, DeviceOptions{.max_waiting_events = 4});
   const std::uint32_t noisy = small.open();
-  const AnyContext noisy_context = small.backend().last->context;
+  const Context noisy_context = small.backend().last->context;
   const std::uint32_t other = small.open();
   for (std::uint32_t i = 0; i < 10; ++i) noisy_context.send_dqbuf(buffer(1, i));
   EXPECT_EQ(small.device->waiting_events(), 1u);
@@ -268,7 +268,7 @@ TEST_F(EventsTest, ABrokenQueueIsReportedOnce) {
 TEST_F(EventsTest, MoreThanAQueueFullWaitingAreDeliveredInTurns) {
   Guest tiny(EmbeddedOptions{.queue_size = 4}, DeviceOptions{});
   tiny.open();
-  const AnyContext sender = tiny.backend().last->context;
+  const Context sender = tiny.backend().last->context;
   for (std::uint32_t i = 0; i < 50; ++i) sender.send_dqbuf(buffer(1, i));
   for (std::uint32_t next = 0; next < 50;) {
     tiny.lend_event_buffers(2);
@@ -305,7 +305,7 @@ TEST_F(EventsTest, ComeFromWorkersThroughAPoster) {
   EXPECT_EQ(poster.session_id(), id);
   std::thread worker([poster] {
     for (std::uint32_t i = 0; i < 8; ++i) {
-      EXPECT_TRUE(poster.post([i](TestBackend::Session& owner, AnyContext context) {
+      EXPECT_TRUE(poster.post([i](TestBackend::Session& owner, Context context) {
         EXPECT_EQ(owner.id, context.session_id());
         context.send_dqbuf(buffer(1, i));
       }));
@@ -322,7 +322,7 @@ TEST_F(EventsTest, ComeFromWorkersThroughAPoster) {
 TEST_F(EventsTest, PostedTasksOfAGoneSessionAreDestroyedUnrun) {
   const auto poster = guest.backend().last->poster;
   auto alive = std::make_shared<int>(0);
-  const auto post = [&] { return poster.post([alive](TestBackend::Session&, AnyContext) { ++*alive; }); };
+  const auto post = [&] { return poster.post([alive](TestBackend::Session&, Context) { ++*alive; }); };
   EXPECT_TRUE(post());
   guest.close(id);
   EXPECT_TRUE(guest.run_until([&] { return alive.use_count() == 1; }));
@@ -335,7 +335,15 @@ TEST_F(EventsTest, PostedTasksOfAGoneSessionAreDestroyedUnrun) {
   EXPECT_TRUE(guest.run_until([&] { return alive.use_count() == 1; }));
   EXPECT_EQ(*alive, 0);
   // ...or a session at all.
-  EXPECT_FALSE(Poster<TestBackend::Session>().post([](TestBackend::Session&, AnyContext) {}));
+  EXPECT_FALSE(Poster<TestBackend::Session>().post([](TestBackend::Session&, Context) {}));
+}
+
+TEST(Poster, PostsNothingToSessionsOfAnotherType) {
+  Guest guest;
+  guest.open();
+  const Context context = guest.backend().last->context;
+  EXPECT_FALSE(context.poster<int>().post([](int&, Context) { FAIL(); }));
+  EXPECT_TRUE(context.poster<TestBackend::Session>().post([](TestBackend::Session&, Context) {}));
 }
 
 TEST(Poster, OutlivesTheLoop) {
@@ -345,7 +353,7 @@ TEST(Poster, OutlivesTheLoop) {
     guest.open();
     poster = guest.backend().last->poster;
   }
-  EXPECT_FALSE(poster.post([](TestBackend::Session&, AnyContext) { FAIL(); }));
+  EXPECT_FALSE(poster.post([](TestBackend::Session&, Context) { FAIL(); }));
 }
 
 }  // namespace

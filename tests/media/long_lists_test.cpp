@@ -39,14 +39,14 @@ template <bool deferred>
 struct Reader {
   struct Session {};
   Config config() const { return {}; }
-  Result<std::unique_ptr<Session>> open() { return std::make_unique<Session>(); }
+  Result<std::unique_ptr<Session>> open(media::Context) { return std::make_unique<Session>(); }
   Result<> ioctl(Session&, tag::G_FMT, v4l2_format&) { return {}; }
   Result<> ioctl(Session&, tag::QBUF, v4l2::BufferPayload& payload)
     requires(!deferred)
   {
     return take(payload.ranges[0]);
   }
-  void ioctl(Session&, AnyContext, tag::QBUF, v4l2::BufferPayload& payload, Completion completion)
+  void ioctl(Session&, tag::QBUF, v4l2::BufferPayload& payload, Completion completion)
     requires deferred
   {
     completion.complete(take(payload.ranges[0]));

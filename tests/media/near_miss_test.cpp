@@ -42,16 +42,18 @@ TEST(NearMiss, AnyPlaceOfTheTag) {
   EXPECT_TRUE((is_near_miss<G_FMT, Session&, Format&>));
   EXPECT_TRUE((is_near_miss<Session&, Format&, G_FMT>));
   EXPECT_TRUE((is_near_miss<Format&, G_FMT, Session&>));
-  EXPECT_TRUE((is_near_miss<G_FMT, Session&, AnyContext, Format&>));
-  EXPECT_TRUE((is_near_miss<Session&, G_FMT, AnyContext, Format&>));
-  EXPECT_TRUE((is_near_miss<AnyContext, Session&, G_FMT, Format&>));
-  EXPECT_TRUE((is_near_miss<Session&, AnyContext, Format&, G_FMT>));
-  EXPECT_TRUE((is_near_miss<Session&, G_FMT, Format&, AnyContext>));
+  EXPECT_TRUE((is_near_miss<Session&, Context, G_FMT, Format&>));
+  EXPECT_TRUE((is_near_miss<Session&, Context, G_FMT, Format&, Completion>));
+  EXPECT_TRUE((is_near_miss<G_FMT, Session&, Context, Format&>));
+  EXPECT_TRUE((is_near_miss<Session&, G_FMT, Context, Format&>));
+  EXPECT_TRUE((is_near_miss<Context, Session&, G_FMT, Format&>));
+  EXPECT_TRUE((is_near_miss<Session&, Context, Format&, G_FMT>));
+  EXPECT_TRUE((is_near_miss<Session&, G_FMT, Format&, Context>));
   EXPECT_TRUE((is_near_miss<Session&, G_FMT, Format&, Completion>));
-  EXPECT_TRUE((is_near_miss<G_FMT, Session&, AnyContext, Format&, Completion>));
-  EXPECT_TRUE((is_near_miss<Session&, G_FMT, AnyContext, Format&, Completion>));
-  EXPECT_TRUE((is_near_miss<Completion, Session&, AnyContext, G_FMT, Format&>));
-  EXPECT_TRUE((is_near_miss<Completion, Session&, AnyContext, Format&, G_FMT>));
+  EXPECT_TRUE((is_near_miss<G_FMT, Session&, Context, Format&, Completion>));
+  EXPECT_TRUE((is_near_miss<Session&, G_FMT, Context, Format&, Completion>));
+  EXPECT_TRUE((is_near_miss<Completion, Session&, Context, G_FMT, Format&>));
+  EXPECT_TRUE((is_near_miss<Completion, Session&, Context, Format&, G_FMT>));
 }
 
 TEST(NearMiss, OtherTypesOfTheArguments) {
@@ -62,8 +64,8 @@ TEST(NearMiss, OtherTypesOfTheArguments) {
   EXPECT_TRUE((is_near_miss<std::unique_ptr<Session>, G_FMT, Format&>));
   EXPECT_TRUE((is_near_miss<Session&, G_FMT&, Format&>));
   EXPECT_TRUE((is_near_miss<Session&, const G_FMT&, v4l2_pix_format&>));
-  EXPECT_TRUE((is_near_miss<Session&, AnyContext&, G_FMT, Format&>));
-  EXPECT_TRUE((is_near_miss<Session&, AnyContext, G_FMT, Format&, Completion&>));
+  EXPECT_TRUE((is_near_miss<Session&, Context&, G_FMT, Format&>));
+  EXPECT_TRUE((is_near_miss<Session&, Context, G_FMT, Format&, Completion&>));
   EXPECT_TRUE((is_near_miss<int, G_FMT, Format&>));
 }
 
@@ -73,22 +75,21 @@ inline constexpr bool is_wanted =
     Tag::number == tag::G_FMT::number || Tag::direction == v4l2::Direction::write;
 struct Templates {
   using Session = test::Session;
-  template <class Context, class Tag>
+  template <class Tag>
     requires is_wanted<Tag>
-  void ioctl(Session&, Context, Tag, typename Tag::Payload&, Completion);
+  void ioctl(Session&, Tag, typename Tag::Payload&, Completion);
   template <class Tag>
     requires std::same_as<typename Tag::Payload, v4l2_cropcap>
   Result<> ioctl(Session&, Tag, v4l2_cropcap&);
-  template <class Context>
-  Result<> ioctl(Session&, Context, tag::QBUF, v4l2::BufferPayload&);
+  Result<> ioctl(Session&, tag::QBUF, v4l2::BufferPayload&);
   // Not ioctls of the guest.
   int ioctl(unsigned long code, void* payload);
   int ioctl(int fd, unsigned long code, void* payload);
 };
-struct ContextBehind {
+struct OtherAfterTheTag {
   using Session = test::Session;
-  template <class Context>
-  Result<> ioctl(Session&, tag::G_FMT, Context, Format&);
+  template <class Other>
+  Result<> ioctl(Session&, tag::G_FMT, Other, Format&);
 };
 
 struct Whatever {
@@ -100,35 +101,31 @@ TEST(NearMiss, NotWhatATemplateLeavesOut) {
   EXPECT_FALSE((TakesTagSomewhere<Templates, tag::S_CTRL>));
   EXPECT_FALSE((TakesTagSomewhere<Templates, tag::S_FMT>));
   EXPECT_FALSE((TakesTagSomewhere<Templates, tag::QUERYBUF>));
-  EXPECT_FALSE((TakesUnknownTag<Templates, AnyContext>));
-  EXPECT_TRUE((TakesTagSomewhere<ContextBehind, tag::G_FMT>));
-  EXPECT_FALSE((TakesTagSomewhere<ContextBehind, tag::S_FMT>));
+  EXPECT_FALSE((TakesUnknownTag<Templates>));
+  EXPECT_TRUE((TakesTagSomewhere<OtherAfterTheTag, tag::G_FMT>));
+  EXPECT_FALSE((TakesTagSomewhere<OtherAfterTheTag, tag::S_FMT>));
 }
 
 TEST(NearMiss, APayloadThatCannotBeAnswered) {
   using tag::G_FMT, tag::STREAMON;
-  using Context = AnyContext;
-  EXPECT_FALSE((LosesOutput<Right, Context, G_FMT>));
-  EXPECT_TRUE((LosesOutput<Shape<Session&, G_FMT, Format>, Context, G_FMT>));
-  EXPECT_TRUE((LosesOutput<Shape<Session&, G_FMT, const Format&>, Context, G_FMT>));
-  EXPECT_TRUE((LosesOutput<Shape<Session&, Context, G_FMT, Format>, Context, G_FMT>));
-  EXPECT_TRUE((LosesOutput<Shape<Session&, Context, G_FMT, const Format&, Completion>, Context, G_FMT>));
-  EXPECT_TRUE((LosesOutput<Shape<Session&, tag::G_INPUT, std::uint32_t>, Context, tag::G_INPUT>));
-  EXPECT_FALSE((LosesOutput<Shape<Session&, tag::G_INPUT, std::uint32_t&>, Context, tag::G_INPUT>));
+  EXPECT_FALSE((LosesOutput<Right, G_FMT>));
+  EXPECT_TRUE((LosesOutput<Shape<Session&, G_FMT, Format>, G_FMT>));
+  EXPECT_TRUE((LosesOutput<Shape<Session&, G_FMT, const Format&>, G_FMT>));
+  EXPECT_TRUE((LosesOutput<Shape<Session&, G_FMT, const Format&, Completion>, G_FMT>));
+  EXPECT_TRUE((LosesOutput<Shape<Session&, tag::G_INPUT, std::uint32_t>, tag::G_INPUT>));
+  EXPECT_FALSE((LosesOutput<Shape<Session&, tag::G_INPUT, std::uint32_t&>, tag::G_INPUT>));
   // It answers only with a status.
-  EXPECT_FALSE((LosesOutput<Shape<Session&, STREAMON, std::uint32_t>, Context, STREAMON>));
-  EXPECT_FALSE((LosesOutput<Whatever, Context, G_FMT>));
+  EXPECT_FALSE((LosesOutput<Shape<Session&, STREAMON, std::uint32_t>, STREAMON>));
+  EXPECT_FALSE((LosesOutput<Whatever, G_FMT>));
 }
 
 struct NoTagOfOurs : v4l2::Ioctl<0, v4l2::Direction::read, v4l2_capability> {};
 
 TEST(NearMiss, ATagThatIsNotInTheTable) {
-  EXPECT_TRUE((TakesUnknownTag<Shape<Session&, NoTagOfOurs, v4l2_capability&>, AnyContext>));
-  EXPECT_TRUE((TakesUnknownTag<Shape<Session&, AnyContext, NoTagOfOurs, v4l2_capability&>, AnyContext>));
-  EXPECT_TRUE(
-      (TakesUnknownTag<Shape<Session&, AnyContext, NoTagOfOurs, v4l2_capability&, Completion>, AnyContext>));
-  EXPECT_FALSE((TakesUnknownTag<Right, AnyContext>));
-  EXPECT_FALSE((TakesUnknownTag<Shape<Session&, unsigned long, void*>, AnyContext>));
+  EXPECT_TRUE((TakesUnknownTag<Shape<Session&, NoTagOfOurs, v4l2_capability&>>));
+  EXPECT_TRUE((TakesUnknownTag<Shape<Session&, NoTagOfOurs, v4l2_capability&, Completion>>));
+  EXPECT_FALSE((TakesUnknownTag<Right>));
+  EXPECT_FALSE((TakesUnknownTag<Shape<Session&, unsigned long, void*>>));
 }
 
 // Sessions that can be copied, and such as have none.
@@ -146,24 +143,21 @@ struct ShapeOf {
 TEST(NearMiss, ASessionByValue) {
   using detail::CopiesSession;
   using tag::G_FMT;
-  using Context = AnyContext;
-  EXPECT_TRUE((CopiesSession<ShapeOf<Copyable, Copyable, G_FMT, Format&>, Context, G_FMT>));
-  EXPECT_TRUE((CopiesSession<ShapeOf<Copyable, const Copyable, G_FMT, Format&>, Context, G_FMT>));
-  EXPECT_TRUE((CopiesSession<ShapeOf<Copyable, Copyable, Context, G_FMT, Format&>, Context, G_FMT>));
-  EXPECT_TRUE(
-      (CopiesSession<ShapeOf<Copyable, Copyable, Context, G_FMT, Format&, Completion>, Context, G_FMT>));
-  EXPECT_TRUE((CopiesSession<ShapeOf<Session, Session, G_FMT, Format&>, Context, G_FMT>));
-  EXPECT_FALSE((CopiesSession<ShapeOf<Copyable, Copyable&, G_FMT, Format&>, Context, G_FMT>));
-  EXPECT_FALSE((CopiesSession<ShapeOf<Copyable, const Copyable&, G_FMT, Format&>, Context, G_FMT>));
-  EXPECT_FALSE((CopiesSession<ShapeOf<Session, const Session&, G_FMT, Format&>, Context, G_FMT>));
-  EXPECT_FALSE((CopiesSession<ShapeOf<Abstract, Abstract&, G_FMT, Format&>, Context, G_FMT>));
-  EXPECT_FALSE((CopiesSession<ShapeOf<Abstract, const Abstract&, G_FMT, Format&>, Context, G_FMT>));
-  EXPECT_FALSE((CopiesSession<Whatever, Context, G_FMT>));
+  EXPECT_TRUE((CopiesSession<ShapeOf<Copyable, Copyable, G_FMT, Format&>, G_FMT>));
+  EXPECT_TRUE((CopiesSession<ShapeOf<Copyable, const Copyable, G_FMT, Format&>, G_FMT>));
+  EXPECT_TRUE((CopiesSession<ShapeOf<Copyable, Copyable, G_FMT, Format&, Completion>, G_FMT>));
+  EXPECT_TRUE((CopiesSession<ShapeOf<Session, Session, G_FMT, Format&>, G_FMT>));
+  EXPECT_FALSE((CopiesSession<ShapeOf<Copyable, Copyable&, G_FMT, Format&>, G_FMT>));
+  EXPECT_FALSE((CopiesSession<ShapeOf<Copyable, const Copyable&, G_FMT, Format&>, G_FMT>));
+  EXPECT_FALSE((CopiesSession<ShapeOf<Session, const Session&, G_FMT, Format&>, G_FMT>));
+  EXPECT_FALSE((CopiesSession<ShapeOf<Abstract, Abstract&, G_FMT, Format&>, G_FMT>));
+  EXPECT_FALSE((CopiesSession<ShapeOf<Abstract, const Abstract&, G_FMT, Format&>, G_FMT>));
+  EXPECT_FALSE((CopiesSession<Whatever, G_FMT>));
   // In the wrong place, too.
   EXPECT_TRUE((is_near_miss<G_FMT, Session, Format&>));
   EXPECT_TRUE((is_near_miss<G_FMT, Format&, Session>));
   EXPECT_TRUE((is_near_miss<Session, Format&, G_FMT>));
-  EXPECT_TRUE((is_near_miss<Session, G_FMT, AnyContext, Format&, Completion>));
+  EXPECT_TRUE((is_near_miss<Session, G_FMT, Context, Format&, Completion>));
   EXPECT_TRUE((is_near_miss<Copyable, G_FMT>));
 }
 

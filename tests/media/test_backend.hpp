@@ -15,7 +15,7 @@ namespace vumedia::media::test {
 struct TestBackend {
   struct Session {
     std::uint32_t id = 0;
-    AnyContext context;
+    Context context;
     Poster<Session> poster;
     v4l2_format format{};
     std::map<std::uint32_t, Mappable> buffers;  // by offset
@@ -33,21 +33,19 @@ struct TestBackend {
             .card = "a card whose name is a bit too long"};
   }
 
-  template <class Context>
   Result<std::unique_ptr<Session>> open(Context context) {
     if (refuse_open != 0) return fail(refuse_open);
     auto session = std::make_unique<Session>();
     session->id = context.session_id();
     session->context = context;
-    session->poster = context.poster();
+    session->poster = context.poster<Session>();
     session->closed = &destroyed;
     if (send_in_open) context.send_event(end_of_stream());
     last = session.get();
     return session;
   }
-  template <class Context>
-  void close(Session& session, Context context) {
-    closed.push_back(context.session_id());
+  void close(Session& session) {
+    closed.push_back(session.id);
     if (keep_owed) {
       for (auto& completion : session.owed) kept.push_back(std::move(completion));
     }
@@ -66,20 +64,17 @@ struct TestBackend {
     return {};
   }
   // An event before the answer, as with SEND_INITIAL.
-  template <class Context>
-  Result<> ioctl(Session&, Context context, v4l2::tag::SUBSCRIBE_EVENT,
-                 v4l2_event_subscription& subscription) {
+  Result<> ioctl(Session& session, v4l2::tag::SUBSCRIBE_EVENT, v4l2_event_subscription& subscription) {
     v4l2_event event{};
     event.type = subscription.type;
     event.id = subscription.id;
-    context.send_event(event);
+    session.context.send_event(event);
     return {};
   }
   Result<> ioctl(Session&, v4l2::tag::UNSUBSCRIBE_EVENT, v4l2_event_subscription&) { return {}; }
   // The buffer comes back at once.
-  template <class Context>
-  Result<> ioctl(Session&, Context context, v4l2::tag::QBUF, v4l2::BufferPayload& payload) {
-    context.send_dqbuf(payload.buffer);
+  Result<> ioctl(Session& session, v4l2::tag::QBUF, v4l2::BufferPayload& payload) {
+    session.context.send_dqbuf(payload.buffer);
     return {};
   }
   Result<> ioctl(Session&, v4l2::tag::STREAMOFF, v4l2::tag::BufferType&) {
@@ -98,21 +93,18 @@ struct TestBackend {
     input = 7;
     return fail(-5);  // an error in the backend: not an errno
   }
-  template <class Context>
-  void ioctl(Session& session, Context, v4l2::tag::S_CTRL, v4l2_control& control, Completion completion) {
+  void ioctl(Session& session, v4l2::tag::S_CTRL, v4l2_control& control, Completion completion) {
     ++calls;
     session.payloads.push_back(&control);
     session.owed.push_back(std::move(completion));
   }
-  template <class Context>
-  void ioctl(Session&, Context, v4l2::tag::G_CTRL, v4l2_control& control, Completion completion) {
+  void ioctl(Session&, v4l2::tag::G_CTRL, v4l2_control& control, Completion completion) {
     control.value = 11;
     completion.complete({});
     completion.complete(fail(EPERM));  // does nothing
   }
 
-  template <class Context>
-  Result<Mappable> mmap(Session& session, std::uint32_t offset, Context) {
+  Result<Mappable> mmap(Session& session, std::uint32_t offset) {
     const auto buffer = session.buffers.find(offset);
     if (buffer == session.buffers.end()) return fail(EINVAL);
     return buffer->second;

@@ -372,8 +372,8 @@ TEST(Places, AreNotAllOneSessions) {
       std::vector<Completion> owed;
     };
     Config config() const { return {}; }
-    Result<std::unique_ptr<Session>> open() { return std::make_unique<Session>(); }
-    void ioctl(Session& session, AnyContext, tag::S_CTRL, v4l2_control&, Completion completion) {
+    Result<std::unique_ptr<Session>> open(media::Context) { return std::make_unique<Session>(); }
+    void ioctl(Session& session, tag::S_CTRL, v4l2_control&, Completion completion) {
       session.owed.push_back(std::move(completion));
     }
   };

@@ -13,7 +13,9 @@ class Backend final {
  public:
   using Session = MinimalBackend::Session;
   vumedia::media::Config config() const { return {}; }
-  vumedia::Result<std::unique_ptr<Session>> open() { return std::make_unique<Session>(); }
+  vumedia::Result<std::unique_ptr<Session>> open(vumedia::media::Context) {
+    return std::make_unique<Session>();
+  }
 };
 
 template class vumedia::media::Device<Backend, Host>;

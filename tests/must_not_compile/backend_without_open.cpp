@@ -1,4 +1,5 @@
-// expect: BackendType is not a media::Backend: it has no public `Result<std::unique_ptr<Session>> open()`
+// expect: BackendType is not a media::Backend: it has no public `Result<std::unique_ptr<Session>> open(media::Context)`
+// expect: nor one with a media::Completion as its second argument
 // A backend that returns its sessions in the wrong way.
 #include <vumedia/media/device.hpp>
 
@@ -8,7 +9,9 @@ struct Backend {
   struct Session {};
   vumedia::media::Config config() const { return {}; }
 #ifdef CORRECTED
-  vumedia::Result<std::unique_ptr<Session>> open() { return std::make_unique<Session>(); }
+  vumedia::Result<std::unique_ptr<Session>> open(vumedia::media::Context) {
+    return std::make_unique<Session>();
+  }
 #else
   Session open() { return {}; }
 #endif

@@ -7,7 +7,9 @@
 struct Backend {
 #ifdef CORRECTED
   struct Session {};
-  vumedia::Result<std::unique_ptr<Session>> open() { return std::make_unique<Session>(); }
+  vumedia::Result<std::unique_ptr<Session>> open(vumedia::media::Context) {
+    return std::make_unique<Session>();
+  }
 #endif
   vumedia::media::Config config() const { return {}; }
 };

@@ -12,7 +12,9 @@ class Backend {
 
  public:
   struct Session {};
-  vumedia::Result<std::unique_ptr<Session>> open() { return std::make_unique<Session>(); }
+  vumedia::Result<std::unique_ptr<Session>> open(vumedia::media::Context) {
+    return std::make_unique<Session>();
+  }
 };
 
 template class vumedia::media::Device<Backend, Host>;

@@ -8,7 +8,9 @@
 struct Backend {
   struct Session {};
   vumedia::media::Config config() const { return {}; }
-  vumedia::Result<std::unique_ptr<Session>> open() { return std::make_unique<Session>(); }
+  vumedia::Result<std::unique_ptr<Session>> open(vumedia::media::Context) {
+    return std::make_unique<Session>();
+  }
 };
 
 #ifdef CORRECTED

@@ -9,7 +9,9 @@ class Backend {
  public:
   struct Session {};
   vumedia::media::Config config() const { return {}; }
-  vumedia::Result<std::unique_ptr<Session>> open() { return std::make_unique<Session>(); }
+  vumedia::Result<std::unique_ptr<Session>> open(vumedia::media::Context) {
+    return std::make_unique<Session>();
+  }
   vumedia::Result<> ioctl(Session&, vumedia::v4l2::tag::S_FMT, v4l2_format&) { return {}; }
 
 #ifndef CORRECTED

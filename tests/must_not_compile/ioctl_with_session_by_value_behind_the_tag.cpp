@@ -1,6 +1,5 @@
-// expect: media::Backend: an overload of `ioctl` takes this tag (Tag), but is not one of
-// expect: (session, tag, payload), (session, context, tag, payload) and
-// expect: (session, context, tag, payload, completion)
+// expect: media::Backend: an overload of `ioctl` takes this tag (Tag), but is neither (session, tag, payload)
+// expect: nor (session, tag, payload, completion)
 // Two mistakes at once, with a session that cannot be copied.
 #include "minimal_backend.hpp"
 

@@ -9,7 +9,9 @@ struct QUERYCAP : vumedia::v4l2::Ioctl<0, vumedia::v4l2::Direction::read, v4l2_c
 struct Backend {
   struct Session {};
   vumedia::media::Config config() const { return {}; }
-  vumedia::Result<std::unique_ptr<Session>> open() { return std::make_unique<Session>(); }
+  vumedia::Result<std::unique_ptr<Session>> open(vumedia::media::Context) {
+    return std::make_unique<Session>();
+  }
   vumedia::Result<> ioctl(Session&, vumedia::v4l2::tag::G_FMT, v4l2_format&) { return {}; }
 #ifndef CORRECTED
   vumedia::Result<> ioctl(Session&, QUERYCAP, v4l2_capability&) { return {}; }

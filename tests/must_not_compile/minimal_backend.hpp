@@ -8,7 +8,9 @@
 struct MinimalBackend {
   struct Session {};
   vumedia::media::Config config() const { return {}; }
-  vumedia::Result<std::unique_ptr<Session>> open() { return std::make_unique<Session>(); }
+  vumedia::Result<std::unique_ptr<Session>> open(vumedia::media::Context) {
+    return std::make_unique<Session>();
+  }
 };
 
 // The same with a session that cannot be copied, as most are.
@@ -19,5 +21,7 @@ struct PinnedBackend {
     Session& operator=(const Session&) = delete;
   };
   vumedia::media::Config config() const { return {}; }
-  vumedia::Result<std::unique_ptr<Session>> open() { return std::make_unique<Session>(); }
+  vumedia::Result<std::unique_ptr<Session>> open(vumedia::media::Context) {
+    return std::make_unique<Session>();
+  }
 };

@@ -1,14 +1,14 @@
-// expect: BackendType is not a media::Backend: it has no public `Result<std::unique_ptr<Session>> open()`
-// expect: `open(context)` or `open(context, completion)`
+// expect: BackendType is not a media::Backend: it has no public `Result<std::unique_ptr<Session>> open(media::Context)`
+// expect: nor one with a media::Completion as its second argument
 #include "minimal_backend.hpp"
 
 struct Backend {
   struct Session {};
   vumedia::media::Config config() const { return {}; }
 #ifdef CORRECTED
-  vumedia::Result<std::unique_ptr<Session>> open(vumedia::media::AnyContext, vumedia::media::Completion){
+  vumedia::Result<std::unique_ptr<Session>> open(vumedia::media::Context, vumedia::media::Completion){
 #else
-  vumedia::Result<std::unique_ptr<Session>> open(vumedia::media::Completion, vumedia::media::AnyContext) {
+  vumedia::Result<std::unique_ptr<Session>> open(vumedia::media::Completion, vumedia::media::Context) {
 #endif
       return std::make_unique<Session>();
 }

@@ -1,4 +1,5 @@
-// expect: BackendType is not a media::Backend: it has no public `Result<std::unique_ptr<Session>> open()`
+// expect: BackendType is not a media::Backend: it has no public `Result<std::unique_ptr<Session>> open(media::Context)`
+// expect: nor one with a media::Completion as its second argument
 // A session that others share does not die when its file is closed.
 #include "minimal_backend.hpp"
 
@@ -6,11 +7,11 @@ struct Backend {
   struct Session {};
   vumedia::media::Config config() const { return {}; }
 #ifdef CORRECTED
-  vumedia::Result<std::unique_ptr<Session>> open(vumedia::media::AnyContext) {
+  vumedia::Result<std::unique_ptr<Session>> open(vumedia::media::Context) {
     return std::make_unique<Session>();
   }
 #else
-  vumedia::Result<std::shared_ptr<Session>> open(vumedia::media::AnyContext) {
+  vumedia::Result<std::shared_ptr<Session>> open(vumedia::media::Context) {
     return std::make_shared<Session>();
   }
 #endif

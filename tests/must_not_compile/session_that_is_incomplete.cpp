@@ -7,7 +7,7 @@
 struct Backend {
   struct Session;
   vumedia::media::Config config() const;
-  vumedia::Result<std::unique_ptr<Session>> open();
+  vumedia::Result<std::unique_ptr<Session>> open(vumedia::media::Context);
 };
 #ifdef CORRECTED
 struct Backend::Session {};

@@ -113,7 +113,7 @@ static_assert(v4l2::valid_controls(controls));
 class ControlZoo {
  public:
   struct Session {
-    media::AnyContext context;
+    media::Context context;
     v4l2::Subscriptions subscriptions;
   };
 
@@ -133,7 +133,7 @@ class ControlZoo {
             .device_type = media::DeviceType::radio,
             .card = "control zoo"};
   }
-  [[nodiscard]] Result<std::unique_ptr<Session>> open(media::AnyContext context) {
+  [[nodiscard]] Result<std::unique_ptr<Session>> open(media::Context context) {
     auto session = std::make_unique<Session>(Session{context, {}});
     sessions_.push_back(session.get());
     return session;

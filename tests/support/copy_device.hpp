@@ -25,7 +25,7 @@ class CopyDevice {
   explicit CopyDevice(std::uint32_t output_fourcc = V4L2_PIX_FMT_GREY) : output_fourcc_(output_fourcc) {}
 
   struct Session {
-    explicit Session(media::AnyContext handle) : context(handle) {}
+    explicit Session(media::Context handle) : context(handle) {}
     Session(const Session&) = delete;
     Session& operator=(const Session&) = delete;
     ~Session() { context.cancel(timer); }
@@ -56,7 +56,7 @@ class CopyDevice {
       schedule();
     }
 
-    media::AnyContext context;
+    media::Context context;
     v4l2::BufferQueue output{
         {.type = V4L2_BUF_TYPE_VIDEO_OUTPUT, .copies_timestamps = true, .userptr = true}};
     v4l2::BufferQueue capture{{.type = V4L2_BUF_TYPE_VIDEO_CAPTURE,
@@ -72,7 +72,7 @@ class CopyDevice {
             .device_type = media::DeviceType::video,
             .card = "vumedia test copier"};
   }
-  [[nodiscard]] Result<std::unique_ptr<Session>> open(media::AnyContext context) {
+  [[nodiscard]] Result<std::unique_ptr<Session>> open(media::Context context) {
     return std::make_unique<Session>(context);
   }
   [[nodiscard]] Result<media::Mappable> mmap(Session& session, std::uint32_t offset) {

@@ -32,8 +32,8 @@ namespace vumedia::test {
 // An ioctl on its way to the backend.
 struct IoctlCall {
   std::uint32_t number = 0;
-  media::AnyContext context;  // of the session, past the fault
-  Result<> result;            // the answer
+  media::Context context;  // of the session, past the fault
+  Result<> result;         // the answer
 
   template <class Tag>
   [[nodiscard]] bool is() const noexcept {
@@ -140,7 +140,7 @@ template <class Tag>
 class EventTap {
  public:
   struct Open {
-    media::AnyContext real;
+    media::Context real;
     void* session = nullptr;
   };
 
@@ -150,16 +150,23 @@ class EventTap {
   ~EventTap() { anchor_->device = nullptr; }
 
   [[nodiscard]] const Fault& fault() const noexcept { return fault_; }
-  void opened(media::AnyContext real) {
+  // `of_sessions` are those below, with the type of the sessions.
+  [[nodiscard]] media::Context open(media::Context real, const media::detail::Services& of_sessions) {
     any_ = real;
     sessions_[real.session_id()].real = real;
+    return {this, of_sessions, real.session_id()};
   }
   void has(std::uint32_t id, void* session) { sessions_[id].session = session; }
-  void closed(std::uint32_t id) { sessions_.erase(id); }
+  void close(std::uint32_t id) { sessions_.erase(id); }
+  // What the device knows of this session.
+  [[nodiscard]] media::Context real(const void* session) const noexcept {
+    for (const auto& [id, open] : sessions_) {
+      if (open.session == session) return open.real;
+    }
+    return {};
+  }
 
-  [[nodiscard]] media::AnyContext context(std::uint32_t id) noexcept { return {this, services, id}; }
-  [[nodiscard]] const std::shared_ptr<media::detail::Anchor>& anchor() const noexcept { return anchor_; }
-
+  template <class Session>
   static const media::detail::Services services;
 
  private:
@@ -170,12 +177,14 @@ class EventTap {
   }
 
   Fault fault_;
-  media::AnyContext any_;  // of any session: for the services that belong to the device
+  media::Context any_;  // of any session: for the services that belong to the device
   std::map<std::uint32_t, Open> sessions_;
   std::shared_ptr<media::detail::Anchor> anchor_ = std::make_shared<media::detail::Anchor>();
 };
 
+template <class Session>
 inline const media::detail::Services EventTap::services = {
+    .session_type = &media::detail::type_key<Session>,
     .find_session = [](void* self, std::uint32_t id) noexcept -> void* {
       const Open* const open = of(self).find(id);
       return open != nullptr ? open->session : nullptr;
@@ -216,6 +225,10 @@ inline const media::detail::Services EventTap::services = {
     .poll = [](void* self, io::Operation& operation, int fd,
                unsigned events) noexcept { of(self).any_.poll(operation, fd, events); },
     .cancel = [](void* self, io::Operation& operation) noexcept { of(self).any_.cancel(operation); },
+    .inbox = [](void* self) noexcept { return of(self).any_.inbox(); },
+    .anchor = [](void* self) noexcept -> const std::shared_ptr<media::detail::Anchor>& {
+      return of(self).anchor_;
+    },
 };
 
 // A media::Backend. Sessions are those of the wrapped backend.
@@ -235,62 +248,40 @@ class Faulty : public Backend {
     return config;
   }
 
-  template <class Real>
-  [[nodiscard]] Result<std::unique_ptr<Session>> open(Real context) {
-    const std::uint32_t id = context.session_id();
+  [[nodiscard]] Result<std::unique_ptr<Session>> open(media::Context real) {
+    const std::uint32_t id = real.session_id();
     Result<> allowed;
     if (tap_.fault().open) tap_.fault().open(id, allowed);
     if (!allowed) return std::unexpected(allowed.error());
-    tap_.opened(context);
-    inbox_ = context.host().inbox();
-    auto session = [&] {
-      if constexpr (media::OpensPlainly<Backend>) {
-        return Backend::open();
-      } else {
-        return Backend::open(tapped(id));
-      }
-    }();
+    auto session = Backend::open(tap_.open(real, EventTap::services<Session>));
     if (session) {
       tap_.has(id, session->get());
     } else {
-      tap_.closed(id);
+      tap_.close(id);
     }
     return session;
   }
 
-  template <class Real>
-  void close(Session& session, Real context) {
-    [[maybe_unused]] Backend& backend = *this;
-    if constexpr (requires { backend.close(session, tapped(0)); }) {
-      backend.close(session, tapped(context.session_id()));
-    } else if constexpr (requires { backend.close(session); }) {
-      backend.close(session);
-    }
-    tap_.closed(context.session_id());
+  void close(Session& session) {
+    if constexpr (media::Closes<Backend>) Backend::close(session);
+    tap_.close(tap_.real(&session).session_id());
   }
 
-  template <class Real>
-  [[nodiscard]] Result<media::Mappable> mmap(Session& session, std::uint32_t offset, Real context) {
-    Backend& backend = *this;
+  [[nodiscard]] Result<media::Mappable> mmap(Session& session, std::uint32_t offset) {
     Result<media::Mappable> answer = fail(ENODEV);
-    if constexpr (media::MapsWithContext<Backend, Tapped>) {
-      answer = backend.mmap(session, offset, tapped(context.session_id()));
-    } else if constexpr (media::MapsPlainly<Backend>) {
-      answer = backend.mmap(session, offset);
-    }
-    if (tap_.fault().mmap) tap_.fault().mmap(context.session_id(), offset, answer);
+    if constexpr (media::Maps<Backend>) answer = Backend::mmap(session, offset);
+    if (tap_.fault().mmap) tap_.fault().mmap(tap_.real(&session).session_id(), offset, answer);
     return answer;
   }
 
-  template <class Real, class Tag>
-    requires requires(Real real, Tag) {
-      { real.session_id() } -> std::same_as<std::uint32_t>;
+  template <class Tag>
+    requires requires {
       { Tag::number } -> std::convertible_to<std::uint32_t>;
     }
-  [[nodiscard]] Result<> ioctl(Session& session, Real context, Tag, typename Tag::Payload& payload) {
+  [[nodiscard]] Result<> ioctl(Session& session, Tag, typename Tag::Payload& payload) {
     IoctlCall call;
     call.number = Tag::number;
-    call.context = context;
+    call.context = tap_.real(&session);
     call.raw_payload = &payload;
     call.backend = this;
     call.session = &session;
@@ -306,31 +297,16 @@ class Faulty : public Backend {
   }
 
  private:
-  // The object that the backend takes for its device.
-  class Tapped : public media::AnyContext {
-   public:
-    Tapped(Faulty& owner, std::uint32_t id) noexcept : AnyContext(owner.tap_.context(id)), owner_(&owner) {}
-    [[nodiscard]] media::Poster<Session> poster() const {
-      return {owner_->inbox_, owner_->tap_.anchor(), EventTap::services, session_id()};
-    }
-
-   private:
-    Faulty* owner_;
-  };
-  [[nodiscard]] Tapped tapped(std::uint32_t id) noexcept { return {*this, id}; }
-
   template <class Tag>
   [[nodiscard]] Result<> ask_one(IoctlCall& call, void* raw) {
-    constexpr media::IoctlShape shape = media::ioctl_shape<Backend, Tapped, Tag>();
+    constexpr media::IoctlShape shape = media::ioctl_shape<Backend, Tag>();
     static_assert(shape != media::IoctlShape::deferred,
                   "test::Faulty: answers that come later cannot be altered");
     Backend& backend = *this;
     [[maybe_unused]] Session& session = *static_cast<Session*>(call.session);
     [[maybe_unused]] auto& payload = *static_cast<typename Tag::Payload*>(raw);
-    if constexpr (shape == media::IoctlShape::plain) {
+    if constexpr (shape == media::IoctlShape::immediate) {
       return backend.ioctl(session, Tag{}, payload);
-    } else if constexpr (shape == media::IoctlShape::with_context) {
-      return backend.ioctl(session, tapped(call.context.session_id()), Tag{}, payload);
     } else {
       static_cast<void>(backend);
       return fail(ENOTTY);
@@ -345,7 +321,6 @@ class Faulty : public Backend {
   }
 
   EventTap tap_;
-  std::shared_ptr<io::Inbox> inbox_;
 };
 
 }  // namespace vumedia::test

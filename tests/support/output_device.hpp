@@ -25,8 +25,8 @@ class OutputDevice {
   static constexpr std::uint32_t width = 64, height = 48, size = width * height * 3 / 2;
 
   struct Session {
-    explicit Session(media::AnyContext handle) : context(handle) {}
-    media::AnyContext context;
+    explicit Session(media::Context handle) : context(handle) {}
+    media::Context context;
   };
 
   // `capability` is the one that determines the kind of device, for tests that want it to be wrong.
@@ -39,7 +39,7 @@ class OutputDevice {
             .device_type = media::DeviceType::video,
             .card = "vumedia test output"};
   }
-  [[nodiscard]] Result<std::unique_ptr<Session>> open(media::AnyContext context) {
+  [[nodiscard]] Result<std::unique_ptr<Session>> open(media::Context context) {
     return std::make_unique<Session>(context);
   }
   void close(Session& session) noexcept {

@@ -68,15 +68,13 @@ class FfmpegDecoder {
  public:
   class Session {
    public:
-    template <class Context>
-    Session(FfmpegDecoder& decoder, Context context)
+    Session(FfmpegDecoder& decoder, media::Context context)
         : decoder_(decoder),
           priority_(decoder.priorities_),
-          session_(
-              decoder.options_.session, decoder.known_, *decoder.workers_, decoder.mappings_, context,
-              [poster = context.poster()] {
-                poster.post([](Session& session, media::AnyContext) { session.session_.handle_events(); });
-              }) {
+          session_(decoder.options_.session, decoder.known_, *decoder.workers_, decoder.mappings_, context,
+                   [poster = context.poster<Session>()] {
+                     poster.post([](Session& session, media::Context) { session.session_.handle_events(); });
+                   }) {
       ++decoder_.sessions_;
     }
     ~Session() { --decoder_.sessions_; }
@@ -112,8 +110,7 @@ class FfmpegDecoder {
   }
 
   // ENODEV if libavcodec can decode none of the formats that V4L2 knows or the program chose.
-  template <class Context>
-  [[nodiscard]] Result<std::unique_ptr<Session>> open(Context context) {
+  [[nodiscard]] Result<std::unique_ptr<Session>> open(media::Context context) {
     if (known_.empty()) return fail(ENODEV);
     if (sessions_ >= options_.max_sessions) return fail(ENFILE);
     return std::make_unique<Session>(*this, context);

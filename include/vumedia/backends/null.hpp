@@ -15,7 +15,7 @@ struct Null {
   [[nodiscard]] media::Config config() const noexcept {
     return {.device_caps = 0, .device_type = media::DeviceType::video, .card = "vumedia null"};
   }
-  [[nodiscard]] Result<std::unique_ptr<Session>> open() { return std::make_unique<Session>(); }
+  [[nodiscard]] Result<std::unique_ptr<Session>> open(media::Context) { return std::make_unique<Session>(); }
 };
 
 }  // namespace vumedia::backends

@@ -71,12 +71,12 @@ class BasicTestPattern {
     using Poster = std::conditional_t<test_pattern::encodes<E>, media::Poster<Session>, std::monostate>;
 
    public:
-    Session(BasicTestPattern& camera, media::AnyContext context, Poster poster) noexcept
+    Session(BasicTestPattern& camera, media::Context context, Poster poster) noexcept
         : camera_(camera), context_(context), poster_(std::move(poster)), priority_(camera.priorities_) {}
 
    private:
     BasicTestPattern& camera_;
-    media::AnyContext context_;
+    media::Context context_;
     [[no_unique_address]] Poster poster_;
     v4l2::Subscriptions subscriptions_;
     v4l2::Priority priority_;
@@ -94,10 +94,9 @@ class BasicTestPattern {
             .card = "vumedia test pattern"};
   }
 
-  template <class Context>
-  [[nodiscard]] Result<std::unique_ptr<Session>> open(Context context) {
+  [[nodiscard]] Result<std::unique_ptr<Session>> open(media::Context context) {
     typename Session::Poster poster;
-    if constexpr (test_pattern::encodes<E>) poster = context.poster();
+    if constexpr (test_pattern::encodes<E>) poster = context.poster<Session>();
     auto session = std::make_unique<Session>(*this, context, std::move(poster));
     sessions_.push_back(session.get());
     return session;
@@ -194,17 +193,17 @@ class BasicTestPattern {
     return controls_.s_ctrl(control, &session.subscriptions_);
   }
   [[nodiscard]] Result<> ioctl(Session& session, v4l2::tag::G_EXT_CTRLS, v4l2::ExtControls& controls) {
-    const media::AnyContext& context = session.context_;
+    const media::Context& context = session.context_;
     return controls_.g_ext_ctrls(controls, *context.memory(), &context.work());
   }
   [[nodiscard]] Result<> ioctl(Session& session, v4l2::tag::S_EXT_CTRLS, v4l2::ExtControls& controls) {
     // Once for all of them.
     if (auto allowed = session.priority_.may_change(); !allowed && controls.done == 0) return allowed;
-    const media::AnyContext& context = session.context_;
+    const media::Context& context = session.context_;
     return controls_.s_ext_ctrls(controls, *context.memory(), &session.subscriptions_, &context.work());
   }
   [[nodiscard]] Result<> ioctl(Session& session, v4l2::tag::TRY_EXT_CTRLS, v4l2::ExtControls& controls) {
-    const media::AnyContext& context = session.context_;
+    const media::Context& context = session.context_;
     return controls_.try_ext_ctrls(controls, *context.memory(), &context.work());
   }
   [[nodiscard]] Result<> ioctl(Session& session, v4l2::tag::SUBSCRIBE_EVENT,
@@ -312,7 +311,7 @@ class BasicTestPattern {
   struct Report {
     typename Session::Poster poster;
     void operator()(std::uint64_t ticket, Result<> result) const {
-      poster.post([ticket, good = result.has_value()](Session& session, media::AnyContext) {
+      poster.post([ticket, good = result.has_value()](Session& session, media::Context) {
         session.camera_.on_encoded(ticket, good);
       });
     }

@@ -63,13 +63,12 @@ class V4l2Proxy {
 
   // Answers as open(2) did on the host; ENODEV if the device is gone or was replaced by another. EMFILE,
   // EAGAIN: there is no thread for it.
-  template <class Context>
-  [[nodiscard]] Result<std::unique_ptr<Session>> open(Context context, media::Completion opened) {
-    auto session = std::make_unique<Session>();
+  [[nodiscard]] Result<std::unique_ptr<Session>> open(media::Context context, media::Completion opened) {
+    auto session = std::make_unique<Session>(context);
     auto mappings = std::make_shared<memory::Budget>(options_.max_mappings, options_.shared->mappings);
     auto file = v4l2_proxy::File::start(
         {options_.node, options_.shared, std::move(mappings), bytes_, options_.export_buffers},
-        context.poster(), std::move(opened));
+        context.poster<Session>(), std::move(opened));
     if (!file) return std::unexpected(file.error());
     session->attach(std::move(*file));
     return session;
@@ -80,20 +79,19 @@ class V4l2Proxy {
   }
 
   // Every ioctl of the table that a proxy can pass on.
-  template <class Context, class Tag>
+  template <class Tag>
     requires v4l2_proxy::is_passed_on<Tag>
-  void ioctl(Session& session, Context context, Tag, typename Tag::Payload& payload,
-             media::Completion completion) {
+  void ioctl(Session& session, Tag, typename Tag::Payload& payload, media::Completion completion) {
     using v4l2_proxy::File;
     using Payload = typename Tag::Payload;
     File& file = session.file();
     // The payload lives as long as the completion; guest memory as long as the command that uses it.
     if constexpr (std::same_as<Payload, v4l2::BufferPayload>) {
-      file.submit(std::move(completion), [&payload, memory = context.memory()](File& on) {
+      file.submit(std::move(completion), [&payload, memory = session.memory()](File& on) {
         return on.buffer(Tag::code, payload, *memory);
       });
     } else if constexpr (std::same_as<Payload, v4l2::ExtControls>) {
-      file.submit(std::move(completion), [&payload, memory = context.memory()](File& on) {
+      file.submit(std::move(completion), [&payload, memory = session.memory()](File& on) {
         return on.controls(Tag::code, payload, *memory);
       });
     } else if constexpr (v4l2_proxy::is_sanitized<Tag>) {

@@ -4,24 +4,23 @@
 //   struct Camera {
 //     struct Session { ... };  // one open file; its address is stable
 //     media::Config config() const;
-//     // Or open(context), or open(context, completion).
-//     Result<std::unique_ptr<Session>> open();
-//     // Optional; or with a context as the last argument.
+//     // Or open(context, completion), to answer later.
+//     Result<std::unique_ptr<Session>> open(media::Context);
+//     // Optional.
 //     void close(Session&);
 //     Result<media::Mappable> mmap(Session&, std::uint32_t mem_offset);
+//     media::Statistics& statistics();
 //
-//     // One overload for each ioctl it supports, in one of three shapes:
+//     // One overload for each ioctl it supports, in one of two shapes:
 //     Result<> ioctl(Session&, v4l2::tag::G_FMT, v4l2_format&);
-//     template <class Context>
-//     Result<> ioctl(Session&, Context, v4l2::tag::QBUF, v4l2::BufferPayload&);
-//     template <class Context>
-//     void ioctl(Session&, Context, v4l2::tag::S_CTRL, v4l2_control&, media::Completion);
+//     void ioctl(Session&, v4l2::tag::S_CTRL, v4l2_control&, media::Completion);
 //   };
 // clang-format on
 //
 // Laws:
 //  - Everything is called on the loop's thread and must not wait there: what takes long is given to a worker,
 //    with the Completion, and answered from any thread.
+//  - A Session keeps the Context that open() was given, if it needs one later.
 //  - A guest chooses how much a command is. An overload without a completion does as much as its context's
 //    work() allows, returns memory::again, and is called again with the same payload, before other commands
 //    of the session; v4l2::BufferQueue does so for QBUF, given that work.
@@ -66,8 +65,7 @@ struct Config {
 using memory::ForeignMemory;
 using memory::Mappable;
 
-// The parts of a Backend, so that a diagnostic can name the missing one. `C` is the context that it will be
-// given.
+// The parts of a Backend, so that a diagnostic can name the missing one.
 template <class B>
 concept BackendIsCompleteHere = requires { sizeof(B); };
 
@@ -83,48 +81,35 @@ concept HasConfig = requires(const B& backend) {
   { backend.config() } -> std::same_as<Config>;
 };
 
-template <class B, class C>
-concept OpensWithContext = requires(B& backend, C context) {
+template <class B>
+concept Opens = requires(B& backend, Context context) {
   { backend.open(context) } -> std::same_as<Result<std::unique_ptr<typename B::Session>>>;
 };
 // The session is returned at once; the completion decides, later and from any thread, whether the guest gets
 // it. If not, it is closed as if the guest had closed it. It fails with ETIMEDOUT like a deferred ioctl.
-template <class B, class C>
-concept OpensDeferred = requires(B& backend, C context, Completion completion) {
+template <class B>
+concept OpensDeferred = requires(B& backend, Context context, Completion completion) {
   {
     backend.open(context, std::move(completion))
   } -> std::same_as<Result<std::unique_ptr<typename B::Session>>>;
 };
-template <class B>
-concept OpensPlainly = requires(B& backend) {
-  { backend.open() } -> std::same_as<Result<std::unique_ptr<typename B::Session>>>;
-};
 
-template <class B, class C>
-concept MapsWithContext =
-    requires(B& backend, typename B::Session& session, std::uint32_t offset, C context) {
-      { backend.mmap(session, offset, context) } -> std::same_as<Result<Mappable>>;
-    };
 template <class B>
-concept MapsPlainly = requires(B& backend, typename B::Session& session, std::uint32_t offset) {
+concept Maps = requires(B& backend, typename B::Session& session, std::uint32_t offset) {
   { backend.mmap(session, offset) } -> std::same_as<Result<Mappable>>;
 };
 
 template <class B>
-concept ClosesPlainly = requires(B& backend, typename B::Session& session) {
+concept Closes = requires(B& backend, typename B::Session& session) {
   { backend.close(session) } -> std::same_as<void>;
-};
-template <class B, class C>
-concept ClosesWithContext = requires(B& backend, typename B::Session& session, C context) {
-  { backend.close(session, context) } -> std::same_as<void>;
 };
 
 // Optional: what the device reports about its work (media/statistics.hpp).
 template <class B>
 concept HasStatistics = requires(B& backend) { backend.statistics(); };
 
-template <class B, class C = AnyContext>
-concept Backend =
-    HasSession<B> && HasConfig<B> && (OpensWithContext<B, C> || OpensPlainly<B> || OpensDeferred<B, C>);
+// What a type must have; its optional members and its ioctls are looked up one by one (media/dispatch.hpp).
+template <class B>
+concept Backend = HasSession<B> && HasConfig<B> && (Opens<B> || OpensDeferred<B>);
 
 }  // namespace vumedia::media

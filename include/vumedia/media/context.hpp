@@ -1,30 +1,27 @@
 // What the device does for a backend: events, memory, timers, and a way back from other threads.
 //
-// Three handles, all small and freely copied:
 // clang-format off
-//   Context<Backend, Host>  what member functions of a backend are given (declare them as templates over it,
-//                           or with AnyContext): direct calls, all services;
-//   AnyContext              the same without the types, to be kept in a Session: a Context converts to it.
-//                           One indirect call a service;
-//   Poster<Session>         for worker threads: posts a task that runs on the loop, with the session, if that
-//                           still lives.
+//   Context          is given to open(), and kept in the Session that it makes: what its functions need later.
+//   Poster<Session>  for worker threads: posts a task that runs on the loop, with the session, if that still
+//                    lives.
 // clang-format on
-// The first two are for the loop's thread, and for as long as the device lives. When the session of a context
-// is gone, calls that concern the session do nothing; a session id is never mistaken for that of a later
-// session.
+// Both are small and freely copied, and do not depend on the types of the device and its host. A service costs
+// one indirect call at most; commands reach their backend without one.
+//
+// A Context is for the loop's thread, and for as long as the device lives. When its session is gone, calls that
+// concern the session do nothing; a session id is never mistaken for that of a later session.
 #pragma once
 
 #include <concepts>
 #include <cstdint>
 #include <memory>
-#include <type_traits>
 #include <utility>
 
 #include <linux/videodev2.h>
 
 #include <vumedia/core/log.hpp>
-#include <vumedia/core/result.hpp>
 #include <vumedia/io/inbox.hpp>
+#include <vumedia/io/operation.hpp>
 #include <vumedia/io/reactor.hpp>
 #include <vumedia/media/chores.hpp>
 #include <vumedia/media/completion.hpp>
@@ -32,17 +29,18 @@
 #include <vumedia/memory/guest_memory.hpp>
 #include <vumedia/memory/work.hpp>
 #include <vumedia/v4l2/payload.hpp>
-#include <vumedia/virtio/concepts.hpp>
 
 namespace vumedia::media {
 
-template <class Backend, virtio::Host Host>
-class Device;
-
 namespace detail {
 
-// The services of a Device<Backend, Host>, for code that does not know its type.
+// Its address stands for a type.
+template <class T>
+inline constexpr char type_key = 0;
+
+// The services of a device, for code that does not know its type.
 struct Services {
+  const void* session_type;  // the type_key of its sessions
   void* (*find_session)(void* device, std::uint32_t id) noexcept;
   void (*send_dqbuf)(void* device, std::uint32_t id, const v4l2::Buffer& buffer) noexcept;
   void (*send_event)(void* device, std::uint32_t id, const v4l2_event& event) noexcept;
@@ -56,35 +54,73 @@ struct Services {
   void (*timer)(void* device, io::Operation& operation, io::TimePoint deadline) noexcept;
   void (*poll)(void* device, io::Operation& operation, int fd, unsigned events) noexcept;
   void (*cancel)(void* device, io::Operation& operation) noexcept;
+  std::shared_ptr<io::Inbox> (*inbox)(void* device) noexcept;
+  const std::shared_ptr<Anchor>& (*anchor)(void* device) noexcept;
 };
 
 }  // namespace detail
 
-class AnyContext {
+template <class Session>
+class Poster;
+
+class Context {
  public:
   // Belongs to no session. It may only be assigned to and tested.
-  AnyContext() = default;
-  AnyContext(void* device, const detail::Services& services, std::uint32_t session_id) noexcept
+  Context() = default;
+  // `services` of `device`, for its session of this id. A device makes these; so do tests of a backend alone.
+  Context(void* device, const detail::Services& services, std::uint32_t session_id) noexcept
       : device_(device), services_(&services), id_(session_id) {}
 
   // Whether it belongs to a device (whose session may be gone).
   [[nodiscard]] explicit operator bool() const noexcept { return device_ != nullptr; }
+  // The session's id in the guest. It is never used for anything else later.
   [[nodiscard]] std::uint32_t session_id() const noexcept { return id_; }
 
-  // See Context for all of these.
+  // -- Events
+
+  // Tells the guest that it owns `buffer` again. For a multi-planar buffer, head.length is the number of
+  // planes. The event goes to the guest at once, or waits for an event buffer: waiting events are delivered
+  // in order, and dropped by STREAMOFF and REQBUFS of the buffer's type (once the backend has carried them
+  // out) and by CLOSE. If more than DeviceOptions::max_waiting_events wait, the session ends with an error
+  // event.
   void send_dqbuf(const v4l2::Buffer& buffer) const noexcept { services_->send_dqbuf(device_, id_, buffer); }
+
+  // Queues a V4L2 event that the guest has subscribed to (v4l2/subscriptions.hpp keeps track). A control or
+  // source change that still waits is merged with its successor. If it is sent within SUBSCRIBE_EVENT, it
+  // arrives before the answer of that command.
   void send_event(const v4l2_event& event) const noexcept { services_->send_event(device_, id_, event); }
+
+  // Ends the session from the guest's point of view: waiting events are dropped, and its commands answer
+  // `error` until CLOSE. Linux then closes it although the file is still open, so report a bad frame by
+  // V4L2_BUF_FLAG_ERROR on its buffer instead.
   void send_error(int error) const noexcept { services_->send_error(device_, id_, error); }
+
+  // Drops waiting DQBUF events of this buffer type, as STREAMOFF and REQBUFS do anyway: for a backend that
+  // stops a queue for another reason.
   void purge_dqbuf(std::uint32_t buffer_type) const noexcept {
     services_->purge_dqbuf(device_, id_, buffer_type);
   }
+
+  // -- Memory
+
+  // The arenas that buffers come from.
   [[nodiscard]] memory::Arenas& arenas() const noexcept { return services_->arenas(device_); }
+  // The guest's memory, for USERPTR buffers and control payloads. A worker keeps a copy of the pointer.
   [[nodiscard]] const std::shared_ptr<const memory::GuestMemory>& memory() const noexcept {
     return services_->memory(device_);
   }
+
+  // -- The loop
+
+  // How much may be done now, in a command or a Chore. A command that has more to do returns memory::again
+  // and is called again with the same payload; until then other commands of its session wait.
   [[nodiscard]] memory::Work& work() const noexcept { return services_->work(device_); }
+  // Calls `chore` in a turn of the loop, with a share of the turn in work(): for work that is not part of a
+  // command.
   void do_later(Chore& chore) const noexcept { services_->do_later(device_, chore); }
   [[nodiscard]] const Log& log() const noexcept { return services_->log(device_); }
+
+  // The loop's operations (io/reactor.hpp). A session cancels its own in close() or its destructor.
   void timer(io::Operation& operation, io::TimePoint deadline) const noexcept {
     services_->timer(device_, operation, deadline);
   }
@@ -92,6 +128,13 @@ class AnyContext {
     services_->poll(device_, operation, fd, events);
   }
   void cancel(io::Operation& operation) const noexcept { services_->cancel(device_, operation); }
+
+  // The loop's inbox: a way in from any thread, for what belongs to no session.
+  [[nodiscard]] std::shared_ptr<io::Inbox> inbox() const noexcept { return services_->inbox(device_); }
+  // For the workers of this session, which is of the backend's type `Session`. With any other type, it posts
+  // nothing.
+  template <class Session>
+  [[nodiscard]] Poster<Session> poster() const;
 
  private:
   void* device_ = nullptr;
@@ -106,23 +149,23 @@ class Poster {
  public:
   // Posts nothing.
   Poster() = default;
+  // Context::poster() makes these.
   Poster(std::shared_ptr<io::Inbox> inbox, std::shared_ptr<detail::Anchor> anchor,
          const detail::Services& services, std::uint32_t session_id) noexcept
       : inbox_(std::move(inbox)), anchor_(std::move(anchor)), services_(&services), id_(session_id) {}
 
   [[nodiscard]] std::uint32_t session_id() const noexcept { return id_; }
 
-  // Runs `task(Session&, AnyContext)` soon, on the loop's thread, in the order of posting; if the session is
+  // Runs `task(Session&, Context)` soon, on the loop's thread, in the order of posting; if the session is
   // gone by then the task is destroyed without being run. False if the loop is gone already.
   template <class Task>
-    requires std::invocable<Task&, Session&, AnyContext>
+    requires std::invocable<Task&, Session&, Context>
   bool post(Task task) const {
     if (inbox_ == nullptr) return false;
     return inbox_->post([anchor = anchor_, services = services_, id = id_, task = std::move(task)]() mutable {
       if (anchor->device == nullptr) return;
       void* const session = services->find_session(anchor->device, id);
-      if (session != nullptr)
-        task(*static_cast<Session*>(session), AnyContext(anchor->device, *services, id));
+      if (session != nullptr) task(*static_cast<Session*>(session), Context(anchor->device, *services, id));
     });
   }
 
@@ -133,76 +176,10 @@ class Poster {
   std::uint32_t id_ = 0;
 };
 
-template <class Backend, class Host>
-class Context {
- public:
-  using DeviceType = Device<Backend, Host>;
-
-  Context(DeviceType& device, std::uint32_t session_id) noexcept : device_(&device), id_(session_id) {}
-
-  // Converts to the handle for code that does not know the types.
-  operator AnyContext() const noexcept {  // NOLINT(google-explicit-constructor): the same handle, fewer types
-    return AnyContext(device_, DeviceType::services, id_);
-  }
-
-  // The session's id in the guest. It is never used for anything else later.
-  [[nodiscard]] std::uint32_t session_id() const noexcept { return id_; }
-
-  // Tells the guest that it owns `buffer` again. For a multi-planar buffer, head.length is the number of
-  // planes. The event goes to the guest at once, or waits for an event buffer: waiting events are delivered
-  // in order, and dropped by STREAMOFF and REQBUFS of the buffer's type (once the backend has carried them
-  // out) and by CLOSE. If more than DeviceOptions::max_waiting_events wait, the session ends with an error
-  // event.
-  void send_dqbuf(const v4l2::Buffer& buffer) const noexcept { device_->send_dqbuf(id_, buffer); }
-
-  // Queues a V4L2 event that the guest has subscribed to (v4l2/subscriptions.hpp keeps track). A control or
-  // source change that still waits is merged with its successor. If it is sent within SUBSCRIBE_EVENT, it
-  // arrives before the answer of that command.
-  void send_event(const v4l2_event& event) const noexcept { device_->send_event(id_, event); }
-
-  // Ends the session from the guest's point of view: waiting events are dropped, and its commands answer
-  // `error` until CLOSE. Linux then closes it although the file is still open, so report a bad frame by
-  // V4L2_BUF_FLAG_ERROR on its buffer instead.
-  void send_error(int error) const noexcept { device_->send_error(id_, error); }
-
-  // Drops waiting DQBUF events of this buffer type, as STREAMOFF and REQBUFS do anyway: for a backend that
-  // stops a queue for another reason.
-  void purge_dqbuf(std::uint32_t buffer_type) const noexcept { device_->purge_dqbuf(id_, buffer_type); }
-
-  // The arenas that buffers come from.
-  [[nodiscard]] memory::Arenas& arenas() const noexcept { return device_->arenas(); }
-  // The guest's memory, for USERPTR buffers and control payloads. A worker keeps a copy of the pointer.
-  [[nodiscard]] const std::shared_ptr<const memory::GuestMemory>& memory() const noexcept {
-    return device_->host().memory();
-  }
-  // How much may be done now, in a command or a Chore. A command that has more to do returns memory::again
-  // and is called again with the same payload; until then other commands of its session wait.
-  [[nodiscard]] memory::Work& work() const noexcept { return device_->work(); }
-  // Calls `chore` in a turn of the loop, with a share of the turn in work(): for work that is not part of a
-  // command.
-  void do_later(Chore& chore) const noexcept { device_->do_later(chore); }
-  [[nodiscard]] const Log& log() const noexcept { return device_->host().log(); }
-
-  // The loop's operations (io/reactor.hpp). A session cancels its own in close() or its destructor.
-  void timer(io::Operation& operation, io::TimePoint deadline) const noexcept {
-    device_->host().timer(operation, deadline);
-  }
-  void poll(io::Operation& operation, int fd, unsigned events) const noexcept {
-    device_->host().poll(operation, fd, events);
-  }
-  void cancel(io::Operation& operation) const noexcept { device_->host().cancel(operation); }
-
-  [[nodiscard]] Host& host() const noexcept { return device_->host(); }
-
-  // For the workers of this session.
-  [[nodiscard]] auto poster() const {
-    return Poster<typename Backend::Session>(device_->host().inbox(), device_->anchor(), DeviceType::services,
-                                             id_);
-  }
-
- private:
-  DeviceType* device_;
-  std::uint32_t id_;
-};
+template <class Session>
+Poster<Session> Context::poster() const {
+  if (services_->session_type != &detail::type_key<Session>) return {};
+  return {services_->inbox(device_), services_->anchor(device_), *services_, id_};
+}
 
 }  // namespace vumedia::media

@@ -87,7 +87,6 @@ struct DeviceOptions {
 // sessions; memory of theirs is freed in turns of the loop, or with it.
 template <class BackendType, virtio::Host Host>
 class Device {
-  using Handle = Context<BackendType, Host>;
   static_assert(
       BackendIsCompleteHere<BackendType>,
       "media::Device<BackendType, Host>: BackendType is not complete here: its definition must come "
@@ -105,10 +104,13 @@ class Device {
   static_assert(HasConfig<BackendType>,
                 "media::Device<BackendType, Host>: BackendType is not a media::Backend: it has no public "
                 "`media::Config config() const`");
-  static_assert(OpensPlainly<BackendType> || OpensWithContext<BackendType, Handle> ||
-                    OpensDeferred<BackendType, Handle>,
+  static_assert(Opens<BackendType> || OpensDeferred<BackendType>,
                 "media::Device<BackendType, Host>: BackendType is not a media::Backend: it has no public "
-                "`Result<std::unique_ptr<Session>> open()`, `open(context)` or `open(context, completion)`");
+                "`Result<std::unique_ptr<Session>> open(media::Context)`, nor one with a media::Completion "
+                "as its second argument");
+  static_assert(!(Opens<BackendType> && OpensDeferred<BackendType>),
+                "media::Device<BackendType, Host>: BackendType has `open(context)` and "
+                "`open(context, completion)`: keep one of them");
 
  public:
   using Session = typename BackendType::Session;
@@ -138,7 +140,7 @@ class Device {
   }
   void reset() noexcept;
 
-  // -- For backends, through the handles of context.hpp
+  // -- For backends, through context.hpp
 
   static const detail::Services services;
 
@@ -159,7 +161,6 @@ class Device {
     arm_turn();
   }
   [[nodiscard]] Host& host() noexcept { return host_; }
-  [[nodiscard]] const std::shared_ptr<detail::Anchor>& anchor() const noexcept { return anchor_; }
 
   // -- For programs that embed the device
 
@@ -218,9 +219,9 @@ class Device {
   [[nodiscard]] Written open(const virtio::Chain& chain);
   [[nodiscard]] Written refuse_open(Record& record, const virtio::Chain& chain, int error);
   [[nodiscard]] Written open_now(Record& record, const virtio::Chain& chain)
-    requires(!OpensDeferred<BackendType, Handle>);
+    requires Opens<BackendType>;
   [[nodiscard]] Written open_later(Record& record, const virtio::Chain& chain)
-    requires OpensDeferred<BackendType, Handle>;
+    requires OpensDeferred<BackendType>;
   void finish_open(Pending& command, Result<> result) noexcept;
   void close(std::uint32_t id) noexcept;
   void close(Record& record) noexcept;

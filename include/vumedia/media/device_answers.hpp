@@ -31,10 +31,7 @@ auto Device<B, H>::mmap(const virtio::Chain& chain, std::uint32_t session, std::
 
 template <class B, virtio::Host H>
 Result<Mappable> Device<B, H>::find_buffer(Record& record, std::uint32_t offset) {
-  Handle context(*this, record.id);
-  if constexpr (MapsWithContext<B, Handle>) {
-    return backend_.mmap(*record.session, offset, context);
-  } else if constexpr (MapsPlainly<B>) {
+  if constexpr (Maps<B>) {
     return backend_.mmap(*record.session, offset);
   } else {
     return fail(ENODEV);

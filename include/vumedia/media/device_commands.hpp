@@ -184,7 +184,7 @@ auto Device<B, H>::open(const virtio::Chain& chain) -> Written {
 
   // Events that the backend sends while it opens wait until the guest knows the id.
   record.events.hold(true);
-  if constexpr (OpensDeferred<B, Handle>) {
+  if constexpr (OpensDeferred<B>) {
     return open_later(record, chain);
   } else {
     return open_now(record, chain);
@@ -201,16 +201,9 @@ auto Device<B, H>::refuse_open(Record& record, const virtio::Chain& chain, int e
 
 template <class B, virtio::Host H>
 auto Device<B, H>::open_now(Record& record, const virtio::Chain& chain) -> Written
-  requires(!OpensDeferred<B, Handle>)
+  requires Opens<B>
 {
-  Result<std::unique_ptr<Session>> session = [&] {
-    if constexpr (OpensWithContext<B, Handle>) {
-      Handle context(*this, record.id);
-      return backend_.open(context);
-    } else {
-      return backend_.open();
-    }
-  }();
+  Result<std::unique_ptr<Session>> session = backend_.open(Context(this, services, record.id));
   if (!session || *session == nullptr)
     return refuse_open(record, chain, session ? EIO : session.error().value);
   record.session = std::move(*session);
@@ -234,7 +227,7 @@ auto Device<B, H>::open_now(Record& record, const virtio::Chain& chain) -> Writt
 // The session exists at once, for the backend; the guest gets it when the backend completes.
 template <class B, virtio::Host H>
 auto Device<B, H>::open_later(Record& record, const virtio::Chain& chain) -> Written
-  requires OpensDeferred<B, Handle>
+  requires OpensDeferred<B>
 {
   if (too_many_wait(record.id)) return refuse_open(record, chain, EBUSY);
   auto command = make_deferred();
@@ -242,8 +235,8 @@ auto Device<B, H>::open_later(Record& record, const virtio::Chain& chain) -> Wri
   command->slot = pending_.slot(pending);
   pending.deferred = command;
   pending.opens = true;
-  Handle context(*this, record.id);
-  Result<std::unique_ptr<Session>> session = backend_.open(context, Completion(std::move(command)));
+  Result<std::unique_ptr<Session>> session =
+      backend_.open(Context(this, services, record.id), Completion(std::move(command)));
   if (!session || *session == nullptr) {
     pending_.remove(pending);
     return refuse_open(record, chain, session ? EIO : session.error().value);
@@ -280,13 +273,8 @@ void Device<B, H>::close(std::uint32_t id) noexcept {
 
 template <class B, virtio::Host H>
 void Device<B, H>::close(Record& record) noexcept {
-  Handle context(*this, record.id);
-  detail::check_optional_members<B, Handle>();
-  if constexpr (ClosesWithContext<B, Handle>) {
-    backend_.close(*record.session, context);
-  } else if constexpr (ClosesPlainly<B>) {
-    backend_.close(*record.session);
-  }
+  detail::check_optional_members<B>();
+  if constexpr (Closes<B>) backend_.close(*record.session);
   const bool was_open = !record.events.held();
   events_.purge(record.events);
   sessions_.release(record);

@@ -132,10 +132,11 @@ void Device<B, H>::flush_events() noexcept {
   host_.flush(wire::eventq);
 }
 
-// -- The services behind AnyContext and Poster
+// -- The services behind Context and Poster
 
 template <class B, virtio::Host H>
 inline const detail::Services Device<B, H>::services = {
+    .session_type = &detail::type_key<Session>,
     .find_session = [](void* self, std::uint32_t id) noexcept -> void* {
       Record* const record = static_cast<Device*>(self)->sessions_.find(id);
       return record != nullptr ? record->session.get() : nullptr;
@@ -165,6 +166,10 @@ inline const detail::Services Device<B, H>::services = {
                unsigned events) noexcept { static_cast<Device*>(self)->host_.poll(operation, fd, events); },
     .cancel = [](void* self,
                  io::Operation& operation) noexcept { static_cast<Device*>(self)->host_.cancel(operation); },
+    .inbox = [](void* self) noexcept { return static_cast<Device*>(self)->host_.inbox(); },
+    .anchor = [](void* self) noexcept -> const std::shared_ptr<detail::Anchor>& {
+      return static_cast<Device*>(self)->anchor_;
+    },
 };
 
 }  // namespace vumedia::media

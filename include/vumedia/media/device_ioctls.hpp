@@ -11,7 +11,7 @@ template <class B, virtio::Host H>
 template <class Tag>
 struct Device<B, H>::IoctlEntry {
   using Payload = typename Tag::Payload;
-  static constexpr IoctlShape shape = ioctl_shape<B, Handle, Tag>();
+  static constexpr IoctlShape shape = ioctl_shape<B, Tag>();
   static constexpr bool carries_lists = v4l2::carries_lists<Payload>;
   static constexpr bool supported = shape != IoctlShape::missing || v4l2::answers_failure<Tag>;
 
@@ -53,11 +53,8 @@ struct Device<B, H>::IoctlEntry {
   }
 
   [[gnu::always_inline]] static Result<> act(Device& device, Record& record, Payload& payload) {
-    [[maybe_unused]] Handle context(device, record.id);
-    if constexpr (shape == IoctlShape::plain) {
+    if constexpr (shape == IoctlShape::immediate) {
       return device.backend_.ioctl(*record.session, Tag{}, payload);
-    } else if constexpr (shape == IoctlShape::with_context) {
-      return device.backend_.ioctl(*record.session, context, Tag{}, payload);
     } else {
       return fail(ENOTTY);  // but with the payload, which failures of this ioctl must carry
     }
@@ -126,8 +123,7 @@ struct Device<B, H>::IoctlEntry {
       return device.write_status(chain, EINVAL);
     if (keep(device, record, chain, command, **payload, ranges) == nullptr) [[unlikely]]
       return device.write_status(chain, EBUSY);
-    Handle context(device, record.id);
-    device.backend_.ioctl(*record.session, context, Tag{}, **payload, Completion(std::move(command)));
+    device.backend_.ioctl(*record.session, Tag{}, **payload, Completion(std::move(command)));
     return not_now;
   }
 
@@ -164,9 +160,8 @@ struct Device<B, H>::IoctlEntry {
     }
     command.unread.reset();
     if constexpr (shape == IoctlShape::deferred) {
-      Handle context(device, command.session_id);
       Record& record = *device.sessions_.find(command.session_id);
-      device.backend_.ioctl(*record.session, context, Tag{}, payload, Completion(command.deferred));
+      device.backend_.ioctl(*record.session, Tag{}, payload, Completion(command.deferred));
       return fail(handed_over);
     } else {
       command.step = &act_again;
@@ -195,7 +190,7 @@ struct Device<B, H>::IoctlTable {
     device.trace(v4l2::ioctl_name(device.ioctl_), record.id, fail(ENOTTY));
     return device.write_status(chain, ENOTTY);
   }
-  static_assert(detail::check_overloads<B, Handle>());
+  static_assert(detail::check_overloads<B>());
   static constexpr auto functions = make_dispatch_table<IoctlFunction, IoctlEntry>(&unsupported);
 };
 

@@ -1,6 +1,6 @@
 // From an ioctl's number to a backend's overload, decided at compile time (contract in backend.hpp).
 //
-// For each ioctl of the table, the backend's overload is looked up in three shapes. What is found becomes an
+// For each ioctl of the table, the backend's overload is looked up in two shapes. What is found becomes an
 // entry of a dense array of functions, indexed by the number; the other entries answer ENOTTY.
 #pragma once
 
@@ -18,7 +18,8 @@
 
 namespace vumedia::media {
 
-enum class IoctlShape : std::uint8_t { missing, plain, with_context, deferred };
+// Without a completion, with one.
+enum class IoctlShape : std::uint8_t { missing, immediate, deferred };
 
 namespace detail {
 
@@ -28,69 +29,55 @@ struct AnyPayload {
   operator T&() const noexcept;  // NOLINT(google-explicit-constructor)
 };
 
-// `backend.ioctl(session, [context,] Tag, payload [, completion])` compiles, whatever it returns.
+// `backend.ioctl(session, Tag, payload[, completion])` compiles, whatever it returns.
 template <class B, class Tag, class Payload>
-concept TakesPlain = requires(B& backend, typename B::Session& session, Tag tag, Payload& payload) {
+concept TakesPayload = requires(B& backend, typename B::Session& session, Tag tag, Payload& payload) {
   backend.ioctl(session, tag, payload);
 };
-template <class B, class C, class Tag, class Payload>
-concept TakesContext = requires(B& backend, typename B::Session& session, C context, Tag tag,
-                                Payload& payload) { backend.ioctl(session, context, tag, payload); };
-template <class B, class C, class Tag, class Payload>
+template <class B, class Tag, class Payload>
 concept TakesCompletion =
-    requires(B& backend, typename B::Session& session, C context, Tag tag, Payload& payload,
-             Completion completion) { backend.ioctl(session, context, tag, payload, std::move(completion)); };
+    requires(B& backend, typename B::Session& session, Tag tag, Payload& payload, Completion completion) {
+      backend.ioctl(session, tag, payload, std::move(completion));
+    };
 
 }  // namespace detail
 
 // The shape of B's overload for Tag. A near miss is an error, not a missing ioctl.
-template <class B, class C, class Tag>
+template <class B, class Tag>
 [[nodiscard]] consteval IoctlShape ioctl_shape() {
   using Payload = typename Tag::Payload;
-  constexpr bool plain = detail::TakesPlain<B, Tag, Payload>;
-  constexpr bool with_context = detail::TakesContext<B, C, Tag, Payload>;
-  constexpr bool deferred = detail::TakesCompletion<B, C, Tag, Payload>;
-  static_assert(plain + with_context + deferred <= 1,
-                "media::Backend: this ioctl (Tag) has overloads of more than one shape; "
-                "keep one of (session, tag, payload), (session, context, tag, payload) and "
-                "(session, context, tag, payload, completion)");
-  static_assert(!detail::CopiesSession<B, C, Tag>,
+  constexpr bool immediate = detail::TakesPayload<B, Tag, Payload>;
+  constexpr bool deferred = detail::TakesCompletion<B, Tag, Payload>;
+  static_assert(!(immediate && deferred),
+                "media::Backend: this ioctl (Tag) has overloads of both shapes; keep one of "
+                "(session, tag, payload) and (session, tag, payload, completion)");
+  static_assert(!detail::CopiesSession<B, Tag>,
                 "media::Backend: the overload for this ioctl (Tag) takes its session by value, and so would "
                 "change a copy: it must take `Session&`");
-  static_assert(!detail::LosesOutput<B, C, Tag>,
+  static_assert(!detail::LosesOutput<B, Tag>,
                 "media::Backend: this ioctl (Tag) answers with its payload, which its overload must take as "
                 "`Tag::Payload&`: neither by value nor as const");
-  if constexpr (plain) {
+  if constexpr (immediate) {
     static_assert(
         requires(B& backend, typename B::Session& session, Payload& payload) {
           { backend.ioctl(session, Tag{}, payload) } -> std::same_as<Result<>>;
         }, "media::Backend: the overload for this ioctl (Tag) must return vumedia::Result<>");
-    return IoctlShape::plain;
-  } else if constexpr (with_context) {
-    static_assert(
-        requires(B& backend, typename B::Session& session, C context, Payload& payload) {
-          { backend.ioctl(session, context, Tag{}, payload) } -> std::same_as<Result<>>;
-        }, "media::Backend: the overload for this ioctl (Tag) must return vumedia::Result<>");
-    return IoctlShape::with_context;
+    return IoctlShape::immediate;
   } else if constexpr (deferred) {
     static_assert(
-        requires(B& backend, typename B::Session& session, C context, Payload& payload,
-                 Completion completion) {
-          { backend.ioctl(session, context, Tag{}, payload, std::move(completion)) } -> std::same_as<void>;
-        },
-        "media::Backend: an overload that takes a Completion answers through it and must return void");
+        requires(B& backend, typename B::Session& session, Payload& payload, Completion completion) {
+          { backend.ioctl(session, Tag{}, payload, std::move(completion)) } -> std::same_as<void>;
+        }, "media::Backend: an overload that takes a Completion answers through it and must return void");
     return IoctlShape::deferred;
   } else {
     static_assert(
-        !detail::TakesPlain<B, Tag, const detail::AnyPayload> &&
-            !detail::TakesContext<B, C, Tag, const detail::AnyPayload> &&
-            !detail::TakesCompletion<B, C, Tag, const detail::AnyPayload>,
+        !detail::TakesPayload<B, Tag, const detail::AnyPayload> &&
+            !detail::TakesCompletion<B, Tag, const detail::AnyPayload>,
         "media::Backend: the overload for this ioctl (Tag) must take `Tag::Payload&` as its payload");
     if constexpr (detail::NamesIoctl<B>) {
       static_assert(!detail::TakesTagSomewhere<B, Tag>,
-                    "media::Backend: an overload of `ioctl` takes this tag (Tag), but is not one of "
-                    "(session, tag, payload), (session, context, tag, payload) and "
-                    "(session, context, tag, payload, completion)");
+                    "media::Backend: an overload of `ioctl` takes this tag (Tag), but is neither "
+                    "(session, tag, payload) nor (session, tag, payload, completion)");
     }
     return IoctlShape::missing;
   }

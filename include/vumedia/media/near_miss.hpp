@@ -55,50 +55,43 @@ struct NewSession {
 
 // -- The optional members
 
-template <class B, class... Arguments>
-concept CallsMmap = requires(B& backend, Arguments&... arguments) { backend.mmap(arguments...); };
-template <class B, class... Arguments>
-concept CallsClose = requires(B& backend, Arguments&... arguments) { backend.close(arguments...); };
-
-// The session, which comes first, is passed on as an rvalue.
-template <class B, class S, class... Arguments>
-concept CallsMmapOf = requires(B& backend, S&& session, Arguments&... arguments) {
-  backend.mmap(std::forward<S>(session), arguments...);
+template <class B>
+concept CallsMmap = requires(B& backend, typename B::Session& session, std::uint32_t& offset) {
+  backend.mmap(session, offset);
 };
-template <class B, class S, class... Arguments>
-concept CallsCloseOf = requires(B& backend, S&& session, Arguments&... arguments) {
-  backend.close(std::forward<S>(session), arguments...);
-};
-template <class B, class... Arguments>
-concept CopiesSessionToMap = CallsMmapOf<B, NewSession<typename B::Session>, Arguments...> &&
-                             !CallsMmapOf<B, OneSession<typename B::Session>, Arguments...>;
-template <class B, class... Arguments>
-concept CopiesSessionToClose = CallsCloseOf<B, NewSession<typename B::Session>, Arguments...> &&
-                               !CallsCloseOf<B, OneSession<typename B::Session>, Arguments...>;
+template <class B>
+concept CallsClose = requires(B& backend, typename B::Session& session) { backend.close(session); };
 
-template <class B, class C>
+// The session is passed on as an rvalue.
+template <class B, class S>
+concept CallsMmapOf = requires(B& backend, S&& session, std::uint32_t& offset) {
+  backend.mmap(std::forward<S>(session), offset);
+};
+template <class B, class S>
+concept CallsCloseOf = requires(B& backend, S&& session) { backend.close(std::forward<S>(session)); };
+template <class B>
+concept CopiesSessionToMap =
+    CallsMmapOf<B, NewSession<typename B::Session>> && !CallsMmapOf<B, OneSession<typename B::Session>>;
+template <class B>
+concept CopiesSessionToClose =
+    CallsCloseOf<B, NewSession<typename B::Session>> && !CallsCloseOf<B, OneSession<typename B::Session>>;
+
+template <class B>
 consteval void check_optional_members() {
-  using Session = typename B::Session;
-  static_assert(!CopiesSessionToMap<B, std::uint32_t> && !CopiesSessionToMap<B, std::uint32_t, C>,
+  static_assert(!CopiesSessionToMap<B>,
                 "media::Backend: `mmap` takes its session by value, and so would use a copy: it must take "
                 "`Session&`");
-  static_assert(!CopiesSessionToClose<B> && !CopiesSessionToClose<B, C>,
+  static_assert(!CopiesSessionToClose<B>,
                 "media::Backend: `close` takes its session by value, and so would close a copy: it must take "
                 "`Session&`");
-  constexpr bool maps = CallsMmap<B, Session, std::uint32_t> || CallsMmap<B, Session, std::uint32_t, C>;
-  static_assert(
-      maps || !NamesMmap<B>,
-      "media::Backend: its member `mmap` is neither a public mmap(Session&, std::uint32_t mem_offset) nor "
-      "one with a context as a third argument");
-  static_assert(!maps || MapsPlainly<B> || MapsWithContext<B, C>,
+  static_assert(CallsMmap<B> || !NamesMmap<B>,
+                "media::Backend: its member `mmap` is not a public mmap(Session&, std::uint32_t mem_offset)");
+  static_assert(!CallsMmap<B> || Maps<B>,
                 "media::Backend: `mmap` must return vumedia::Result<media::Mappable>, as "
                 "v4l2::BufferQueue::mappable() gives it");
-  constexpr bool closes = CallsClose<B, Session> || CallsClose<B, Session, C>;
-  static_assert(
-      closes || !NamesClose<B>,
-      "media::Backend: its member `close` is neither a public close(Session&) nor one with a context as a "
-      "second argument");
-  static_assert(!closes || ClosesPlainly<B> || ClosesWithContext<B, C>,
+  static_assert(CallsClose<B> || !NamesClose<B>,
+                "media::Backend: its member `close` is not a public close(Session&)");
+  static_assert(!CallsClose<B> || Closes<B>,
                 "media::Backend: `close` must return void, because nothing can handle its failure");
   static_assert(HasStatistics<B> || !NamesStatistics<B>,
                 "media::Backend: its member `statistics` is not a public statistics()");
@@ -177,26 +170,25 @@ concept TakesTagSomewhere =
 
 // Whether an overload of the right shape takes this payload as an rvalue, which a reference to non-const does
 // not.
-template <class B, class C, class Tag, class Payload, class Session = typename B::Session>
-concept TakesRvalue = TakesIoctl<B, Session&, Tag, Payload> || TakesIoctl<B, Session&, C, Tag, Payload> ||
-                      TakesIoctl<B, Session&, C, Tag, Payload, Completion>;
+template <class B, class Tag, class Payload, class Session = typename B::Session>
+concept TakesRvalue =
+    TakesIoctl<B, Session&, Tag, Payload> || TakesIoctl<B, Session&, Tag, Payload, Completion>;
 
 // If so, what the backend puts into the payload never reaches the guest.
-template <class B, class C, class Tag>
-concept LosesOutput = v4l2::carries_output<Tag> && TakesRvalue<B, C, Tag, typename Tag::Payload> &&
-                      !TakesRvalue<B, C, Tag, Unrelated>;
+template <class B, class Tag>
+concept LosesOutput = v4l2::carries_output<Tag> && TakesRvalue<B, Tag, typename Tag::Payload> &&
+                      !TakesRvalue<B, Tag, Unrelated>;
 
 // An overload of the right shape, but for its session, which it takes by value.
-template <class B, class C, class S, class Tag, class Payload = typename Tag::Payload&>
-concept TakesIoctlOf = TakesIoctl<B, S, Tag, Payload> || TakesIoctl<B, S, C, Tag, Payload> ||
-                       TakesIoctl<B, S, C, Tag, Payload, Completion>;
-template <class B, class C, class Tag>
-concept CopiesSession = TakesIoctlOf<B, C, NewSession<typename B::Session>, Tag> &&
-                        !TakesIoctlOf<B, C, OneSession<typename B::Session>, Tag>;
+template <class B, class S, class Tag, class Payload = typename Tag::Payload&>
+concept TakesIoctlOf = TakesIoctl<B, S, Tag, Payload> || TakesIoctl<B, S, Tag, Payload, Completion>;
+template <class B, class Tag>
+concept CopiesSession = TakesIoctlOf<B, NewSession<typename B::Session>, Tag> &&
+                        !TakesIoctlOf<B, OneSession<typename B::Session>, Tag>;
 
 // There is an overload, and one only, whose tag is none of the table's.
-template <class B, class C>
-concept TakesUnknownTag = TakesRvalue<B, C, UnknownTag, Anything> && !TakesRvalue<B, C, Unrelated, Anything>;
+template <class B>
+concept TakesUnknownTag = TakesRvalue<B, UnknownTag, Anything> && !TakesRvalue<B, Unrelated, Anything>;
 
 // It only serves for its name, which a compiler prints with the overload that cannot be reached.
 template <class B>
@@ -204,13 +196,13 @@ struct EveryOverloadOfIoctlMustBePublic : B {
   using B::ioctl;
 };
 
-template <class B, class C>
+template <class B>
 consteval bool check_overloads() {
   if constexpr (NamesIoctl<B>) {
     // NOLINTNEXTLINE(bugprone-sizeof-expression): it instantiates the template.
     static_assert(sizeof(EveryOverloadOfIoctlMustBePublic<B>) > 0);
     static_assert(
-        !TakesUnknownTag<B, C>,
+        !TakesUnknownTag<B>,
         "media::Backend: an overload of `ioctl` takes a tag that v4l2/ioctl_table.hpp does not have, so no "
         "command would reach it");
   }

@@ -43,7 +43,7 @@ struct SessionOptions {
 class DecoderSession {
  public:
   DecoderSession(const SessionOptions& options, std::span<const CodedFormat* const> known, Workers& workers,
-                 const std::shared_ptr<memory::Budget>& mappings, media::AnyContext context,
+                 const std::shared_ptr<memory::Budget>& mappings, media::Context context,
                  Engine::Notify notify)
       : options_(options),
         types_(QueueTypes::of(options.multiplanar)),
@@ -227,7 +227,7 @@ class DecoderSession {
   const QueueTypes types_;
   const std::span<const CodedFormat* const> known_;
   Workers& workers_;
-  const media::AnyContext context_;
+  const media::Context context_;
   const std::shared_ptr<memory::Budget> bytes_;         // everything that the session makes us hold
   const std::shared_ptr<memory::Budget> engine_bytes_;  // of that, the engine's part
   memory::Arenas arenas_;

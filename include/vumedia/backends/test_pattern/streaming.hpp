@@ -207,7 +207,7 @@ void BasicTestPattern<E>::finish(std::uint32_t index, std::uint32_t sequence, st
 
 template <class E>
 void BasicTestPattern<E>::store_filled() noexcept {
-  const media::AnyContext& context = owner_->context_;
+  const media::Context& context = owner_->context_;
   if (!queue_.store(filled_.index, filled_.done, &context.work())) return context.do_later(storing_);
   if (const auto buffer = queue_.complete(filled_.index, filled_.done)) context.send_dqbuf(*buffer);
   schedule();

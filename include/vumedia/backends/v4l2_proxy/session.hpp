@@ -14,7 +14,7 @@ namespace vumedia::backends::v4l2_proxy {
 
 class Session {
  public:
-  Session() = default;
+  explicit Session(media::Context context) noexcept : context_(context) {}
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
   ~Session() {
@@ -23,6 +23,9 @@ class Session {
 
   void attach(std::shared_ptr<File> file) noexcept { file_ = std::move(file); }
   [[nodiscard]] File& file() const noexcept { return *file_; }
+  [[nodiscard]] const std::shared_ptr<const memory::GuestMemory>& memory() const noexcept {
+    return context_.memory();
+  }
 
   // The plane at this offset, if QUERYBUF has returned the offset since its buffer was made; otherwise
   // EINVAL.
@@ -62,6 +65,7 @@ class Session {
     std::weak_ptr<const media::ForeignMemory> memory;
   };
 
+  const media::Context context_;
   std::shared_ptr<File> file_;
   std::map<std::uint32_t, Plane> planes_;  // by the guest's offset
 };
@@ -132,7 +136,7 @@ inline bool File::on_ready(short seen) {
   if ((seen & (POLLHUP | POLLNVAL)) != 0) {
     // Unplugged: the guest is told once; the kernel answers what it tries after that with ENODEV.
     gone_ = true;
-    poster_.post([](Session&, media::AnyContext context) { context.send_error(ENODEV); });
+    poster_.post([](Session&, media::Context context) { context.send_error(ENODEV); });
     return true;
   }
   bool taken = (seen & POLLPRI) != 0 && take_events();
@@ -147,7 +151,7 @@ inline bool File::take_events() {
   for (int i = 0; i < taken_a_turn; ++i) {
     v4l2_event event{};
     if (!call(fd_.get(), VIDIOC_DQEVENT, &event)) return i != 0;
-    poster_.post([event](Session&, media::AnyContext context) { context.send_event(event); });
+    poster_.post([event](Session&, media::Context context) { context.send_event(event); });
   }
   return true;
 }
@@ -176,7 +180,7 @@ inline bool File::take_buffers(std::uint32_t type, Queue& queue) {
 inline void File::send(const KernelBuffer& kernel) {
   v4l2::Buffer buffer;
   queues_.to_guest(kernel, buffer);
-  poster_.post([buffer](Session&, media::AnyContext context) { context.send_dqbuf(buffer); });
+  poster_.post([buffer](Session&, media::Context context) { context.send_dqbuf(buffer); });
 }
 
 // The queue is broken: no buffer comes back before STREAMOFF, which repairs it. A guest's DQBUF cannot fail,
@@ -394,7 +398,7 @@ inline Result<> File::name_planes(const KernelBuffer& kernel) {
     }
     named_.emplace(*offset, plane);
     poster_.post(
-        [offset = *offset, plane](Session& session, media::AnyContext) { session.name(offset, plane); });
+        [offset = *offset, plane](Session& session, media::Context) { session.name(offset, plane); });
   }
   return {};
 }
@@ -404,7 +408,7 @@ inline void File::forget_planes(std::uint32_t type, std::uint32_t first, std::ui
     const std::uint32_t index = index_of_offset(entry.first);
     return type_of_offset(entry.first) == type && index >= first && index - first < count;
   });
-  poster_.post([=](Session& session, media::AnyContext) { session.forget(type, first, count); });
+  poster_.post([=](Session& session, media::Context) { session.forget(type, first, count); });
 }
 
 }  // namespace vumedia::backends::v4l2_proxy

@@ -1,0 +1,19 @@
+// expect: BackendType is not a media::Backend: it has no public `Result<std::unique_ptr<Session>> open(media::Context)`
+// expect: nor one with a media::Completion as its second argument
+// What the session keeps of the device comes with its opening.
+#include "minimal_backend.hpp"
+
+struct Backend {
+  struct Session {};
+  vumedia::media::Config config() const { return {}; }
+#ifdef CORRECTED
+  vumedia::Result<std::unique_ptr<Session>> open(vumedia::media::Context){
+#else
+  vumedia::Result<std::unique_ptr<Session>> open() {
+#endif
+      return std::make_unique<Session>();
+}
+}
+;
+
+template class vumedia::media::Device<Backend, Host>;
