@@ -21,7 +21,7 @@ struct ActivationSocket {
 
 // The sockets that the environment names. The variables are removed from it, and the descriptors are made
 // close-on-exec, so that no child takes them for its own. None if they are meant for another process. The
-// descriptors stay open until adopt_socket() takes them over.
+// descriptors stay open until io::Listener takes them over.
 [[nodiscard]] Outcome<std::vector<ActivationSocket>> take_activation_sockets();
 
 // Hands `sockets` to the devices that name no socket of their own (as their socket_fd): first to those with

@@ -10,27 +10,24 @@
 namespace vumedia::device {
 
 Outcome<StatusSocket> StatusSocket::make(const std::string& path) {
-  auto made = ListeningSocket::make(path, std::nullopt);
-  if (!made) return std::unexpected(std::move(made.error()));
-  OwnedFd fd = std::move(made->fd());
-  return listen_on(std::move(fd), std::move(*made));
+  return listen_on(io::Listener::at(path));
 }
 
 Outcome<StatusSocket> StatusSocket::adopt(int number) {
-  auto fd = adopt_socket(number);
-  if (!fd) return std::unexpected(std::move(fd.error()));
-  int listening = 0;
-  socklen_t size = sizeof listening;
-  if (::getsockopt(number, SOL_SOCKET, SO_ACCEPTCONN, &listening, &size) != 0 || listening == 0)
-    return failure("the status socket, file descriptor %d, does not listen", number);
-  return listen_on(std::move(*fd), std::nullopt);
+  return listen_on(io::Listener::inherited(number));
 }
 
-Outcome<StatusSocket> StatusSocket::listen_on(OwnedFd fd, std::optional<ListeningSocket> file) {
-  const int flags = ::fcntl(fd.get(), F_GETFL);
-  if (flags < 0 || ::fcntl(fd.get(), F_SETFL, flags | O_NONBLOCK) != 0)
+Outcome<StatusSocket> StatusSocket::listen_on(Outcome<io::Listener> listener) {
+  if (!listener) return std::unexpected(std::move(listener.error()));
+  const int fd = listener->socket().get();
+  int listening = 0;
+  socklen_t size = sizeof listening;
+  if (::getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &size) != 0 || listening == 0)
+    return failure("the status socket, file descriptor %d, does not listen", fd);
+  const int flags = ::fcntl(fd, F_GETFL);
+  if (flags < 0 || ::fcntl(fd, F_SETFL, flags | O_NONBLOCK) != 0)
     return system_failure(errno, "cannot make the status socket non-blocking");
-  return StatusSocket(std::move(fd), std::move(file));
+  return StatusSocket(std::move(*listener));
 }
 
 bool StatusSocket::serve(const std::function<std::string()>& text) const {

@@ -2,13 +2,11 @@
 #pragma once
 
 #include <functional>
-#include <optional>
 #include <string>
 
 #include <vumedia/core/fd.hpp>
 #include <vumedia/core/result.hpp>
-
-#include "listening_socket.hpp"
+#include <vumedia/io/listener.hpp>
 
 namespace vumedia::device {
 
@@ -20,23 +18,19 @@ class StatusSocket {
   [[nodiscard]] static Outcome<StatusSocket> adopt(int number);
 
   // Readable while someone waits for an answer.
-  [[nodiscard]] int fd() const noexcept { return fd_.get(); }
+  [[nodiscard]] int fd() const noexcept { return listener_.socket().get(); }
   // Answers waiting clients with what `text` returns, a few at a time: fd() stays readable if there are more.
   // False if they cannot be answered now, for instance because no descriptors are left: fd() then also stays
   // readable, so it is better not to poll it for a while.
   [[nodiscard]] bool serve(const std::function<std::string()>& text) const;
   // Removes the socket's file, if it is ours.
-  void remove_file() noexcept {
-    if (file_) file_->remove_file();
-  }
+  void remove_file() noexcept { listener_.remove_file(); }
 
  private:
-  [[nodiscard]] static Outcome<StatusSocket> listen_on(OwnedFd fd, std::optional<ListeningSocket> file);
-  StatusSocket(OwnedFd fd, std::optional<ListeningSocket> file)
-      : fd_(std::move(fd)), file_(std::move(file)) {}
+  [[nodiscard]] static Outcome<StatusSocket> listen_on(Outcome<io::Listener> listener);
+  explicit StatusSocket(io::Listener listener) : listener_(std::move(listener)) {}
 
-  OwnedFd fd_;
-  std::optional<ListeningSocket> file_;
+  io::Listener listener_;
 };
 
 }  // namespace vumedia::device

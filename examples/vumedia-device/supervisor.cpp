@@ -111,17 +111,11 @@ Outcome<> Supervisor::open_sockets() {
   }
   std::vector<OwnedFd> sockets;
   for (const Options& options : line_.devices) {
-    files_.emplace_back();
-    if (options.socket_fd) {
-      auto inherited = adopt_socket(*options.socket_fd);
-      if (!inherited) return std::unexpected(std::move(inherited.error()));
-      sockets.push_back(std::move(*inherited));
-    } else {
-      auto made = ListeningSocket::make(options.socket_path, options.socket_mode);
-      if (!made) return std::unexpected(std::move(made.error()));
-      sockets.push_back(std::move(made->fd()));
-      files_.back().emplace(std::move(*made));
-    }
+    auto listener = options.socket_fd ? io::Listener::inherited(*options.socket_fd)
+                                      : io::Listener::at(options.socket_path, options.socket_mode);
+    if (!listener) return std::unexpected(std::move(listener.error()));
+    sockets.push_back(std::move(listener->socket()));
+    files_.push_back(std::move(*listener));
   }
   for (std::size_t i = 0; i < devices_.size(); ++i) devices_[i]->open(std::move(sockets[i]));
   return {};
@@ -197,7 +191,7 @@ void Supervisor::announce() {
   for (std::size_t i = 0; i < devices_.size(); ++i) {
     const Options& options = line_.devices[i];
     devices_[i]->log().write(LogLevel::info, "serving %s on %s", options.backend.c_str(),
-                             files_[i] ? options.socket_path.c_str() : "an inherited socket");
+                             options.socket_fd ? "an inherited socket" : options.socket_path.c_str());
   }
   tell_manager(
       format_text("READY=1\nSTATUS=serving %zu device%s", devices_.size(), devices_.size() == 1 ? "" : "s"));
@@ -210,7 +204,7 @@ void Supervisor::mourn() {
     DeviceThread& device = *devices_[i];
     if (ending_ || mourned_[i] || device.state() != DeviceThread::State::ended) continue;
     mourned_[i] = true;
-    if (files_[i]) files_[i]->remove_file();
+    files_[i].remove_file();
     const std::string failure = device.failure();
     device.log().write(device.status() == 0 ? LogLevel::info : LogLevel::error, "has ended%s%s",
                        failure.empty() ? "" : ": ", failure.c_str());
@@ -256,9 +250,7 @@ void Supervisor::tell_manager(const std::string& state) {
 }
 
 void Supervisor::remove_files() {
-  for (auto& file : files_) {
-    if (file) file->remove_file();
-  }
+  for (io::Listener& file : files_) file.remove_file();
   if (status_) status_->remove_file();
 }
 

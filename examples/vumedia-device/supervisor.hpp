@@ -13,13 +13,13 @@
 
 #include <vumedia/core/fd.hpp>
 #include <vumedia/core/result.hpp>
+#include <vumedia/io/listener.hpp>
 #include <vumedia/io/operation.hpp>
 #include <vumedia/io/uring_reactor.hpp>
 
 #include "activation.hpp"
 #include "backends.hpp"
 #include "device_thread.hpp"
-#include "listening_socket.hpp"
 #include "logging.hpp"
 #include "options.hpp"
 #include "service_manager.hpp"
@@ -79,7 +79,7 @@ class Supervisor {
   std::optional<TruncationGuard> guard_;
   OwnedFd changed_;
   std::optional<StatusSocket> status_;
-  std::vector<std::optional<ListeningSocket>> files_;  // of the devices that have one
+  std::vector<io::Listener> files_;  // of the devices: what is left of their listeners
   std::vector<std::unique_ptr<DeviceThread>> devices_;
   std::vector<bool> mourned_;  // whose end has been reported
   int stop_signal_ = 0;

@@ -1,9 +1,12 @@
-#include "listening_socket.hpp"
+// The Unix socket that peers connect to: made at a path, or inherited from the parent process.
+#pragma once
 
 #include <cerrno>
 #include <chrono>
 #include <cstring>
 #include <filesystem>
+#include <optional>
+#include <string>
 #include <thread>
 #include <utility>
 
@@ -11,21 +14,68 @@
 #include <poll.h>
 #include <sys/file.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
 #include <unistd.h>
 
-namespace vumedia::device {
+#include <vumedia/core/fd.hpp>
+#include <vumedia/core/result.hpp>
 
-namespace {
+namespace vumedia::io {
 
-Outcome<OwnedFd> make_socket() {
+// Owns a Unix stream socket, close-on-exec. One that it made at a path removes its file when it is destroyed, if
+// the file is still its own. Errors are one line for the operator.
+class Listener {
+ public:
+  // Listens at `path`. An existing file is replaced only if it is a socket on which nobody listens. If no
+  // `mode` is given the umask determines who may connect.
+  //
+  // Programs that call this for the same path at the same time take turns, so that exactly one of them gets
+  // it. It waits up to 2 s for its turn, and up to 1 s for a program that was killed to let go of the socket.
+  [[nodiscard]] static Outcome<Listener> at(const std::string& path, std::optional<mode_t> mode = {});
+
+  // Takes over descriptor `number`, which the parent process left open: a socket that listens or is connected.
+  [[nodiscard]] static Outcome<Listener> inherited(int number);
+
+  Listener(Listener&& other) noexcept
+      : socket_(std::move(other.socket_)),
+        path_(std::exchange(other.path_, {})),
+        device_(other.device_),
+        inode_(other.inode_) {}
+  Listener& operator=(Listener&&) = delete;
+  ~Listener() { remove_file(); }
+
+  // The socket; whoever serves it may move it away.
+  [[nodiscard]] OwnedFd& socket() noexcept { return socket_; }
+  [[nodiscard]] const OwnedFd& socket() const noexcept { return socket_; }
+  // Removes the file now.
+  void remove_file() noexcept {
+    struct stat file{};
+    if (!path_.empty() && ::lstat(path_.c_str(), &file) == 0 && file.st_dev == device_ &&
+        file.st_ino == inode_)
+      ::unlink(path_.c_str());
+    path_.clear();
+  }
+
+ private:
+  explicit Listener(OwnedFd socket) noexcept : socket_(std::move(socket)) {}
+
+  OwnedFd socket_;
+  std::string path_;  // empty: no file of its own
+  dev_t device_ = 0;
+  ino_t inode_ = 0;
+};
+
+namespace detail {
+
+[[nodiscard]] inline Outcome<OwnedFd> make_unix_socket() {
   OwnedFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (!fd) return failure("cannot make a Unix socket: %s", std::strerror(errno));
   return fd;
 }
 
-Outcome<sockaddr_un> make_address(const std::string& path) {
+[[nodiscard]] inline Outcome<sockaddr_un> unix_address(const std::string& path) {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   if (path.size() >= sizeof address.sun_path) {
@@ -36,7 +86,7 @@ Outcome<sockaddr_un> make_address(const std::string& path) {
   return address;
 }
 
-const sockaddr* generic(const sockaddr_un& address) noexcept {
+[[nodiscard]] inline const sockaddr* generic(const sockaddr_un& address) noexcept {
   return reinterpret_cast<const sockaddr*>(&address);
 }
 
@@ -44,7 +94,7 @@ const sockaddr* generic(const sockaddr_un& address) noexcept {
 // replacing it, another program could put a live one there; and between bind and listen our socket looks
 // stale. The lock is on the folder, so it leaves no file behind. Anyone may hold it, so the wait for it is
 // short.
-Outcome<OwnedFd> lock_folder(const std::string& path) {
+[[nodiscard]] inline Outcome<OwnedFd> lock_folder(const std::string& path) {
   std::string folder = std::filesystem::path(path).parent_path().string();
   if (folder.empty()) folder = ".";
   OwnedFd fd(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
@@ -64,7 +114,7 @@ Outcome<OwnedFd> lock_folder(const std::string& path) {
 
 // Whether the program that called listen() for the other end of `connected` has ended. It may have left the
 // socket to another.
-bool listener_has_ended(int connected) {
+[[nodiscard]] inline bool listener_has_ended(int connected) {
   ucred peer{};
   socklen_t size = sizeof peer;
   if (::getsockopt(connected, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0 || peer.pid <= 0) return false;
@@ -76,10 +126,10 @@ bool listener_has_ended(int connected) {
 
 // Fails unless the socket refuses connections. The kernel destroys the ring of a killed program, and with it
 // the socket, some time after the program has ended; so in that case this retries for a while.
-Outcome<> is_dead(const std::string& path, const sockaddr_un& address) {
+[[nodiscard]] inline Outcome<> is_dead(const std::string& path, const sockaddr_un& address) {
   const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(1);
   for (;;) {
-    auto probe = make_socket();
+    auto probe = make_unix_socket();
     if (!probe) return std::unexpected(probe.error());
     if (::connect(probe->get(), generic(address), sizeof address) == 0) {
       if (!listener_has_ended(probe->get()) || std::chrono::steady_clock::now() > deadline) {
@@ -96,7 +146,7 @@ Outcome<> is_dead(const std::string& path, const sockaddr_un& address) {
 }
 
 // Makes room at the path: only a socket that refuses connections may be there.
-Outcome<> remove_dead_socket(const std::string& path, const sockaddr_un& address) {
+[[nodiscard]] inline Outcome<> remove_dead_socket(const std::string& path, const sockaddr_un& address) {
   struct stat found{};
   if (::lstat(path.c_str(), &found) != 0) {
     if (errno == ENOENT) return {};
@@ -111,56 +161,54 @@ Outcome<> remove_dead_socket(const std::string& path, const sockaddr_un& address
   return {};
 }
 
-}  // namespace
+// Gives the socket's file, which bind() made with at most the permissions of `mode`, all of them, without
+// following what somebody else may have put in its place.
+[[nodiscard]] inline Outcome<> widen(const std::string& path, const struct stat& made, mode_t mode) {
+  const OwnedFd file(::open(path.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
+  struct stat found{};
+  if (!file || ::fstat(file.get(), &found) != 0)
+    return failure("cannot look at %s: %s", path.c_str(), std::strerror(errno));
+  if (found.st_dev != made.st_dev || found.st_ino != made.st_ino)
+    return failure("%s was replaced while it was made", path.c_str());
+  if (::chmod(format_text("/proc/self/fd/%d", file.get()).c_str(), mode) != 0)
+    return failure("cannot set the permissions of %s: %s", path.c_str(), std::strerror(errno));
+  return {};
+}
 
-Outcome<ListeningSocket> ListeningSocket::make(const std::string& path, std::optional<mode_t> mode) {
-  const auto address = make_address(path);
+}  // namespace detail
+
+inline Outcome<Listener> Listener::at(const std::string& path, std::optional<mode_t> mode) {
+  const auto address = detail::unix_address(path);
   if (!address) return std::unexpected(address.error());
-  const auto lock = lock_folder(path);
+  const auto lock = detail::lock_folder(path);
   if (!lock) return std::unexpected(lock.error());
-  if (auto room = remove_dead_socket(path, *address); !room) return std::unexpected(room.error());
+  if (auto room = detail::remove_dead_socket(path, *address); !room) return std::unexpected(room.error());
 
-  auto fd = make_socket();
-  if (!fd) return std::unexpected(fd.error());
-  // The umask creates the file with its final permissions, without a moment in which it has others. It
-  // applies to the whole process, but the program has only one thread at this point.
-  const mode_t before = mode ? ::umask(static_cast<mode_t>(0777 & ~*mode)) : 0;
-  const int bound = ::bind(fd->get(), generic(*address), sizeof *address);
-  const int error = errno;
-  if (mode) ::umask(before);
-  if (bound != 0) return failure("cannot make the socket %s: %s", path.c_str(), std::strerror(error));
+  auto socket = detail::make_unix_socket();
+  if (!socket) return std::unexpected(socket.error());
+  // The file gets the permissions of the socket less the umask: there is no moment in which it has more than it
+  // should.
+  if (mode && ::fchmod(socket->get(), *mode) != 0)
+    return failure("cannot set the permissions of a socket: %s", std::strerror(errno));
+  if (::bind(socket->get(), detail::generic(*address), sizeof *address) != 0)
+    return failure("cannot make the socket %s: %s", path.c_str(), std::strerror(errno));
 
   struct stat file{};
-  if (::lstat(path.c_str(), &file) != 0) {
+  if (::lstat(path.c_str(), &file) != 0)
     return failure("cannot look at %s: %s", path.c_str(), std::strerror(errno));
+  Listener made(std::move(*socket));
+  made.path_ = path;
+  made.device_ = file.st_dev;
+  made.inode_ = file.st_ino;
+  if (mode && (file.st_mode & 07777) != *mode) {
+    if (auto widened = detail::widen(path, file, *mode); !widened) return std::unexpected(widened.error());
   }
-  ListeningSocket made(std::move(*fd), path, file);
-  if (::listen(made.fd_.get(), 8) != 0) {
+  if (::listen(made.socket_.get(), 8) != 0)
     return failure("cannot listen on %s: %s", path.c_str(), std::strerror(errno));
-  }
   return made;
 }
 
-ListeningSocket::ListeningSocket(ListeningSocket&& other) noexcept
-    : fd_(std::move(other.fd_)),
-      path_(std::exchange(other.path_, {})),
-      device_(other.device_),
-      inode_(other.inode_) {}
-
-ListeningSocket::~ListeningSocket() {
-  remove_file();
-}
-
-void ListeningSocket::remove_file() noexcept {
-  struct stat file{};
-  if (!path_.empty() && ::lstat(path_.c_str(), &file) == 0 && file.st_dev == device_ &&
-      file.st_ino == inode_) {
-    ::unlink(path_.c_str());
-  }
-  path_.clear();
-}
-
-Outcome<OwnedFd> adopt_socket(int number) {
+inline Outcome<Listener> Listener::inherited(int number) {
   const auto option = [number](int name) -> Result<int> {
     int value = 0;
     socklen_t size = sizeof value;
@@ -192,7 +240,7 @@ Outcome<OwnedFd> adopt_socket(int number) {
       ::fcntl(number, F_SETFD, FD_CLOEXEC) != 0) {
     return failure("cannot set up file descriptor %d: %s", number, std::strerror(errno));
   }
-  return socket;
+  return Listener(std::move(socket));
 }
 
-}  // namespace vumedia::device
+}  // namespace vumedia::io
