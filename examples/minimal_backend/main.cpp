@@ -5,13 +5,7 @@
 #include <cstdio>
 #include <cstring>
 
-#include <sys/un.h>
-
-#include <vumedia/io/uring_reactor.hpp>
-#include <vumedia/media/device.hpp>
-#include <vumedia/v4l2/buffer_queue.hpp>
-#include <vumedia/vhost_user/server.hpp>
-#include <vumedia/vhost_user/session.hpp>
+#include <vumedia/vumedia.hpp>
 
 using namespace vumedia;
 namespace tag = v4l2::tag;
@@ -72,21 +66,8 @@ struct GreyCamera {
 };
 
 int main(int, char** arguments) {
-  using Reactor = io::UringReactor;
-  using Guest = vhost_user::Session<media::Device<GreyCamera, vhost_user::SessionHost<Reactor>>, Reactor>;
-  sockaddr_un address{AF_UNIX, {}};
-  std::snprintf(address.sun_path, sizeof address.sun_path, "%s", arguments[1] ? arguments[1] : "camera.sock");
-  OwnedFd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  if (::bind(socket.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) ||
-      ::listen(socket.get(), 4))
-    return std::perror(address.sun_path), 1;
-  auto reactor = Reactor::create();
-  if (!reactor) return std::fprintf(stderr, "%s\n", reactor.error().message.c_str()), 1;
-  const auto serve = [&](OwnedFd peer, Guest::ClosedHandler closed) -> Outcome<std::unique_ptr<Guest>> {
-    return std::make_unique<Guest>(**reactor, std::move(peer), vhost_user::SessionOptions(),
-                                   std::move(closed), media::DeviceOptions());
-  };
-  auto server = vhost_user::Server<Reactor, Guest>::create(**reactor, std::move(socket), Log(), serve);
-  if (!server) return std::fprintf(stderr, "%s\n", server.error().message.c_str()), 1;
-  (*reactor)->run();
+  auto listener = io::Listener::at(arguments[1] != nullptr ? arguments[1] : "camera.sock");
+  if (!listener) return std::fprintf(stderr, "%s\n", listener.error().message.c_str()), 1;
+  const auto served = vhost_user::serve<GreyCamera>(std::move(*listener));
+  if (!served) return std::fprintf(stderr, "%s\n", served.error().message.c_str()), 1;
 }

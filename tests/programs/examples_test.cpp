@@ -1,6 +1,7 @@
 // The examples, as people run them; and what vumedia-ctl shows on a terminal.
 #include <algorithm>
 #include <chrono>
+#include <filesystem>
 #include <fstream>
 #include <memory>
 #include <span>
@@ -10,6 +11,7 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdlib.h>
 
 #include "programs/ctl_fixture.hpp"
@@ -36,6 +38,17 @@ TEST_F(Ctl, CapturesFromTheMinimalBackend) {
   const std::span<const std::byte> all = frames;
   const std::size_t size = frames.size() / 3;
   EXPECT_FALSE(std::ranges::equal(all.first(size), all.last(size))) << "nothing moves";
+
+  device_->signal(SIGTERM);
+  EXPECT_EQ(device_->wait(), 0) << device_->error_output();
+  EXPECT_FALSE(std::filesystem::exists(socket())) << "it removes its socket";
+}
+
+TEST_F(Ctl, AMinimalBackendSaysWhyItCannotListen) {
+  ChildProcess child({VUMEDIA_BIN_DIR "/minimal_backend", path("no/such/folder")});
+  EXPECT_EQ(child.wait(), 1);
+  EXPECT_EQ(child.error_output(),
+            "cannot open the folder " + path("no/such") + " of the socket: No such file or directory\n");
 }
 
 TEST(Examples, TheMinimalBackendHasUnder100Lines) {

@@ -1,0 +1,36 @@
+// A media backend as a daemon, in one call:
+//
+// clang-format off
+//   int main(int, char** arguments) {
+//     auto listener = vumedia::io::Listener::at(arguments[1]);
+//     if (!listener) ...  // listener.error().message says why
+//     auto served = vumedia::vhost_user::serve<MyBackend>(std::move(*listener));
+//   }
+// clang-format on
+#pragma once
+
+#include <utility>
+
+#include <vumedia/core/result.hpp>
+#include <vumedia/io/listener.hpp>
+#include <vumedia/io/uring_reactor.hpp>
+#include <vumedia/media/device.hpp>
+#include <vumedia/vhost_user/serve.hpp>
+#include <vumedia/vhost_user/session_host.hpp>
+
+namespace vumedia::vhost_user {
+
+struct MediaServeOptions : ServeOptions {
+  media::DeviceOptions device;
+};
+
+// Serves virtio-media devices with this backend (media/backend.hpp) until it is told to stop; see
+// serve_device(). Each frontend has a backend of its own, made of copies of `arguments`.
+template <class Backend, class... Arguments>
+[[nodiscard]] Outcome<> serve(io::Listener listener, const MediaServeOptions& options = {},
+                              const Arguments&... arguments) {
+  using Device = media::Device<Backend, SessionHost<io::UringReactor>>;
+  return serve_device<Device>(std::move(listener), options, options.device, arguments...);
+}
+
+}  // namespace vumedia::vhost_user
