@@ -47,9 +47,9 @@ TEST_F(ListenerTest, ListensAndRemovesItsFile) {
 
 // Whatever the umask is, and without a change of it.
 TEST_F(ListenerTest, HasThePermissionsAskedFor) {
-  for (const mode_t umask : {0000, 0022, 0077}) {
+  for (const mode_t umask : {0000U, 0022U, 0077U}) {
     const mode_t before = ::umask(umask);
-    for (const mode_t wanted : {0600, 0660, 0666, 0700}) {
+    for (const mode_t wanted : {0600U, 0660U, 0666U, 0700U}) {
       const auto listener = Listener::at(path_, wanted);
       EXPECT_TRUE(listener) << listener.error().message;
       EXPECT_EQ(mode(), wanted) << "with a umask of " << umask;

@@ -279,5 +279,55 @@ TEST(UringReactor, LeavesNoDescriptorBehind) {
   EXPECT_EQ(event_fd().get(), next);
 }
 
+// ---- In a foreign loop
+
+// Waits as a loop would that knows nothing of io_uring. False after a long time without anything.
+bool wait_for(UringReactor& reactor) {
+  if (reactor.run_once(false) != 0) return true;
+  pollfd waits{reactor.fd(), POLLIN, 0};
+  return ::poll(&waits, 1, vumedia::test::poll_patience) == 1;
+}
+
+TEST(UringReactor, WakesALoopThatWaitsForItsDescriptor) {
+  const auto reactor = std::move(*UringReactor::create_for_other_loop());
+  ASSERT_GE(reactor->fd(), 0);
+
+  // By what completes by itself, by another thread, and by a peer.
+  int fired = 0;
+  struct Count final : Operation {
+    explicit Count(int& of)
+        : Operation(
+              [](Operation& operation, std::int32_t) noexcept { ++static_cast<Count&>(operation).count; }),
+          count(of) {}
+    int& count;
+  };
+  Count timer(fired);
+  reactor->timer(timer, Clock::now() + std::chrono::milliseconds(5));
+  while (fired == 0) ASSERT_TRUE(wait_for(*reactor));
+
+  const auto inbox = reactor->inbox();
+  bool posted = false;
+  std::thread other([&] { inbox->post([&] { posted = true; }); });
+  while (!posted) ASSERT_TRUE(wait_for(*reactor));
+  other.join();
+
+  for (int round = 0; round < 10; ++round) {
+    const auto event = make_event_fd();
+    ASSERT_TRUE(event);
+    Count readable(fired);
+    reactor->poll(readable, event->get(), POLLIN);
+    while (reactor->run_once(false) != 0) {
+    }
+    std::thread peer([&] { ::eventfd_write(event->get(), 1); });
+    const int before = fired;
+    while (fired == before) ASSERT_TRUE(wait_for(*reactor));
+    peer.join();
+  }
+}
+
+TEST(UringReactor, HasNoDescriptorForOthersUnlessItIsMadeForThem) {
+  EXPECT_EQ((*UringReactor::create())->fd(), -1);
+}
+
 }  // namespace
 }  // namespace vumedia::io::test

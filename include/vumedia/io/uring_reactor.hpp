@@ -51,7 +51,13 @@ class UringReactor {
 
   // Creates a ring for the calling thread, which must also run and destroy it. `entries` bounds what one
   // system call submits, not what may be pending: a full queue is submitted early.
-  [[nodiscard]] static Outcome<std::unique_ptr<UringReactor>> create(unsigned entries = 128);
+  [[nodiscard]] static Outcome<std::unique_ptr<UringReactor>> create(unsigned entries = 128) {
+    return make(entries, false);
+  }
+  // One whose completions another loop waits for, on fd(). It takes a little more of the processor.
+  [[nodiscard]] static Outcome<std::unique_ptr<UringReactor>> create_for_other_loop(unsigned entries = 128) {
+    return make(entries, true);
+  }
 
   UringReactor(const UringReactor&) = delete;
   UringReactor& operator=(const UringReactor&) = delete;
@@ -116,6 +122,10 @@ class UringReactor {
   // returns how many ran. With `wait`, it waits for at least one completion, unless a signal interrupts. The
   // inbox is served too.
   std::size_t run_once(bool wait) noexcept;
+  // For another loop to wait on: readable (POLLIN) when run_once(false) has something to do. What handlers start
+  // is submitted by the next call only, so wait only after a call that returned 0. It stays the reactor's. -1 if
+  // the reactor was not created for this.
+  [[nodiscard]] int fd() const noexcept { return for_other_loop_ ? ring_.ring_fd : -1; }
 
   [[nodiscard]] const Counters& counters() const noexcept { return counters_; }
   [[nodiscard]] Turn& turn() noexcept { return turn_; }
@@ -131,6 +141,7 @@ class UringReactor {
   static constexpr std::uint64_t one = 1;
 
   explicit UringReactor(std::shared_ptr<Inbox> inbox) : inbox_(std::move(inbox)) {}
+  [[nodiscard]] static Outcome<std::unique_ptr<UringReactor>> make(unsigned entries, bool for_other_loop);
   [[nodiscard]] int open_ring(unsigned entries) noexcept;
 
   [[nodiscard]] static unsigned transfer_size(std::size_t size) noexcept {
@@ -205,6 +216,7 @@ class UringReactor {
   // Operations that are submitted or about to be, and have not completed.
   std::size_t outstanding_ = 0;
   Turn turn_;
+  bool for_other_loop_ = false;
   Counters counters_;
   // One for each slot of the submission queue: the kernel copies it when it takes the request.
   std::unique_ptr<__kernel_timespec[]> deadlines_;
@@ -302,10 +314,11 @@ class UringReactor::Notifier {
   std::uint64_t last_signal_ = 0;
 };
 
-inline Outcome<std::unique_ptr<UringReactor>> UringReactor::create(unsigned entries) {
+inline Outcome<std::unique_ptr<UringReactor>> UringReactor::make(unsigned entries, bool for_other_loop) {
   auto inbox = Inbox::create();
   if (!inbox) return system_failure(inbox.error().value, "cannot create an event fd");
   std::unique_ptr<UringReactor> reactor(new UringReactor(std::move(*inbox)));
+  reactor->for_other_loop_ = for_other_loop;
   const int error = reactor->open_ring(entries);
   if (error == ENOSYS || error == EPERM)
     return system_failure(error, "io_uring is not available (see the sysctl kernel.io_uring_disabled)");
@@ -335,6 +348,9 @@ inline int UringReactor::open_ring(unsigned entries) noexcept {
   };
   int result = -EINVAL;
   for (const unsigned flags : wanted) {
+    // With it the ring's descriptor does not become readable while its thread waits elsewhere, and a registered
+    // event fd is signalled by other event fds only once (seen with Linux 6.18).
+    if (for_other_loop_ && (flags & IORING_SETUP_DEFER_TASKRUN) != 0) continue;
     io_uring_params parameters{};
     parameters.flags = flags;
     parameters.cq_entries = std::max(entries, 1U) * 4;
