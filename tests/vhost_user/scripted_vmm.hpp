@@ -33,11 +33,11 @@
 #include <poll.h>
 #include <unistd.h>
 
-#include <vumedia/client/shm_region.hpp>
 #include <vumedia/client/transport.hpp>
 #include <vumedia/core/fd.hpp>
 #include <vumedia/core/mapping.hpp>
 #include <vumedia/media/wire.hpp>
+#include <vumedia/memory/shm_region.hpp>
 #include <vumedia/vhost_user/blocking_channel.hpp>
 #include <vumedia/vhost_user/requests.hpp>
 #include <vumedia/virtio/driver_queue.hpp>
@@ -245,7 +245,7 @@ class ScriptedVmm {
   std::uint64_t protocol_ = 0;
   std::array<std::byte, sizeof(media::wire::virtio_media_config)> config_{};
   std::size_t config_read_ = 0;
-  client::ShmRegion shm_;
+  memory::ShmRegion shm_;
   std::vector<Mapped> mapped_;
   bool mapped_untold_ = false;
   bool started_ = false;
@@ -279,7 +279,7 @@ inline Outcome<> ScriptedVmm::say(const Step& step) {
       if (auto done = exchange_bytes(step, {}); !done) return done;
       ShmemConfig config{};
       std::memcpy(&config, reply_.data(), std::min(reply_.size(), sizeof config));
-      auto region = client::ShmRegion::reserve(config.size[0]);
+      auto region = memory::ShmRegion::reserve(config.size[0]);
       if (!region) return failure("no room for shared memory");
       shm_ = std::move(*region);
       return {};

@@ -12,7 +12,6 @@
 #include <poll.h>
 #include <unistd.h>
 
-#include <vumedia/client/shm_region.hpp>
 #include <vumedia/core/checked.hpp>
 #include <vumedia/core/fd.hpp>
 #include <vumedia/core/mapping.hpp>
@@ -20,6 +19,7 @@
 #include <vumedia/io/reactor.hpp>
 #include <vumedia/media/wire.hpp>
 #include <vumedia/memory/address.hpp>
+#include <vumedia/memory/shm_region.hpp>
 #include <vumedia/vhost_user/frontend.hpp>
 #include <vumedia/virtio/driver_queue.hpp>
 
@@ -78,7 +78,7 @@ class VhostUserTransport {
   }
 
   vhost_user::Frontend frontend_;
-  ShmRegion shm_;
+  memory::ShmRegion shm_;
   OwnedFd memory_fd_;
   Mapping memory_;
   OwnedFd kick_[media::wire::queue_count];
@@ -98,7 +98,7 @@ inline Outcome<> VhostUserTransport::negotiate(std::span<std::byte> config) {
   auto shmem = frontend_.shmem_config();
   if (!shmem) return std::unexpected(std::move(shmem.error()));
   if (const std::uint64_t size = shmem->size[media::wire::mmap_region]; size != 0) {
-    auto region = ShmRegion::reserve(size);
+    auto region = memory::ShmRegion::reserve(size);
     if (!region)
       return system_failure(region.error().value, "cannot reserve %llu bytes for shared memory",
                             static_cast<unsigned long long>(size));

@@ -1,4 +1,5 @@
-// VIRTIO shared memory region 0 in a client's address space, which a VMM shows a guest as a PCI BAR.
+// A VIRTIO shared memory region in this process, which a VMM shows a guest as a PCI BAR and a guest without a
+// VMM reads and writes itself.
 #pragma once
 
 #include <algorithm>
@@ -16,7 +17,7 @@
 #include <vumedia/core/result.hpp>
 #include <vumedia/memory/address.hpp>
 
-namespace vumedia::client {
+namespace vumedia::memory {
 
 // A reserved range of addresses into which pieces of the back-end's files are mapped. Unmapped parts cannot
 // be accessed.
@@ -55,7 +56,7 @@ class ShmRegion {
 
   // Shows `length` bytes of `fd` at `offset`; all page multiples. EINVAL: outside the region. EEXIST:
   // overlaps another mapping. ENXIO: the file ends before. ENOSPC: too many mappings.
-  [[nodiscard]] Result<> map(int fd, std::uint64_t fd_offset, memory::ShmOffset offset, std::uint64_t length,
+  [[nodiscard]] Result<> map(int fd, std::uint64_t fd_offset, ShmOffset offset, std::uint64_t length,
                              bool writable) {
     if (length == 0 || !range_fits(offset.value, length, size_)) return fail(EINVAL);
     const auto next = first_behind(offset.value);
@@ -79,7 +80,7 @@ class ShmRegion {
   }
 
   // Unmaps exactly what an earlier map showed; ENOENT otherwise.
-  [[nodiscard]] Result<> unmap(memory::ShmOffset offset, std::uint64_t length) {
+  [[nodiscard]] Result<> unmap(ShmOffset offset, std::uint64_t length) {
     const auto piece = first_behind(offset.value);
     if (piece == pieces_.end() || piece->offset != offset.value || piece->length != length)
       return fail(ENOENT);
@@ -97,7 +98,7 @@ class ShmRegion {
 
   // The bytes at `offset`, or none unless all of them are mapped. Valid until they are unmapped, which the
   // back-end decides.
-  [[nodiscard]] std::span<std::byte> bytes(memory::ShmOffset offset, std::uint64_t length) const noexcept {
+  [[nodiscard]] std::span<std::byte> bytes(ShmOffset offset, std::uint64_t length) const noexcept {
     if (length == 0 || !range_fits(offset.value, length, size_)) return {};
     std::uint64_t covered = offset.value;
     for (const Piece& piece : pieces_) {
@@ -128,4 +129,4 @@ class ShmRegion {
   std::vector<Piece> pieces_;  // by offset, without overlaps
 };
 
-}  // namespace vumedia::client
+}  // namespace vumedia::memory
