@@ -190,7 +190,7 @@ std::optional<std::size_t> times_processed_at_rest(BackendThread& backend) {
   std::size_t count = times_processed(backend);
   int idle = 0;
   const bool rests = eventually([&] {
-    std::this_thread::sleep_for(2 * Ring<Reactor>::poll_interval);
+    std::this_thread::sleep_for(2 * Kick<Reactor>::poll_interval);
     const std::size_t now = times_processed(backend);
     idle = now == count ? idle + 1 : 0;
     count = now;

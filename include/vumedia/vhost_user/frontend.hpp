@@ -13,24 +13,20 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <functional>
 #include <span>
 #include <string>
 #include <type_traits>
 #include <utility>
-#include <vector>
 
-#include <poll.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
-#include <vumedia/core/checked.hpp>
 #include <vumedia/core/fd.hpp>
 #include <vumedia/core/result.hpp>
-#include <vumedia/io/reactor.hpp>
 #include <vumedia/memory/address.hpp>
-#include <vumedia/vhost_user/blocking_channel.hpp>
+#include <vumedia/vhost_user/frontend_connection.hpp>
 #include <vumedia/vhost_user/requests.hpp>
+#include <vumedia/vhost_user/shmem_server.hpp>
 #include <vumedia/vhost_user/wire.hpp>
 
 namespace vumedia::vhost_user {
@@ -47,15 +43,8 @@ class Frontend {
     int fd = -1;
   };
 
-  // A SHMEM_MAP or SHMEM_UNMAP: offsets and length are page multiples (a length is rounded up), the length is
-  // not 0, and no end overflows. Only a map has an `fd`. The handler decides whether the range exists and is
-  // free: an errno refuses the request.
-  struct ShmemRequest {
-    bool map = false;
-    ShmemMap range{};
-    OwnedFd fd;
-  };
-  using ShmemHandler = std::move_only_function<Result<>(ShmemRequest request)>;
+  using ShmemRequest = vhost_user::ShmemRequest;
+  using ShmemHandler = vhost_user::ShmemHandler;
 
   // How long one call may take in total.
   static constexpr std::chrono::milliseconds default_deadline{10'000};
@@ -73,7 +62,7 @@ class Frontend {
                                                  std::chrono::milliseconds deadline = default_deadline);
   // Uses a connected stream socket.
   explicit Frontend(OwnedFd socket, std::chrono::milliseconds deadline = default_deadline) noexcept
-      : main_(std::move(socket)), deadline_(deadline) {}
+      : connection_(std::move(socket), deadline) {}
 
   // Sends SET_OWNER, then sets the features that are both offered and wanted, and (if there are any) the
   // protocol features. Opens the back-end's channel if BACKEND_REQ is among them and a handler is set.
@@ -143,20 +132,16 @@ class Frontend {
   [[nodiscard]] Outcome<> reset_device() { return tell<request::ResetDevice>(NoBody{}); }
 
   // Called from within any call that waits, and from serve_backend(). It must not use this Frontend.
-  void set_shmem_handler(ShmemHandler handler) { handler_ = std::move(handler); }
+  void set_shmem_handler(ShmemHandler handler) { connection_.shmem().set_handler(std::move(handler)); }
   // Serves the requests of the back-end that have arrived, without waiting for more.
-  [[nodiscard]] Outcome<> serve_backend();
+  [[nodiscard]] Outcome<> serve_backend() { return connection_.serve_shmem(); }
   // Readable when serve_backend() has something to do; -1 without a channel.
-  [[nodiscard]] int backend_fd() const noexcept { return backend_.fd(); }
+  [[nodiscard]] int backend_fd() const noexcept { return connection_.shmem().fd(); }
   // The main socket. Between calls it is readable only if the back-end has gone.
-  [[nodiscard]] int fd() const noexcept { return main_.fd(); }
+  [[nodiscard]] int fd() const noexcept { return connection_.fd(); }
 
  private:
-  using Clock = io::Clock;
-  using Message = BlockingChannel::Message;
-  // Requests of the back-end that are served each time a wait wakes up, so that a flood of them cannot
-  // outlast a deadline.
-  static constexpr int requests_a_turn = 64;
+  using Message = FrontendConnection::Message;
 
   template <class Spec, class Body>
   [[nodiscard]] Outcome<> tell(const Body& body, std::span<const int> fds = {}) {
@@ -177,12 +162,13 @@ class Frontend {
   template <class Spec>
   [[nodiscard]] Outcome<> tell_bytes(std::span<const std::byte> body, std::span<const int> fds) {
     static_assert(Spec::reply == ReplyKind::acknowledgement);
-    return acknowledged(static_cast<std::uint32_t>(Spec::number), Spec::name, body, fds);
+    return connection_.tell(static_cast<std::uint32_t>(Spec::number), Spec::name, body, fds,
+                            has(protocol_feature::reply_ack));
   }
   template <class Spec>
   [[nodiscard]] Outcome<Message> ask(std::span<const std::byte> body = {}) {
     static_assert(Spec::reply == ReplyKind::own);
-    return answered(static_cast<std::uint32_t>(Spec::number), Spec::name, body);
+    return connection_.ask(static_cast<std::uint32_t>(Spec::number), Spec::name, body);
   }
   template <class Spec>
   [[nodiscard]] Outcome<std::uint64_t> ask_u64() {
@@ -194,36 +180,14 @@ class Frontend {
     return number.value;
   }
 
-  [[nodiscard]] Outcome<> acknowledged(std::uint32_t request, const char* name,
-                                       std::span<const std::byte> body, std::span<const int> fds);
-  [[nodiscard]] Outcome<Message> answered(std::uint32_t request, const char* name,
-                                          std::span<const std::byte> body);
-  [[nodiscard]] Outcome<> send(Header header, std::span<const std::byte> body, std::span<const int> fds,
-                               io::TimePoint until);
-  [[nodiscard]] Outcome<Message> receive(std::uint32_t request, const char* name, io::TimePoint until);
-  [[nodiscard]] Outcome<> wait(short events, io::TimePoint until);
-  [[nodiscard]] Outcome<> serve(Message message);
-  [[nodiscard]] Outcome<> reply_to_backend(const Header& request, std::uint64_t value);
-  [[nodiscard]] Result<> shmem(Message& message);
-
   [[nodiscard]] static Error wrong_size(const char* name, std::size_t size) {
-    return {format_text("%s: the back-end answered with %zu bytes", name, size), EPROTO};
+    return FrontendConnection::wrong_size(name, size);
   }
-  // Ends the connection.
-  std::unexpected<Error> broken(Error error) {
-    main_.close();
-    backend_.close();
-    error_ = error;
-    return std::unexpected(std::move(error));
-  }
+  std::unexpected<Error> broken(Error error) { return connection_.broken(std::move(error)); }
 
-  BlockingChannel main_;
-  BlockingChannel backend_;
-  std::chrono::milliseconds deadline_;
-  ShmemHandler handler_;
+  FrontendConnection connection_;
   std::uint64_t features_ = 0;
   std::uint64_t protocol_features_ = 0;
-  Error error_{"not connected", ENOTCONN};
 };
 
 inline Outcome<Frontend> Frontend::connect(const std::string& path, std::chrono::milliseconds deadline) {
@@ -249,7 +213,7 @@ inline Outcome<> Frontend::negotiate(std::uint64_t features, std::uint64_t proto
     if (!offered_protocol) return std::unexpected(std::move(offered_protocol.error()));
     protocol_features &= *offered_protocol;
     if (auto done = set_protocol_features(protocol_features); !done) return done;
-    if (has(protocol_feature::backend_req) && handler_ != nullptr) {
+    if (has(protocol_feature::backend_req) && connection_.shmem().has_handler()) {
       if (auto done = open_backend_channel(); !done) return done;
     }
   }
@@ -278,7 +242,7 @@ inline Outcome<> Frontend::open_backend_channel() {
   const OwnedFd theirs(ends[1]);
   const int fd = theirs.get();
   if (auto done = tell<request::SetBackendReqFd>(NoBody{}, std::span<const int>(&fd, 1)); !done) return done;
-  backend_ = BlockingChannel(std::move(ours));
+  connection_.shmem().open(std::move(ours));
   return {};
 }
 
@@ -373,5 +337,3 @@ inline Outcome<ShmemConfig> Frontend::shmem_config() {
 }
 
 }  // namespace vumedia::vhost_user
-
-#include <vumedia/vhost_user/frontend_transport.hpp>

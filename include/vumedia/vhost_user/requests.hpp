@@ -160,6 +160,12 @@ inline constexpr auto requests = boost::hana::tuple_t<
     request::PostcopyListen, request::PostcopyEnd, request::GetInflightFd, request::SetInflightFd,
     request::VringKick, request::GetSharedObject, request::SetDeviceStateFd, request::CheckDeviceState>;
 
+// What a back-end may offer: what these requests and their answers need, and REPLY_ACK.
+inline constexpr std::uint64_t offerable_protocol_features =
+    protocol_feature::mq | protocol_feature::reply_ack | protocol_feature::backend_req |
+    protocol_feature::backend_send_fd | protocol_feature::config | protocol_feature::reset_device |
+    protocol_feature::status | protocol_feature::shmem | protocol_feature::configure_mem_slots;
+
 inline constexpr std::size_t request_limit = 45;  // one more than the highest number
 
 // A request as data, for the checks that are common to all requests.

@@ -5,15 +5,10 @@
 // enabled and not failed.
 #pragma once
 
-#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
-#include <span>
 #include <utility>
-
-#include <poll.h>
-#include <sys/uio.h>
 
 #include <vumedia/core/fd.hpp>
 #include <vumedia/core/result.hpp>
@@ -21,19 +16,11 @@
 #include <vumedia/io/reactor.hpp>
 #include <vumedia/memory/address.hpp>
 #include <vumedia/memory/guest_memory.hpp>
+#include <vumedia/vhost_user/kick.hpp>
 #include <vumedia/virtio/queue.hpp>
 #include <vumedia/virtio/ring_layout.hpp>
 
 namespace vumedia::vhost_user {
-
-// The operation that completes when the driver kicks. It names its ring and the owner to call.
-class Wakeup final : public io::Operation {
- public:
-  Wakeup(Handler handler, void* owner_of_it, std::uint16_t index_of_ring) noexcept
-      : Operation(handler), owner(owner_of_it), index(index_of_ring) {}
-  void* const owner;
-  const std::uint16_t index;
-};
 
 // Where a ring lies, as SET_VRING_ADDR names it.
 struct RingAddresses {
@@ -57,152 +44,212 @@ struct StoppedRing {
   RingPlace place;
 };
 
+// What the negotiated features mean for rings.
+struct RingFeatures {
+  bool event_idx = false;
+  bool indirect = false;
+  // Rings of a frontend that did not negotiate PROTOCOL_FEATURES have no SET_VRING_ENABLE.
+  bool start_enabled = true;
+};
+
+enum class RingState : std::uint8_t {
+  stopped,
+  started,  // but not served: it is disabled, or about to stop
+  running,  // served
+  failed,   // not served until it is stopped and started again
+};
+
+// The functions are the transitions; each says from which states it leads where. Whether one is due depends
+// on the other rings as well: see rings.hpp.
 template <io::Reactor R>
 class Ring {
  public:
-  // How often a ring is looked at that has no kick descriptor, or one that cannot be trusted.
-  static constexpr std::chrono::milliseconds poll_interval{1};
-  // This many kicks in a row that find nothing new are accepted. Then up to as many more are consumed at
-  // once, which uses up all that an honest driver may have sent in vain. If there are still more, it is an
-  // event fd in semaphore mode whose count costs its driver nothing: the ring is then looked at in intervals
-  // for as long as more than this many kicks come in one interval.
-  static constexpr int vain_kicks = 32;
-  static constexpr int surplus_kicks = 1024;
-  static constexpr int surplus_kicks_an_interval = 16;
+  using Wake = typename Kick<R>::Wake;
 
-  // The meaning of a completed wake-up.
-  enum class Wake { process, nothing, broken };
-
-  Ring(R& reactor, io::Operation::Handler handler, void* owner, std::uint16_t index) noexcept
-      : reactor_(reactor), wakeup_(handler, owner, index) {}
+  // `on_kick` is called with a Wakeup that names `owner` and `index`.
+  Ring(R& reactor, io::Operation::Handler on_kick, void* owner, std::uint16_t index) noexcept
+      : kick_(reactor, on_kick, owner, index), reactor_(reactor), index_(index) {}
   Ring(const Ring&) = delete;
   Ring& operator=(const Ring&) = delete;
-  ~Ring() { disarm(); }
 
-  virtio::Queue queue;
-  std::optional<RingAddresses> addresses;
-  RingPlace place;                     // since the last start
-  std::optional<StoppedRing> stopped;  // since GET_VRING_BASE, until the next start or reset
+  [[nodiscard]] std::uint16_t index() const noexcept { return index_; }
+  [[nodiscard]] virtio::Queue& queue() noexcept { return queue_; }
+  [[nodiscard]] std::uint16_t base() const noexcept { return queue_.base(); }
+  [[nodiscard]] std::uint32_t size() const noexcept { return queue_.size(); }
+  // Since the last start.
+  [[nodiscard]] const RingPlace& place() const noexcept { return place_; }
 
-  bool started = false;
-  std::optional<bool> enabled;  // as set by SET_VRING_ENABLE, if it came
-  bool failed = false;
-  bool running = false;      // served: started, enabled, not failed, not being stopped
-  bool was_running = false;  // at some time since the last start
-  bool held_back = false;    // woken while the device must not be called
-  bool missed_call = false;  // an interrupt is due of which the next descriptor is to tell
+  [[nodiscard]] RingState state() const noexcept { return state_; }
+  [[nodiscard]] bool started() const noexcept { return state_ != RingState::stopped; }
+  [[nodiscard]] bool running() const noexcept { return state_ == RingState::running; }
+  [[nodiscard]] bool failed() const noexcept { return state_ == RingState::failed; }
+  // At some time since the last start.
+  [[nodiscard]] bool was_running() const noexcept { return was_running_; }
+  // As set by SET_VRING_ENABLE, if it came.
+  [[nodiscard]] std::optional<bool> enabled() const noexcept { return enabled_; }
+  // Since GET_VRING_BASE, until the next start or reset.
+  [[nodiscard]] const std::optional<StoppedRing>& stopped_at() const noexcept { return stopped_at_; }
 
-  std::optional<typename R::Notifier> call;
-  std::optional<typename R::Notifier> err;
+  // Settings, of a stopped ring. EINVAL if no queue can have that size.
+  [[nodiscard]] Result<> set_size(std::uint32_t size) noexcept { return queue_.set_size(size); }
+  void set_base(std::uint16_t base) noexcept { queue_.set_base(base); }
+  void set_addresses(const RingAddresses& addresses) noexcept { addresses_ = addresses; }
 
-  // Takes the kick descriptor, or none: the ring is then looked at in intervals. EINVAL if it is not an event
-  // fd: other files may always be readable, which would keep the loop busy, or may not support poll at all.
-  [[nodiscard]] Result<> set_kick(OwnedFd fd) noexcept {
-    if (fd) {
-      if (auto checked = reactor_.check_event_fd(fd.get()); !checked) return checked;
-    }
-    disarm();
-    kick_ = std::move(fd);
-    wait_ = first_wait();
-    vain_ = 0;
+  void set_enabled(bool enabled) noexcept { enabled_ = enabled; }
+
+  // See Kick.
+  [[nodiscard]] Result<> set_kick(OwnedFd fd) noexcept { return kick_.set(std::move(fd)); }
+  void drop_kick() noexcept { kick_.drop(); }
+
+  // Takes the descriptor that interrupts the driver, or none. EINVAL if it is not an event fd.
+  [[nodiscard]] Result<> set_call(OwnedFd fd) noexcept {
+    // The last interrupt may have gone to the former descriptor when the frontend no longer looked at it:
+    // QEMU, which gives another when the driver masks or unmasks an interrupt, does not wait until we have
+    // read that.
+    if (call_ && was_running_) missed_call_ = true;
+    if (auto taken = take(call_, std::move(fd)); !taken || !call_) return taken;
+    // Some frontends send this after the kick: an interrupt that was due in between is due still. One too
+    // many does no harm.
+    if (std::exchange(missed_call_, false)) call_->signal();
     return {};
   }
-  void drop_kick() noexcept {
-    disarm();
-    kick_.reset();
-    wait_ = Wait::timer;
+  // The same for the descriptor that reports that the ring has failed.
+  [[nodiscard]] Result<> set_err(OwnedFd fd) noexcept {
+    if (auto taken = take(err_, std::move(fd)); !taken || !err_) return taken;
+    if (failed()) err_->signal();
+    return {};
+  }
+
+  // stopped -> started. An error leaves it stopped.
+  [[nodiscard]] Outcome<> start(const memory::GuestMemory& memory, const RingFeatures& features);
+
+  // started -> running. Buffers may be waiting already, and a kick for them may never come: the caller
+  // processes the ring.
+  void run() noexcept {
+    state_ = RingState::running;
+    was_running_ = true;
+    kick_.arm();
+  }
+
+  // running -> started. Returns whether it was running.
+  bool suspend() noexcept {
+    if (!running()) return false;
+    state_ = RingState::started;
+    kick_.disarm();
+    return true;
+  }
+
+  // started, failed -> stopped, so that its settings can change. The kick descriptor stays.
+  void withdraw() noexcept {
+    queue_.stop();
+    state_ = RingState::stopped;
+  }
+
+  // started, failed -> stopped, at the frontend's request and with no command left.
+  void stop() noexcept {
+    withdraw();
+    stopped_at_ = StoppedRing{queue_.base(), queue_.size(), place_};
+    kick_.drop();
+  }
+  void forget_stop() noexcept { stopped_at_.reset(); }
+
+  // The queue holds something that no driver may put there. Any state but stopped -> failed.
+  void fail() noexcept {
+    if (started()) state_ = RingState::failed;
+    kick_.disarm();
+    if (err_) err_->signal();
+  }
+
+  // Any state -> stopped: the driver has reset the device. Size, addresses, call and err stay.
+  void reset() noexcept {
+    withdraw();
+    queue_.set_base(0);
+    missed_call_ = held_back_ = false;
+    enabled_.reset();
+    stopped_at_.reset();
+    kick_.drop();
   }
 
   // Waits for the next kick, once.
-  void arm() noexcept {
-    if (wakeup_.pending()) return;
-    if (wait_ == Wait::read) [[likely]]
-      return reactor_.read(wakeup_, kick_.get(), std::as_writable_bytes(std::span(&kicks_, 1)));
-    arm_otherwise();
-  }
-  void disarm() noexcept {
-    reactor_.cancel(wakeup_);
-    wait_ = first_wait();
+  void arm() noexcept { kick_.arm(); }
+  [[nodiscard]] Wake woken(std::int32_t result) noexcept { return kick_.woken(result); }
+  void processed(const memory::GuestMemory& memory) noexcept { kick_.processed(queue_, memory); }
+
+  // Notes a wake-up that came while the device must not be called.
+  void hold_back() noexcept { held_back_ = true; }
+  [[nodiscard]] bool take_held_back() noexcept { return std::exchange(held_back_, false); }
+
+  // After pushes: publishes the used index and interrupts the driver if it asks for that.
+  [[gnu::always_inline]] void flush(const memory::GuestMemory& memory) noexcept {
+    if (!queue_.flush(memory)) return;
+    if (call_) [[likely]]
+      call_->signal();
+    else
+      missed_call_ = true;
   }
 
-  // Returns what the completion of the wake-up with `result` means. The caller processes the ring if told to,
-  // and arms it.
-  [[nodiscard]] Wake woken(std::int32_t result) noexcept {
-    if (wait_ == Wait::read && result == sizeof kicks_) [[likely]]
-      return Wake::process;
-    return woken_otherwise(result);
-  }
-
-  // Called when the ring has been processed for a wake-up, before it is armed.
-  void processed(const memory::GuestMemory& memory) noexcept {
-    const std::uint16_t base = queue.base();
-    if (base == processed_) [[unlikely]]
-      return took_nothing(memory);
-    processed_ = base;
-    vain_ = 0;
+  // Whether all of it is in `memory`, at its guest addresses.
+  [[nodiscard]] bool lies_in(const memory::GuestMemory& memory) const noexcept {
+    const std::uint32_t entries = size();
+    return memory.contiguous(place_.descriptors, virtio::ring::descriptors_bytes(entries)) != nullptr &&
+           memory.contiguous(place_.available, virtio::ring::available_bytes(entries)) != nullptr &&
+           memory.contiguous(place_.used, virtio::ring::used_bytes(entries)) != nullptr;
   }
 
  private:
-  // What the wake-up waits for. Kernels before 6.0 do not wait in a read of a non-blocking descriptor but
-  // refuse it, so there a poll comes first. Doubtful and not trusted: see vain_kicks.
-  enum class Wait : std::uint8_t { timer, read, poll, doubtful, unbelieved };
-  [[nodiscard]] Wait first_wait() const noexcept { return kick_ ? Wait::read : Wait::timer; }
+  using Notifier = typename R::Notifier;
 
-  [[gnu::noinline]] void arm_otherwise() noexcept {
-    if (wait_ == Wait::poll)
-      reactor_.poll(wakeup_, kick_.get(), POLLIN);
-    else if (wait_ == Wait::doubtful)
-      reactor_.timer(wakeup_, io::TimePoint::min());
-    else
-      reactor_.timer(wakeup_, io::Clock::now() + poll_interval);
-  }
-  [[nodiscard, gnu::noinline]] Wake woken_otherwise(std::int32_t result) noexcept {
-    if (wait_ == Wait::timer) return Wake::process;
-    if (wait_ == Wait::doubtful || wait_ == Wait::unbelieved) {
-      // Called before the ring is looked at, because a kick that is consumed here may be for a buffer that
-      // has just come.
-      const int most = wait_ == Wait::doubtful ? surplus_kicks : surplus_kicks_an_interval;
-      wait_ = take_back(most) ? Wait::read : Wait::unbelieved;
-      return Wake::process;
+  [[nodiscard]] Result<> take(std::optional<Notifier>& notifier, OwnedFd fd) noexcept {
+    if (!fd) {
+      notifier.reset();
+      return {};
     }
-    if (result == -EINTR) return Wake::nothing;
-    if (wait_ == Wait::poll) {
-      wait_ = Wait::read;
-      return result > 0 && (result & POLLIN) != 0 ? Wake::nothing : Wake::broken;
-    }
-    if (result != -EAGAIN) return Wake::broken;
-    wait_ = Wait::poll;
-    return Wake::nothing;
+    auto made = reactor_.make_notifier(std::move(fd));
+    if (!made) return std::unexpected(made.error());
+    notifier = std::move(*made);
+    return {};
   }
 
-  // A device may leave buffers on the ring; then the driver's index shows whether there are new ones.
-  [[gnu::noinline]] void took_nothing(const memory::GuestMemory& memory) noexcept {
-    const std::uint16_t available = queue.available_index(memory);
-    const bool vain = available == std::exchange(available_, available);
-    vain_ = vain && wait_ == Wait::read ? vain_ + 1 : 0;
-    if (vain_ < vain_kicks) return;
-    vain_ = 0;
-    wait_ = Wait::doubtful;
-  }
-  // Consumes at most that many kicks, without waiting. Returns whether none is left, or whether that is
-  // unknown.
-  [[nodiscard]] bool take_back(int most) noexcept {
-    const iovec to{&kicks_, sizeof kicks_};
-    for (int i = 0; i < most; ++i) {
-      if (::preadv2(kick_.get(), &to, 1, -1, RWF_NOWAIT) != ssize_t{sizeof kicks_}) return true;
-    }
-    return false;
-  }
-
+  Kick<R> kick_;  // the first, because a kick needs its address and the ring's
   R& reactor_;
-  OwnedFd kick_;
-  std::uint64_t kicks_ = 0;
-  Wait wait_ = Wait::timer;
-  // The base and the driver's index when the ring was last processed for a wake-up, or before that.
-  std::uint16_t processed_ = 0;
-  std::uint16_t available_ = 0;
-  int vain_ = 0;  // kicks in a row that found nothing
-  Wakeup wakeup_;
+  virtio::Queue queue_;
+  std::optional<Notifier> call_;
+  std::optional<Notifier> err_;
+  const std::uint16_t index_;
+  RingState state_ = RingState::stopped;
+  std::optional<bool> enabled_;
+  bool was_running_ = false;
+  bool held_back_ = false;
+  bool missed_call_ = false;  // an interrupt is due of which the next descriptor is to tell
+  std::optional<RingAddresses> addresses_;
+  RingPlace place_;
+  std::optional<StoppedRing> stopped_at_;
 };
+
+template <io::Reactor R>
+Outcome<> Ring<R>::start(const memory::GuestMemory& memory, const RingFeatures& features) {
+  const auto refused = [this](int code, const char* format) {
+    return std::unexpected(Error{format_text(format, index_), code});
+  };
+  if (queue_.size() == 0 || !addresses_) return refused(EINVAL, "queue %u has no size or no addresses yet");
+  const auto descriptors = memory.guest_address(addresses_->descriptors);
+  const auto available = memory.guest_address(addresses_->available);
+  const auto used = memory.guest_address(addresses_->used);
+  if (!descriptors || !available || !used)
+    return refused(EFAULT, "the rings of queue %u are not in guest memory");
+  place_ = {*descriptors, *available, *used};
+  queue_.set_addresses(*descriptors, *available, *used);
+  queue_.set_event_idx(features.event_idx);
+  queue_.set_indirect(features.indirect);
+  if (auto started = queue_.start(memory); !started) {
+    return refused(started.error().value,
+                   started.error().value == EFAULT
+                       ? "the rings of queue %u are not within a region of guest memory"
+                       : "queue %u cannot start: no memory, or its rings are not aligned");
+  }
+  state_ = RingState::started;
+  was_running_ = false;
+  return {};
+}
 
 }  // namespace vumedia::vhost_user

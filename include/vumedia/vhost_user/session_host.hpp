@@ -1,11 +1,10 @@
 // A vhost-user session as its device sees it: a virtio::Host. It owns the memory table, the rings and the
-// back-end channel, and does not know what the device is. Session drives it.
+// back-end channel, and does not know what the device is. ServedDevice drives it.
 #pragma once
 
 #include <cstdint>
 #include <memory>
 #include <utility>
-#include <vector>
 
 #include <vumedia/core/fd.hpp>
 #include <vumedia/core/log.hpp>
@@ -14,14 +13,11 @@
 #include <vumedia/io/reactor.hpp>
 #include <vumedia/memory/guest_memory.hpp>
 #include <vumedia/vhost_user/backend_channel.hpp>
-#include <vumedia/vhost_user/ring.hpp>
+#include <vumedia/vhost_user/rings.hpp>
 #include <vumedia/virtio/concepts.hpp>
 #include <vumedia/virtio/queue.hpp>
 
 namespace vumedia::vhost_user {
-
-template <class Device, io::Reactor R>
-class Session;
 
 template <io::Reactor R>
 class SessionHost {
@@ -30,37 +26,26 @@ class SessionHost {
 
   // `on_kick` is the handler of each ring's Wakeup, whose owner is `owner`.
   SessionHost(R& reactor, const Log& log, std::uint16_t queues, io::Operation::Handler on_kick, void* owner)
-      : reactor_(reactor), log_(log), memory_(memory::GuestMemory::empty()), channel_(reactor, log_) {
-    rings_.reserve(queues);
-    for (std::uint16_t i = 0; i < queues; ++i)
-      rings_.push_back(std::make_unique<Ring<R>>(reactor, on_kick, owner, i));
-  }
+      : reactor_(reactor),
+        log_(log),
+        memory_(memory::GuestMemory::empty()),
+        rings_(reactor, queues, on_kick, owner),
+        channel_(reactor, log_) {}
   SessionHost(const SessionHost&) = delete;
   SessionHost& operator=(const SessionHost&) = delete;
 
   // virtio::Host. Queue indices are the device's own and below its queue_count.
 
   [[nodiscard]] const std::shared_ptr<const memory::GuestMemory>& memory() const noexcept { return memory_; }
-  [[nodiscard]] virtio::Queue& queue(std::uint16_t index) noexcept { return rings_[index]->queue; }
-  [[nodiscard]] bool queue_running(std::uint16_t index) const noexcept { return rings_[index]->running; }
+  [[nodiscard]] virtio::Queue& queue(std::uint16_t index) noexcept { return rings_[index].queue(); }
+  [[nodiscard]] bool queue_running(std::uint16_t index) const noexcept { return rings_[index].running(); }
 
-  [[gnu::always_inline]] void flush(std::uint16_t index) noexcept {
-    Ring<R>& ring = *rings_[index];
-    if (!ring.queue.flush(*memory_)) return;
-    if (ring.call) [[likely]]
-      ring.call->signal();
-    else
-      ring.missed_call = true;
-  }
+  [[gnu::always_inline]] void flush(std::uint16_t index) noexcept { rings_[index].flush(*memory_); }
 
   // Does not serve the queue any more until it is stopped and started again.
   void queue_failed(std::uint16_t index, const Error& error) noexcept {
-    Ring<R>& ring = *rings_[index];
     log_.write(LogLevel::error, "queue %u is broken: %s", index, error.message.c_str());
-    ring.failed = true;
-    ring.running = false;
-    ring.disarm();
-    if (ring.err) ring.err->signal();
+    rings_[index].fail();
   }
 
   [[nodiscard]] bool has_shm() const noexcept { return shm_negotiated_ && channel_.is_open(); }
@@ -92,14 +77,30 @@ class SessionHost {
 
   [[nodiscard]] R& reactor() noexcept { return reactor_; }
 
- private:
-  template <class Device, io::Reactor Other>
-  friend class Session;
+  // For whoever drives the session; a device has no use for these.
 
+  [[nodiscard]] Rings<R>& rings() noexcept { return rings_; }
+
+  // Started rings continue in the new table, at their guest addresses; those that are not in it fail.
+  void replace_memory(std::shared_ptr<const memory::GuestMemory> table) noexcept {
+    memory_ = std::move(table);
+    rings_.for_each_outside(*memory_, [this](std::uint16_t index) {
+      queue_failed(index, Error{"its rings are not in the new memory table", EFAULT});
+    });
+  }
+
+  // Whether the frontend can be asked to map at all.
+  void set_shm_negotiated(bool negotiated) noexcept { shm_negotiated_ = negotiated; }
+  // Whether it may be asked now: from the moment a ring runs until the frontend begins to stop rings. It
+  // disables all of them, then stops one after the other, and may have torn down what a map needs.
+  void allow_shm(bool allowed) noexcept { shm_allowed_ = allowed; }
+  // Replaces the channel to the frontend, with the end of a connected socket.
+  void open_channel(OwnedFd socket) { channel_.open(std::move(socket)); }
+
+ private:
   void start(BackendRequest request, virtio::ShmOperation& operation,
              const virtio::ShmMapping& mapping) noexcept {
     if (!has_shm()) return operation.complete(fail(ENXIO));
-    // A frontend whose rings are stopped may have torn down what a map needs.
     if (!shm_allowed_) return operation.complete(fail(ECANCELED));
     channel_.start(request, operation, mapping);
   }
@@ -107,11 +108,9 @@ class SessionHost {
   R& reactor_;
   const Log log_;
   std::shared_ptr<const memory::GuestMemory> memory_;
-  std::vector<std::unique_ptr<Ring<R>>> rings_;
+  Rings<R> rings_;
   BackendChannel<R> channel_;
   bool shm_negotiated_ = false;
-  // True from the moment a ring runs until the frontend begins to stop rings: it disables all of them, then
-  // stops one after the other.
   bool shm_allowed_ = false;
 };
 
