@@ -3,12 +3,11 @@
 //
 // A file with less than the highest priority of all gets EBUSY from ioctls that change the device, whether
 // the files share its state or not: the kernel checks this before it calls a driver. A backend holds the
-// Priorities, and each of its sessions a Priority:
+// Priorities, and each of its sessions a Priority, named `priority`. The mix-ins of <vumedia/v4l2/ioctls.hpp>
+// check it; what a backend serves itself begins with
 //
 // clang-format off
-//   if constexpr (v4l2::needs_priority<Tag>) {
-//     if (auto allowed = session.priority.may_change(); !allowed) return allowed;
-//   }
+//   if (auto allowed = v4l2::may_run<v4l2::tag::S_FMT>(session, format); !allowed) return allowed;
 // clang-format on
 #pragma once
 
@@ -53,16 +52,19 @@ class Priorities {
     return priority;
   }
 
+  // A file has this priority from now on, or has it no more. For Priority, which pairs them.
+  void add(std::uint32_t priority) noexcept { ++files_[priority]; }
+  void remove(std::uint32_t priority) noexcept { --files_[priority]; }
+
  private:
-  friend class Priority;
   std::array<std::uint32_t, V4L2_PRIORITY_RECORD + 1> files_{};  // that have each priority
 };
 
 // The priority of a file, from its open to its close. `all` outlives it.
 class Priority {
  public:
-  explicit Priority(Priorities& all) noexcept : all_(all) { ++all_.files_[own_]; }
-  ~Priority() { --all_.files_[own_]; }
+  explicit Priority(Priorities& all) noexcept : all_(all) { all_.add(own_); }
+  ~Priority() { all_.remove(own_); }
   Priority(const Priority&) = delete;
   Priority& operator=(const Priority&) = delete;
 
@@ -78,9 +80,9 @@ class Priority {
   [[nodiscard]] Result<> set(std::uint32_t priority) noexcept {
     if (auto allowed = may_change(); !allowed) return allowed;
     if (priority < V4L2_PRIORITY_BACKGROUND || priority > V4L2_PRIORITY_RECORD) return fail(EINVAL);
-    --all_.files_[own_];
+    all_.remove(own_);
     own_ = priority;
-    ++all_.files_[own_];
+    all_.add(own_);
     return {};
   }
 
@@ -88,5 +90,26 @@ class Priority {
   Priorities& all_;
   std::uint32_t own_ = V4L2_PRIORITY_DEFAULT;
 };
+
+// A session whose file has a priority.
+template <class Session>
+concept HasPriority = requires(const Session& session) {
+  { session.priority } -> std::same_as<const Priority&>;
+};
+
+// Whether the session's file may have this ioctl carried out. EBUSY: `Tag` changes the device, and another
+// file has a higher priority. A request that goes on in a later turn was allowed in its first one.
+template <class Tag, class Session>
+[[nodiscard]] Result<> may_run([[maybe_unused]] const Session& session,
+                               [[maybe_unused]] const typename Tag::Payload& payload) noexcept {
+  if constexpr (needs_priority<Tag> && HasPriority<Session>) {
+    if constexpr (requires { payload.done; }) {
+      if (payload.done != 0) return {};
+    }
+    return session.priority.may_change();
+  } else {
+    return {};
+  }
+}
 
 }  // namespace vumedia::v4l2
