@@ -140,9 +140,9 @@ TEST(BufferQueue, CreateBufsOfEveryTypeIsBounded) {
   vbi.type = V4L2_BUF_TYPE_VBI_CAPTURE;
   vbi.fmt.vbi.samples_per_line = 0x10000;
   vbi.fmt.vbi.count[0] = 0x10000;
-  EXPECT_FALSE(detail::requested_sizes(vbi));
+  EXPECT_FALSE(requested_sizes(vbi));
   vbi.type = V4L2_BUF_TYPE_VIDEO_OVERLAY;
-  EXPECT_FALSE(detail::requested_sizes(vbi));
+  EXPECT_FALSE(requested_sizes(vbi));
 }
 
 TEST(BufferQueue, RemoveBufsLeavesHolesThatAreFilled) {

@@ -15,122 +15,44 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <memory>
 #include <optional>
 #include <span>
 #include <utility>
-#include <vector>
 
 #include <linux/videodev2.h>
 
-#include <vumedia/core/checked.hpp>
 #include <vumedia/core/result.hpp>
 #include <vumedia/memory/arena.hpp>
 #include <vumedia/memory/mappable.hpp>
 #include <vumedia/memory/work.hpp>
+#include <vumedia/v4l2/buffer_description.hpp>
+#include <vumedia/v4l2/buffer_hand_over.hpp>
 #include <vumedia/v4l2/buffer_index_fifo.hpp>
+#include <vumedia/v4l2/buffer_queue_options.hpp>
+#include <vumedia/v4l2/buffer_requests.hpp>
+#include <vumedia/v4l2/buffer_slots.hpp>
 #include <vumedia/v4l2/payload.hpp>
+#include <vumedia/v4l2/plane_storing.hpp>
 #include <vumedia/v4l2/user_planes.hpp>
 
 namespace vumedia::v4l2 {
 
-// Capabilities that the headers of Debian 12 lack (Linux 6.8 and 6.10).
-inline constexpr std::uint32_t buf_cap_supports_max_num_buffers = 1U << 7;
-inline constexpr std::uint32_t buf_cap_supports_remove_bufs = 1U << 8;
-
-struct BufferQueueOptions {
-  std::uint32_t type = V4L2_BUF_TYPE_VIDEO_CAPTURE;
-  // Time stamps are copied from the OUTPUT buffer that a frame was made from (V4L2_BUF_FLAG_TIMESTAMP_COPY;
-  // both queues of a codec), or are CLOCK_MONOTONIC, taken at the end or the start of exposure.
-  bool copies_timestamps = false;
-  bool start_of_exposure = false;
-  // REQBUFS allocates at least this many, or fails.
-  std::uint32_t min_buffers = 1;
-  // Streaming starts only once this many buffers are queued (vb2's min_queued_buffers).
-  std::uint32_t min_queued = 0;
-  // At most BufferIndexFifo::capacity. Linux's own bound was VIDEO_MAX_FRAME, 32, until 6.8.
-  std::uint32_t max_buffers = BufferIndexFifo::capacity;
-  // mem_offsets are [base, base + BufferQueue::mem_offset_span). Queues of a session must not overlap.
-  std::uint32_t mem_offset_base = 0;
-  // The maximum size of a plane whose size the guest chooses (USERPTR, CREATE_BUFS): no more than the largest
-  // sizeimage that format negotiation can give.
-  std::uint32_t max_length = UINT32_MAX;
-  bool userptr = false;
-  // USERPTR: the budget for guest pages that are mapped side by side; null for none, so that scattered pages
-  // are copied. A session has one for both its queues, which also counts against that of the device.
-  std::shared_ptr<memory::Budget> mappings = nullptr;
-  // OUTPUT: bytesused 0 means empty (an old way to signal the end of the stream), not "all of the buffer".
-  bool allows_zero_bytesused = false;
-};
-
 class BufferQueue {
  public:
-  static constexpr std::uint32_t max_planes = VIDEO_MAX_PLANES;
-  // Guest ranges that all USERPTR buffers of a queue together may have: 2 GiB of single pages.
-  static constexpr std::size_t max_ranges = 8 * max_guest_ranges;
-  static constexpr std::uint32_t mem_offset_span =
-      static_cast<std::uint32_t>(BufferIndexFifo::capacity * max_planes * page_size);
+  static constexpr std::uint32_t max_planes = BufferSlot::max_planes;
+  static constexpr std::size_t max_ranges = BufferHandOver::max_ranges;
+  static constexpr std::uint32_t mem_offset_span = BufferSlots::mem_offset_span;
 
-  // `active` buffers are in the backend's hands.
-  enum class State : std::uint8_t { dequeued, prepared, queued, active };
+  using State = BufferState;
+  using Plane = BufferPlane;
+  using Slot = BufferSlot;
+  using Completion = BufferCompletion;
 
-  struct Plane {
-    std::shared_ptr<memory::Block> block;  // MMAP
-    UserPlane user;                        // USERPTR
-    std::uint32_t length = 0;
-    std::uint32_t min_length = 0;
-    std::uint32_t bytesused = 0;
-    std::uint32_t data_offset = 0;
-    unsigned long userptr = 0;            // the guest's placeholder
-    std::weak_ptr<memory::Block> mapped;  // alive while the guest maps the plane
-
-    // The plane's `length` bytes in this process. For a USERPTR plane they are empty until it is first
-    // queued.
-    [[nodiscard]] std::span<std::byte> bytes() const noexcept {
-      return block != nullptr ? block->bytes().first(length) : user.bytes();
-    }
-    // Keeps bytes() valid, on any thread; null if they are empty. It identifies the memory: as long as a
-    // buffer has the same owner and the same data(), it is in the same pages, so a decoder may safely keep a
-    // reference picture there. Guest pages that move in memory, or that come with another index, have another
-    // owner, because they may still be referenced under the old one.
-    [[nodiscard]] std::shared_ptr<const void> owner() const noexcept {
-      return block != nullptr ? block : user.owner();
-    }
-  };
-
-  // What a backend may know about a buffer.
-  struct Slot {
-    State state = State::dequeued;
-    std::uint32_t plane_count = 0;
-    std::array<Plane, max_planes> planes;
-    std::uint32_t flags = 0;
-    std::uint32_t field = V4L2_FIELD_ANY;
-    std::uint64_t timestamp_ns = 0;
-    v4l2_timecode timecode{};
-    std::uint32_t sequence = 0;
-  };
-
-  // What a backend reports for a buffer that it is done with.
-  struct Completion {
-    // CAPTURE: bytes from the start of each plane, data_offset included; OUTPUT buffers keep the values that
-    // were queued.
-    std::array<std::uint32_t, max_planes> bytesused{};
-    // V4L2_BUF_FLAG_KEYFRAME, PFRAME, BFRAME, LAST, TIMECODE; TSTAMP_SRC bits if time stamps are copied.
-    std::uint32_t flags = 0;
-    bool error = false;
-    // CAPTURE, and OUTPUT with CLOCK_MONOTONIC; an OUTPUT queue that copies time stamps keeps the guest's.
-    std::uint64_t timestamp_ns = 0;
-    std::uint32_t sequence = 0;
-    std::uint32_t field = V4L2_FIELD_NONE;  // CAPTURE
-    v4l2_timecode timecode{};
-  };
-
-  explicit BufferQueue(const BufferQueueOptions& options) : options_(options) {
-    options_.max_buffers = std::min<std::uint32_t>(options_.max_buffers, BufferIndexFifo::capacity);
-    options_.min_buffers = std::min(options_.min_buffers, options_.max_buffers);
-    slots_.resize(options_.max_buffers);
-  }
+  explicit BufferQueue(const BufferQueueOptions& options)
+      : options_(within_limits(options)),
+        slots_(options_.max_buffers, options_.mem_offset_base),
+        hand_over_(options_) {}
 
   // ---- Ioctls. Each takes the payload as the guest sent it and fills it in as vb2 would.
 
@@ -184,7 +106,9 @@ class BufferQueue {
   // The plane at a mem_offset, as a backend's mmap() returns it: with the plane's own length, and shown to
   // the guest for as long as its block is held. While one is held, every call returns the same block. EINVAL:
   // there is no such plane.
-  [[nodiscard]] Result<memory::Mappable> mappable(std::uint32_t mem_offset);
+  [[nodiscard]] Result<memory::Mappable> mappable(std::uint32_t mem_offset) {
+    return slots_.mappable(mem_offset);
+  }
 
   // ---- The backend's side.
 
@@ -195,15 +119,15 @@ class BufferQueue {
   // The oldest that satisfies `accepts(const Slot&)`; a decoder skips memory that it still references.
   template <class Accepts>
   [[nodiscard]] std::optional<std::uint32_t> take_if(Accepts&& accepts) {
-    const auto index = queued_.take_if([&](std::uint32_t i) { return accepts(std::as_const(*slots_[i])); });
-    if (index) slots_[*index]->state = State::active;
+    const auto index = queued_.take_if([&](std::uint32_t i) { return accepts(std::as_const(slots_[i])); });
+    if (index) slots_[*index].state = State::active;
     return index;
   }
   // An active buffer goes back to the head of the queue, unused.
   void give_back(std::uint32_t index) noexcept {
     if (!is_active(index)) return;
-    if (storing_.index == index) storing_ = {};
-    slots_[index]->state = State::queued;
+    storing_.forget(index);
+    slots_[index].state = State::queued;
     queued_.push_front(index);
   }
   // An active buffer becomes dequeued. Returns what the guest's VIDIOC_DQBUF returns, for the DQBUF event;
@@ -213,7 +137,10 @@ class BufferQueue {
 
   // Stores what complete() would store, as much as `work` allows (null: nothing). True if nothing is left;
   // otherwise it must be called again for this buffer, in another turn, before it is called for another one.
-  [[nodiscard]] bool store(std::uint32_t index, const Completion& done, memory::Work* work) noexcept;
+  [[nodiscard]] bool store(std::uint32_t index, const Completion& done, memory::Work* work) noexcept {
+    if (!is_active(index) || is_output(options_.type)) return true;
+    return storing_.go_on(index, slots_[index], done.bytesused, work);
+  }
 
   // Bumped whenever buffers are taken from the backend (STREAMOFF, REQBUFS): a worker that took a buffer in
   // an earlier generation must not complete it.
@@ -222,18 +149,17 @@ class BufferQueue {
     return generation == generation_ && is_active(index);
   }
   [[nodiscard]] bool is_active(std::uint32_t index) const noexcept {
-    return exists(index) && slots_[index]->state == State::active;
+    const Slot* const found = slots_.find(index);
+    return found != nullptr && found->state == State::active;
   }
 
   // Null if there is no such buffer.
-  [[nodiscard]] const Slot* slot(std::uint32_t index) const noexcept {
-    return exists(index) ? slots_[index].get() : nullptr;
-  }
+  [[nodiscard]] const Slot* slot(std::uint32_t index) const noexcept { return slots_.find(index); }
   // A share in a plane's memory; null if there is no such plane.
   [[nodiscard]] std::shared_ptr<memory::Block> plane(std::uint32_t index,
                                                      std::uint32_t plane) const noexcept {
-    if (!exists(index) || plane >= slots_[index]->plane_count) return nullptr;
-    return slots_[index]->planes[plane].block;
+    const Slot* const found = slots_.find(index);
+    return found != nullptr && plane < found->plane_count ? found->planes[plane].block : nullptr;
   }
 
   // Whether buffers exist, so that the format must not change (vb2_is_busy).
@@ -241,14 +167,11 @@ class BufferQueue {
   [[nodiscard]] bool streaming() const noexcept { return streaming_; }
   // Whether the queue streams and enough buffers have been queued once.
   [[nodiscard]] bool started() const noexcept { return started_; }
-  [[nodiscard]] std::uint32_t count() const noexcept { return count_; }
+  [[nodiscard]] std::uint32_t count() const noexcept { return slots_.count(); }
   [[nodiscard]] std::uint32_t queued_count() const noexcept { return queued_.size(); }
   [[nodiscard]] std::uint32_t type() const noexcept { return options_.type; }
   [[nodiscard]] const BufferQueueOptions& options() const noexcept { return options_; }
-  [[nodiscard]] std::uint32_t capabilities() const noexcept {
-    return V4L2_BUF_CAP_SUPPORTS_MMAP | V4L2_BUF_CAP_SUPPORTS_ORPHANED_BUFS |
-           (options_.userptr ? V4L2_BUF_CAP_SUPPORTS_USERPTR : 0U);
-  }
+  [[nodiscard]] std::uint32_t capabilities() const noexcept { return buffer_capabilities(options_); }
 
   // Reports a fatal error: the guest's QBUF fails with EIO until STREAMOFF.
   void set_error() noexcept { failed_ = true; }
@@ -256,83 +179,242 @@ class BufferQueue {
   // Stops and frees everything, as closing the file does.
   void release() noexcept {
     cancel();
-    free_slots(0, options_.max_buffers);
+    slots_.free_all();
     busy_ = false;
   }
 
  private:
-  [[nodiscard]] bool exists(std::uint32_t index) const noexcept {
-    return index < slots_.size() && slots_[index];
+  [[nodiscard]] static BufferQueueOptions within_limits(BufferQueueOptions options) noexcept {
+    options.max_buffers = std::min<std::uint32_t>(options.max_buffers, BufferIndexFifo::capacity);
+    options.min_buffers = std::min(options.min_buffers, options.max_buffers);
+    return options;
   }
-  [[nodiscard]] Result<> check_memory_and_type(std::uint32_t memory, std::uint32_t type) const noexcept;
-  [[nodiscard]] Result<> begin(v4l2_requestbuffers& request) const noexcept;
-  [[nodiscard]] Result<> begin(v4l2_create_buffers& request) const noexcept;
   [[nodiscard]] Result<Slot*> find(const BufferPayload& payload) const noexcept;
-  struct Said {
-    std::uint32_t length, bytesused, data_offset;
-    unsigned long userptr;
-  };
-  [[nodiscard]] Said said(const Plane& plane, const BufferPayload& payload, std::uint32_t p) const noexcept;
-  [[nodiscard]] Result<> check_hand_over(const Slot& slot, const BufferPayload& payload) const noexcept;
   [[nodiscard]] Result<> enqueue(BufferPayload& payload, const UserMemory* user);
   [[nodiscard]] Result<> prepare_buf(BufferPayload& payload, const UserMemory* user);
-  [[nodiscard]] Result<> prepare(Slot& slot, const BufferPayload& payload, const UserMemory* user);
-  [[nodiscard]] Result<> map_planes(Slot& slot, const BufferPayload& payload, const UserMemory& user);
-  [[nodiscard]] Result<> fetch_planes(Slot& slot, const BufferPayload& payload, const UserMemory* user);
-  [[nodiscard]] std::size_t stored_ranges() const noexcept;
-  [[nodiscard]] bool allocate_slot(std::uint32_t index, std::span<const std::uint32_t> sizes,
-                                   memory::Arenas& arenas);
-  [[nodiscard]] std::uint32_t allocate_slots(std::uint32_t first, std::uint32_t count,
-                                             std::span<const std::uint32_t> sizes, memory::Arenas& arenas);
-  [[nodiscard]] std::optional<std::uint32_t> find_free(std::uint32_t& count) const noexcept;
-  [[nodiscard]] std::uint32_t mem_offset(std::uint32_t index, std::uint32_t plane) const noexcept {
-    return options_.mem_offset_base + static_cast<std::uint32_t>((index * max_planes + plane) * page_size);
+  void describe(const Slot& slot, std::uint32_t index, Buffer& buffer) const noexcept {
+    describe_buffer(options_, slots_, slot, index, buffer);
   }
-  // Whether buffers of `sizes` must wait until freed memory has been cleaned.
-  [[nodiscard]] bool must_wait(std::uint32_t count, std::span<const std::uint32_t> sizes,
-                               const memory::Arenas& arenas) const noexcept;
-  void fill(const Slot& slot, std::uint32_t index, Buffer& buffer) const noexcept;
   void start_if_ready() noexcept {
     if (streaming_ && queued_.size() >= options_.min_queued) started_ = true;
   }
+  // Takes all buffers back.
   void cancel() noexcept;
-  void free_slots(std::uint32_t first, std::uint32_t count) noexcept;
-
-  // A QBUF or PREPARE_BUF that takes several calls. Only one at a time: the owner makes the next one wait.
-  struct Progress {
-    std::uint64_t serial = 0;  // of the payload
-    bool prepared = false;     // only fetching is left
-    std::uint32_t plane = 0;   // the one that is being fetched
-    UserPlane::Cursor cursor;
-    std::array<UserPlane::Comparison, max_planes> compared{};
-    std::array<UserPlane, max_planes> fresh;
-  };
-  [[nodiscard]] bool goes_on(const BufferPayload& payload) const noexcept {
-    return progress_ != nullptr && progress_->serial == payload.serial;
-  }
-  // A buffer whose planes are being stored.
-  struct Storing {
-    std::uint32_t index = UINT32_MAX;
-    std::uint32_t plane = 0;
-    UserPlane::Cursor cursor = {};
-    bool failed = false;
-  };
 
   BufferQueueOptions options_;
-  std::unique_ptr<Progress> progress_;
-  Storing storing_;
-  std::vector<std::unique_ptr<Slot>> slots_;  // by index; null where there is no buffer
+  BufferSlots slots_;
+  BufferHandOver hand_over_;
+  PlaneStoring storing_;
   BufferIndexFifo queued_;
   std::uint64_t generation_ = 0;
-  std::uint32_t count_ = 0;
-  std::uint32_t memory_ = 0;  // V4L2_MEMORY_*, 0 while there are no buffers
   bool busy_ = false;
   bool streaming_ = false;
   bool started_ = false;
   bool failed_ = false;
 };
 
-}  // namespace vumedia::v4l2
+// ---- Allocation
 
-#include <vumedia/v4l2/detail/buffer_queue_allocation.hpp>
-#include <vumedia/v4l2/detail/buffer_queue_impl.hpp>
+inline Result<> BufferQueue::refuse_other(v4l2_requestbuffers& request) const noexcept {
+  if (auto valid = begin_request(options_, request); !valid) return valid;
+  return fail(EBUSY);
+}
+
+inline Result<> BufferQueue::refuse_other(v4l2_create_buffers& request) const noexcept {
+  const auto valid = begin_request(options_, slots_.count(), request);
+  if (!valid || request.count == 0) return valid;
+  return fail(EBUSY);
+}
+
+inline Result<> BufferQueue::refuse_other(const RemoveBuffers& request) const noexcept {
+  if (request.type != options_.type) return fail(EINVAL);
+  if (request.count == 0) return {};
+  return fail(EBUSY);
+}
+
+inline Result<> BufferQueue::reqbufs(v4l2_requestbuffers& request, std::span<const std::uint32_t> sizes,
+                                     memory::Arenas& arenas) {
+  if (auto valid = begin_request(options_, request); !valid) return valid;
+  if (streaming_) return fail(EBUSY);
+
+  if (request.count == 0 || slots_.count() != 0) {
+    cancel();
+    slots_.free_all();
+    busy_ = false;
+    if (request.count == 0) return {};
+  }
+  if (sizes.empty() || sizes.size() > max_planes) return fail(EINVAL);
+
+  const std::uint32_t wanted = std::clamp(request.count, options_.min_buffers, options_.max_buffers);
+  if (request.memory == V4L2_MEMORY_MMAP && must_wait_for_memory(wanted, sizes, arenas))
+    return fail(memory::again);
+  const std::uint32_t made = slots_.allocate({0, wanted}, request.memory, sizes, arenas);
+  if (made == 0 || made < options_.min_buffers) {
+    slots_.free(0, made);
+    return fail(ENOMEM);
+  }
+  request.count = made;
+  busy_ = true;
+  return {};
+}
+
+inline Result<> BufferQueue::create_bufs(v4l2_create_buffers& request, std::span<const std::uint32_t> minimum,
+                                         memory::Arenas& arenas) {
+  const auto valid = begin_request(options_, slots_.count(), request);
+  // This only asks about memory and type.
+  if (request.count == 0) return valid;
+
+  const auto sizes = requested_sizes(request.format);
+  if (!sizes) return std::unexpected(sizes.error());
+  if (!valid) return valid;
+  if (slots_.count() == options_.max_buffers) return fail(ENOBUFS);
+  if (slots_.count() != 0 && slots_.memory() != request.memory) return fail(EINVAL);
+  if (sizes->size() != minimum.size()) return fail(EINVAL);
+  for (std::size_t p = 0; p < sizes->size(); ++p) {
+    if ((*sizes)[p] < minimum[p] || (*sizes)[p] > options_.max_length) return fail(EINVAL);
+  }
+
+  const auto hole = slots_.find_hole(std::min(request.count, options_.max_buffers - slots_.count()));
+  if (!hole) return fail(ENOMEM);
+  if (request.memory == V4L2_MEMORY_MMAP && must_wait_for_memory(hole->count, *sizes, arenas))
+    return fail(memory::again);
+  const std::uint32_t made = slots_.allocate(*hole, request.memory, *sizes, arenas);
+  if (made == 0) return fail(ENOMEM);
+  request.index = hole->first;
+  request.count = made;
+  busy_ = true;
+  return {};
+}
+
+inline Result<> BufferQueue::remove_bufs(const RemoveBuffers& request) {
+  if (request.type != options_.type) return fail(EINVAL);
+  if (request.count == 0) return {};
+  if (auto allowed = slots_.may_free(request.index, request.count); !allowed) return allowed;
+  slots_.free(request.index, request.count);
+  return {};
+}
+
+// ---- Queueing
+
+inline Result<BufferQueue::Slot*> BufferQueue::find(const BufferPayload& payload) const noexcept {
+  const v4l2_buffer& head = payload.buffer.head;
+  Slot* const slot = slots_.find(head.index);
+  if (head.type != options_.type || slot == nullptr) return fail(EINVAL);
+  // A multi-planar buffer needs room for all its planes.
+  if (is_multiplanar(options_.type) && payload.sent.planes < slot->plane_count) return fail(EINVAL);
+  return slot;
+}
+
+inline Result<> BufferQueue::querybuf(BufferPayload& payload) const {
+  const auto slot = find(payload);
+  if (!slot) return std::unexpected(slot.error());
+  describe(**slot, payload.buffer.head.index, payload.buffer);
+  return {};
+}
+
+inline Result<> BufferQueue::prepare_buf(BufferPayload& payload, const UserMemory* user) {
+  if (payload.buffer.head.flags & V4L2_BUF_FLAG_REQUEST_FD) return fail(EINVAL);
+  const auto slot = find(payload);
+  if (!slot) return std::unexpected(slot.error());
+  if (payload.buffer.head.memory != slots_.memory()) return fail(EINVAL);
+  if ((*slot)->state != State::dequeued) return fail(EINVAL);
+  if (auto valid = hand_over_.check(slots_, **slot, payload); !valid) return valid;
+  if (failed_) return fail(EIO);
+  if (auto done = hand_over_.prepare(slots_, **slot, payload, user); !done) return done;
+  hand_over_.reset();
+  (*slot)->state = State::prepared;
+  describe(**slot, payload.buffer.head.index, payload.buffer);
+  return {};
+}
+
+// The order of the checks decides which error a buffer with several faults gets: it is vb2's order.
+inline Result<> BufferQueue::enqueue(BufferPayload& payload, const UserMemory* user) {
+  const auto found = find(payload);
+  if (!found) return std::unexpected(found.error());
+  Slot& slot = **found;
+  const v4l2_buffer& head = payload.buffer.head;
+  if (head.memory != slots_.memory()) return fail(EINVAL);
+  const bool is_guests = slot.state == State::dequeued || slot.state == State::prepared;
+  const bool in_request = head.flags & V4L2_BUF_FLAG_REQUEST_FD;
+  if (in_request && !is_guests) return fail(EINVAL);
+  if (slot.state == State::dequeued) {
+    if (auto valid = hand_over_.check(slots_, slot, payload); !valid) return valid;
+  }
+  if (in_request) return fail(EBADR);
+  if (failed_) return fail(EIO);
+  if (!is_guests) return fail(EINVAL);
+  if (slot.state == State::dequeued && !hand_over_.has_prepared(payload)) {
+    if (auto done = hand_over_.prepare(slots_, slot, payload, user); !done) return done;
+  }
+  if (is_output(options_.type)) {
+    if (auto done = hand_over_.fetch(slot, payload, user); !done) return done;
+  }
+  hand_over_.reset();
+  slot.state = State::queued;
+  queued_.push_back(head.index);
+  describe(slot, head.index, payload.buffer);
+  start_if_ready();
+  return {};
+}
+
+// ---- Streaming
+
+inline Result<> BufferQueue::stream_on(std::uint32_t type) {
+  if (type != options_.type) return fail(EINVAL);
+  if (streaming_) return {};
+  if (slots_.count() == 0 || slots_.count() < options_.min_queued) return fail(EINVAL);
+  streaming_ = true;
+  start_if_ready();
+  return {};
+}
+
+inline Result<> BufferQueue::stream_off(std::uint32_t type) {
+  if (type != options_.type) return fail(EINVAL);
+  // This applies even without STREAMON: buffers that were prepared or queued come back.
+  cancel();
+  return {};
+}
+
+inline void BufferQueue::cancel() noexcept {
+  streaming_ = false;
+  started_ = false;
+  failed_ = false;
+  queued_.clear();
+  hand_over_.reset();
+  storing_.reset();
+  slots_.dequeue_all();
+  ++generation_;
+}
+
+inline std::optional<Buffer> BufferQueue::complete(std::uint32_t index, const Completion& done) noexcept {
+  Slot* const found = slots_.find(index);
+  if (found == nullptr || found->state != State::active) return std::nullopt;
+  Slot& slot = *found;
+  const bool output = is_output(options_.type);
+  bool error = done.error;
+
+  slot.sequence = done.sequence;
+  if (!output || !options_.copies_timestamps) slot.timestamp_ns = done.timestamp_ns;
+  if (!output) {
+    constexpr std::uint32_t filler =
+        detail::picture_flags | V4L2_BUF_FLAG_LAST | V4L2_BUF_FLAG_TSTAMP_SRC_MASK;
+    slot.flags |= done.flags & filler;
+    if (done.flags & V4L2_BUF_FLAG_TIMECODE) slot.timecode = done.timecode;
+    slot.field = done.field;
+    for (std::uint32_t p = 0; p < slot.plane_count; ++p)
+      slot.planes[p].bytesused = std::min(done.bytesused[p], slot.planes[p].length);
+    memory::Work all;
+    all.begin(INT64_MAX);
+    static_cast<void>(storing_.go_on(index, slot, done.bytesused, &all));
+    error = storing_.failed() || error;
+    storing_.reset();
+  }
+  slot.state = State::dequeued;
+
+  Buffer buffer{};
+  describe(slot, index, buffer);
+  if (error) buffer.head.flags |= V4L2_BUF_FLAG_ERROR;
+  return buffer;
+}
+
+}  // namespace vumedia::v4l2
