@@ -9,8 +9,11 @@
 // each session where sessions are separate (a codec).
 #pragma once
 
+#include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <functional>
 #include <optional>
 #include <span>
@@ -23,7 +26,10 @@
 #include <vumedia/core/result.hpp>
 #include <vumedia/memory/guest_memory.hpp>
 #include <vumedia/memory/work.hpp>
+#include <vumedia/v4l2/control.hpp>
 #include <vumedia/v4l2/control_info.hpp>
+#include <vumedia/v4l2/control_set.hpp>
+#include <vumedia/v4l2/ext_controls.hpp>
 #include <vumedia/v4l2/payload.hpp>
 #include <vumedia/v4l2/subscriptions.hpp>
 
@@ -49,7 +55,7 @@ class Controls {
   // The table must satisfy valid_controls() and outlive this. `limits`: support V4L2_CTRL_WHICH_MIN_VAL and
   // MAX_VAL, which Linux has since 6.14, and the flag that announces them. Older kernels pass the flag to
   // their programs and then refuse the values, so do not use it for a device whose guest may have one.
-  explicit Controls(std::span<const ControlInfo> table, bool limits = true);
+  explicit Controls(std::span<const ControlInfo> table, bool limits = true) : set_(table, limits) {}
 
   void on_apply(Apply hook) { apply_ = std::move(hook); }
   void on_event(Notify hook) { notify_ = std::move(hook); }
@@ -59,9 +65,11 @@ class Controls {
   // grabbed. ERANGE: a menu value or string length out of range. ENOSPC: the guest's memory is too small;
   // size states how large it must be. EFAULT: it is not guest memory. Numbers out of range are clamped and
   // rounded, not refused.
-  [[nodiscard]] Result<> query_ext_ctrl(v4l2_query_ext_ctrl& query) const;
-  [[nodiscard]] Result<> queryctrl(v4l2_queryctrl& query) const;
-  [[nodiscard]] Result<> querymenu(v4l2_querymenu& query) const;
+  [[nodiscard]] Result<> query_ext_ctrl(v4l2_query_ext_ctrl& query) const {
+    return set_.query_ext_ctrl(query);
+  }
+  [[nodiscard]] Result<> queryctrl(v4l2_queryctrl& query) const { return set_.queryctrl(query); }
+  [[nodiscard]] Result<> querymenu(v4l2_querymenu& query) const { return set_.querymenu(query); }
   [[nodiscard]] Result<> g_ctrl(v4l2_control& control);
   [[nodiscard]] Result<> s_ctrl(v4l2_control& control, const Subscriptions* origin = nullptr);
   // These set error_idx as the kernel does; a failure is answered with the payload too. With `work` (a
@@ -69,14 +77,21 @@ class Controls {
   // be called again in another turn, with the same request. What other requests do in between comes between
   // two controls, as it may in the kernel.
   [[nodiscard]] Result<> g_ext_ctrls(ExtControls& request, const memory::GuestMemory& memory,
-                                     memory::Work* work = nullptr);
+                                     memory::Work* work = nullptr) {
+    return access_.get(set_, request, {memory, work},
+                       [this](const Control& control) { return current(control); });
+  }
   [[nodiscard]] Result<> s_ext_ctrls(ExtControls& request, const memory::GuestMemory& memory,
                                      const Subscriptions* origin = nullptr, memory::Work* work = nullptr) {
-    return set_all(request, memory, origin, true, work);
+    const auto change_one = [this, origin](Control& control, std::int64_t number,
+                                           std::span<const std::byte> bytes) {
+      return change(control, number, bytes, origin);
+    };
+    return access_.set(set_, request, {memory, work}, change_one);
   }
   [[nodiscard]] Result<> try_ext_ctrls(ExtControls& request, const memory::GuestMemory& memory,
                                        memory::Work* work = nullptr) {
-    return set_all(request, memory, nullptr, false, work);
+    return access_.attempt(set_, request, {memory, work});
   }
 
   // ---- The backend's side. A control that does not exist has the value 0, and setting it does nothing.
@@ -101,77 +116,21 @@ class Controls {
   [[nodiscard]] Result<> modify_dimensions(std::uint32_t id,
                                            std::array<std::uint32_t, V4L2_CTRL_MAX_DIMS> dimensions);
 
-  [[nodiscard]] bool has(std::uint32_t id) const noexcept { return find(id) != nullptr; }
-  [[nodiscard]] std::size_t size() const noexcept { return controls_.size(); }  // classes included
+  [[nodiscard]] bool has(std::uint32_t id) const noexcept { return set_.find(id) != nullptr; }
+  [[nodiscard]] std::size_t size() const noexcept { return set_.size(); }  // classes included
   // The event that SEND_INITIAL sends; none for classes and for controls that do not exist.
   [[nodiscard]] std::optional<v4l2_event> initial_event(std::uint32_t id) const noexcept;
 
  private:
-  struct Control {
-    ControlInfo info;  // a copy: range and dimensions change
-    std::uint32_t elements = 1;
-    std::uint32_t element_bytes = 4;
-    bool array = false;
-    bool has_payload = false;  // the value is `bytes`
-    std::int64_t number = 0;
-    std::vector<std::byte> bytes;
-
-    [[nodiscard]] bool is_dynamic() const noexcept {
-      return (info.flags & V4L2_CTRL_FLAG_DYNAMIC_ARRAY) != 0;
-    }
-    [[nodiscard]] bool is_string() const noexcept { return !array && info.type == V4L2_CTRL_TYPE_STRING; }
-    [[nodiscard]] bool is_int() const noexcept {
-      return !has_payload && info.type != V4L2_CTRL_TYPE_INTEGER64;
-    }
-    [[nodiscard]] bool is_compound() const noexcept { return array || info.type >= V4L2_CTRL_COMPOUND_TYPES; }
-    [[nodiscard]] std::uint32_t size() const noexcept { return elements * element_bytes; }
-  };
-
-  void add(const ControlInfo& info);
-  [[nodiscard]] const Control* find(std::uint32_t id) const noexcept;
-  [[nodiscard]] Control* find(std::uint32_t id) noexcept {
-    return const_cast<Control*>(static_cast<const Controls*>(this)->find(id));
-  }
-  [[nodiscard]] const Control* next(std::uint32_t id) const noexcept;
-  [[nodiscard]] static std::uint32_t visible_flags(const Control& control) noexcept {
-    return control.info.flags | (control.has_payload ? V4L2_CTRL_FLAG_HAS_PAYLOAD : 0U);
-  }
-  [[nodiscard]] static v4l2_event make_control_event(const Control& control, std::uint32_t changes) noexcept;
-  void notify(const Control& control, std::uint32_t changes, const Subscriptions* origin);
-
-  [[nodiscard]] static Result<> validate_number(const ControlInfo& info, std::int64_t& number) noexcept;
-  [[nodiscard]] static Result<> validate_bytes(const Control& control, std::span<std::byte> bytes) noexcept;
-  // The default, the least or the greatest value of a number, or of each element in `bytes`. `which` is
-  // V4L2_CTRL_WHICH_MIN_VAL or MAX_VAL; any other value means the default.
-  [[nodiscard]] static std::int64_t number_of(const Control& control, std::uint32_t which) noexcept;
-  static void write_elements(const Control& control, std::uint32_t which,
-                             std::span<std::byte> bytes) noexcept;
-
-  [[nodiscard]] Result<> check_class(std::uint32_t which) const noexcept;
-  [[nodiscard]] Result<> prepare(ExtControls& request, bool get);
-  [[nodiscard]] Result<> validate_all(ExtControls& request, bool set);
-  [[nodiscard]] Result<> get_one(const Control& control, std::uint32_t which, std::size_t index,
-                                 ExtControls& request, const memory::GuestMemory& memory);
-  [[nodiscard]] Result<> set_all(ExtControls& request, const memory::GuestMemory& memory,
-                                 const Subscriptions* origin, bool set, memory::Work* work);
-  // Does `one(control, index)` for each that is not done, as far as `work` allows.
-  template <class One>
-  [[nodiscard]] Result<> for_each_left(ExtControls& request, memory::Work* work, One&& one);
-  [[nodiscard]] Result<> set_one(Control& control, std::size_t index, ExtControls& request,
-                                 const memory::GuestMemory& memory, const Subscriptions* origin, bool set);
-  [[nodiscard]] Result<> read_bytes(const Control& control, v4l2_ext_control& wire,
-                                    std::span<const GuestRange> ranges, const memory::GuestMemory& memory);
-  [[nodiscard]] Result<> write_bytes(const Control& control, v4l2_ext_control& wire,
-                                     std::span<const GuestRange> ranges, std::span<const std::byte> bytes,
-                                     const memory::GuestMemory& memory) const;
+  [[nodiscard]] Result<std::int64_t> current(const Control& control);
   [[nodiscard]] Result<> change(Control& control, std::int64_t number, std::span<const std::byte> bytes,
                                 const Subscriptions* origin);
-  [[nodiscard]] Result<std::int64_t> current(const Control& control);
+  void notify(const Control& control, std::uint32_t changes, const Subscriptions* origin) {
+    if (notify_) notify_(control.event(changes), origin);
+  }
 
-  bool limits_;
-  std::vector<Control> controls_;  // by ascending id
-  std::vector<Control*> chosen_;   // of the current request, index by index
-  std::vector<std::byte> scratch_;
+  ControlSet set_;
+  ExtControlAccess access_;
   Apply apply_;
   Notify notify_;
   Read read_;
@@ -200,7 +159,118 @@ template <class Send>
   return {};
 }
 
-}  // namespace vumedia::v4l2
+// ---- One number
 
-#include <vumedia/v4l2/detail/controls_impl.hpp>
-#include <vumedia/v4l2/detail/ext_controls_impl.hpp>
+inline Result<std::int64_t> Controls::current(const Control& control) {
+  if (control.has_flag(V4L2_CTRL_FLAG_VOLATILE) && !control.has_payload() && read_)
+    return read_(control.id());
+  return control.number();
+}
+
+inline Result<> Controls::g_ctrl(v4l2_control& control) {
+  const Control* const found = set_.find(control.id);
+  if (found == nullptr || !found->is_int()) return fail(EINVAL);
+  if (found->has_flag(V4L2_CTRL_FLAG_WRITE_ONLY)) return fail(EACCES);
+  const auto number = current(*found);
+  if (!number) return std::unexpected(number.error());
+  control.value = static_cast<std::int32_t>(*number);
+  return {};
+}
+
+inline Result<> Controls::s_ctrl(v4l2_control& control, const Subscriptions* origin) {
+  Control* const found = set_.find(control.id);
+  if (found == nullptr || !found->is_int()) return fail(EINVAL);
+  if (found->has_flag(V4L2_CTRL_FLAG_READ_ONLY)) return fail(EACCES);
+  std::int64_t number = control.value;
+  if (auto valid = found->validate(number); !valid) return valid;
+  if (found->has_flag(V4L2_CTRL_FLAG_GRABBED)) return fail(EBUSY);
+  if (auto done = change(*found, number, {}, origin); !done) return done;
+  control.value = static_cast<std::int32_t>(found->number());
+  return {};
+}
+
+// Makes a valid value the current one, unless the backend refuses it. An unchanged value is not applied
+// again.
+inline Result<> Controls::change(Control& control, std::int64_t number, std::span<const std::byte> bytes,
+                                 const Subscriptions* origin) {
+  // The value of a volatile control belongs to the hardware; writing it means something only if every write
+  // does.
+  const bool is_volatile = control.has_flag(V4L2_CTRL_FLAG_VOLATILE);
+  if (!control.has_flag(V4L2_CTRL_FLAG_EXECUTE_ON_WRITE) && (is_volatile || control.is_valued(number, bytes)))
+    return {};
+  if (apply_) {
+    if (auto done = apply_(control.id(), ControlValue{number, bytes}); !done) return done;
+  }
+  if (is_volatile) return {};
+  control.assign(number, bytes);
+  notify(control, V4L2_EVENT_CTRL_CH_VALUE, origin);
+  return {};
+}
+
+// ---- The backend's side
+
+inline std::optional<v4l2_event> Controls::initial_event(std::uint32_t id) const noexcept {
+  const Control* const control = set_.find(id);
+  if (control == nullptr || control->info().type == V4L2_CTRL_TYPE_CTRL_CLASS) return std::nullopt;
+  const bool readable = !control->has_flag(V4L2_CTRL_FLAG_WRITE_ONLY);
+  return control->event(V4L2_EVENT_CTRL_CH_FLAGS | (readable ? V4L2_EVENT_CTRL_CH_VALUE : 0U));
+}
+
+inline std::int64_t Controls::value(std::uint32_t id) const noexcept {
+  const Control* const control = set_.find(id);
+  return control == nullptr ? 0 : control->number();
+}
+
+inline std::span<const std::byte> Controls::payload(std::uint32_t id) const noexcept {
+  const Control* const control = set_.find(id);
+  return control == nullptr ? std::span<const std::byte>() : control->bytes();
+}
+
+inline std::string_view Controls::string(std::uint32_t id) const noexcept {
+  const auto bytes = payload(id);
+  const char* const text = reinterpret_cast<const char*>(bytes.data());
+  return bytes.empty() ? std::string_view() : std::string_view(text, ::strnlen(text, bytes.size()));
+}
+
+inline void Controls::set_value(std::uint32_t id, std::int64_t value) {
+  Control* const control = set_.find(id);
+  if (control == nullptr || control->has_payload()) return;
+  if (!control->validate(value) || control->number() == value) return;
+  control->assign(value, {});
+  notify(*control, V4L2_EVENT_CTRL_CH_VALUE, nullptr);
+}
+
+inline void Controls::set_payload(std::uint32_t id, std::span<const std::byte> bytes) {
+  Control* const control = set_.find(id);
+  if (control == nullptr || !control->has_payload()) return;
+  const auto value = control->complete(bytes);
+  if (value.empty() || control->is_valued(0, value)) return;
+  control->assign(0, value);
+  notify(*control, V4L2_EVENT_CTRL_CH_VALUE, nullptr);
+}
+
+inline void Controls::set_flag(std::uint32_t id, std::uint32_t flag, bool on) {
+  Control* const control = set_.find(id);
+  if (control != nullptr && control->set_flag(flag, on)) notify(*control, V4L2_EVENT_CTRL_CH_FLAGS, nullptr);
+}
+
+inline Result<> Controls::modify_range(std::uint32_t id, std::int64_t minimum, std::int64_t maximum,
+                                       std::uint64_t step, std::int64_t default_value) {
+  Control* const control = set_.find(id);
+  if (control == nullptr) return fail(EINVAL);
+  const auto changes = control->modify_range(minimum, maximum, step, default_value);
+  if (!changes) return std::unexpected(changes.error());
+  if (*changes != 0) notify(*control, *changes, nullptr);
+  return {};
+}
+
+inline Result<> Controls::modify_dimensions(std::uint32_t id,
+                                            std::array<std::uint32_t, V4L2_CTRL_MAX_DIMS> dimensions) {
+  Control* const control = set_.find(id);
+  if (control == nullptr) return fail(EINVAL);
+  if (auto modified = control->modify_dimensions(dimensions); !modified) return modified;
+  notify(*control, V4L2_EVENT_CTRL_CH_VALUE | V4L2_EVENT_CTRL_CH_DIMENSIONS, nullptr);
+  return {};
+}
+
+}  // namespace vumedia::v4l2
