@@ -10,6 +10,7 @@
 
 #include <vumedia/media/backend.hpp>
 #include <vumedia/v4l2/controls.hpp>
+#include <vumedia/v4l2/ioctls.hpp>
 #include <vumedia/v4l2/subscriptions.hpp>
 
 namespace vumedia::test {
@@ -110,7 +111,7 @@ static_assert(v4l2::valid_controls(controls));
 }  // namespace zoo
 
 // The controls belong to the device, and every file is told of their changes.
-class ControlZoo {
+class ControlZoo : public v4l2::Ioctls<ControlZoo, v4l2::ControlIoctls, v4l2::EventIoctls> {
  public:
   struct Session {
     media::Context context;
@@ -119,10 +120,7 @@ class ControlZoo {
 
   ControlZoo() : controls_(zoo::controls) {
     controls_.on_event([this](const v4l2_event& event, const v4l2::Subscriptions* origin) {
-      for (Session* const session : sessions_) {
-        session->subscriptions.deliver(
-            event, origin, [session](const v4l2_event& one) { session->context.send_event(one); });
-      }
+      v4l2::send_to_subscribers(sessions_, event, origin);
     });
     controls_.on_volatile([this](std::uint32_t) -> Result<std::int64_t> { return ++ticks_; });
     controls_.set_flag(zoo::grabbed, V4L2_CTRL_FLAG_GRABBED, true);
@@ -140,40 +138,8 @@ class ControlZoo {
   }
   void close(Session& session) noexcept { std::erase(sessions_, &session); }
 
-  [[nodiscard]] Result<> ioctl(Session&, v4l2::tag::QUERYCTRL, v4l2_queryctrl& query) const {
-    return controls_.queryctrl(query);
-  }
-  [[nodiscard]] Result<> ioctl(Session&, v4l2::tag::QUERY_EXT_CTRL, v4l2_query_ext_ctrl& query) const {
-    return controls_.query_ext_ctrl(query);
-  }
-  [[nodiscard]] Result<> ioctl(Session&, v4l2::tag::QUERYMENU, v4l2_querymenu& query) const {
-    return controls_.querymenu(query);
-  }
-  [[nodiscard]] Result<> ioctl(Session&, v4l2::tag::G_CTRL, v4l2_control& control) {
-    return controls_.g_ctrl(control);
-  }
-  [[nodiscard]] Result<> ioctl(Session& session, v4l2::tag::S_CTRL, v4l2_control& control) {
-    return controls_.s_ctrl(control, &session.subscriptions);
-  }
-  [[nodiscard]] Result<> ioctl(Session& session, v4l2::tag::G_EXT_CTRLS, v4l2::ExtControls& controls) {
-    return controls_.g_ext_ctrls(controls, *session.context.memory());
-  }
-  [[nodiscard]] Result<> ioctl(Session& session, v4l2::tag::S_EXT_CTRLS, v4l2::ExtControls& controls) {
-    return controls_.s_ext_ctrls(controls, *session.context.memory(), &session.subscriptions);
-  }
-  [[nodiscard]] Result<> ioctl(Session& session, v4l2::tag::TRY_EXT_CTRLS, v4l2::ExtControls& controls) {
-    return controls_.try_ext_ctrls(controls, *session.context.memory());
-  }
-  [[nodiscard]] Result<> ioctl(Session& session, v4l2::tag::SUBSCRIBE_EVENT,
-                               v4l2_event_subscription& request) {
-    return v4l2::subscribe_event(session.subscriptions, request, {}, &controls_,
-                                 [&session](const v4l2_event& event) { session.context.send_event(event); });
-  }
-  [[nodiscard]] Result<> ioctl(Session& session, v4l2::tag::UNSUBSCRIBE_EVENT,
-                               v4l2_event_subscription& request) {
-    session.subscriptions.remove(request);
-    return {};
-  }
+  // For what is inherited.
+  [[nodiscard]] v4l2::Controls& controls_of(Session&) noexcept { return controls_; }
 
   [[nodiscard]] v4l2::Controls& controls() noexcept { return controls_; }
 

@@ -14,11 +14,14 @@
 #include <vumedia/io/operation.hpp>
 #include <vumedia/media/backend.hpp>
 #include <vumedia/v4l2/buffer_queue.hpp>
+#include <vumedia/v4l2/ioctls.hpp>
 
 namespace vumedia::test {
 
-class CopyDevice {
+class CopyDevice : public v4l2::Ioctls<CopyDevice, v4l2::QueueIoctls> {
  public:
+  using Ioctls::ioctl;
+
   static constexpr std::uint32_t width = 64, height = 48, size = width * height;
 
   // With coded pictures on one side it only looks like a codec.
@@ -46,7 +49,7 @@ class CopyDevice {
       if (!to) return output.give_back(*from);
       const auto& source = *output.slot(*from);
       const auto bytes = source.planes[0].bytes();
-      std::ranges::copy(bytes, capture.slot(*to)->planes[0].bytes().begin());
+      std::ranges::copy(bytes.first(size), capture.slot(*to)->planes[0].bytes().begin());
       v4l2::BufferQueue::Completion done;
       done.bytesused[0] = size;
       done.timestamp_ns = source.timestamp_ns;
@@ -75,10 +78,16 @@ class CopyDevice {
   [[nodiscard]] Result<std::unique_ptr<Session>> open(media::Context context) {
     return std::make_unique<Session>(context);
   }
-  [[nodiscard]] Result<media::Mappable> mmap(Session& session, std::uint32_t offset) {
-    if (auto found = session.output.mappable(offset)) return found;
-    return session.capture.mappable(offset);
+
+  // For what is inherited.
+  [[nodiscard]] static std::array<v4l2::BufferQueue*, 2> queues_of(Session& session) noexcept {
+    return {&session.output, &session.capture};
   }
+  [[nodiscard]] static std::array<std::uint32_t, 1> plane_sizes(Session&, const v4l2::BufferQueue&) noexcept {
+    return {size};
+  }
+  static void queued(Session& session, v4l2::BufferQueue&) noexcept { session.schedule(); }
+  static void started(Session& session, v4l2::BufferQueue&) noexcept { session.schedule(); }
 
   [[nodiscard]] Result<> ioctl(Session& session, v4l2::tag::ENUM_FMT, v4l2_fmtdesc& description) const {
     if (session.queue(description.type) == nullptr || description.index != 0) return fail(EINVAL);
@@ -102,35 +111,6 @@ class CopyDevice {
     format.fmt.pix.bytesperline = width;
     format.fmt.pix.sizeimage = size;
     return {};
-  }
-  [[nodiscard]] Result<> ioctl(Session& session, v4l2::tag::REQBUFS, v4l2_requestbuffers& request) {
-    v4l2::BufferQueue* const queue = session.queue(request.type);
-    return queue == nullptr ? fail(EINVAL)
-                            : queue->reqbufs(request, std::array{size}, session.context.arenas());
-  }
-  [[nodiscard]] Result<> ioctl(Session& session, v4l2::tag::QUERYBUF, v4l2::BufferPayload& payload) const {
-    v4l2::BufferQueue* const queue = session.queue(payload.buffer.head.type);
-    return queue == nullptr ? fail(EINVAL) : queue->querybuf(payload);
-  }
-  [[nodiscard]] Result<> ioctl(Session& session, v4l2::tag::QBUF, v4l2::BufferPayload& payload) {
-    v4l2::BufferQueue* const queue = session.queue(payload.buffer.head.type);
-    if (queue == nullptr) return fail(EINVAL);
-    auto done = queue->qbuf(payload, v4l2::UserMemory{session.context.memory(), session.context.arenas()});
-    session.schedule();
-    return done;
-  }
-  [[nodiscard]] Result<> ioctl(Session& session, v4l2::tag::STREAMON, std::uint32_t& type) {
-    v4l2::BufferQueue* const queue = session.queue(type);
-    if (queue == nullptr) return fail(EINVAL);
-    auto done = queue->stream_on(type);
-    session.schedule();
-    return done;
-  }
-  [[nodiscard]] Result<> ioctl(Session& session, v4l2::tag::STREAMOFF, std::uint32_t& type) {
-    v4l2::BufferQueue* const queue = session.queue(type);
-    if (queue == nullptr) return fail(EINVAL);
-    session.context.purge_dqbuf(type);
-    return queue->stream_off(type);
   }
 
  private:

@@ -16,11 +16,14 @@
 #include <vumedia/io/operation.hpp>
 #include <vumedia/media/backend.hpp>
 #include <vumedia/v4l2/buffer_queue.hpp>
+#include <vumedia/v4l2/ioctls.hpp>
 
 namespace vumedia::test {
 
-class OutputDevice {
+class OutputDevice : public v4l2::Ioctls<OutputDevice, v4l2::QueueIoctls> {
  public:
+  using Ioctls::ioctl;
+
   static constexpr std::uint32_t type = V4L2_BUF_TYPE_VIDEO_OUTPUT;
   static constexpr std::uint32_t width = 64, height = 48, size = width * height * 3 / 2;
 
@@ -43,13 +46,10 @@ class OutputDevice {
     return std::make_unique<Session>(context);
   }
   void close(Session& session) noexcept {
-    if (owner_ != &session) return;
+    if (owner_.session() != &session) return;
     session.context.cancel(timer_);
     queue_.release();
-    owner_ = nullptr;
-  }
-  [[nodiscard]] Result<media::Mappable> mmap(Session&, std::uint32_t offset) {
-    return queue_.mappable(offset);
+    owner_.reset();
   }
 
   // -- One format of one size
@@ -66,7 +66,7 @@ class OutputDevice {
     requires std::same_as<typename Tag::Payload, v4l2_format>
   [[nodiscard]] Result<> ioctl(Session& session, Tag, v4l2_format& format) {
     if (format.type != type) return fail(EINVAL);
-    if (std::same_as<Tag, v4l2::tag::S_FMT> && owner_ != nullptr && owner_ != &session) return fail(EBUSY);
+    if (std::same_as<Tag, v4l2::tag::S_FMT> && !owner_.admits(session)) return fail(EBUSY);
     format = {};
     format.type = type;
     format.fmt.pix = {.width = width,
@@ -128,71 +128,34 @@ class OutputDevice {
 
   // -- Buffers, which belong to the file that has allocated them
 
-  [[nodiscard]] Result<> ioctl(Session& session, v4l2::tag::REQBUFS, v4l2_requestbuffers& request) {
-    return owned(session,
-                 [&] { return queue_.reqbufs(request, std::array{size}, session.context.arenas()); });
+  [[nodiscard]] v4l2::BufferQueue& queues_of(Session&) noexcept { return queue_; }
+  [[nodiscard]] v4l2::QueueOwner<Session>& queue_owner() noexcept { return owner_; }
+  [[nodiscard]] static std::array<std::uint32_t, 1> plane_sizes(Session&, const v4l2::BufferQueue&) noexcept {
+    return {size};
   }
-  [[nodiscard]] Result<> ioctl(Session& session, v4l2::tag::CREATE_BUFS, v4l2_create_buffers& request) {
-    return owned(session,
-                 [&] { return queue_.create_bufs(request, std::array{size}, session.context.arenas()); });
+  void queued(Session&, v4l2::BufferQueue&) noexcept { schedule(); }
+  void started(Session&, v4l2::BufferQueue&) noexcept {
+    sequence_ = 0;
+    schedule();
   }
-  [[nodiscard]] Result<> ioctl(Session& session, v4l2::tag::REMOVE_BUFS, v4l2::RemoveBuffers& request) {
-    return owned(session, [&] { return queue_.remove_bufs(request); });
-  }
-  [[nodiscard]] Result<> ioctl(Session&, v4l2::tag::QUERYBUF, v4l2::BufferPayload& payload) const {
-    return queue_.querybuf(payload);
-  }
-  [[nodiscard]] Result<> ioctl(Session& session, v4l2::tag::PREPARE_BUF, v4l2::BufferPayload& payload) {
-    return owned(session, [&] { return queue_.prepare_buf(payload, memory_of(session)); });
-  }
-  [[nodiscard]] Result<> ioctl(Session& session, v4l2::tag::QBUF, v4l2::BufferPayload& payload) {
-    return owned(session, [&] {
-      auto done = queue_.qbuf(payload, memory_of(session));
-      schedule();
-      return done;
-    });
-  }
-  [[nodiscard]] Result<> ioctl(Session& session, v4l2::tag::STREAMON, std::uint32_t& which) {
-    return owned(session, [&] {
-      if (!queue_.streaming()) sequence_ = 0;
-      auto done = queue_.stream_on(which);
-      schedule();
-      return done;
-    });
-  }
-  [[nodiscard]] Result<> ioctl(Session& session, v4l2::tag::STREAMOFF, std::uint32_t& which) {
-    return owned(session, [&] { return queue_.stream_off(which); });
-  }
+  void cancelled(Session& session, v4l2::BufferQueue&) noexcept { session.context.cancel(timer_); }
 
  private:
   static constexpr std::uint32_t outputs = 2;
 
-  template <class F>
-  [[nodiscard]] Result<> owned(Session& session, F act) {
-    if (owner_ != nullptr && owner_ != &session) return fail(EBUSY);
-    Session* const before = owner_;
-    owner_ = &session;
-    auto done = act();
-    if (!queue_.is_busy()) owner_ = nullptr;
-    if (before != nullptr && owner_ == nullptr) session.context.cancel(timer_);
-    return done;
-  }
-  [[nodiscard]] static v4l2::UserMemory memory_of(Session& session) {
-    return {session.context.memory(), session.context.arenas()};
-  }
   void schedule() noexcept {
-    if (owner_ != nullptr && queue_.streaming() && queue_.queued_count() != 0 && !timer_.pending())
-      owner_->context.timer(timer_, io::Clock::now());
+    if (queue_.streaming() && queue_.queued_count() != 0 && !timer_.pending())
+      owner_.session()->context.timer(timer_, io::Clock::now());
   }
   void on_due(std::int32_t) noexcept {
-    if (owner_ == nullptr || !queue_.streaming()) return;
+    if (!queue_.streaming()) return;
     const auto index = queue_.take_next();
     if (!index) return;
     v4l2::BufferQueue::Completion done;
     done.timestamp_ns = static_cast<std::uint64_t>(
         std::chrono::duration_cast<std::chrono::nanoseconds>(io::Clock::now().time_since_epoch()).count());
     done.sequence = sequence_++;
-    if (const auto buffer = queue_.complete(*index, done)) owner_->context.send_dqbuf(*buffer);
+    if (const auto buffer = queue_.complete(*index, done)) owner_.session()->context.send_dqbuf(*buffer);
     schedule();
   }
 
@@ -200,7 +163,7 @@ class OutputDevice {
   std::uint32_t output_ = 0;
   v4l2_rect crop_{0, 0, width, height};
   v4l2::BufferQueue queue_{{.type = type, .userptr = true}};
-  Session* owner_ = nullptr;
+  v4l2::QueueOwner<Session> owner_;
   std::uint32_t sequence_ = 0;
   io::MemberOperation<&OutputDevice::on_due> timer_{*this};
 };
