@@ -9,7 +9,7 @@
 
 #include <gtest/gtest.h>
 
-#include <vumedia/backends/test_pattern/negotiation.hpp>
+#include <vumedia/backends/test_pattern/modes.hpp>
 #include <vumedia/backends/test_pattern/painter.hpp>
 
 namespace vumedia::backends::test_pattern {
@@ -17,8 +17,12 @@ namespace {
 
 constexpr std::array numbers{0u, 1u, 7u, 1234567u, 0x80000001u, 0xffffffffu};
 
+using camera::FrameSize;
+using camera::Mode;
+
 Mode mode_of(std::uint32_t code, const FrameSize& size, std::uint32_t stride = 0) {
-  return make_mode(*v4l2::find_pixel_format(code), *find_frame_size(size.width, size.height), stride);
+  return camera::make_mode(*v4l2::find_pixel_format(code), *camera::find_size(modes, size.width, size.height),
+                           stride);
 }
 
 // The first plane in the terms of the single-planar API.
@@ -271,20 +275,6 @@ TEST(FrameCode, DetectsEverySingleDamagedCell) {
       EXPECT_FALSE(decode_frame_number(encode_frame_number(number) ^ (std::uint64_t{1} << bit)));
     }
   }
-}
-
-TEST(Modes, FindsTheNearestRate) {
-  const FrameSize small{640, 480, 60};
-  const FrameSize large{1920, 1080, 30};
-  EXPECT_EQ(rates_of(small).front(), 60u);
-  EXPECT_EQ(rates_of(large).front(), 30u);
-  EXPECT_EQ(nearest_rate(small, {0, 0}), default_rate);
-  EXPECT_EQ(nearest_rate(small, {1, 0}), default_rate);
-  EXPECT_EQ(nearest_rate(small, {1, 25}), 25u);
-  EXPECT_EQ(nearest_rate(small, {1001, 30000}), 30u);
-  EXPECT_EQ(nearest_rate(small, {1, 0xffffffff}), 60u);
-  EXPECT_EQ(nearest_rate(small, {0xffffffff, 1}), 5u);
-  EXPECT_EQ(nearest_rate(large, {1, 60}), 30u);
 }
 
 }  // namespace

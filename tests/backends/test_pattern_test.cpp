@@ -631,28 +631,5 @@ TEST_P(Camera, TakesBuffersLargerThanItsFrames) {
   EXPECT_EQ(call(tag::CREATE_BUFS{}, create), EINVAL);
 }
 
-TEST(PacerGrid, NeitherDriftsNorBursts) {
-  const io::TimePoint start{12345678901ns};
-  test_pattern::Pacer pacer;
-  pacer.start(start, 30);
-  // In time: an hour of frames ends exactly an hour later.
-  for (int frame = 1; frame < 30 * 3600; ++frame) pacer.advance(pacer.due());
-  EXPECT_EQ(pacer.due(), start + 3600s);
-  // A little late: the next frame comes at its old time.
-  pacer.advance(pacer.due() + 20ms);
-  EXPECT_EQ(pacer.due(), start + 3600s + 33333333ns);
-  // After a stall: the next point of the grid, and one frame for all that were missed.
-  const auto late = start + 4000s + 1ms;
-  pacer.advance(late);
-  EXPECT_EQ(pacer.due(), start + 4000s + 33333333ns);
-  // At any time, the next point is ahead, and no more than a period away.
-  for (int step = 0; step < 1000; ++step) {
-    const auto now = pacer.due() + 7ms * step;
-    pacer.advance(now);
-    ASSERT_GT(pacer.due(), now);
-    ASSERT_LE(pacer.due() - now, 33333334ns);
-  }
-}
-
 }  // namespace
 }  // namespace vumedia::backends

@@ -11,7 +11,7 @@
 #include <sys/un.h>
 
 #include <vumedia/backends/test_pattern/frame_code.hpp>
-#include <vumedia/backends/test_pattern/negotiation.hpp>
+#include <vumedia/backends/test_pattern/modes.hpp>
 #include <vumedia/core/fd.hpp>
 
 #include "programs/ctl_fixture.hpp"
@@ -99,8 +99,10 @@ TEST_F(Ctl, CapturesVideo) {
 
 TEST_F(Ctl, CapturesTheBytesAsTheyAre) {
   start("test-pattern");
-  for (const auto code : std::span(pattern::raw_formats).first(pattern::single_plane_formats)) {
-    const auto mode = pattern::make_mode(*v4l2::find_pixel_format(code), pattern::frame_sizes[3]);
+  for (const auto code : pattern::raw_formats) {
+    // The single-planar API has those in one piece of memory.
+    if (v4l2::find_pixel_format(code)->memory_planes != 1) continue;
+    const auto mode = backends::camera::make_mode(*v4l2::find_pixel_format(code), pattern::frame_sizes[3]);
     v4l2_format format{};
     format.type = V4L2_BUF_TYPE_VIDEO_CAPTURE;
     v4l2::fill_format(format, *mode.format, mode.size->width, mode.size->height, mode.layout);

@@ -7,17 +7,17 @@
 
 #include <linux/videodev2.h>
 
+#include <vumedia/backends/camera/encoding.hpp>
 #include <vumedia/backends/test_pattern/painter.hpp>
 #include <vumedia/v4l2/control_info.hpp>
 
 namespace vumedia::backends::test_pattern {
 
-// V4L2_CID_JPEG_COMPRESSION_QUALITY: larger is better and takes more bytes.
-inline constexpr std::int32_t quality_minimum = 1;
-inline constexpr std::int32_t quality_maximum = 100;
-inline constexpr std::int32_t quality_default = 85;
+// Of cameras that compress, which have this control in addition.
+using camera::quality_default;
+using camera::quality_maximum;
+using camera::quality_minimum;
 
-// The last one is only for cameras that compress.
 inline constexpr std::array all_controls{
     v4l2::ControlInfo{.id = V4L2_CID_BRIGHTNESS,
                       .name = "Brightness",
@@ -30,12 +30,6 @@ inline constexpr std::array all_controls{
                       .name = "Test Pattern",
                       .maximum = pattern_names.size() - 1,
                       .menu = pattern_names},
-    v4l2::ControlInfo{.id = V4L2_CID_JPEG_COMPRESSION_QUALITY,
-                      .name = "Compression Quality",
-                      .minimum = quality_minimum,
-                      .maximum = quality_maximum,
-                      .default_value = quality_default,
-                      .flags = V4L2_CTRL_FLAG_SLIDER},
 };
 static_assert(v4l2::valid_controls(all_controls));
 

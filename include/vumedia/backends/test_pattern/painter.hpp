@@ -22,6 +22,7 @@
 
 #include <linux/videodev2.h>
 
+#include <vumedia/backends/camera/source.hpp>
 #include <vumedia/backends/test_pattern/frame_code.hpp>
 #include <vumedia/backends/test_pattern/glyphs.hpp>
 #include <vumedia/v4l2/formats.hpp>
@@ -104,17 +105,10 @@ struct Span {
 
 }  // namespace detail
 
-// Where a picture is painted.
-struct Canvas {
-  const v4l2::PixelFormat* format = nullptr;  // raw, with 8 bits per sample
-  std::uint32_t width = 0;                    // at least 320, a multiple of 40
-  std::uint32_t height = 0;                   // at least 240, even
-  v4l2::Layout layout;
-  bool full_range = false;  // of luma and chroma
-};
-
-// The planes in memory, each of at least its layout's sizeimage bytes.
-using Planes = std::array<std::byte*, 3>;
+// Where a picture is painted: a raw format with 8 bits per sample; a width that is a multiple of 40 and at
+// least 320, and an even height of at least 240.
+using camera::Canvas;
+using camera::Planes;
 
 class Painter {
  public:

@@ -1,15 +1,20 @@
-// The test pattern camera's answers about formats, sizes, rates and rectangles: the rules of "Data Format
-// Negotiation", "Image Format Enumeration", VIDIOC_G_PARM and VIDIOC_G_SELECTION, for both plane APIs.
+// A camera's answers about formats, sizes, rates and rectangles, with the modes of the test pattern: the rules
+// of "Data Format Negotiation", "Image Format Enumeration", VIDIOC_G_PARM and VIDIOC_G_SELECTION, for both
+// plane APIs.
 #include <array>
 #include <cstring>
 #include <set>
 
 #include <gtest/gtest.h>
 
-#include <vumedia/backends/test_pattern/negotiation.hpp>
+#include <vumedia/backends/camera/negotiation.hpp>
+#include <vumedia/backends/test_pattern/modes.hpp>
 
-namespace vumedia::backends::test_pattern {
+namespace vumedia::backends::camera {
 namespace {
+
+using test_pattern::frame_sizes;
+constexpr std::uint32_t default_rate = 30;
 
 // Both APIs, without and with Motion-JPEG.
 struct Api {
@@ -62,7 +67,7 @@ class CameraFormats : public testing::TestWithParam<Api> {
 
   const bool multiplanar = GetParam().multiplanar;
   const bool compressed = GetParam().compressed;
-  Negotiation formats{multiplanar, compressed ? std::uint32_t{V4L2_PIX_FMT_MJPEG} : 0U};
+  Negotiation formats{test_pattern::modes, multiplanar, compressed ? std::uint32_t{V4L2_PIX_FMT_MJPEG} : 0U};
 };
 INSTANTIATE_TEST_SUITE_P(Apis, CameraFormats,
                          testing::Values(Api{false, false}, Api{true, false}, Api{false, true},
@@ -357,4 +362,4 @@ TEST_P(CameraFormats, HasNoRectanglesButItsBounds) {
 }
 
 }  // namespace
-}  // namespace vumedia::backends::test_pattern
+}  // namespace vumedia::backends::camera

@@ -6,25 +6,27 @@
 #include <chrono>
 #include <cstdint>
 
+#include <linux/videodev2.h>
+
 #include <vumedia/io/reactor.hpp>
 
-namespace vumedia::backends::test_pattern {
+namespace vumedia::backends::camera {
 
 class Pacer {
  public:
-  // The first frame is due one period after `now`. `rate` > 0, in frames per second.
-  void start(io::TimePoint now, std::uint32_t rate) noexcept {
+  // The first frame is due one interval, in seconds, after `now`. Neither part of it is 0.
+  void start(io::TimePoint now, const v4l2_fract& interval) noexcept {
     origin_ = now;
-    rate_ = rate;
+    interval_ = interval;
     tick_ = 1;
   }
 
   // When the next frame is due. Computed from the origin every time, because 1/30 s is not a whole number of
   // nanoseconds.
   [[nodiscard]] io::TimePoint due() const noexcept {
-    // 2^63 ns are 292 years, and tick_ counts at most 60 per second of that clock.
-    const auto whole = std::chrono::seconds(tick_ / rate_);
-    return origin_ + whole + std::chrono::nanoseconds(tick_ % rate_ * 1'000'000'000 / rate_);
+    // 2^63 ns are 292 years, so of the product's 128 bits the quotient needs 63.
+    const Wide elapsed = Wide{tick_} * interval_.numerator * second / interval_.denominator;
+    return origin_ + std::chrono::nanoseconds(static_cast<std::int64_t>(elapsed));
   }
 
   // Advances to the first point of the grid after both due() and `now`.
@@ -32,16 +34,19 @@ class Pacer {
     ++tick_;
     if (now < due()) return;
     const auto elapsed = std::chrono::nanoseconds(now - origin_).count();  // positive: now >= due() > origin_
-    const auto seconds = static_cast<std::uint64_t>(elapsed / 1'000'000'000);
-    const auto rest = static_cast<std::uint64_t>(elapsed % 1'000'000'000);
-    tick_ = std::max(tick_, seconds * rate_ + rest * rate_ / 1'000'000'000 + 1);
+    const Wide passed = Wide{static_cast<std::uint64_t>(elapsed)} * interval_.denominator /
+                        (Wide{second} * interval_.numerator);
+    tick_ = std::max(tick_, static_cast<std::uint64_t>(passed) + 1);
     if (due() <= now) ++tick_;  // due() rounds down to a nanosecond, the line above to a whole tick
   }
 
  private:
+  __extension__ typedef unsigned __int128 Wide;
+  static constexpr std::uint64_t second = 1'000'000'000;  // in nanoseconds
+
   io::TimePoint origin_{};
   std::uint64_t tick_ = 0;
-  std::uint32_t rate_ = 1;
+  v4l2_fract interval_{1, 1};
 };
 
-}  // namespace vumedia::backends::test_pattern
+}  // namespace vumedia::backends::camera

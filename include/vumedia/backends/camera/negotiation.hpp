@@ -1,6 +1,6 @@
-// The formats, rates and rectangles that the test pattern camera reports, and how a requested format is
-// adjusted to one that exists ("Data Format Negotiation", "Image Format Enumeration" and the selection API of
-// the kernel's V4L2 documentation).
+// The formats, intervals and rectangles that a camera reports, and how a requested format is adjusted to one
+// that exists ("Data Format Negotiation", "Image Format Enumeration" and the selection API of the kernel's
+// V4L2 documentation).
 //
 // Formats never fail: an unknown fourcc becomes the first one, a size the nearest one, any field order
 // progressive. More bytes per line than needed are granted, up to `max_stride`; an absurd request is ignored.
@@ -8,107 +8,55 @@
 #pragma once
 
 #include <algorithm>
-#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <vector>
 
 #include <linux/videodev2.h>
 
-#include <vumedia/backends/test_pattern/modes.hpp>
+#include <vumedia/backends/camera/modes.hpp>
 #include <vumedia/core/result.hpp>
 #include <vumedia/v4l2/formats.hpp>
 
-namespace vumedia::backends::test_pattern {
-
-// A current format.
-struct Mode {
-  const v4l2::PixelFormat* format = nullptr;
-  const FrameSize* size = nullptr;
-  // Compressed: one plane, whose size is the limit for a picture, and no components.
-  v4l2::Layout layout;
-};
-
-// Bytes of a line in memory.
-inline constexpr std::uint32_t max_stride = 16384;
-
-// A size that no compressed picture exceeds: noise at the best quality takes little more than one byte per
-// pixel. Android's camera refuses a format of more than two.
-[[nodiscard]] constexpr std::uint32_t compressed_size(const FrameSize& size) noexcept {
-  return size.width * size.height * 2;
-}
-
-// `stride`: the requested bytes per line of the first plane.
-[[nodiscard]] constexpr Mode make_mode(const v4l2::PixelFormat& format, const FrameSize& size,
-                                       std::uint32_t stride = 0) noexcept {
-  Mode mode{&format, &size, {}};
-  if (format.compressed) {
-    mode.layout.plane_count = 1;
-    mode.layout.planes[0].sizeimage = compressed_size(size);
-    return mode;
-  }
-  // There always is one: no size in the table comes near 32 bits.
-  mode.layout =
-      *v4l2::compute_layout(format, size.width, size.height,
-                            {.stride = stride <= max_stride ? stride : 0, .max_stride = max_stride});
-  return mode;
-}
-
-// The maximum size of a plane of a buffer: that of the largest picture with the longest lines.
-[[nodiscard]] constexpr std::uint32_t most_plane_bytes() noexcept {
-  std::uint32_t most = 0;
-  for (const FrameSize& size : frame_sizes) {
-    most = std::max(most, compressed_size(size));
-    for (const std::uint32_t code : raw_formats) {
-      const Mode mode = make_mode(*v4l2::find_pixel_format(code), size, max_stride);
-      for (std::size_t p = 0; p < mode.layout.plane_count; ++p)
-        most = std::max(most, mode.layout.planes[p].sizeimage);
-    }
-  }
-  return most;
-}
+namespace vumedia::backends::camera {
 
 class Negotiation {
  public:
-  // `compressed`: a format that is offered after the raw ones; 0: none. `first`: the initial one.
-  Negotiation(bool multiplanar, std::uint32_t compressed, std::uint32_t first = raw_formats[0]) noexcept
-      : type_(multiplanar ? V4L2_BUF_TYPE_VIDEO_CAPTURE_MPLANE : V4L2_BUF_TYPE_VIDEO_CAPTURE) {
-    for (const std::uint32_t code :
-         std::span(raw_formats).first(multiplanar ? raw_formats.size() : single_plane_formats))
-      formats_[count_++] = {code, 0};
-    if (compressed != 0) formats_[count_++] = {compressed, 0};
-    use(make_mode(known(first), frame_sizes.front()));
+  // `modes` satisfy valid_modes(), and what they refer to outlives this. `compressed`: a format that is
+  // offered after the raw ones; 0: none. `first`: the initial one, if it is offered.
+  Negotiation(const Modes& modes, bool multiplanar, std::uint32_t compressed, std::uint32_t first = 0)
+      : modes_(modes), type_(multiplanar ? V4L2_BUF_TYPE_VIDEO_CAPTURE_MPLANE : V4L2_BUF_TYPE_VIDEO_CAPTURE) {
+    for (const std::uint32_t code : modes.formats) {
+      if (multiplanar || v4l2::find_pixel_format(code)->memory_planes == 1) formats_.push_back({code, 0});
+    }
+    if (compressed != 0) formats_.push_back({compressed, 0});
+    for (const FrameSize& size : modes.sizes) sizes_.push_back({size.width, size.height});
+    use(make_mode(known(first), modes.sizes.front()));
+    interval_ = nearest_interval(*mode_.size, modes.usual_interval, modes.usual_interval);
   }
 
   [[nodiscard]] std::uint32_t type() const noexcept { return type_; }
   [[nodiscard]] const Mode& mode() const noexcept { return mode_; }
-  // Frames a second.
-  [[nodiscard]] std::uint32_t rate() const noexcept { return rate_; }
+  // Seconds for a frame.
+  [[nodiscard]] const v4l2_fract& interval() const noexcept { return interval_; }
 
   // ---- Ioctls. EINVAL: a different buffer type, or nothing at that index.
 
   [[nodiscard]] Result<> enum_fmt(v4l2_fmtdesc& query) const noexcept {
     if (query.type != type_) return fail(EINVAL);
-    return v4l2::enum_fmt(query, formats());
+    return v4l2::enum_fmt(query, formats_);
   }
 
   [[nodiscard]] Result<> enum_framesizes(v4l2_frmsizeenum& query) const noexcept {
-    static constexpr auto sizes = [] {
-      std::array<v4l2::FrameSize, frame_sizes.size()> list{};
-      for (std::size_t i = 0; i < list.size(); ++i) list[i] = {frame_sizes[i].width, frame_sizes[i].height};
-      return list;
-    }();
     if (!offers(query.pixel_format)) return fail(EINVAL);
-    return v4l2::enum_framesizes(query, sizes);
+    return v4l2::enum_framesizes(query, sizes_);
   }
 
   [[nodiscard]] Result<> enum_frameintervals(v4l2_frmivalenum& query) const noexcept {
-    const FrameSize* const size = find_frame_size(query.width, query.height);
+    const FrameSize* const size = find_size(modes_, query.width, query.height);
     if (!offers(query.pixel_format) || size == nullptr) return fail(EINVAL);
-    std::array<v4l2_fract, frame_rates.size()> intervals{};
-    const auto rates = rates_of(*size);
-    for (std::size_t i = 0; i < rates.size(); ++i) intervals[i] = {1, rates[i]};
-    return v4l2::enum_frameintervals(query, std::span(intervals).first(rates.size()));
+    return v4l2::enum_frameintervals(query, size->intervals);
   }
 
   [[nodiscard]] Result<> g_fmt(v4l2_format& format) const noexcept {
@@ -125,7 +73,7 @@ class Negotiation {
   [[nodiscard]] Result<> s_fmt(v4l2_format& format) noexcept {
     if (format.type != type_) return fail(EINVAL);
     use(adjust(format));
-    rate_ = nearest_rate(*mode_.size, {1, rate_});
+    interval_ = nearest_interval(*mode_.size, interval_, modes_.usual_interval);
     format = description_;
     return {};
   }
@@ -137,12 +85,12 @@ class Negotiation {
     // There is no capture mode, no extended mode, and there are no buffers for read(), which is not
     // supported.
     parameters.parm.capture.capability = V4L2_CAP_TIMEPERFRAME;
-    parameters.parm.capture.timeperframe = {1, rate_};
+    parameters.parm.capture.timeperframe = interval_;
     return {};
   }
   [[nodiscard]] Result<> s_parm(v4l2_streamparm& parameters) noexcept {
     if (parameters.type != type_) return fail(EINVAL);
-    rate_ = nearest_rate(*mode_.size, parameters.parm.capture.timeperframe);
+    interval_ = nearest_interval(*mode_.size, parameters.parm.capture.timeperframe, modes_.usual_interval);
     return g_parm(parameters);
   }
 
@@ -166,11 +114,8 @@ class Negotiation {
   [[nodiscard]] static constexpr bool is_capture(std::uint32_t type) noexcept {
     return type == V4L2_BUF_TYPE_VIDEO_CAPTURE || type == V4L2_BUF_TYPE_VIDEO_CAPTURE_MPLANE;
   }
-  [[nodiscard]] std::span<const v4l2::EnumeratedFormat> formats() const noexcept {
-    return std::span(formats_).first(count_);
-  }
   [[nodiscard]] bool offers(std::uint32_t code) const noexcept {
-    return std::ranges::find(formats(), code, &v4l2::EnumeratedFormat::code) != formats().end();
+    return std::ranges::find(formats_, code, &v4l2::EnumeratedFormat::code) != formats_.end();
   }
 
   // That format, or the first.
@@ -186,7 +131,7 @@ class Negotiation {
     const std::uint32_t width = multiplanar ? pix_mp.width : pix.width;
     const std::uint32_t height = multiplanar ? pix_mp.height : pix.height;
     const std::uint32_t stride = multiplanar ? pix_mp.plane_fmt[0].bytesperline : pix.bytesperline;
-    return make_mode(known(code), nearest_frame_size(width, height), stride);
+    return make_mode(known(code), nearest_size(modes_, width, height), stride);
   }
 
   void use(const Mode& mode) noexcept {
@@ -217,12 +162,13 @@ class Negotiation {
     }
   }
 
+  Modes modes_;
   std::uint32_t type_;
-  std::array<v4l2::EnumeratedFormat, raw_formats.size() + 1> formats_{};
-  std::size_t count_ = 0;
+  std::vector<v4l2::EnumeratedFormat> formats_;
+  std::vector<v4l2::FrameSize> sizes_;
   Mode mode_;
   v4l2_format description_{};  // of mode_, which guests ask for more often than they change it
-  std::uint32_t rate_ = default_rate;
+  v4l2_fract interval_{};
 };
 
-}  // namespace vumedia::backends::test_pattern
+}  // namespace vumedia::backends::camera
