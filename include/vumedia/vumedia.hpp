@@ -20,6 +20,7 @@
 #include <vumedia/v4l2/describe.hpp>
 #include <vumedia/v4l2/formats.hpp>
 #include <vumedia/v4l2/ioctl_table.hpp>
+#include <vumedia/v4l2/ioctls.hpp>
 #include <vumedia/v4l2/payload.hpp>
 #include <vumedia/v4l2/priority.hpp>
 #include <vumedia/v4l2/subscriptions.hpp>
