@@ -70,7 +70,7 @@ constexpr bool valid(std::span<const std::uint32_t> formats, const FrameSize& si
 static_assert(valid(one_format, one_size[0]));
 static_assert(!valid({}, one_size[0]) && !valid_modes({one_format, {}}));
 static_assert(!valid(one_format, {0, 48, one_interval}) && !valid(one_format, {64, 0, one_interval}));
-static_assert(!valid(one_format, {5000, 48, one_interval}) && !valid(one_format, {64, 20000, one_interval}));
+static_assert(!valid(one_format, {20000, 48, one_interval}) && !valid(one_format, {64, 20000, one_interval}));
 static_assert(!valid(one_format, {64, 48, {}}) && !valid(one_format, one_size[0], {1, 0}));
 constexpr std::array<v4l2_fract, 1> no_time{{{0, 30}}};
 static_assert(!valid(one_format, {64, 48, no_time}));

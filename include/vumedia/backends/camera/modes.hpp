@@ -48,6 +48,9 @@ inline constexpr std::uint32_t max_stride = 16384;
   return size.width * size.height * 2;
 }
 
+// Pixels of a side: whatever the format, no plane of such a picture has more than 32 bits of bytes.
+inline constexpr std::uint32_t largest_side = 16384;
+
 // For a static_assert next to a table, or for one that comes from a file: whether a camera can have these.
 [[nodiscard]] constexpr bool valid_modes(const Modes& modes) noexcept {
   if (modes.formats.empty() || modes.sizes.empty()) return false;
@@ -55,7 +58,8 @@ inline constexpr std::uint32_t max_stride = 16384;
     return interval.numerator != 0 && interval.denominator != 0;
   };
   for (const FrameSize& size : modes.sizes) {
-    if (size.width == 0 || size.height == 0 || size.width > 4096 || size.height > 16384) return false;
+    if (size.width == 0 || size.height == 0) return false;
+    if (size.width > largest_side || size.height > largest_side) return false;
     if (size.intervals.empty() || !std::ranges::all_of(size.intervals, positive)) return false;
   }
   for (const std::uint32_t code : modes.formats) {
