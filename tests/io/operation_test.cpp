@@ -10,7 +10,6 @@
 #include <gtest/gtest.h>
 
 #include <vumedia/io/operation.hpp>
-#include <vumedia/io/operation_list.hpp>
 
 namespace vumedia::io::test {
 namespace {

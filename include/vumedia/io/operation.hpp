@@ -13,12 +13,14 @@
 #include <cstdint>
 #include <utility>
 
+#include <vumedia/core/intrusive_list.hpp>
+
 namespace vumedia::io {
 
 class OperationAccess;
 class OwningOperation;
 
-class Operation {
+class Operation : private ListHook<Operation> {
  public:
   // `result` is what the system call would have returned: bytes, a poll mask, 0 for a timer, or a negative
   // errno.
@@ -40,9 +42,6 @@ class Operation {
   enum class State : std::uint8_t { idle, submitted, ready };
 
   Handler handler_;
-  // A reactor's list of operations that have completed but whose handlers have not run.
-  Operation* previous_ = nullptr;
-  Operation* next_ = nullptr;
   std::int32_t result_ = 0;
   State state_ = State::idle;
   bool owning_ = false;  // an OwningOperation
@@ -82,8 +81,15 @@ class OperationAccess {
   using State = Operation::State;
   static State& state(Operation& operation) noexcept { return operation.state_; }
   static std::int32_t& result(Operation& operation) noexcept { return operation.result_; }
-  static Operation*& previous(Operation& operation) noexcept { return operation.previous_; }
-  static Operation*& next(Operation& operation) noexcept { return operation.next_; }
+  // For a reactor's list of operations.
+  template <class Tag, class Node>
+  static ListHook<Tag>& hook(Node& operation) noexcept {
+    return operation;
+  }
+  template <class Tag, class Node>
+  static Node& node(ListHook<Tag>& hook) noexcept {
+    return static_cast<Node&>(hook);
+  }
   static void invoke(Operation& operation, std::int32_t result) noexcept {
     operation.handler_(operation, result);
   }
@@ -104,6 +110,9 @@ class OperationAccess {
     owning.discard_(owning);
   }
 };
+
+// A reactor's list of operations that have completed but whose handlers have not run.
+using OperationList = IntrusiveList<Operation, Operation, OperationAccess>;
 
 // An operation whose handler is a member function, bound at compile time:
 // clang-format off

@@ -33,7 +33,6 @@
 #include <vumedia/core/result.hpp>
 #include <vumedia/io/inbox.hpp>
 #include <vumedia/io/operation.hpp>
-#include <vumedia/io/operation_list.hpp>
 #include <vumedia/io/reactor.hpp>
 #include <vumedia/io/receive_operation.hpp>
 

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstdint>
 
+#include <vumedia/core/intrusive_list.hpp>
 #include <vumedia/io/reactor.hpp>
 #include <vumedia/memory/work.hpp>
 
@@ -11,29 +12,20 @@ namespace vumedia::media {
 
 // A unit of such work: a member of its owner, which may destroy it at any time. Its handler is called once
 // for each time that it is added to Chores.
-class Chore {
+class Chore : public ListHook<Chore> {
  public:
   using Handler = void (*)(Chore& chore) noexcept;
   explicit Chore(Handler handler) noexcept : handler_(handler) {}
-  Chore(const Chore&) = delete;
-  Chore& operator=(const Chore&) = delete;
-  ~Chore() { cancel(); }
 
-  [[nodiscard]] bool pending() const noexcept { return next_ != this; }
-  void cancel() noexcept {
-    previous_->next_ = next_;
-    next_->previous_ = previous_;
-    next_ = previous_ = this;
-  }
+  [[nodiscard]] bool pending() const noexcept { return linked(); }
+  void cancel() noexcept { unlink(); }
+  void run() noexcept { handler_(*this); }
 
  private:
-  friend class Chores;
   Handler handler_;
-  Chore* next_ = this;
-  Chore* previous_ = this;
 };
 
-// The chores that wait for a turn: a ring around a sentinel.
+// The chores that wait for a turn.
 class Chores {
  public:
   // `turn`: what all on the loop share, or null.
@@ -42,14 +34,14 @@ class Chores {
   Chores& operator=(const Chores&) = delete;
   // Those that wait are done no more.
   ~Chores() {
-    while (!empty()) ring_.next_->cancel();
+    waiting_.clear();
     tell();
   }
-  [[nodiscard]] bool empty() const noexcept { return !ring_.pending(); }
+  [[nodiscard]] bool empty() const noexcept { return waiting_.empty(); }
 
   // A chore that is waiting already keeps its place.
   void add(Chore& chore) noexcept {
-    if (!chore.pending()) put_behind(chore);
+    if (!chore.pending()) waiting_.push_back(chore);
   }
 
   // Calls those that are there, in order, each with an equal part of a turn in `work`, which is given back as
@@ -66,39 +58,30 @@ class Chores {
     if (turn_ != nullptr) allowed = std::min(allowed, memory::Work::a_turn - turn_->spent_on_left);
     const std::int64_t before = work.left();
     Chore end(nullptr);
-    put_behind(end);
+    waiting_.push_back(end);
     do {
-      Chore& chore = *ring_.next_;
-      chore.cancel();
+      Chore& chore = *waiting_.pop_front();  // there: `end` is the last
       const std::int64_t given = std::clamp(allowed, memory::Work::mapping, part);
       work.begin(given);
-      chore.handler_(chore);
+      chore.run();
       const std::int64_t spent = given - work.left();
       allowed -= spent;
       if (turn_ != nullptr) turn_->spent_on_left += spent;
-    } while (ring_.next_ != &end && allowed > 0);
+    } while (waiting_.front() != &end && allowed > 0);
     work.begin(before);
     end.cancel();
     tell();
   }
 
  private:
-  void put_behind(Chore& chore) noexcept {
-    chore.previous_ = ring_.previous_;
-    chore.next_ = &ring_;
-    ring_.previous_->next_ = &chore;
-    ring_.previous_ = &chore;
-  }
-
   // Counts those that are there, for all users of the loop to know.
   void tell() noexcept {
-    std::uint32_t count = 0;
-    for (const Chore* chore = ring_.next_; chore != &ring_; chore = chore->next_) ++count;
+    const auto count = static_cast<std::uint32_t>(waiting_.size());
     if (turn_ != nullptr) turn_->waiting += count - told_;  // modulo 2^32, as unsigned numbers are
     told_ = count;
   }
 
-  Chore ring_{nullptr};
+  IntrusiveList<Chore> waiting_;
   io::Turn* const turn_;
   std::uint32_t told_ = 0;
 };

@@ -14,6 +14,7 @@
 
 #include <linux/videodev2.h>
 
+#include <vumedia/core/intrusive_list.hpp>
 #include <vumedia/core/result.hpp>
 #include <vumedia/media/wire.hpp>
 #include <vumedia/v4l2/payload.hpp>
@@ -114,6 +115,8 @@ class Event {
 };
 
 class EventQueue {
+  struct InOrder;
+  struct OfStore;
   struct Node;
 
  public:
@@ -131,22 +134,32 @@ class EventQueue {
     }
 
     // Frees the room of an empty store.
-    void release() noexcept { *this = Store(); }
+    void release() noexcept {
+      free_.clear();
+      nodes_.reset();
+      capacity_ = touched_ = 0;
+      held_ = false;
+    }
 
     // While held, events are kept back, because the guest does not know the session yet.
     void hold(bool held) noexcept { held_ = held; }
     [[nodiscard]] bool held() const noexcept { return held_; }
 
+    // -- For EventQueue
+
+    // Null if the store is full.
+    [[nodiscard]] Node* add(const Event& event) noexcept;
+    void remove(Node& node) noexcept;
+    [[nodiscard]] const IntrusiveList<Node, OfStore>& events() const noexcept { return events_; }
+
    private:
-    friend class EventQueue;
     struct Room {
       alignas(8) std::byte bytes[sizeof(Event) + 5 * sizeof(void*)];
     };
 
-    std::unique_ptr<Room[]> nodes_;
-    Node* first_ = nullptr;  // of its events, in their order
-    Node* last_ = nullptr;
-    Node* free_ = nullptr;
+    std::unique_ptr<Room[]> nodes_;        // outlives the lists
+    IntrusiveList<Node, OfStore> events_;  // in their order
+    IntrusiveList<Node, OfStore> free_;    // used before
     std::uint32_t capacity_ = 0;
     std::uint32_t touched_ = 0;  // rooms that have been used once; those after them are free too
     bool held_ = false;
@@ -177,20 +190,15 @@ class EventQueue {
         remove(*earlier);
       }
     }
-    Node* node = take(store, event);
+    Node* node = store.add(event);
     if (node == nullptr) {
       Node* const oldest = find(store, event);
       if (oldest == nullptr) return false;
       remove(*oldest);
-      node = take(store, event);
+      node = store.add(event);
     }
     if (changes != 0) node->event.add_changes(changes);
-    node->previous = last_;
-    (last_ != nullptr ? last_->next : first_) = node;
-    last_ = node;
-    node->earlier = store.last_;
-    (store.last_ != nullptr ? store.last_->later : store.first_) = node;
-    store.last_ = node;
+    events_.push_back(*node);
     ++size_;
     return true;
   }
@@ -208,10 +216,9 @@ class EventQueue {
   // Removes the store's events for which `unwanted(const Event&)` holds.
   template <class Predicate>
   void purge(Store& store, Predicate unwanted) noexcept {
-    for (Node* node = store.first_; node != nullptr;) {
-      Node* const later = node->later;
-      if (unwanted(node->event)) remove(*node);
-      node = later;
+    for (auto next = store.events().begin(); next != store.events().end();) {
+      Node& node = *next++;
+      if (unwanted(node.event)) remove(node);
     }
   }
   void purge(Store& store) noexcept {
@@ -219,54 +226,51 @@ class EventQueue {
   }
 
  private:
-  struct Node {
-    Node* previous;
-    Node* next;
-    Node* earlier;  // of the same store
-    Node* later;
-    Store* owner;
+  struct Node : ListHook<InOrder>, ListHook<OfStore> {
+    Node(Store& store, const Event& first) noexcept : owner(store), event(first) {}
+    Store& owner;
     Event event;
   };
 
   [[nodiscard]] Node* front_node() const noexcept {
-    Node* node = first_;
-    while (node != nullptr && node->owner->held_) node = node->next;
+    Node* node = events_.front();
+    while (node != nullptr && node->owner.held()) node = events_.after(*node);
     return node;
   }
   [[nodiscard]] static Node* find(const Store& store, const Event& event) noexcept {
-    Node* node = store.first_;
-    while (node != nullptr && !node->event.same_subscription(event)) node = node->later;
-    return node;
-  }
-
-  [[nodiscard]] static Node* take(Store& store, const Event& event) noexcept {
-    static_assert(sizeof(Node) <= sizeof(Store::Room) && alignof(Node) <= alignof(Store::Room));
-    void* room = nullptr;
-    if (store.free_ != nullptr) {
-      room = store.free_;
-      store.free_ = store.free_->next;
-    } else if (store.touched_ < store.capacity_) {
-      room = store.nodes_[store.touched_++].bytes;
-    } else {
-      return nullptr;
+    for (Node& node : store.events()) {
+      if (node.event.same_subscription(event)) return &node;
     }
-    return ::new (room) Node{nullptr, nullptr, nullptr, nullptr, &store, event};
+    return nullptr;
   }
 
   void remove(Node& node) noexcept {
-    (node.previous != nullptr ? node.previous->next : first_) = node.next;
-    (node.next != nullptr ? node.next->previous : last_) = node.previous;
-    Store& store = *node.owner;
-    (node.earlier != nullptr ? node.earlier->later : store.first_) = node.later;
-    (node.later != nullptr ? node.later->earlier : store.last_) = node.earlier;
-    node.next = store.free_;
-    store.free_ = &node;
+    events_.remove(node);
+    node.owner.remove(node);
     --size_;
   }
 
-  Node* first_ = nullptr;
-  Node* last_ = nullptr;
+  IntrusiveList<Node, InOrder> events_;
   std::size_t size_ = 0;
 };
+
+inline auto EventQueue::Store::add(const Event& event) noexcept -> Node* {
+  static_assert(sizeof(Node) <= sizeof(Room) && alignof(Node) <= alignof(Room));
+  Node* node = free_.pop_front();
+  if (node != nullptr) {
+    node->event = event;
+  } else if (touched_ < capacity_) {
+    node = ::new (static_cast<void*>(nodes_[touched_++].bytes)) Node(*this, event);
+  } else {
+    return nullptr;
+  }
+  events_.push_back(*node);
+  return node;
+}
+
+inline void EventQueue::Store::remove(Node& node) noexcept {
+  events_.remove(node);
+  free_.push_front(node);
+}
 
 }  // namespace vumedia::media

@@ -11,6 +11,7 @@
 #include <optional>
 #include <vector>
 
+#include <vumedia/core/intrusive_list.hpp>
 #include <vumedia/core/result.hpp>
 #include <vumedia/io/reactor.hpp>
 #include <vumedia/media/backend.hpp>
@@ -42,7 +43,7 @@ struct UnreadPart {
 };
 
 template <class Device>
-struct PendingCommand {
+struct PendingCommand : ListHook<PendingCommand<Device>> {
   // Writes the answer to a deferred ioctl and returns its length.
   using Answer = std::uint32_t (*)(Device& device, PendingCommand& command, Result<> result) noexcept;
   // Does another part of an ioctl.
@@ -90,8 +91,6 @@ struct PendingCommand {
   friend class PendingCommands;
   // NOLINTBEGIN(readability-identifier-naming): its friend's, to whom they are public.
   std::uint32_t slot = 0;
-  PendingCommand* previous = nullptr;
-  PendingCommand* next = nullptr;
   bool in_use = false;
   // NOLINTEND(readability-identifier-naming)
 };
@@ -128,17 +127,13 @@ class PendingCommands {
       kept += segment.size();
     }
     command.memory = std::move(memory);
-    command.previous = last_;
-    command.next = nullptr;
-    (last_ != nullptr ? last_->next : first_) = &command;
-    last_ = &command;
+    commands_.push_back(command);
     ++count_;
     return command;
   }
 
   void remove(Command& command) noexcept {
-    (command.previous != nullptr ? command.previous->next : first_) = command.next;
-    (command.next != nullptr ? command.next->previous : last_) = command.previous;
+    commands_.remove(command);
     command.in_use = false;
     command.segments.clear();
     command.memory.reset();
@@ -161,21 +156,19 @@ class PendingCommands {
   [[nodiscard]] static std::uint32_t slot(const Command& command) noexcept { return command.slot; }
 
   // The one with the earliest deadline, or null; and the one after `command`.
-  [[nodiscard]] Command* first() const noexcept { return first_; }
-  [[nodiscard]] static Command* next(const Command& command) noexcept { return command.next; }
+  [[nodiscard]] Command* first() const noexcept { return commands_.front(); }
+  [[nodiscard]] Command* next(Command& command) const noexcept { return commands_.after(command); }
   [[nodiscard]] std::uint32_t count() const noexcept { return count_; }
   [[nodiscard]] std::uint32_t count_of(std::uint32_t session) const noexcept {
     std::uint32_t count = 0;
-    for (const Command* command = first_; command != nullptr; command = command->next)
-      count += command->session_id == session ? 1 : 0;
+    for (const Command& command : commands_) count += command.session_id == session ? 1 : 0;
     return count;
   }
 
  private:
   std::vector<std::unique_ptr<Command>> slots_;
   std::vector<Command*> free_;
-  Command* first_ = nullptr;
-  Command* last_ = nullptr;
+  IntrusiveList<Command> commands_;
   std::uint32_t count_ = 0;
 };
 
