@@ -273,4 +273,11 @@ inline void EventQueue::Store::remove(Node& node) noexcept {
   free_.push_front(node);
 }
 
+// A session, as events know it.
+struct SessionEvents {
+  std::uint32_t session = 0;
+  int error = 0;  // not 0 after an error event, which is its last
+  EventQueue::Store waiting;
+};
+
 }  // namespace vumedia::media

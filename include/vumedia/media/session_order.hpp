@@ -1,0 +1,13 @@
+// The order in which the commands of one session are carried out.
+#pragma once
+
+namespace vumedia::media {
+
+struct SessionOrder {
+  // Commands that no other may overtake: an unfinished one that takes several turns of the loop, and those
+  // that wait for it.
+  int waiting = 0;
+  bool under_way = false;  // that one
+};
+
+}  // namespace vumedia::media
