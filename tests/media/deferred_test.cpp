@@ -144,20 +144,6 @@ TEST(Deferred, MoreThanTheDeviceCanRememberAreRefused) {
   }
 }
 
-TEST(Deferred, NoMoreOfAChainIsKeptThanItsAnswerTakes) {
-  Guest guest(EmbeddedOptions{.queue_size = 64}, DeviceOptions{});
-  std::vector<virtio::Piece> pieces;
-  for (int i = 0; i < 40; ++i) pieces.push_back({guest.host.allocate(16), 16, true});
-  ASSERT_TRUE(guest.host.driver_queue(0).add(pieces));
-  static_cast<void>(guest.host.driver_queue(0).publish());
-  const auto chain = guest.host.queue(0).pop(*guest.host.memory());
-  ASSERT_TRUE(chain);
-  PendingCommands<int> commands;
-  const auto& command = commands.add(*chain, 24, guest.host.memory(), {});
-  EXPECT_EQ(command.segments.size(), 2u);
-  EXPECT_EQ(command.writer().remaining(), 24u);
-}
-
 TEST_F(DeferredTest, AnswersFindTheirMemoryAfterTheTableWasReplaced) {
   defer(3);
   const std::weak_ptr<const memory::GuestMemory> table = guest.host.memory();

@@ -112,4 +112,34 @@ concept HasStatistics = requires(B& backend) { backend.statistics(); };
 template <class B>
 concept Backend = HasSession<B> && HasConfig<B> && (Opens<B> || OpensDeferred<B>);
 
+// Says what a type that media::Device is given lacks.
+template <class BackendType>
+struct CheckedBackend {
+  static constexpr bool done = true;
+  static_assert(
+      BackendIsCompleteHere<BackendType>,
+      "media::Device<BackendType, Host>: BackendType is not complete here: its definition must come "
+      "before the device");
+  static_assert(
+      !BackendIsCompleteHere<BackendType> || !std::is_final_v<BackendType>,
+      "media::Device<BackendType, Host>: BackendType is `final`, which hides what is private in it: "
+      "leave `final` out, so that members that cannot be called are not taken for missing");
+  static_assert(!NamesSession<BackendType> || SessionIsCompleteHere<BackendType>,
+                "media::Device<BackendType, Host>: BackendType::Session is not complete here: its definition "
+                "must come before the device");
+  static_assert(HasSession<BackendType>,
+                "media::Device<BackendType, Host>: BackendType is not a media::Backend: it has no public "
+                "type `Session`");
+  static_assert(HasConfig<BackendType>,
+                "media::Device<BackendType, Host>: BackendType is not a media::Backend: it has no public "
+                "`media::Config config() const`");
+  static_assert(Opens<BackendType> || OpensDeferred<BackendType>,
+                "media::Device<BackendType, Host>: BackendType is not a media::Backend: it has no public "
+                "`Result<std::unique_ptr<Session>> open(media::Context)`, nor one with a media::Completion "
+                "as its second argument");
+  static_assert(!(Opens<BackendType> && OpensDeferred<BackendType>),
+                "media::Device<BackendType, Host>: BackendType has `open(context)` and "
+                "`open(context, completion)`: keep one of them");
+};
+
 }  // namespace vumedia::media

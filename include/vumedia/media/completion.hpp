@@ -1,8 +1,8 @@
 // The answer that a backend owes for a deferred command.
 //
-// The device continues to serve until the answer comes. A Completion names the command by a slot of the
-// device and an object of its own, not by ring indices alone, so an answer that comes after a timeout, a
-// reset or the end of the device finds no command and is discarded.
+// The device continues to serve until the answer comes. A Completion and its command know each other by an
+// object that they share, not by ring indices, so an answer that comes after a timeout, a reset or the end of
+// the device finds no command and is discarded.
 #pragma once
 
 #include <cstdint>
@@ -28,9 +28,9 @@ struct Anchor {
 // belongs to the backend, afterwards to the device; the inbox's lock orders the two.
 struct Deferred {
   std::shared_ptr<io::Inbox> inbox;
-  std::shared_ptr<Anchor> anchor;
-  void (*finish)(void* device, Deferred& command) noexcept = nullptr;
-  std::uint32_t slot = 0;
+  // The device's command that waits for the answer, or null: read and written on the loop's thread only.
+  void* command = nullptr;
+  void (*answered)(Deferred& deferred) noexcept = nullptr;
   Result<> result;
   v4l2::PayloadStorage storage;
   memory::Share list_bytes;  // of the lists of guest ranges in it
@@ -67,7 +67,7 @@ class Completion {
     command->result = result;
     // Posting fails if the loop is gone: then nobody waits for an answer.
     command->inbox->post([command] {
-      if (command->anchor->device != nullptr) command->finish(command->anchor->device, *command);
+      if (command->command != nullptr) command->answered(*command);
     });
   }
 

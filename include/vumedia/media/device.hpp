@@ -24,93 +24,53 @@
 
 #include <algorithm>
 #include <bit>
+#include <cerrno>
 #include <chrono>
-#include <concepts>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
-#include <deque>
 #include <memory>
 #include <span>
-#include <string>
+#include <type_traits>
 #include <utility>
-#include <vector>
 
 #include <linux/videodev2.h>
 
 #include <vumedia/core/checked.hpp>
 #include <vumedia/core/log.hpp>
 #include <vumedia/core/result.hpp>
-#include <vumedia/io/reactor.hpp>
+#include <vumedia/media/answers.hpp>
 #include <vumedia/media/backend.hpp>
 #include <vumedia/media/chores.hpp>
 #include <vumedia/media/completion.hpp>
 #include <vumedia/media/context.hpp>
-#include <vumedia/media/dispatch.hpp>
-#include <vumedia/media/event_queue.hpp>
+#include <vumedia/media/count.hpp>
+#include <vumedia/media/deferred.hpp>
+#include <vumedia/media/device_options.hpp>
+#include <vumedia/media/event_sender.hpp>
+#include <vumedia/media/held_commands.hpp>
+#include <vumedia/media/interrupts.hpp>
+#include <vumedia/media/ioctls.hpp>
 #include <vumedia/media/leftovers.hpp>
 #include <vumedia/media/mappings.hpp>
-#include <vumedia/media/pending.hpp>
+#include <vumedia/media/near_miss.hpp>
+#include <vumedia/media/services.hpp>
 #include <vumedia/media/sessions.hpp>
+#include <vumedia/media/trace.hpp>
+#include <vumedia/media/turns.hpp>
 #include <vumedia/media/wire.hpp>
 #include <vumedia/memory/arena.hpp>
-#include <vumedia/memory/budget.hpp>
 #include <vumedia/memory/work.hpp>
-#include <vumedia/v4l2/ioctl_table.hpp>
 #include <vumedia/v4l2/payload.hpp>
 #include <vumedia/virtio/concepts.hpp>
 #include <vumedia/virtio/queue.hpp>
 
 namespace vumedia::media {
 
-// Limits on what a guest can make the device hold.
-struct DeviceOptions {
-  // Bytes of shared memory region 0; rounded up to a power of two, at least a page.
-  std::uint64_t shm_size = std::uint64_t{256} << 20;
-  // Open files at a time, up to 65536.
-  std::uint32_t max_sessions = 256;
-  // Bytes of all buffers, and of each memory file that they are carved from (memory/arena.hpp).
-  std::uint64_t max_buffer_bytes = std::uint64_t{256} << 20;
-  std::uint64_t arena_bytes = std::uint64_t{64} << 20;
-  // Events of one session that wait for the guest to lend buffers: room for the 64 buffers of two queues, and
-  // for V4L2 events. A session that exceeds it ends with an error event.
-  std::uint32_t max_waiting_events = 192;
-  // How long until a deferred command is answered ETIMEDOUT. Linux gives up after 5 s.
-  std::chrono::milliseconds command_timeout{4000};
-  // Describes the payload of an ioctl in a trace line: v4l2::describe_payload (see v4l2/describe.hpp for its
-  // arguments), or null for no description. Events are described as the ioctls that return them, DQBUF and
-  // DQEVENT. Called at trace level only.
-  std::string (*describe)(std::uint32_t ioctl, const void* payload) = nullptr;
-};
-
 // Lives on its host's loop and thread, both of which outlive it; never moves. Destroying it closes all
 // sessions; memory of theirs is freed in turns of the loop, or with it.
 template <class BackendType, virtio::Host Host>
 class Device {
-  static_assert(
-      BackendIsCompleteHere<BackendType>,
-      "media::Device<BackendType, Host>: BackendType is not complete here: its definition must come "
-      "before the device");
-  static_assert(
-      !BackendIsCompleteHere<BackendType> || !std::is_final_v<BackendType>,
-      "media::Device<BackendType, Host>: BackendType is `final`, which hides what is private in it: "
-      "leave `final` out, so that members that cannot be called are not taken for missing");
-  static_assert(!NamesSession<BackendType> || SessionIsCompleteHere<BackendType>,
-                "media::Device<BackendType, Host>: BackendType::Session is not complete here: its definition "
-                "must come before the device");
-  static_assert(HasSession<BackendType>,
-                "media::Device<BackendType, Host>: BackendType is not a media::Backend: it has no public "
-                "type `Session`");
-  static_assert(HasConfig<BackendType>,
-                "media::Device<BackendType, Host>: BackendType is not a media::Backend: it has no public "
-                "`media::Config config() const`");
-  static_assert(Opens<BackendType> || OpensDeferred<BackendType>,
-                "media::Device<BackendType, Host>: BackendType is not a media::Backend: it has no public "
-                "`Result<std::unique_ptr<Session>> open(media::Context)`, nor one with a media::Completion "
-                "as its second argument");
-  static_assert(!(Opens<BackendType> && OpensDeferred<BackendType>),
-                "media::Device<BackendType, Host>: BackendType has `open(context)` and "
-                "`open(context, completion)`: keep one of them");
+  static_assert(CheckedBackend<BackendType>::done);
 
  public:
   using Session = typename BackendType::Session;
@@ -122,8 +82,43 @@ class Device {
 
   // The further arguments go to the backend's constructor.
   template <class... Arguments>
-  explicit Device(Host& host, const DeviceOptions& options, Arguments&&... arguments);
-  ~Device();
+  explicit Device(Host& host, const DeviceOptions& options, Arguments&&... arguments)
+      : host_(host),
+        backend_(std::forward<Arguments>(arguments)...),
+        arenas_(memory::Arenas::Limits{options.arena_bytes, options.max_buffer_bytes}),
+        anchor_(std::make_shared<detail::Anchor>()),
+        shm_size_(std::bit_ceil(std::clamp(options.shm_size, page_size, std::uint64_t{1} << 62))),
+        config_(make_config(std::as_const(backend_).config())),
+        trace_(host.log(), options.describe),
+        turns_(
+            host, [](void* self) noexcept { static_cast<Device*>(self)->resume(); }, this),
+        interrupts_(host),
+        events_(host, turns_, interrupts_, trace_, count_, options.max_waiting_events),
+        sessions_(options.max_sessions),
+        answers_(host, interrupts_, count_, options.command_timeout),
+        held_(
+            answers_, interrupts_, turns_, arenas_.budget(),
+            [](void* self, const virtio::Chain& chain) { return static_cast<Device*>(self)->execute(chain); },
+            this),
+        deferred_(host, answers_, held_, turns_, arenas_),
+        mappings_(host, answers_, trace_, shm_size_, options.arena_bytes),
+        ioctls_(
+            {backend_, sessions_, events_, answers_, deferred_, turns_.work(), arenas_.budget(), trace_}) {
+    anchor_->device = this;
+    arenas_.clean_later(
+        [](void* self) noexcept {
+          auto& device = *static_cast<Device*>(self);
+          device.do_later(device.clean_);
+        },
+        this);
+  }
+  ~Device() {
+    // This comes before the sessions end: what their workers post from now on finds no device.
+    anchor_->device = nullptr;
+    reset();
+    // After it there may be other devices on the loop, or the next frontend.
+    Leftovers::free(host_.inbox(), arenas_.leave(), Turns<Host>::of(host_));
+  }
   Device(const Device&) = delete;
   Device& operator=(const Device&) = delete;
 
@@ -133,267 +128,342 @@ class Device {
   }
   [[nodiscard]] std::span<const std::uint64_t> shm_regions() const noexcept { return {&shm_size_, 1}; }
 
-  void process(std::uint16_t queue) noexcept;
-  void stop(std::uint16_t queue) noexcept;
-  [[nodiscard]] std::uint32_t in_flight(std::uint16_t queue) const noexcept {
-    return queue == wire::commandq ? pending_.count() + static_cast<std::uint32_t>(held_.size()) : 0;
+  void process(std::uint16_t queue) noexcept {
+    turns_.begin();
+    if (queue == wire::commandq) {
+      process_commands();
+      // Where it has a loop's turns to itself, this is one.
+      if constexpr (!Turns<Host>::shared) {
+        if (!interrupts_.in_batch() && turns_.has_chores()) turns_.run_chores();
+      }
+    } else if (queue == wire::eventq) {
+      events_.process();
+    }
   }
-  void reset() noexcept;
+  void stop(std::uint16_t queue) noexcept {
+    if (queue == wire::commandq) mappings_.stop();
+  }
+  [[nodiscard]] std::uint32_t in_flight(std::uint16_t queue) const noexcept {
+    return queue == wire::commandq ? answers_.count() : 0;
+  }
+  void reset() noexcept {
+    answers_.stop();
+    turns_.stop();
+    resume_commands_ = false;
+    events_.reset();
+    interrupts_.reset();
+    deferred_.clear();
+    held_.clear();
+    mappings_.reset();
+    sessions_.for_each([this](Record& record) { close(record); });
+    if (turns_.has_chores()) turns_.run_chores();
+  }
 
   // -- For backends, through context.hpp
 
-  static const detail::Services services;
-
+  [[nodiscard]] Session* find_session(std::uint32_t id) noexcept {
+    Record* const record = sessions_.find(id);
+    return record != nullptr ? record->session.get() : nullptr;
+  }
   void send_dqbuf(std::uint32_t session, const v4l2::Buffer& buffer) noexcept {
-    if (Record* const record = sessions_.find(session)) send(*record, Event::dqbuf(session, buffer));
+    if (Record* const record = sessions_.find(session))
+      events_.send(record->events, Event::dqbuf(session, buffer));
   }
   void send_event(std::uint32_t session, const v4l2_event& event) noexcept {
-    if (Record* const record = sessions_.find(session)) send(*record, Event::v4l2(session, event));
+    if (Record* const record = sessions_.find(session))
+      events_.send(record->events, Event::v4l2(session, event));
   }
-  void send_error(std::uint32_t session, int error) noexcept;
+  void send_error(std::uint32_t session, int error) noexcept {
+    if (Record* const record = sessions_.find(session)) events_.fail(record->events, error);
+  }
   void purge_dqbuf(std::uint32_t session, std::uint32_t buffer_type) noexcept {
-    if (Record* const record = sessions_.find(session)) purge_dqbuf(*record, buffer_type);
+    if (Record* const record = sessions_.find(session)) events_.purge_dqbuf(record->events, buffer_type);
   }
   [[nodiscard]] memory::Arenas& arenas() noexcept { return arenas_; }
-  [[nodiscard]] memory::Work& work() noexcept { return work_; }
-  void do_later(Chore& chore) noexcept {
-    chores_.add(chore);
-    arm_turn();
-  }
+  [[nodiscard]] memory::Work& work() noexcept { return turns_.work(); }
+  void do_later(Chore& chore) noexcept { turns_.do_later(chore); }
   [[nodiscard]] Host& host() noexcept { return host_; }
+  [[nodiscard]] const std::shared_ptr<detail::Anchor>& anchor() const noexcept { return anchor_; }
 
   // -- For programs that embed the device
 
   [[nodiscard]] BackendType& backend() noexcept { return backend_; }
   [[nodiscard]] std::uint32_t session_count() const noexcept { return sessions_.count(); }
-  [[nodiscard]] std::size_t waiting_events() const noexcept { return events_.size(); }
+  [[nodiscard]] std::size_t waiting_events() const noexcept { return events_.waiting(); }
 
  private:
   using Record = typename Sessions<Session>::Record;
-  using Pending = PendingCommand<Device>;
 
-  // What one turn of the loop serves before others have theirs, besides its Work. Drivers that mean well have
-  // few at a time.
-  static constexpr std::uint32_t event_buffers_a_turn = 64;
+  // -- The command queue
 
-  // The result of a command: the length of its answer, or that its chain must not be pushed now.
-  using Written = std::uint32_t;
-  static constexpr Written not_now = ~Written{0};  // no answer is that long
-
-  using IoctlFunction = Written (*)(Device& device, Record& record, const virtio::Chain& chain,
-                                    const virtio::Reader& behind_command);
-  template <class Tag>
-  struct IoctlEntry;
-  struct IoctlTable;
-
-  struct Timer final : io::Operation {
-    Timer(Device& owner, Handler handler) noexcept : Operation(handler), device(owner) {}
-    Device& device;
-  };
-
-  friend class Mappings<Host, Device>;
-
-  // A command that waits for earlier ones.
-  struct Held {
-    std::uint32_t session_id = 0;
-    std::vector<virtio::Segment> segments;
-    virtio::Chain chain;
-    std::shared_ptr<const memory::GuestMemory> memory;
-    memory::Share bytes;  // of `segments`
-    io::TimePoint deadline;
-    std::uint64_t begun = 0;
-  };
-
-  void process_commands() noexcept;
-  void turn() noexcept;
-  void arm_turn() noexcept {
-    if (!turn_.pending()) host_.timer(turn_, io::TimePoint{});
+  // In a turn of the loop that follows one that left work.
+  void resume() noexcept {
+    events_.resume();
+    if (std::exchange(resume_commands_, false)) process_commands();
   }
-  void run_chores() noexcept;
-  [[nodiscard]] Written execute(const virtio::Chain& chain);
+
+  void process_commands() noexcept {
+    if (interrupts_.in_batch() || !host_.queue_running(wire::commandq)) return;
+    interrupts_.begin();
+    virtio::Queue& queue = host_.queue(wire::commandq);
+    while (true) {
+      // A command may replace the memory table, so it is fetched each time.
+      const virtio::PopResult popped = queue.pop(*host_.memory());
+      if (popped) [[likely]] {
+        const std::uint16_t head = popped->head();
+        answers_.begin();
+        const Written written = execute(*popped);
+        if (written != not_now) [[likely]]
+          answers_.push(queue, head, written);
+      } else if (popped.failed()) {
+        host_.queue_failed(wire::commandq,
+                           Error{format_text("commandq: %s", virtio::to_string(popped.error)), EPROTO});
+        break;
+      }
+      // Usually there is one command. Asking for the next kick now saves a pop that finds nothing.
+      if (!queue.enable_notifications(*host_.memory())) break;
+      // A chain may have as many descriptors as its queue.
+      memory::Work& work = turns_.work();
+      work.spend(std::max(memory::Work::command, memory::Work::descriptor * queue.size()));
+      if (work.left() <= 0) {
+        resume_commands_ = true;
+        turns_.wake();
+        break;
+      }
+    }
+    interrupts_.end();
+  }
+
+  [[nodiscard, gnu::always_inline]] Written execute(const virtio::Chain& chain) {
+    virtio::Reader reader = chain.reader();
+    // All commands except OPEN are at least as long as the head of an IOCTL, so one read is enough for each.
+    wire::virtio_media_cmd_ioctl command;
+    if (!reader.read_to(command)) [[unlikely]]
+      return execute_short(chain, reader);
+    if (command.hdr.cmd == wire::cmd_ioctl) [[likely]]
+      return ioctl(chain, command, reader);
+    return execute_other(chain, command, reader);
+  }
+
   [[nodiscard, gnu::noinline]] Written execute_other(const virtio::Chain& chain,
                                                      const wire::virtio_media_cmd_ioctl& command,
-                                                     virtio::Reader reader);
-  [[nodiscard, gnu::cold]] Written execute_short(const virtio::Chain& chain, virtio::Reader reader);
-  [[nodiscard, gnu::cold]] Written unknown_command(const virtio::Chain& chain, std::uint32_t command);
-  [[nodiscard]] Written open(const virtio::Chain& chain);
-  [[nodiscard]] Written refuse_open(Record& record, const virtio::Chain& chain, int error);
+                                                     virtio::Reader reader) {
+    count_([&command](auto& statistics) { statistics.on_command(command.hdr.cmd); });
+    switch (command.hdr.cmd) {
+      case wire::cmd_open:
+        return open(chain);
+      case wire::cmd_close:
+        close(command.session_id);
+        return 0;
+      case wire::cmd_mmap:
+        return mmap(chain, command, reader);
+      case wire::cmd_munmap:
+        return mappings_.unmap(chain, command, reader);
+      default:
+        return unknown_command(chain, command.hdr.cmd);
+    }
+  }
+
+  // Shorter than the head of an IOCTL: an OPEN, or an error.
+  [[nodiscard, gnu::cold]] Written execute_short(const virtio::Chain& chain, virtio::Reader reader) {
+    wire::virtio_media_cmd_header header{};
+    const bool complete = reader.read_to(header).has_value();
+    count_([&header](auto& statistics) { statistics.on_command(header.cmd); });
+    if (!complete) return answers_.status(chain, EINVAL);
+    switch (header.cmd) {
+      case wire::cmd_open:
+        return open(chain);
+      case wire::cmd_close:
+        return 0;
+      case wire::cmd_ioctl:
+      case wire::cmd_mmap:
+      case wire::cmd_munmap:
+        return answers_.status(chain, EINVAL);
+      default:
+        return unknown_command(chain, header.cmd);
+    }
+  }
+
+  [[nodiscard, gnu::cold]] Written unknown_command(const virtio::Chain& chain, std::uint32_t command) {
+    host_.log().write(LogLevel::debug, "unknown command %u", command);
+    return answers_.status(chain, ENOTTY);
+  }
+
+  [[nodiscard, gnu::always_inline]] Written ioctl(const virtio::Chain& chain,
+                                                  const wire::virtio_media_cmd_ioctl& command,
+                                                  const virtio::Reader& reader) {
+    count_([&command](auto& statistics) { statistics.on_ioctl(command.code); });
+    Record* const record = sessions_.find(command.session_id);
+    if (record == nullptr) [[unlikely]]
+      return answers_.status(chain, EINVAL);
+    if ((record->events.error | record->order.waiting) != 0) [[unlikely]]
+      return refuse_or_hold(*record, chain);
+    return ioctls_.carry_out(*record, chain, command.code, reader);
+  }
+
+  [[nodiscard]] Written mmap(const virtio::Chain& chain, const wire::virtio_media_cmd_ioctl& head,
+                             virtio::Reader& reader) {
+    const auto command = mappings_.read(chain, head, reader);
+    if (!command) return answers_.status(chain, command.error().value);
+    Record* const record = sessions_.find(command->session_id);
+    if (record == nullptr) return answers_.status(chain, EINVAL);
+    if ((record->events.error | record->order.waiting) != 0) return refuse_or_hold(*record, chain);
+    if (answers_.too_many(record->id)) return answers_.status(chain, EBUSY);
+    auto buffer = find_buffer(*record, command->offset);
+    trace_.command("MMAP", record->id, buffer ? Result<>{} : fail(buffer.error().value));
+    if (!buffer) return answers_.status(chain, buffer.error().value);
+    mappings_.map(chain, *command, std::move(*buffer));
+    return not_now;
+  }
+
+  [[nodiscard]] Result<Mappable> find_buffer(Record& record, std::uint32_t offset) {
+    if constexpr (Maps<BackendType>) {
+      return backend_.mmap(*record.session, offset);
+    } else {
+      return fail(ENODEV);
+    }
+  }
+
+  // For a session that has ended with an error, or that has unfinished commands.
+  [[nodiscard, gnu::cold]] Written refuse_or_hold(Record& record, const virtio::Chain& chain) {
+    if (record.events.error != 0) return answers_.status(chain, record.events.error);
+    if (const auto held = held_.hold(record.order, chain, record.id); !held)
+      return answers_.status(chain, held.error().value);
+    return not_now;
+  }
+
+  // -- Sessions
+
+  [[nodiscard]] Written open(const virtio::Chain& chain) {
+    if (chain.writable_size() < sizeof(wire::virtio_media_resp_open)) return answers_.status(chain, EINVAL);
+    const auto reserved = sessions_.reserve();
+    if (!reserved) return answers_.status(chain, reserved.error().value);
+    Record& record = **reserved;
+    // Events that the backend sends while it opens wait until the guest knows the id.
+    if (const auto room = events_.begin(record.events, record.id); !room)
+      return refuse_open(record, chain, room.error().value);
+    if constexpr (OpensDeferred<BackendType>) {
+      return open_later(record, chain);
+    } else {
+      return open_now(record, chain);
+    }
+  }
+
+  [[nodiscard]] Written refuse_open(Record& record, const virtio::Chain& chain, int error) {
+    trace_.command("OPEN", record.id, fail(error));
+    events_.end(record.events);
+    sessions_.release(record);
+    return answers_.status(chain, error);
+  }
+
   [[nodiscard]] Written open_now(Record& record, const virtio::Chain& chain)
-    requires Opens<BackendType>;
+    requires Opens<BackendType>
+  {
+    Result<std::unique_ptr<Session>> session = backend_.open(Context(this, services_of<Device>, record.id));
+    if (!session || *session == nullptr)
+      return refuse_open(record, chain, session ? EIO : session.error().value);
+    record.session = std::move(*session);
+    trace_.command("OPEN", record.id, {});
+    answers_.push(chain.head(),
+                  write_response(chain.writer(), wire::virtio_media_resp_open{{0, 0}, record.id, 0}));
+    count_([](auto& statistics) { statistics.on_open(); });
+    interrupts_.now();
+    events_.introduce(record.events);
+    return not_now;
+  }
+
+  // The session exists at once, for the backend; the guest gets it when the backend completes.
   [[nodiscard]] Written open_later(Record& record, const virtio::Chain& chain)
-    requires OpensDeferred<BackendType>;
-  void finish_open(Pending& command, Result<> result) noexcept;
-  void close(std::uint32_t id) noexcept;
-  void close(Record& record) noexcept;
-  [[nodiscard]] Written ioctl(const virtio::Chain& chain, const wire::virtio_media_cmd_ioctl& command,
-                              const virtio::Reader& reader);
-  [[nodiscard]] Written mmap(const virtio::Chain& chain, std::uint32_t session, std::uint32_t flags,
-                             virtio::Reader& reader);
-  [[nodiscard]] Written munmap(const virtio::Chain& chain, std::uint64_t address);
-  [[nodiscard]] Result<Mappable> find_buffer(Record& record, std::uint32_t offset);
-
-  template <class Tag>
-  [[nodiscard, gnu::always_inline]] static Written answer_ioctl(Device& device, std::uint32_t session,
-                                                                virtio::Writer writer,
-                                                                const typename Tag::Payload& payload,
-                                                                Result<> result) noexcept;
-  template <class Tag>
-  void purge_after(std::uint32_t session, const typename Tag::Payload& payload) noexcept;
-
-  [[nodiscard, gnu::cold]] Written refuse_or_hold(Record& record, const virtio::Chain& chain);
-  // In place of an errno: what a step has given to its backend, which answers it.
-  static constexpr int handed_over = -EINPROGRESS;
-  void begin_steps(Record& record, Pending& command) noexcept;
-  void go_on(Pending& command) noexcept;
-  void end_steps(const Pending& command) noexcept;
-  void abandon(Record& record) noexcept;
-  void end_step(Pending& command, Written written) noexcept;
-  void serve_held() noexcept;
-  void serve(Record* record, const Held& held) noexcept;
-  // A session may have no more commands waiting than it leaves places for others: alone half of them, and
-  // however many are greedy, one that has none finds a place.
-  [[nodiscard]] bool too_many_wait(std::uint32_t session) const noexcept {
-    const std::size_t all = pending_.count() + held_.size();
-    const auto of_session = [session](const Held& held) { return held.session_id == session; };
-    const auto held = static_cast<std::size_t>(std::ranges::count_if(held_, of_session));
-    return all + held + pending_.count_of(session) >= pending_.max_count;
-  }
-  [[nodiscard]] Pending& defer(const virtio::Chain& chain, std::size_t room, std::uint32_t session);
-  [[nodiscard]] std::shared_ptr<detail::Deferred> make_deferred();
-  void finish(detail::Deferred& command) noexcept;
-  void answer(Pending& command, Written written) noexcept;
-  void forget(Pending& command) noexcept;
-  void refuse(Pending& command, int status) noexcept {
-    answer(command, write_status(command.writer(), status));
-  }
-  void on_mappings_changed() noexcept;
-  void expire() noexcept;
-  void arm_deadline() noexcept;
-
-  void send(Record& record, const Event& event) noexcept;
-  [[nodiscard]] bool send_or_keep(Record& record, const Event& event) noexcept;
-  void fail_session(Record& record, int error) noexcept;
-  void purge_dqbuf(Record& record, std::uint32_t buffer_type) noexcept {
-    events_.purge(record.events, [=](const Event& event) { return event.is_dqbuf_of(buffer_type); });
-  }
-  enum class Delivery : std::uint8_t { done, no_buffer, broken };
-  // Descriptors of no bytes give no segment and are passed over quickly, but there may be as many as the
-  // queue has.
-  [[nodiscard]] static std::int64_t event_cost(const virtio::Queue& queue, std::size_t segments) noexcept {
-    return memory::Work::event + memory::Work::descriptor / 4 * queue.size() +
-           memory::Work::descriptor * static_cast<std::int64_t>(segments);
-  }
-  [[nodiscard]] Delivery deliver(const Event& event, std::uint32_t& budget) noexcept;
-  void deliver_waiting() noexcept;
-  void flush_events() noexcept;
-
-  void trace(const char* what, std::uint32_t session, Result<> result) const noexcept {
-    if (host_.log().enabled(LogLevel::trace)) [[unlikely]]
-      write_trace(what, session, result);
-  }
-  [[gnu::cold]] void write_trace(const char* what, std::uint32_t session, Result<> result,
-                                 std::uint32_t ioctl = 0, const void* payload = nullptr) const noexcept;
-
-  [[gnu::cold]] void write_trace(const Event& event) const noexcept;
-
-  // Calls `f(statistics)` with the backend's statistics; does nothing if it has none.
-  template <class F>
-  [[gnu::always_inline]] void count([[maybe_unused]] F f) noexcept {
-    if constexpr (HasStatistics<BackendType>) f(backend_.statistics());
-  }
-  void push(virtio::Queue& queue, std::uint16_t head, Written written) noexcept {
-    if (!queue.push(*host_.memory(), head, written)) [[unlikely]]
-      push_failed(head);
-  }
-  void push(std::uint16_t head, Written written) noexcept {
-    push(host_.queue(wire::commandq), head, written);
-  }
-  [[gnu::cold]] void push_failed(std::uint16_t head) const noexcept;
-  void queue_broken(std::uint16_t queue, virtio::ChainError error) noexcept;
-  void resume_later(std::uint16_t queue) noexcept {
-    (queue == wire::commandq ? resume_commands_ : resume_events_) = true;
-    arm_turn();
+    requires OpensDeferred<BackendType>
+  {
+    if (answers_.too_many(record.id)) return refuse_open(record, chain, EBUSY);
+    auto deferred = deferred_.make();
+    DeferredCommand& command = deferred_.add(
+        chain, sizeof(wire::virtio_media_resp_open), record.id, deferred,
+        [](void* self, DeferredCommand& opening, Result<> result) noexcept {
+          static_cast<Device*>(self)->finish_open(opening, result);
+        },
+        this);
+    command.finish_if_late = true;
+    Result<std::unique_ptr<Session>> session =
+        backend_.open(Context(this, services_of<Device>, record.id), Completion(std::move(deferred)));
+    if (!session || *session == nullptr) {
+      deferred_.drop(command);
+      return refuse_open(record, chain, session ? EIO : session.error().value);
+    }
+    record.session = std::move(*session);
+    return not_now;
   }
 
-  // Writes a response that is only a status; 0 if there is no room for one.
-  [[nodiscard]] Written write_status(virtio::Writer writer, int status) noexcept {
-    const int error = status > 0 ? status : EIO;
-    count([error](auto& statistics) { statistics.on_error(error); });
-    const wire::virtio_media_resp_header header{static_cast<std::uint32_t>(error), 0};
-    static_cast<void>(writer.write(header));
-    return static_cast<Written>(writer.written());
+  void finish_open(DeferredCommand& command, Result<> result) noexcept {
+    // The session exists: only a reset could have ended it before, and that forgets the command as well.
+    Record& record = *sessions_.find(command.session);
+    trace_.command("OPEN", record.id, result);
+    if (!result) {
+      close(record);
+      return deferred_.refuse(command, result.error().value);
+    }
+    deferred_.give(command,
+                   write_response(command.writer(), wire::virtio_media_resp_open{{0, 0}, record.id, 0}));
+    count_([](auto& statistics) { statistics.on_open(); });
+    events_.introduce(record.events);
   }
-  [[nodiscard, gnu::cold, gnu::noinline]] Written write_status(const virtio::Chain& chain,
-                                                               int status) noexcept {
-    return write_status(chain.writer(), status);
+
+  void close(std::uint32_t id) noexcept {
+    Record* const record = sessions_.find(id);
+    // The guest does not know a session that is still being opened.
+    const bool found = record != nullptr && !record->events.waiting.held();
+    trace_.command("CLOSE", id, found ? Result<>{} : fail(EINVAL));
+    if (!found) return;
+    if (record->order.waiting != 0) deferred_.abandon(record->order);
+    close(*record);
   }
-  template <class Response>
-  [[nodiscard]] static Written write_response(virtio::Writer writer, const Response& response) noexcept {
-    static_cast<void>(writer.write(response));
-    return static_cast<Written>(writer.written());
+
+  void close(Record& record) noexcept {
+    detail::check_optional_members<BackendType>();
+    if constexpr (Closes<BackendType>) backend_.close(*record.session);
+    const bool was_open = !record.events.waiting.held();
+    events_.end(record.events);
+    sessions_.release(record);
+    if (was_open) count_([](auto& statistics) { statistics.on_close(); });
   }
-  [[nodiscard]] static wire::virtio_media_config make_config(const Config& config) noexcept;
+
+  [[nodiscard]] static wire::virtio_media_config make_config(const Config& config) noexcept {
+    wire::virtio_media_config out{config.device_caps, static_cast<std::uint32_t>(config.device_type), {}};
+    std::copy_n(config.card.begin(), std::min(config.card.size(), out.card.size()), out.card.begin());
+    return out;
+  }
+
+  struct Clean final : Chore {
+    explicit Clean(Device& of) noexcept
+        : Chore([](Chore& chore) noexcept {
+            Device& self = static_cast<Clean&>(chore).device;
+            if (self.arenas_.clean(self.work())) self.do_later(chore);
+          }),
+          device(of) {}
+    Device& device;
+  };
 
   Host& host_;
   BackendType backend_;
   memory::Arenas arenas_;
   std::shared_ptr<detail::Anchor> anchor_;
-  std::uint64_t shm_size_;
-  wire::virtio_media_config config_;
-  std::uint32_t max_waiting_events_;
-  std::chrono::milliseconds command_timeout_;
-  std::string (*describe_)(std::uint32_t ioctl, const void* payload);
-  std::uint32_t ioctl_ = 0;          // the number of the one that is being carried out
-  std::uint64_t command_begun_ = 0;  // of the command that is being carried out, for the statistics
-
-  EventQueue events_;
-  Sessions<Session> sessions_;
-  PendingCommands<Device> pending_;
-  Mappings<Host, Device> mappings_;
-  v4l2::PayloadStorage payload_;  // of the command that is being carried out
-  Timer deadline_{*this, [](io::Operation& operation, std::int32_t) noexcept {
-                    static_cast<Timer&>(operation).device.expire();
-                  }};
-  // Continues work that was too much for one turn of the loop.
-  Timer turn_{*this, [](io::Operation& operation, std::int32_t) noexcept {
-                static_cast<Timer&>(operation).device.turn();
-              }};
-  struct OwnChore final : Chore {
-    OwnChore(Device& owner, Handler handler) noexcept : Chore(handler), device(owner) {}
-    Device& device;
-  };
-  // The loop's, if it has one that others use as well.
-  static constexpr bool shares_turns = requires(Host& host) {
-    { host.turn() } -> std::same_as<io::Turn&>;
-  };
-  [[nodiscard]] static io::Turn* turn_of([[maybe_unused]] Host& host) noexcept {
-    if constexpr (shares_turns)
-      return &host.turn();
-    else
-      return nullptr;
-  }
-  memory::Work work_;
-  Chores chores_;
-  OwnChore clean_{*this, [](Chore& chore) noexcept {
-                    Device& self = static_cast<OwnChore&>(chore).device;
-                    if (self.arenas_.clean(self.work_)) self.do_later(chore);
-                  }};
-  OwnChore serve_held_{*this,
-                       [](Chore& chore) noexcept { static_cast<OwnChore&>(chore).device.serve_held(); }};
-  std::deque<Held> held_;
-  std::shared_ptr<const memory::GuestMemory>
-      held_memory_;  // of the one that is being carried out, if it is one
+  const std::uint64_t shm_size_;
+  const wire::virtio_media_config config_;
+  const Count<BackendType> count_{backend_};
+  const Trace trace_;
   bool resume_commands_ = false;
-  bool resume_events_ = false;
-  bool in_commands_ = false;  // process_commands() is running, and will flush
-  bool events_unflushed_ = false;
-  bool mapping_ = false;  // on_mappings_changed() is running
-  bool map_again_ = false;
+
+  Turns<Host> turns_;
+  Clean clean_{*this};
+  Interrupts<Host> interrupts_;
+  EventSender<Host, BackendType> events_;
+  Sessions<Session> sessions_;
+  Answers<Host, BackendType> answers_;
+  HeldCommands<Host, BackendType> held_;
+  DeferredCommands<Host, BackendType> deferred_;
+  Mappings<Host, BackendType> mappings_;
+  Ioctls<Host, BackendType> ioctls_;
 };
 
 }  // namespace vumedia::media
-
-#include <vumedia/media/device_answers.hpp>
-#include <vumedia/media/device_commands.hpp>
-#include <vumedia/media/device_events.hpp>
-#include <vumedia/media/device_ioctls.hpp>

@@ -15,6 +15,7 @@
 #include <vumedia/core/intrusive_list.hpp>
 #include <vumedia/core/result.hpp>
 #include <vumedia/media/event_queue.hpp>
+#include <vumedia/media/session_order.hpp>
 
 namespace vumedia::media {
 
@@ -22,22 +23,18 @@ template <class Session>
 class Sessions {
  public:
   struct Record {
-    std::uint32_t id = 0;  // never 0 while the record is in use
-    int error = 0;         // not 0 after an error event: commands are refused until CLOSE
-    // Commands that no other may overtake: an unfinished one that takes several turns of the loop, and those
-    // that wait for it.
-    int waiting = 0;
-    bool under_way = false;
+    std::uint32_t id = 0;  // never 0 while the record is in use; see Sessions::mark_free()
+    SessionOrder order;
+    SessionEvents events;
     std::unique_ptr<Session> session;
-    EventQueue::Store events;
   };
 
   // Makes room for `limit` sessions, clamped to [1, 65536].
   explicit Sessions(std::uint32_t limit) : slots_(std::clamp(limit, 1u, 65536u)) {
     size_ = static_cast<std::uint32_t>(slots_.size());
-    bits_ = static_cast<std::uint32_t>(std::bit_width(size_ - 1));
+    bits_ = std::max(static_cast<std::uint32_t>(std::bit_width(size_ - 1)), 1u);
     mask_ = (1u << bits_) - 1;
-    for (Slot& slot : slots_) free_.push_back(slot);
+    for (Slot& slot : slots_) mark_free(slot);
   }
 
   // The record that the guest calls `id`, or null.
@@ -45,7 +42,7 @@ class Sessions {
     const std::uint32_t index = id & mask_;
     if (index >= size_) return nullptr;
     Slot& slot = slots_[index];
-    return slot.in_use && slot.record.id == id ? &slot.record : nullptr;
+    return slot.record.id == id ? &slot.record : nullptr;
   }
 
   // Takes a record with a new id and no session; it stays in use until release(). ENFILE if none is free.
@@ -54,11 +51,10 @@ class Sessions {
     if (slot == nullptr) return fail(ENFILE);
     slot->uses = (slot->uses + 1) & (~0u >> bits_);
     if (slot->uses == 0) slot->uses = 1;  // so that no id is 0
-    slot->in_use = true;
     Record& record = slot->record;
-    record.id = slot->uses << bits_ | static_cast<std::uint32_t>(slot - slots_.data());
-    record.error = record.waiting = 0;
-    record.under_way = false;
+    record.id = slot->uses << bits_ | index_of(*slot);
+    record.order = {};
+    record.events.error = 0;
     ++count_;
     return &record;
   }
@@ -66,11 +62,10 @@ class Sessions {
   // Destroys the session and forgets the id. None of its events may be waiting any more.
   void release(Record& record) noexcept {
     Slot& slot = slots_[record.id & mask_];
-    slot.in_use = false;
     record.session.reset();
-    record.events.release();
+    record.events.waiting.release();
     --count_;
-    free_.push_back(slot);
+    mark_free(slot);
   }
 
   [[nodiscard]] std::uint32_t count() const noexcept { return count_; }
@@ -79,7 +74,7 @@ class Sessions {
   template <class F>
   void for_each(F&& f) noexcept {
     for (Slot& slot : slots_) {
-      if (slot.in_use) f(slot.record);
+      if (slot.record.id > mask_) f(slot.record);
     }
   }
 
@@ -87,8 +82,17 @@ class Sessions {
   struct Slot : ListHook<Slot> {
     Record record;
     std::uint32_t uses = 0;
-    bool in_use = false;
   };
+
+  [[nodiscard]] std::uint32_t index_of(const Slot& slot) const noexcept {
+    return static_cast<std::uint32_t>(&slot - slots_.data());
+  }
+  // A free record has an id that no guest can find: it names another slot. As its slot has no uses in it, it is
+  // never an id that was given out, either.
+  void mark_free(Slot& slot) noexcept {
+    slot.record.id = index_of(slot) ^ 1;
+    free_.push_back(slot);
+  }
 
   std::vector<Slot> slots_;  // never grows: records stay where they are
   std::uint32_t size_ = 0;   // number of slots; a vector would have to divide for it

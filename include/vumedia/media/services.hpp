@@ -1,0 +1,58 @@
+// The services of a device (context.hpp) by its public functions.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include <linux/videodev2.h>
+
+#include <vumedia/core/log.hpp>
+#include <vumedia/io/operation.hpp>
+#include <vumedia/io/reactor.hpp>
+#include <vumedia/media/chores.hpp>
+#include <vumedia/media/context.hpp>
+#include <vumedia/memory/arena.hpp>
+#include <vumedia/memory/guest_memory.hpp>
+#include <vumedia/memory/work.hpp>
+#include <vumedia/v4l2/payload.hpp>
+
+namespace vumedia::media {
+
+template <class Device>
+inline constexpr detail::Services services_of = {
+    .session_type = &detail::type_key<typename Device::Session>,
+    .find_session = [](void* self, std::uint32_t id) noexcept -> void* {
+      return static_cast<Device*>(self)->find_session(id);
+    },
+    .send_dqbuf =
+        [](void* self, std::uint32_t id, const v4l2::Buffer& buffer) noexcept {
+          static_cast<Device*>(self)->send_dqbuf(id, buffer);
+        },
+    .send_event = [](void* self, std::uint32_t id,
+                     const v4l2_event& event) noexcept { static_cast<Device*>(self)->send_event(id, event); },
+    .send_error = [](void* self, std::uint32_t id,
+                     int error) noexcept { static_cast<Device*>(self)->send_error(id, error); },
+    .purge_dqbuf = [](void* self, std::uint32_t id,
+                      std::uint32_t type) noexcept { static_cast<Device*>(self)->purge_dqbuf(id, type); },
+    .arenas = [](void* self) noexcept -> memory::Arenas& { return static_cast<Device*>(self)->arenas(); },
+    .memory = [](void* self) noexcept -> const std::shared_ptr<const memory::GuestMemory>& {
+      return static_cast<Device*>(self)->host().memory();
+    },
+    .work = [](void* self) noexcept -> memory::Work& { return static_cast<Device*>(self)->work(); },
+    .do_later = [](void* self, Chore& chore) noexcept { static_cast<Device*>(self)->do_later(chore); },
+    .log = [](void* self) noexcept -> const Log& { return static_cast<Device*>(self)->host().log(); },
+    .timer =
+        [](void* self, io::Operation& operation, io::TimePoint deadline) noexcept {
+          static_cast<Device*>(self)->host().timer(operation, deadline);
+        },
+    .poll = [](void* self, io::Operation& operation, int fd,
+               unsigned events) noexcept { static_cast<Device*>(self)->host().poll(operation, fd, events); },
+    .cancel = [](void* self,
+                 io::Operation& operation) noexcept { static_cast<Device*>(self)->host().cancel(operation); },
+    .inbox = [](void* self) noexcept { return static_cast<Device*>(self)->host().inbox(); },
+    .anchor = [](void* self) noexcept -> const std::shared_ptr<detail::Anchor>& {
+      return static_cast<Device*>(self)->anchor();
+    },
+};
+
+}  // namespace vumedia::media
