@@ -130,7 +130,7 @@ class Recorder {
   bool send_on(Side from, Channel::Message& message) {
     write_down(from, message);
     if (from == main_front &&
-        message.header.request == static_cast<std::uint32_t>(vhost_user::Request::set_backend_req_fd)) {
+        message.header.request == static_cast<std::uint32_t>(vhost_user::request::SetBackendReqFd::number)) {
       // The back-end gets our channel in place of the frontend's.
       int ends[2];
       if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) return false;
@@ -163,17 +163,10 @@ class Recorder {
       text += format_text("%s%02x", i == 0 ? " " : "", std::to_integer<unsigned>(body[i]));
     note(std::move(text));
   }
+  // Of the back-end's own requests.
   static const char* channel_request_name(std::uint32_t number) {
-    switch (static_cast<vhost_user::BackendRequest>(number)) {
-      case vhost_user::BackendRequest::shmem_map:
-        return "SHMEM_MAP";
-      case vhost_user::BackendRequest::shmem_unmap:
-        return "SHMEM_UNMAP";
-      case vhost_user::BackendRequest::config_change_msg:
-        return "CONFIG_CHANGE_MSG";
-      default:
-        return "UNKNOWN";
-    }
+    using Table = vhost_user::RequestTable<vhost_user::FromBackend>;
+    return Table::find(number) != nullptr ? Table::name(number) : "UNKNOWN";
   }
 
   std::string path_, back_end_;

@@ -156,7 +156,7 @@ TEST(ChannelAbuse, EndsTheChannelOnly) {
     std::uint32_t value[2];
   };
   static_assert(sizeof(Reply) == 20);
-  const auto map_request = static_cast<std::uint32_t>(BackendRequest::shmem_map);
+  const auto map_request = static_cast<std::uint32_t>(backend_request::ShmemMap::number);
   struct Case {
     const char* name;
     Reply reply;
@@ -186,7 +186,7 @@ TEST(ChannelAbuse, EndsTheChannelOnly) {
     ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
     OwnedFd ours(ends[0]), theirs(ends[1]);
     vmm.start();
-    const Header header{static_cast<std::uint32_t>(Request::set_backend_req_fd), flag::version, 0};
+    const Header header{static_cast<std::uint32_t>(request::SetBackendReqFd::number), flag::version, 0};
     const int fd = theirs.get();
     ASSERT_TRUE(io::send_message(vmm.frontend.fd(), bytes_of(header), std::span(&fd, 1)));
     theirs.reset();

@@ -469,16 +469,16 @@ std::vector<Step> shuffled_start(std::mt19937& dice) {
   const auto may_say = [&](const Step& step) {
     const auto request = static_cast<Request>(step.request);
     const std::uint32_t queue = step.queue;
-    if (request == Request::set_vring_kick) {
+    if (request == request::SetVringKick::number) {
       for (const Request before :
-           {Request::set_vring_num, Request::set_vring_base, Request::set_vring_addr}) {
+           {request::SetVringNum::number, request::SetVringBase::number, request::SetVringAddr::number}) {
         if (!said(before, queue)) return false;
       }
-      return said(Request::set_mem_table, 0) &&
-             (said(Request::set_features, 0) || !said(Request::set_vring_enable, queue));
+      return said(request::SetMemTable::number, 0) &&
+             (said(request::SetFeatures::number, 0) || !said(request::SetVringEnable::number, queue));
     }
-    if (request == Request::set_vring_enable)
-      return said(Request::set_features, 0) || !said(Request::set_vring_kick, queue);
+    if (request == request::SetVringEnable::number)
+      return said(request::SetFeatures::number, 0) || !said(request::SetVringKick::number, queue);
     return true;
   };
   std::vector<Step> left = all;
@@ -490,8 +490,9 @@ std::vector<Step> shuffled_start(std::mt19937& dice) {
     order.push_back(step);
     // A running ring may not be set up again.
     const auto request = static_cast<Request>(step.request);
-    const bool lays_out = request == Request::set_vring_num || request == Request::set_vring_base ||
-                          request == Request::set_vring_addr;
+    const bool lays_out = request == request::SetVringNum::number ||
+                          request == request::SetVringBase::number ||
+                          request == request::SetVringAddr::number;
     if (lays_out || dice() % 4 != 0) left.erase(left.begin() + at);
   }
   return order;

@@ -48,37 +48,37 @@ inline Habits read_trace(const std::string& name, const std::string& file) {
     };
     bool again = false;  // an answer to a map, or something sent before
     switch (static_cast<Request>(step.request)) {
-      case Request::set_features:
+      case request::SetFeatures::number:
         part = part == &habits.connect ? &habits.start : part == &habits.reset ? &habits.restart : part;
         habits.features = number(0, 8);
         break;
-      case Request::set_protocol_features:
+      case request::SetProtocolFeatures::number:
         habits.protocol_features = number(0, 8);
         break;
-      case Request::set_status:
+      case request::SetStatus::number:
         step.value = std::to_string(number(0, 8));
         break;
-      case Request::set_vring_enable:
+      case request::SetVringEnable::number:
         step.value = std::to_string(number(4, 4));
         [[fallthrough]];
-      case Request::set_vring_num:
-      case Request::set_vring_base:
-      case Request::set_vring_addr:
-      case Request::get_vring_base:
+      case request::SetVringNum::number:
+      case request::SetVringBase::number:
+      case request::SetVringAddr::number:
+      case request::GetVringBase::number:
         step.queue = static_cast<std::uint32_t>(number(0, 4));
         break;
-      case Request::set_vring_kick:
-      case Request::set_vring_call:
-      case Request::set_vring_err:
+      case request::SetVringKick::number:
+      case request::SetVringCall::number:
+      case request::SetVringErr::number:
         step.queue = static_cast<std::uint32_t>(number(0, 1));
         if (fds == "fds=0") step.value = "none";
         break;
-      case Request::get_config:
+      case request::GetConfig::number:
         step.value = std::to_string(number(4, 4));
         break;
-      case Request::set_mem_table:
-      case Request::add_mem_reg: {
-        const bool table = step.request == static_cast<std::uint32_t>(Request::set_mem_table);
+      case request::SetMemTable::number:
+      case request::AddMemReg::number: {
+        const bool table = step.request == static_cast<std::uint32_t>(request::SetMemTable::number);
         for (const Step& before : *part) again = again || before.request == step.request;
         if (again) habits.mapped = table ? Habits::Tells::table : Habits::Tells::region;
         if (table && !again) habits.regions = static_cast<std::size_t>(number(0, 4));
@@ -93,7 +93,7 @@ inline Habits read_trace(const std::string& name, const std::string& file) {
   // A machine that is stopped and continued sends the same; the earlier regions still exist.
   habits.resume = habits.start;
   std::erase_if(habits.resume, [](const Step& step) {
-    return step.request == static_cast<std::uint32_t>(Request::add_mem_reg);
+    return step.request == static_cast<std::uint32_t>(request::AddMemReg::number);
   });
   return habits;
 }

@@ -263,7 +263,7 @@ TEST(HostileFrontend, SendsManyDescriptors) {
     const std::vector<int> fds(count, event.get());
     for (const bool whole : {true, false}) {
       RawFrontend frontend(backend.connect());
-      const Header header{number(Request::get_features), flag::version, 0};
+      const Header header{number(request::GetFeatures::number), flag::version, 0};
       send_with(frontend.fd(), bytes_of(header).first(whole ? sizeof header : 1), fds);
       if (!whole) frontend.send_bytes(bytes_of(header).subspan(1));
       EXPECT_TRUE(frontend.is_closed());
@@ -271,7 +271,7 @@ TEST(HostileFrontend, SendsManyDescriptors) {
   }
   // A few with each byte.
   RawFrontend frontend(backend.connect());
-  const Header header{number(Request::get_features), flag::version, 0};
+  const Header header{number(request::GetFeatures::number), flag::version, 0};
   const std::vector<int> fds(8, event.get());
   for (std::size_t i = 0; i < sizeof header; ++i)
     send_with(frontend.fd(), bytes_of(header).subspan(i, 1), fds);
@@ -339,21 +339,21 @@ TEST(HostileFrontend, ComesWhenDescriptorsAreUsedUp) {
     return std::vector<std::byte>(span.begin(), span.end());
   };
   const Case cases[] = {
-      {"table", Request::set_mem_table, bytes(Table{{1, 0}, {0, 1 << 16, 0, 0}}), file.get()},
-      {"slot", Request::add_mem_reg, bytes(SingleRegion{0, {0, 1 << 16, 0, 0}}), file.get()},
-      {"kick", Request::set_vring_kick, bytes(U64{0}), event.get()},
-      {"call", Request::set_vring_call, bytes(U64{0}), event.get()},
-      {"err", Request::set_vring_err, bytes(U64{1}), event.get()},
-      {"channel", Request::set_backend_req_fd, {}, event.get()},
-      {"where none belongs", Request::get_features, {}, event.get()},
+      {"table", request::SetMemTable::number, bytes(Table{{1, 0}, {0, 1 << 16, 0, 0}}), file.get()},
+      {"slot", request::AddMemReg::number, bytes(SingleRegion{0, {0, 1 << 16, 0, 0}}), file.get()},
+      {"kick", request::SetVringKick::number, bytes(U64{0}), event.get()},
+      {"call", request::SetVringCall::number, bytes(U64{0}), event.get()},
+      {"err", request::SetVringErr::number, bytes(U64{1}), event.get()},
+      {"channel", request::SetBackendReqFd::number, {}, event.get()},
+      {"where none belongs", request::GetFeatures::number, {}, event.get()},
   };
   BackendThread backend(true);
   for (const Case& each : cases) {
     SCOPED_TRACE(each.name);
     RawFrontend frontend(backend.connect());
     frontend.negotiate(everything);
-    frontend.send(number(Request::get_status), {});
-    ASSERT_TRUE(frontend.reply(number(Request::get_status)));
+    frontend.send(number(request::GetStatus::number), {});
+    ASSERT_TRUE(frontend.reply(number(request::GetStatus::number)));
     {
       const NoDescriptorsLeft none;
       frontend.send(number(each.request), each.body, std::span(&each.fd, 1));
@@ -446,7 +446,7 @@ TEST(HostileFrontend, GivesAnotherFileForTheChannel) {
   for (const Kind& kind : kinds) {
     SCOPED_TRACE(kind.name);
     ASSERT_TRUE(kind.fd);
-    const Header header{number(Request::set_backend_req_fd), flag::version, 0};
+    const Header header{number(request::SetBackendReqFd::number), flag::version, 0};
     const int fd = kind.fd.get();
     ASSERT_TRUE(io::send_message(vmm.frontend.fd(), bytes_of(header), std::span(&fd, 1)));
     ASSERT_TRUE(vmm.frontend.get_status());
@@ -485,8 +485,9 @@ TEST(HostileFrontend, ReplacesTheChannelAgainAndAgain) {
 
 // Requests whose answers nobody reads: the connection ends when too many wait.
 TEST(HostileFrontend, DoesNotReadItsReplies) {
-  for (const Request request : {Request::get_features, Request::get_shmem_config, Request::get_vring_base,
-                                Request::get_config, Request::set_owner}) {
+  for (const Request request :
+       {request::GetFeatures::number, request::GetShmemConfig::number, request::GetVringBase::number,
+        request::GetConfig::number, request::SetOwner::number}) {
     SCOPED_TRACE(request_name(number(request)));
     BackendThread backend;
     const OwnedFd socket = backend.connect();
@@ -500,15 +501,15 @@ TEST(HostileFrontend, DoesNotReadItsReplies) {
       std::ranges::copy(body, bytes.begin() + sizeof header);
       return io::send_message(socket.get(), bytes);
     };
-    ASSERT_TRUE(say(Request::set_protocol_features,
+    ASSERT_TRUE(say(request::SetProtocolFeatures::number,
                     bytes_of(U64{everything & ~protocol_feature::configure_mem_slots})));
     struct {
       ConfigHeader head;
       std::byte body[40];
     } config{{0, 40, 0}, {}};
     const VringState state{0, 0};
-    const std::span<const std::byte> body = request == Request::get_config ? bytes_of(config)
-                                            : request == Request::get_vring_base
+    const std::span<const std::byte> body = request == request::GetConfig::number ? bytes_of(config)
+                                            : request == request::GetVringBase::number
                                                 ? bytes_of(state)
                                                 : std::span<const std::byte>();
     Result<> sent{};
@@ -540,15 +541,15 @@ TEST(HostileFrontend, SpeaksAByteAtATime) {
     MemoryRegion region;
   } table{{1, 0}, {Vmm::guest_base, Vmm::memory_size, Vmm::user_base, 0}};
   const auto& queue = *vmm.queues[0];
-  say(Request::set_features, bytes_of(U64{Frontend::default_features}));
-  say(Request::set_mem_table, bytes_of(table), vmm.memory_fd.get());
-  say(Request::set_vring_num, bytes_of(VringState{0, Vmm::queue_size}));
-  say(Request::set_vring_addr,
+  say(request::SetFeatures::number, bytes_of(U64{Frontend::default_features}));
+  say(request::SetMemTable::number, bytes_of(table), vmm.memory_fd.get());
+  say(request::SetVringNum::number, bytes_of(VringState{0, Vmm::queue_size}));
+  say(request::SetVringAddr::number,
       bytes_of(VringAddress{0, 0, vmm.user(queue.descriptors()).value, vmm.user(queue.used()).value,
                             vmm.user(queue.available()).value, 0}));
-  say(Request::set_vring_call, bytes_of(U64{0}), vmm.call[0].get());
-  say(Request::set_vring_kick, bytes_of(U64{0}), vmm.kick[0].get());
-  say(Request::set_vring_enable, bytes_of(VringState{0, 1}));
+  say(request::SetVringCall::number, bytes_of(U64{0}), vmm.call[0].get());
+  say(request::SetVringKick::number, bytes_of(U64{0}), vmm.kick[0].get());
+  say(request::SetVringEnable::number, bytes_of(VringState{0, 1}));
   EXPECT_EQ(vmm.echo("slowly"), "slowly");
 }
 
@@ -559,7 +560,7 @@ TEST(HostileFrontend, EndsAtEachByte) {
     Header header;
     MemoryTableHeader head;
     MemoryRegion region;
-  } message{{number(Request::set_mem_table), flag::version, 40}, {1, 0}, {0, 1 << 16, 0, 0}};
+  } message{{number(request::SetMemTable::number), flag::version, 40}, {1, 0}, {0, 1 << 16, 0, 0}};
   static_assert(sizeof message == 56);  // padded after the header
   std::vector<std::byte> bytes(52);
   std::memcpy(bytes.data(), &message.header, 12);
@@ -589,8 +590,8 @@ TEST(HostileFrontend, ComesAndGoes) {
   const int fd = event.get();
   for (int i = 0; i < 400; ++i) {
     RawFrontend frontend(backend.connect());
-    if (i % 3 == 0) frontend.send(Request::set_vring_call, U64{0}, std::span(&fd, 1), flag::version);
-    if (i % 5 == 0) frontend.send(number(Request::get_features), {});
+    if (i % 3 == 0) frontend.send(request::SetVringCall::number, U64{0}, std::span(&fd, 1), flag::version);
+    if (i % 5 == 0) frontend.send(number(request::GetFeatures::number), {});
     if (i % 7 == 0) backend.connect().reset();  // a second one at the same time
   }
   ASSERT_TRUE(eventually([&] { return !backend.has_session(); }));

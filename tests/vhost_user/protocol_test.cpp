@@ -39,39 +39,39 @@ TEST(Protocol, EndsTheConnectionOnMalformedMessages) {
       {"version 2", "protocol version 2", [](F f) { f.send(1, {}, {}, 2); }},
       {"a reply", "not those of a request", [](F f) { f.send(1, {}, {}, flag::version | flag::reply); }},
       {"too short", "SET_VRING_NUM): body of 4 bytes is too short",
-       [](F f) { f.send(number(Request::set_vring_num), bytes_of(std::uint32_t{1})); }},
+       [](F f) { f.send(number(request::SetVringNum::number), bytes_of(std::uint32_t{1})); }},
       {"too long", "SET_VRING_NUM): body of 40 bytes is too long",
-       [](F f) { f.send(Request::set_vring_num, VringAddress{}); }},
+       [](F f) { f.send(request::SetVringNum::number, VringAddress{}); }},
       {"body where none belongs", "GET_FEATURES): body of 8 bytes is too long",
-       [](F f) { f.send(Request::get_features, U64{}); }},
+       [](F f) { f.send(request::GetFeatures::number, U64{}); }},
       {"endless", "too long", [](F f) { f.send_bytes(bytes_of(Header{5, 1, 0xffffffffu})); }},
       {"endless and unknown", "too long", [](F f) { f.send_bytes(bytes_of(Header{77, 1, 0xffffffffu})); }},
       {"kick without its descriptor", "SET_VRING_KICK): its file descriptor is missing",
-       [](F f) { f.send(Request::set_vring_kick, U64{0}); }},
+       [](F f) { f.send(request::SetVringKick::number, U64{0}); }},
       {"kick with a descriptor and without one", "that there is none",
-       [&](F f) { f.send(Request::set_vring_kick, U64{vring_no_fd}, one); }},
+       [&](F f) { f.send(request::SetVringKick::number, U64{vring_no_fd}, one); }},
       {"two kicks", "SET_VRING_KICK: 2 file descriptors came, at most 1",
-       [&](F f) { f.send(Request::set_vring_kick, U64{0}, two); }},
+       [&](F f) { f.send(request::SetVringKick::number, U64{0}, two); }},
       {"bits behind the index", "unknown bits",
-       [&](F f) { f.send(Request::set_vring_call, U64{0x1000}, one); }},
+       [&](F f) { f.send(request::SetVringCall::number, U64{0x1000}, one); }},
       {"descriptor where none belongs", "GET_FEATURES: 1 file descriptors came, at most 0",
        [&](F f) { f.send(1, {}, one); }},
       {"channel without its descriptor", "SET_BACKEND_REQ_FD: its file descriptor is missing",
-       [](F f) { f.send(number(Request::set_backend_req_fd), {}); }},
+       [](F f) { f.send(number(request::SetBackendReqFd::number), {}); }},
       {"region without its descriptor", "1 regions came with 0 file descriptors",
-       [&](F f) { f.send(number(Request::set_mem_table), bytes_of(table).first(40)); }},
+       [&](F f) { f.send(number(request::SetMemTable::number), bytes_of(table).first(40)); }},
       {"descriptor without its region", "1 regions came with 2 file descriptors",
-       [&](F f) { f.send(number(Request::set_mem_table), bytes_of(table).first(40), two); }},
+       [&](F f) { f.send(number(request::SetMemTable::number), bytes_of(table).first(40), two); }},
       {"table longer than its count", "1 regions in a body of 72 bytes",
-       [&](F f) { f.send(number(Request::set_mem_table), bytes_of(table), one); }},
+       [&](F f) { f.send(number(request::SetMemTable::number), bytes_of(table), one); }},
       {"table of 33", "33 regions, at most 32",
-       [&](F f) { f.send(number(Request::set_mem_table), bytes_of(MemoryTableHeader{33, 0})); }},
+       [&](F f) { f.send(number(request::SetMemTable::number), bytes_of(MemoryTableHeader{33, 0})); }},
       {"table of 2^32 - 1", "at most 32",
-       [&](F f) { f.send(number(Request::set_mem_table), bytes_of(MemoryTableHeader{~0u, 0})); }},
+       [&](F f) { f.send(number(request::SetMemTable::number), bytes_of(MemoryTableHeader{~0u, 0})); }},
       {"configuration longer than it says", "0 bytes of configuration",
-       [&](F f) { f.send(number(Request::get_config), bytes_of(table).first(20)); }},
+       [&](F f) { f.send(number(request::GetConfig::number), bytes_of(table).first(20)); }},
       {"configuration too long", "in a body of 12",
-       [&](F f) { f.send(Request::set_config, ConfigHeader{0, 5000, 0}); }},
+       [&](F f) { f.send(request::SetConfig::number, ConfigHeader{0, 5000, 0}); }},
       {"cut off in the header", "ended after 5",
        [](F f) {
          f.send_bytes(std::as_bytes(std::span("\1\0\0\0\1", 5)));
@@ -121,36 +121,38 @@ TEST(Protocol, RefusesWhatItCannotServe) {
   };
   const std::vector<Case> cases = {
       {"unknown request", EOPNOTSUPP, 4711, {}, {}},
-      {"request of another feature", EOPNOTSUPP, number(Request::postcopy_listen), {}, {}},
-      make("slots that were not negotiated", EOPNOTSUPP, Request::add_mem_reg, SingleRegion{}, ordinary),
-      make("features that were not offered", EINVAL, Request::set_features, U64{1ull << 34}),
-      make("protocol features that were not offered", EINVAL, Request::set_protocol_features,
+      {"request of another feature", EOPNOTSUPP, number(request::PostcopyListen::number), {}, {}},
+      make("slots that were not negotiated", EOPNOTSUPP, request::AddMemReg::number, SingleRegion{},
+           ordinary),
+      make("features that were not offered", EINVAL, request::SetFeatures::number, U64{1ull << 34}),
+      make("protocol features that were not offered", EINVAL, request::SetProtocolFeatures::number,
            U64{1ull << 63}),
-      make("status beyond a byte", EINVAL, Request::set_status, U64{256}),
-      make("size 0", EINVAL, Request::set_vring_num, VringState{0, 0}),
-      make("size 3", EINVAL, Request::set_vring_num, VringState{0, 3}),
-      make("size 65536", EINVAL, Request::set_vring_num, VringState{0, 65536}),
-      make("size of queue 2", EINVAL, Request::set_vring_num, VringState{2, 16}),
-      make("size of queue 2^32 - 1", EINVAL, Request::set_vring_num, VringState{~0u, 16}),
-      make("base 65536", EINVAL, Request::set_vring_base, VringState{0, 65536}),
-      make("base of queue 2", EINVAL, Request::set_vring_base, VringState{2, 0}),
-      make("addresses outside memory", EFAULT, Request::set_vring_addr, VringAddress{0, 0, 16, 32, 48, 0}),
-      make("a log of the ring", EINVAL, Request::set_vring_addr, VringAddress{0, 1, 0, 0, 0, 0}),
-      make("addresses of queue 9", EINVAL, Request::set_vring_addr, VringAddress{9, 0, 0, 0, 0, 0}),
-      make("kick before size and addresses", EINVAL, Request::set_vring_kick, U64{1}, events),
-      make("kick of queue 255", EINVAL, Request::set_vring_kick, U64{255}, events),
-      make("kick that is always readable", EINVAL, Request::set_vring_kick, U64{1}, zeros),
-      make("call that is no event fd", EINVAL, Request::set_vring_call, U64{0}, ordinary),
-      make("err of queue 2", EINVAL, Request::set_vring_err, U64{2}, events),
-      make("enable 2", EINVAL, Request::set_vring_enable, VringState{0, 2}),
-      make("enable queue 2", EINVAL, Request::set_vring_enable, VringState{2, 1}),
-      make("empty region", EINVAL, Request::set_mem_table, table({0, 0, 0, 0}, {0x10000, 4096, 0x10000, 0}),
-           files),
-      make("regions that overlap", EINVAL, Request::set_mem_table,
+      make("status beyond a byte", EINVAL, request::SetStatus::number, U64{256}),
+      make("size 0", EINVAL, request::SetVringNum::number, VringState{0, 0}),
+      make("size 3", EINVAL, request::SetVringNum::number, VringState{0, 3}),
+      make("size 65536", EINVAL, request::SetVringNum::number, VringState{0, 65536}),
+      make("size of queue 2", EINVAL, request::SetVringNum::number, VringState{2, 16}),
+      make("size of queue 2^32 - 1", EINVAL, request::SetVringNum::number, VringState{~0u, 16}),
+      make("base 65536", EINVAL, request::SetVringBase::number, VringState{0, 65536}),
+      make("base of queue 2", EINVAL, request::SetVringBase::number, VringState{2, 0}),
+      make("addresses outside memory", EFAULT, request::SetVringAddr::number,
+           VringAddress{0, 0, 16, 32, 48, 0}),
+      make("a log of the ring", EINVAL, request::SetVringAddr::number, VringAddress{0, 1, 0, 0, 0, 0}),
+      make("addresses of queue 9", EINVAL, request::SetVringAddr::number, VringAddress{9, 0, 0, 0, 0, 0}),
+      make("kick before size and addresses", EINVAL, request::SetVringKick::number, U64{1}, events),
+      make("kick of queue 255", EINVAL, request::SetVringKick::number, U64{255}, events),
+      make("kick that is always readable", EINVAL, request::SetVringKick::number, U64{1}, zeros),
+      make("call that is no event fd", EINVAL, request::SetVringCall::number, U64{0}, ordinary),
+      make("err of queue 2", EINVAL, request::SetVringErr::number, U64{2}, events),
+      make("enable 2", EINVAL, request::SetVringEnable::number, VringState{0, 2}),
+      make("enable queue 2", EINVAL, request::SetVringEnable::number, VringState{2, 1}),
+      make("empty region", EINVAL, request::SetMemTable::number,
+           table({0, 0, 0, 0}, {0x10000, 4096, 0x10000, 0}), files),
+      make("regions that overlap", EINVAL, request::SetMemTable::number,
            table({0, 8192, 0, 0}, {4096, 4096, 0x100000, 0}), files),
-      make("region beyond its file", EINVAL, Request::set_mem_table,
+      make("region beyond its file", EINVAL, request::SetMemTable::number,
            table({0, 4096, 0, 0}, {0x10000, 4096, 0x10000, 1 << 16}), files),
-      make("region beyond 64 bits", EINVAL, Request::set_mem_table,
+      make("region beyond 64 bits", EINVAL, request::SetMemTable::number,
            table({~0ull - 4095, 8192, 0, 0}, {0x10000, 4096, 0x10000, 0}), files),
   };
   for (const auto& each : cases) {
@@ -167,7 +169,7 @@ TEST(Protocol, RefusesWhatItCannotServe) {
           MemoryTableHeader head;
           MemoryRegion region;
         } memory{{1, 0}, region};
-        frontend.send(Request::set_mem_table, memory, ordinary, flag::version);
+        frontend.send(request::SetMemTable::number, memory, ordinary, flag::version);
         frontend.send(each.request, each.body, each.fds);
         if (acknowledged) {
           EXPECT_EQ(frontend.reply(each.request), static_cast<std::uint64_t>(each.error))
@@ -295,7 +297,8 @@ TEST(Protocol, EndsOrServesWhateverComes) {
       if (roll(8) != 0) frontend.negotiate(everything & ~(roll(4) == 0 ? dice() : 0));
       for (int i = 0; i < 40; ++i) {
         const auto request = static_cast<std::uint32_t>(roll(10) == 0 ? roll(80) : 1 + roll(44));
-        if (request == number(Request::set_protocol_features) || request == number(Request::set_features))
+        if (request == number(request::SetProtocolFeatures::number) ||
+            request == number(request::SetFeatures::number))
           continue;
         const RequestRow* const row = find_request(request);
         std::size_t size = row != nullptr ? row->least_size : roll(64);
@@ -310,23 +313,24 @@ TEST(Protocol, EndsOrServesWhateverComes) {
           set(0, static_cast<std::uint32_t>(roll(2)));
           set(4, static_cast<std::uint32_t>(roll(2) == 0 ? roll(2) : 1u << roll(16)));
         }
-        if (request == number(Request::set_vring_addr)) {
+        if (request == number(request::SetVringAddr::number)) {
           set(0, static_cast<std::uint32_t>(roll(2)));
           set(4, std::uint32_t{0});
           for (std::size_t at = 8; at < 32; at += 8) set(at, 0x7000'0000 + 16 * roll(0x8000));
         }
         int fds[2] = {event.get(), file.get()};
         std::size_t count = row != nullptr ? row->fds.least : roll(2);
-        if (request >= number(Request::set_vring_kick) && request <= number(Request::set_vring_err)) {
+        if (request >= number(request::SetVringKick::number) &&
+            request <= number(request::SetVringErr::number)) {
           set(0, roll(2) | (roll(4) == 0 ? vring_no_fd : 0));
           count = body.size() > 1 && body[1] == std::byte{1} ? 0 : 1;
         }
-        if (request == number(Request::add_mem_reg)) {
+        if (request == number(request::AddMemReg::number)) {
           set(8, MemoryRegion{0x10'0000 * roll(3), 1ull << (12 + roll(9)), 0x7000'0000 + 0x10'0000 * roll(3),
                               0});
           fds[0] = file.get();
         }
-        if (request == number(Request::set_mem_table) && roll(4) != 0) {
+        if (request == number(request::SetMemTable::number) && roll(4) != 0) {
           body.resize(sizeof(MemoryTableHeader) + sizeof(MemoryRegion));
           set(0, MemoryTableHeader{1, 0});
           set(8, MemoryRegion{0, 1 << 20, 0x7000'0000, 0});

@@ -73,8 +73,8 @@ class RawFrontend {
     return got ? *got == 0 : got.error().value == ECONNRESET;
   }
   void negotiate(std::uint64_t protocol_features) {
-    send(Request::set_protocol_features, U64{protocol_features}, {}, flag::version);
-    send(Request::set_features, U64{Frontend::default_features}, {}, flag::version);
+    send(request::SetProtocolFeatures::number, U64{protocol_features}, {}, flag::version);
+    send(request::SetFeatures::number, U64{Frontend::default_features}, {}, flag::version);
   }
   [[nodiscard]] int fd() const { return socket_.get(); }
 

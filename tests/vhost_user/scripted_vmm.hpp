@@ -260,22 +260,22 @@ class ScriptedVmm {
 inline Outcome<> ScriptedVmm::say(const Step& step) {
   const auto index = step.queue;
   switch (static_cast<Request>(step.request)) {
-    case Request::get_features: {
+    case request::GetFeatures::number: {
       auto done = exchange_bytes(step, {});
       offered_ = reply_u64();
       return done;
     }
-    case Request::set_features:
+    case request::SetFeatures::number:
       return exchange(step, U64{number_or(step.value, habits_.features) & offered_});
-    case Request::get_protocol_features: {
+    case request::GetProtocolFeatures::number: {
       auto done = exchange_bytes(step, {});
       offered_protocol_ = reply_u64();
       return done;
     }
-    case Request::set_protocol_features:
+    case request::SetProtocolFeatures::number:
       protocol_ = number_or(step.value, habits_.protocol_features) & offered_protocol_;
       return exchange(step, U64{protocol_});
-    case Request::get_shmem_config: {
+    case request::GetShmemConfig::number: {
       if (auto done = exchange_bytes(step, {}); !done) return done;
       ShmemConfig config{};
       std::memcpy(&config, reply_.data(), std::min(reply_.size(), sizeof config));
@@ -284,7 +284,7 @@ inline Outcome<> ScriptedVmm::say(const Step& step) {
       shm_ = std::move(*region);
       return {};
     }
-    case Request::get_config: {
+    case request::GetConfig::number: {
       const auto piece = static_cast<std::uint32_t>(number_or(step.value, config_.size()));
       for (config_read_ = 0; config_read_ < config_.size();) {
         const auto at = static_cast<std::uint32_t>(config_read_);
@@ -299,7 +299,7 @@ inline Outcome<> ScriptedVmm::say(const Step& step) {
       }
       return {};
     }
-    case Request::set_backend_req_fd: {
+    case request::SetBackendReqFd::number: {
       int ends[2];
       if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) return failure("no sockets");
       channel_ = BlockingChannel(OwnedFd(ends[0]));
@@ -307,12 +307,12 @@ inline Outcome<> ScriptedVmm::say(const Step& step) {
       const int fd = theirs.get();
       return exchange_bytes(step, {}, std::span(&fd, 1));
     }
-    case Request::set_mem_table:
-    case Request::add_mem_reg:
+    case request::SetMemTable::number:
+    case request::AddMemReg::number:
       return say_memory(step);
-    case Request::set_vring_num:
+    case request::SetVringNum::number:
       return exchange(step, VringState{index, queues_[index].size()});
-    case Request::set_vring_base: {
+    case request::SetVringBase::number: {
       std::uint32_t base = bases_[index];
       if (step.value == "available") {
         std::uint16_t available = 0;
@@ -324,29 +324,29 @@ inline Outcome<> ScriptedVmm::say(const Step& step) {
       }
       return exchange(step, VringState{index, base});
     }
-    case Request::set_vring_addr: {
+    case request::SetVringAddr::number: {
       const auto& queue = queues_[index];
       return exchange(step, VringAddress{index, 0, user(queue.descriptors()).value, user(queue.used()).value,
                                          user(queue.available()).value, 0});
     }
-    case Request::get_vring_base: {
+    case request::GetVringBase::number: {
       if (auto done = exchange(step, VringState{index, 0}); !done) return done;
       VringState state{};
       std::memcpy(&state, reply_.data(), std::min(reply_.size(), sizeof state));
       bases_[index] = state.num;
       return {};
     }
-    case Request::set_vring_kick:
+    case request::SetVringKick::number:
       polled_[index] = step.value == "none";
       return say_fd(step, kick_);
-    case Request::set_vring_call:
+    case request::SetVringCall::number:
       uncalled_[index] = step.value == "none";
       return say_fd(step, call_);
-    case Request::set_vring_err:
+    case request::SetVringErr::number:
       return say_fd(step, err_);
-    case Request::set_vring_enable:
+    case request::SetVringEnable::number:
       return exchange(step, VringState{index, static_cast<std::uint32_t>(number_or(step.value, 1))});
-    case Request::set_status:
+    case request::SetStatus::number:
       return exchange(step, U64{number_or(step.value, 15)});
     default:  // without a body
       return exchange_bytes(step, {});
@@ -380,7 +380,7 @@ inline std::vector<std::pair<MemoryRegion, int>> ScriptedVmm::regions() const {
 // A whole table, or the regions one by one, without those that were mapped.
 inline Outcome<> ScriptedVmm::say_memory(const Step& step) {
   const auto all = regions();
-  if (step.request == static_cast<std::uint32_t>(Request::add_mem_reg)) {
+  if (step.request == static_cast<std::uint32_t>(request::AddMemReg::number)) {
     for (std::size_t i = 0; i < habits_.regions; ++i) {
       if (auto done = exchange(step, SingleRegion{0, all[i].first}, std::span(&all[i].second, 1)); !done)
         return done;
@@ -442,7 +442,8 @@ inline Outcome<> ScriptedVmm::serve() {
     ShmemMap range{};
     if ((*message)->body.size() != sizeof range) return failure("a back-end request of another size");
     std::memcpy(&range, (*message)->body.data(), sizeof range);
-    const bool map = (*message)->header.request == static_cast<std::uint32_t>(BackendRequest::shmem_map);
+    const bool map =
+        (*message)->header.request == static_cast<std::uint32_t>(backend_request::ShmemMap::number);
     Result<> done{};
     if (map) {
       done = shm_.map((*message)->fds.get(0), range.fd_offset, {range.shm_offset}, range.length,
@@ -471,10 +472,10 @@ inline Outcome<> ScriptedVmm::serve() {
 inline Outcome<> ScriptedVmm::tell_mapped() {
   if (!std::exchange(mapped_untold_, false) || habits_.mapped == Habits::Tells::nothing) return {};
   if (habits_.mapped == Habits::Tells::table)
-    return say_memory({static_cast<std::uint32_t>(Request::set_mem_table), true, 0, {}});
+    return say_memory({static_cast<std::uint32_t>(request::SetMemTable::number), true, 0, {}});
   const auto all = regions();
   if (all.size() == habits_.regions) return {};
-  const Step step{static_cast<std::uint32_t>(Request::add_mem_reg), true, 0, {}};
+  const Step step{static_cast<std::uint32_t>(request::AddMemReg::number), true, 0, {}};
   return exchange(step, SingleRegion{0, all.back().first}, std::span(&all.back().second, 1));
 }
 

@@ -675,7 +675,8 @@ TEST(Session, EndsWithAFrontendThatLeavesWhileAQueueEmpties) {
   const struct {
     Header header;
     VringState state;
-  } stop{{static_cast<std::uint32_t>(Request::get_vring_base), flag::version, sizeof(VringState)}, {0, 0}};
+  } stop{{static_cast<std::uint32_t>(request::GetVringBase::number), flag::version, sizeof(VringState)},
+         {0, 0}};
   ASSERT_TRUE(io::send_message(vmm->frontend.fd(), bytes_of(stop)));
   ASSERT_TRUE(eventually([&] { return !backend.copy_state().stopped.empty(); }));
   vmm.reset();

@@ -8,6 +8,7 @@
 #include <cstring>
 #include <optional>
 #include <span>
+#include <type_traits>
 #include <utility>
 
 #include <vumedia/core/fd.hpp>
@@ -65,12 +66,13 @@ class BackendChannel {
   }
   [[nodiscard]] bool is_open() const noexcept { return socket_ && socket_->is_open() && !failed_.pending(); }
 
-  // Sends one request. EBUSY if too many wait.
-  void start(BackendRequest request, virtio::ShmOperation& operation,
-             const virtio::ShmMapping& mapping) noexcept {
+  // Sends the request `Spec`. EBUSY if too many wait.
+  template <ListedRequest Spec>
+  void start(virtio::ShmOperation& operation, const virtio::ShmMapping& mapping) noexcept {
+    static_assert(std::is_same_v<typename Spec::Head, ShmemMap> && Spec::fds.most <= 1);
     if (!is_open()) return operation.complete(fail(ENXIO));
     if (count_ == max_pending) return operation.complete(fail(EBUSY));
-    const Header header{static_cast<std::uint32_t>(request), flag::version | flag::need_reply,
+    const Header header{static_cast<std::uint32_t>(Spec::number), flag::version | flag::need_reply,
                         sizeof(ShmemMap)};
     const ShmemMap map{mapping.region,    {},
                        mapping.fd_offset, mapping.offset.value,
@@ -78,15 +80,14 @@ class BackendChannel {
     std::byte bytes[sizeof header + sizeof map];
     std::memcpy(bytes, &header, sizeof header);
     std::memcpy(bytes + sizeof header, &map, sizeof map);
-    const std::size_t fds = request == BackendRequest::shmem_map ? 1 : 0;
-    if (!socket_->send(bytes, std::span<const int>(&mapping.fd, fds))) {
+    if (!socket_->send(bytes, std::span<const int>(&mapping.fd, Spec::fds.most))) {
       // The frontend does not read, or this process is out of descriptors. Other operations end later, not
       // from within a call that their owner makes.
       log_.write(LogLevel::error, "back-end channel: a request cannot be sent, closing it");
       reactor_.timer(failed_, io::TimePoint::min());
       return operation.complete(fail(ECANCELED));
     }
-    pending_[(first_ + count_) % max_pending] = {request, &operation};
+    pending_[(first_ + count_) % max_pending] = {Spec::number, &operation};
     ++count_;
   }
 
@@ -120,7 +121,7 @@ class BackendChannel {
 
  private:
   struct Pending {
-    BackendRequest request{};
+    Request request{};
     virtio::ShmOperation* operation = nullptr;  // null: abandoned
   };
 

@@ -143,7 +143,7 @@ class Frontend {
  private:
   using Message = FrontendConnection::Message;
 
-  template <class Spec, class Body>
+  template <ListedRequest Spec, class Body>
   [[nodiscard]] Outcome<> tell(const Body& body, std::span<const int> fds = {}) {
     if constexpr (std::is_same_v<Body, NoBody>) {
       return tell_bytes<Spec>({}, fds);
@@ -151,7 +151,7 @@ class Frontend {
       return tell_bytes<Spec>(bytes_of(body), fds);
     }
   }
-  template <class Spec>
+  template <ListedRequest Spec>
   [[nodiscard]] Outcome<> tell_fd(std::uint32_t index, int fd) {
     if (index > vring_index_mask) return failure("%s: there is no queue %u", Spec::name, index);
     if (fd < 0) return tell<Spec>(U64{index | vring_no_fd});
@@ -159,18 +159,18 @@ class Frontend {
   }
   // Sends a request that has no answer of its own, and receives the acknowledgement if acknowledgements are
   // negotiated.
-  template <class Spec>
+  template <ListedRequest Spec>
   [[nodiscard]] Outcome<> tell_bytes(std::span<const std::byte> body, std::span<const int> fds) {
     static_assert(Spec::reply == ReplyKind::acknowledgement);
     return connection_.tell(static_cast<std::uint32_t>(Spec::number), Spec::name, body, fds,
                             has(protocol_feature::reply_ack));
   }
-  template <class Spec>
+  template <ListedRequest Spec>
   [[nodiscard]] Outcome<Message> ask(std::span<const std::byte> body = {}) {
     static_assert(Spec::reply == ReplyKind::own);
     return connection_.ask(static_cast<std::uint32_t>(Spec::number), Spec::name, body);
   }
-  template <class Spec>
+  template <ListedRequest Spec>
   [[nodiscard]] Outcome<std::uint64_t> ask_u64() {
     auto answer = ask<Spec>();
     if (!answer) return std::unexpected(std::move(answer.error()));

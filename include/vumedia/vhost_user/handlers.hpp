@@ -26,7 +26,7 @@ namespace vumedia::vhost_user {
 
 // One message of the request `Spec`. Its size and the number of its descriptors are within the limits of
 // `Spec`; nothing else is checked.
-template <class Spec>
+template <ListedRequest Spec>
 struct Received {
   typename Spec::Head body{};
   std::span<const std::byte> tail;  // what follows the body
@@ -38,8 +38,8 @@ concept HandlesRequest = requires(Group& group, const Received<Spec>& message) {
   { group.handle(message) } -> std::same_as<Verdict>;
 };
 
-// Groups are borrowed, and outlive this.
-template <class... Groups>
+// For the requests of a direction. Groups are borrowed, and outlive this.
+template <class Direction, class... Groups>
 class Handlers {
  public:
   explicit Handlers(Groups&... groups) noexcept : groups_(groups...) {}
@@ -78,9 +78,9 @@ class Handlers {
     return std::get<index>(groups_);
   }
 
-  static constexpr std::array<Entry, request_limit> table_ = [] {
-    std::array<Entry, request_limit> table{};
-    boost::hana::for_each(requests, [&table](auto type) {
+  static constexpr std::array<Entry, RequestTable<Direction>::limit> table_ = [] {
+    std::array<Entry, RequestTable<Direction>::limit> table{};
+    boost::hana::for_each(sequence_of<Direction>, [&table](auto type) {
       using Spec = typename decltype(type)::type;
       table[static_cast<std::size_t>(Spec::number)] = &Handlers::template dispatch<Spec>;
     });

@@ -112,8 +112,8 @@ class Session {
   RingSetup rings_{served_};
   WholeDevice whole_device_{served_};
   Channel channel_{served_.host()};
-  Handlers<Features, MemoryTable, RingSetup, WholeDevice, Channel> handlers_{features_, memory_, rings_,
-                                                                             whole_device_, channel_};
+  Handlers<FromFrontend, Features, MemoryTable, RingSetup, WholeDevice, Channel> handlers_{
+      features_, memory_, rings_, whole_device_, channel_};
   Header unanswered_{};  // the request whose reply comes later
   io::MessageSocket<R, RequestFraming, Session> socket_;
 };

@@ -13,6 +13,7 @@
 #include <vumedia/io/reactor.hpp>
 #include <vumedia/memory/guest_memory.hpp>
 #include <vumedia/vhost_user/backend_channel.hpp>
+#include <vumedia/vhost_user/requests.hpp>
 #include <vumedia/vhost_user/rings.hpp>
 #include <vumedia/virtio/concepts.hpp>
 #include <vumedia/virtio/queue.hpp>
@@ -50,10 +51,10 @@ class SessionHost {
 
   [[nodiscard]] bool has_shm() const noexcept { return shm_negotiated_ && channel_.is_open(); }
   void shm_map(virtio::ShmOperation& operation, const virtio::ShmMapping& mapping) noexcept {
-    start(BackendRequest::shmem_map, operation, mapping);
+    start<backend_request::ShmemMap>(operation, mapping);
   }
   void shm_unmap(virtio::ShmOperation& operation, const virtio::ShmMapping& mapping) noexcept {
-    start(BackendRequest::shmem_unmap, operation, mapping);
+    start<backend_request::ShmemUnmap>(operation, mapping);
   }
   void shm_abandon(virtio::ShmOperation& operation) noexcept { channel_.abandon(operation); }
 
@@ -98,11 +99,11 @@ class SessionHost {
   void open_channel(OwnedFd socket) { channel_.open(std::move(socket)); }
 
  private:
-  void start(BackendRequest request, virtio::ShmOperation& operation,
-             const virtio::ShmMapping& mapping) noexcept {
+  template <ListedRequest Spec>
+  void start(virtio::ShmOperation& operation, const virtio::ShmMapping& mapping) noexcept {
     if (!has_shm()) return operation.complete(fail(ENXIO));
     if (!shm_allowed_) return operation.complete(fail(ECANCELED));
-    channel_.start(request, operation, mapping);
+    channel_.template start<Spec>(operation, mapping);
   }
 
   R& reactor_;

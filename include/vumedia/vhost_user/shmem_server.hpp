@@ -12,6 +12,7 @@
 #include <vumedia/core/fd.hpp>
 #include <vumedia/core/result.hpp>
 #include <vumedia/vhost_user/blocking_channel.hpp>
+#include <vumedia/vhost_user/requests.hpp>
 #include <vumedia/vhost_user/wire.hpp>
 
 namespace vumedia::vhost_user {
@@ -71,9 +72,9 @@ class ShmemServer {
   }
 
   [[nodiscard]] Result<> carry_out(Message& message) {
-    const bool map = message.header.request == static_cast<std::uint32_t>(BackendRequest::shmem_map);
-    if (!map && message.header.request != static_cast<std::uint32_t>(BackendRequest::shmem_unmap))
-      return fail(ENOSYS);
+    const Request number{message.header.request};
+    const bool map = number == backend_request::ShmemMap::number;
+    if (!map && number != backend_request::ShmemUnmap::number) return fail(ENOSYS);
     ShmemRequest request{map, {}, {}};
     if (message.body.size() != sizeof request.range || !handler_) return fail(EINVAL);
     std::memcpy(&request.range, message.body.data(), sizeof request.range);

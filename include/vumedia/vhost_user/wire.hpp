@@ -12,55 +12,8 @@
 
 namespace vumedia::vhost_user {
 
-// Frontend to back-end.
-enum class Request : std::uint32_t {
-  get_features = 1,
-  set_features = 2,
-  set_owner = 3,
-  reset_owner = 4,
-  set_mem_table = 5,
-  set_log_base = 6,
-  set_log_fd = 7,
-  set_vring_num = 8,
-  set_vring_addr = 9,
-  set_vring_base = 10,
-  get_vring_base = 11,
-  set_vring_kick = 12,
-  set_vring_call = 13,
-  set_vring_err = 14,
-  get_protocol_features = 15,
-  set_protocol_features = 16,
-  get_queue_num = 17,
-  set_vring_enable = 18,
-  set_backend_req_fd = 21,
-  get_config = 24,
-  set_config = 25,
-  postcopy_advise = 28,
-  postcopy_listen = 29,
-  postcopy_end = 30,
-  get_inflight_fd = 31,
-  set_inflight_fd = 32,
-  reset_device = 34,
-  vring_kick = 35,
-  get_max_mem_slots = 36,
-  add_mem_reg = 37,
-  rem_mem_reg = 38,
-  set_status = 39,
-  get_status = 40,
-  get_shared_object = 41,
-  set_device_state_fd = 42,
-  check_device_state = 43,
-  get_shmem_config = 44,
-};
-
-// Back-end to frontend.
-enum class BackendRequest : std::uint32_t {
-  config_change_msg = 2,
-  vring_call = 4,
-  vring_err = 5,
-  shmem_map = 9,
-  shmem_unmap = 10,
-};
+// The number of a request. requests.hpp lists them.
+enum class Request : std::uint32_t {};
 
 // Bits of GET_FEATURES and SET_FEATURES that belong to the transport and the ring.
 namespace feature {
