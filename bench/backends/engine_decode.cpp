@@ -37,12 +37,11 @@ double cpu_seconds() {
 class Client {
  public:
   Client(const ffmpeg::EngineOptions& options, std::uint32_t fourcc)
-      : fourcc_(fourcc), engine_(ffmpeg::Engine::create(options, [this] {
+      : fourcc_(fourcc), engine_(std::make_unique<ffmpeg::Engine>(options, [this] {
           const std::lock_guard lock(mutex_);
           raised_ = true;
           condition_.notify_one();
         })) {}
-  ~Client() { engine_->close(); }
 
   bool decode(const vumedia::test::Clip& clip, std::uint32_t fourcc, int repeat) {
     for (int round = 0; round < repeat; ++round) {
@@ -112,7 +111,7 @@ class Client {
   std::vector<std::shared_ptr<vumedia::memory::Block>> blocks_;
   std::vector<ffmpeg::Event> events_;
   ffmpeg::Workers workers_{1};
-  std::shared_ptr<ffmpeg::Engine> engine_;
+  std::unique_ptr<ffmpeg::Engine> engine_;
 };
 
 }  // namespace

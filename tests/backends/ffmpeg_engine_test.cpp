@@ -380,8 +380,8 @@ TEST(EngineTest, StopsAtAnyMoment) {
   VUMEDIA_SKIP_WITHOUT(clip);
   ffmpeg::Workers workers(64);
   for (int round = 0; round < 40; ++round) {
-    auto engine = ffmpeg::Engine::create({}, [] {});
-    ASSERT_TRUE(engine->start_output(V4L2_PIX_FMT_VP9, workers));
+    ffmpeg::Engine engine({}, [] {});
+    ASSERT_TRUE(engine.start_output(V4L2_PIX_FMT_VP9, workers));
     const auto count = static_cast<std::size_t>(round) % 8;
     std::vector<std::vector<std::uint8_t>> copies;
     for (std::size_t i = 0; i < count; ++i) {
@@ -390,13 +390,13 @@ TEST(EngineTest, StopsAtAnyMoment) {
       buffer.index = static_cast<std::uint32_t>(i);
       buffer.bytes = std::as_bytes(std::span(*copy));
       buffer.owner = copy;
-      ASSERT_TRUE(engine->queue_output(std::move(buffer)));
+      ASSERT_TRUE(engine.queue_output(std::move(buffer)));
     }
-    if (round % 3 == 1) engine->stop_output();
+    if (round % 3 == 1) engine.stop_output();
     if (round % 5 == 1) {
-      ASSERT_TRUE(engine->drain());
+      ASSERT_TRUE(engine.drain());
     }
-    engine->close();
+    engine.close();
   }
 }
 
@@ -415,10 +415,10 @@ TEST(WorkersTest, AreBounded) {
 
 TEST(EngineTest, RefusesFormatsItDoesNotKnow) {
   ffmpeg::Workers workers(1);
-  auto engine = ffmpeg::Engine::create({}, [] {});
-  EXPECT_EQ(engine->start_output(V4L2_PIX_FMT_H263, workers).error().value, EINVAL);
-  EXPECT_EQ(engine->queue_capture(ffmpeg::CaptureSlots::max_slots, {}).error().value, ERANGE);
-  engine->close();
+  ffmpeg::Engine engine({}, [] {});
+  EXPECT_EQ(engine.start_output(V4L2_PIX_FMT_H263, workers).error().value, EINVAL);
+  EXPECT_EQ(engine.queue_capture(ffmpeg::CaptureSlots::max_slots, {}).error().value, ERANGE);
+  engine.close();
 }
 
 }  // namespace

@@ -149,7 +149,8 @@ TEST(InterruptionTest, SeekingEndsWithinAPicture) {
 
 // A separate decoder, which is told to stop when it asks for its `at`-th picture.
 struct Stopper {
-  ffmpeg::Interruption interruption{this};
+  ffmpeg::StopFlag flag;
+  ffmpeg::Interruption interruption{this, flag};
   std::atomic<int> asked{0};
   std::atomic<int> granted{0};
   int at = 0;
@@ -161,7 +162,7 @@ struct Stopper {
   static int get_buffer(AVCodecContext* context, AVFrame* frame, int flags) {
     auto& self = *static_cast<Stopper*>(ffmpeg::Interruption::of(*context).owner());
     const bool now = ++self.asked == self.at;
-    if (now) self.interruption.stop();
+    if (now) self.flag.stop();
     if (self.interruption.stopped() && !(now && self.grants)) return AVERROR_EXIT;
     ++self.granted;
     const int got = avcodec_default_get_buffer2(context, frame, flags);
@@ -279,7 +280,7 @@ TEST(InterruptionTest, ReachesBetweenSlices) {
   calls = 0;
   codec.context().execute = [](AVCodecContext* context, int (*job)(AVCodecContext*, void*), void* arguments,
                                int* results, int count, int size) {
-    if (++calls == 10) ffmpeg::Interruption::of(*context).stop();
+    if (++calls == 10) static_cast<Stopper*>(ffmpeg::Interruption::of(*context).owner())->flag.stop();
     return inner(context, job, arguments, results, count, size);
   };
   ffmpeg::Frame frame(av_frame_alloc());
@@ -319,9 +320,9 @@ TEST(WorkersTest, ClosedSessionsLockNobodyOut) {
   VUMEDIA_SKIP_WITHOUT(clip);
   ffmpeg::Workers workers(2);
   for (int round = 0; round < 100; ++round) {
-    auto engine = ffmpeg::Engine::create({}, [] {});
+    ffmpeg::Engine engine({}, [] {});
     while (true) {
-      const auto started = engine->start_output(V4L2_PIX_FMT_H264, workers);
+      const auto started = engine.start_output(V4L2_PIX_FMT_H264, workers);
       if (started) break;
       // More than two are still ending, which takes no longer than a picture.
       ASSERT_EQ(started.error().value, EBUSY);
@@ -331,8 +332,8 @@ TEST(WorkersTest, ClosedSessionsLockNobodyOut) {
     ffmpeg::CodedBuffer buffer;
     buffer.bytes = std::as_bytes(std::span(*copy));
     buffer.owner = copy;
-    ASSERT_TRUE(engine->queue_output(std::move(buffer)));
-    engine->close();
+    ASSERT_TRUE(engine.queue_output(std::move(buffer)));
+    engine.close();
   }
 }
 

@@ -191,7 +191,7 @@ class EngineClient {
 
   explicit EngineClient(const ClientOptions& options, Log log = {})
       : options_(options), signal_(std::make_shared<Signal>()) {
-    engine = ffmpeg::Engine::create(
+    engine = std::make_unique<ffmpeg::Engine>(
         options.engine,
         [signal = signal_] {
           const std::lock_guard lock(signal->mutex);
@@ -200,7 +200,6 @@ class EngineClient {
         },
         log);
   }
-  ~EngineClient() { engine->close(); }
 
   Result<> start(AVCodecID codec) { return engine->start_output(fourcc_of(codec), workers); }
 
@@ -287,7 +286,7 @@ class EngineClient {
   }
 
   ffmpeg::Workers workers{1};
-  std::shared_ptr<ffmpeg::Engine> engine;
+  std::unique_ptr<ffmpeg::Engine> engine;
   std::vector<Delivered> frames;
   std::vector<std::shared_ptr<GuardedMemory>> buffers;
   std::optional<ffmpeg::PictureChanged> announced;

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <algorithm>
-#include <condition_variable>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -12,6 +11,7 @@
 #include <vector>
 
 #include <vumedia/backends/ffmpeg/layout.hpp>
+#include <vumedia/backends/ffmpeg/monitor.hpp>
 
 extern "C" {
 #include <libavutil/buffer.h>
@@ -50,9 +50,9 @@ struct BufferMemory {
 // sample (buffers with 10 bits in two bytes, where that is not so, are never lent). The data from which it
 // computes addresses (the bitstream, motion vectors and tables) is in our own memory.
 //
-// All functions except the release of a lent buffer are called with mutex() held. `changed` is notified when
-// a buffer becomes free. No frame may be dropped with the mutex held, because that takes the mutex.
-class CaptureSlots : public std::enable_shared_from_this<CaptureSlots> {
+// All functions are called with the monitor's mutex held, which the release of a lent buffer takes by itself:
+// no frame may be dropped with the mutex held. The monitor is notified when a buffer becomes free.
+class CaptureSlots {
   struct Slot {
     BufferMemory memory;
     std::uint64_t order = 0;     // when it was queued; 0 if it is not
@@ -72,8 +72,9 @@ class CaptureSlots : public std::enable_shared_from_this<CaptureSlots> {
   static constexpr std::size_t max_slots = 64;
   static constexpr std::size_t reserve = 2;
 
-  [[nodiscard]] std::mutex& mutex() noexcept { return mutex_; }
-  std::condition_variable changed;
+  explicit CaptureSlots(std::shared_ptr<Monitor> monitor) noexcept : monitor_(std::move(monitor)) {}
+  CaptureSlots(const CaptureSlots&) = delete;
+  CaptureSlots& operator=(const CaptureSlots&) = delete;
 
   // The guest queues buffer `index` < max_slots.
   void queue(std::uint32_t index, BufferMemory memory) {
@@ -90,7 +91,7 @@ class CaptureSlots : public std::enable_shared_from_this<CaptureSlots> {
     slot->memory = std::move(memory);  // possibly of another size
     slot->order = ++order_;
     if (returned) note_return();
-    changed.notify_all();
+    monitor_->changed.notify_all();
   }
 
   // STREAMOFF: no buffer is queued.
@@ -137,7 +138,7 @@ class CaptureSlots : public std::enable_shared_from_this<CaptureSlots> {
     if (used >= most) return {};
     const SlotPointer* const slot = oldest_free(size, alignment);
     if (slot == nullptr) return {};
-    auto lease = std::make_unique<Lease>(Lease{shared_from_this(), *slot});
+    auto lease = std::make_unique<Lease>(Lease{monitor_, *slot});
     auto* const data = reinterpret_cast<std::uint8_t*>((*slot)->memory.data);
     AVBufferRef* const buffer = av_buffer_create(data, size, &CaptureSlots::release, lease.get(), 0);
     if (buffer == nullptr) return {};
@@ -187,7 +188,7 @@ class CaptureSlots : public std::enable_shared_from_this<CaptureSlots> {
       target.slot->delivered = false;
     }
     target.slot.reset();
-    changed.notify_all();
+    monitor_->changed.notify_all();
   }
 
   // Takes any queued buffer, to be returned empty; one in use if there is no other.
@@ -218,15 +219,15 @@ class CaptureSlots : public std::enable_shared_from_this<CaptureSlots> {
   }
 
   struct Lease {
-    std::shared_ptr<CaptureSlots> slots;
+    std::shared_ptr<Monitor> monitor;
     SlotPointer slot;
   };
 
   static void release(void* opaque, std::uint8_t*) noexcept {
     const std::unique_ptr<Lease> lease(static_cast<Lease*>(opaque));
-    const std::lock_guard lock(lease->slots->mutex_);
+    const std::lock_guard lock(lease->monitor->mutex);
     lease->slot->users--;
-    lease->slots->changed.notify_all();
+    lease->monitor->changed.notify_all();
   }
 
   // A slot loses its index. Memory that the client may queue again elsewhere is remembered while it is in
@@ -264,7 +265,7 @@ class CaptureSlots : public std::enable_shared_from_this<CaptureSlots> {
     return oldest;
   }
 
-  std::mutex mutex_;
+  const std::shared_ptr<Monitor> monitor_;
   std::vector<SlotPointer> slots_;
   std::vector<std::weak_ptr<Slot>> retired_;
   std::uint64_t order_ = 0;

@@ -33,6 +33,9 @@ struct CodecOptions {
   bool frame_threads = false;
   // The largest picture in luma samples, as coded; a stream with larger ones gets errors.
   std::uint64_t max_pixels = 4096ull * 2304;
+
+  // Whether several frames are decoded at the same time.
+  [[nodiscard]] bool has_frame_threads() const noexcept { return frame_threads && threads > 1; }
 };
 
 // Properties of the stream that a decoder has to know when it is opened.

@@ -12,15 +12,26 @@ extern "C" {
 
 namespace vumedia::backends::ffmpeg {
 
+// Whether libavcodec should give up what it is doing. Any thread may use it.
+class StopFlag {
+ public:
+  void stop() noexcept { stopped_.store(true, std::memory_order_release); }
+  void go() noexcept { stopped_.store(false, std::memory_order_release); }
+  [[nodiscard]] bool stopped() const noexcept { return stopped_.load(std::memory_order_acquire); }
+
+ private:
+  std::atomic<bool> stopped_{false};
+};
+
 // libavcodec has no function that ends a running call. But its requests to the caller in the middle of a
 // packet can be refused: memory for the next picture (the caller's get_buffer2 must check stopped()), and the
 // decoding of a picture's slices (execute, execute2). The rest of the packet is then parsed, but not decoded.
 //
-// It is AVCodecContext::opaque of a decoder and outlives it. Any thread may call stop(), go() and stopped().
+// It is AVCodecContext::opaque of a decoder and outlives it. Any thread may call stopped().
 class Interruption {
  public:
-  // `owner`: the object that the decoder's other callbacks need.
-  explicit Interruption(void* owner) noexcept : owner_(owner) {}
+  // `owner`: the object that the decoder's other callbacks need. `flag` outlives this object.
+  Interruption(void* owner, const StopFlag& flag) noexcept : owner_(owner), flag_(flag) {}
   Interruption(const Interruption&) = delete;
   Interruption& operator=(const Interruption&) = delete;
 
@@ -29,9 +40,7 @@ class Interruption {
   }
   [[nodiscard]] void* owner() const noexcept { return owner_; }
 
-  void stop() noexcept { stopped_.store(true, std::memory_order_release); }
-  void go() noexcept { stopped_.store(false, std::memory_order_release); }
-  [[nodiscard]] bool stopped() const noexcept { return stopped_.load(std::memory_order_acquire); }
+  [[nodiscard]] bool stopped() const noexcept { return flag_.stopped(); }
 
   // Who decodes slices: libavcodec's threads, if there are any, or the thread that sends packets.
   enum class Jobs : std::uint8_t { on_threads, here };
@@ -68,7 +77,7 @@ class Interruption {
   }
 
   void* const owner_;
-  std::atomic<bool> stopped_{false};
+  const StopFlag& flag_;
   decltype(AVCodecContext::execute) inner_execute_ = nullptr;
   decltype(AVCodecContext::execute2) inner_execute2_ = nullptr;
 };

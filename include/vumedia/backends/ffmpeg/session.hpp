@@ -53,7 +53,7 @@ class DecoderSession {
         bytes_(std::make_shared<memory::Budget>(options.max_buffer_bytes, context.arenas().budget())),
         engine_bytes_(std::make_shared<memory::Budget>(options.max_buffer_bytes, bytes_)),
         arenas_(context.arenas().within(bytes_)),
-        engine_(Engine::create(engine_options(), std::move(notify), context.log())),
+        engine_(engine_options(), std::move(notify), context.log()),
         controls_(decoder_controls, false),
         mappings_(std::make_shared<memory::Budget>(v4l2::max_session_mappings, mappings)),
         output_({.type = types_.output,
@@ -80,7 +80,6 @@ class DecoderSession {
   }
   DecoderSession(const DecoderSession&) = delete;
   DecoderSession& operator=(const DecoderSession&) = delete;
-  ~DecoderSession() { engine_->close(); }
 
   // The engine has reported that something happened. False if more is left to do in later turns of the loop.
   bool handle_events();
@@ -231,7 +230,7 @@ class DecoderSession {
   const std::shared_ptr<memory::Budget> bytes_;         // everything that the session makes us hold
   const std::shared_ptr<memory::Budget> engine_bytes_;  // of that, the engine's part
   memory::Arenas arenas_;
-  const std::shared_ptr<Engine> engine_;
+  Engine engine_;
   std::vector<Event> events_;   // those that were taken from the engine,
   std::size_t next_event_ = 0;  // and the first unhandled one
   // Continues with them when copying a frame to the guest is too much for one turn of the loop.

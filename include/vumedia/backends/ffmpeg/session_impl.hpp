@@ -43,7 +43,7 @@ inline Result<> DecoderSession::ioctl(v4l2::tag::S_FMT, v4l2_format& format) {
     // CAPTURE's buffers were made for the current format.
     if (capture_.is_busy() && adjusted != coded_) return fail(EBUSY);
     coded_ = adjusted;
-    engine_->reset_stream();
+    engine_.reset_stream();
     if (!capture_.is_busy()) expect_picture();
   }
   write_format(format, adjusted);
@@ -102,12 +102,12 @@ inline Result<> DecoderSession::ioctl(v4l2::tag::REQBUFS, v4l2_requestbuffers& r
   if (queue->generation() == before) return done;
   // The old buffers are gone, and so is what was queued.
   if (queue == &output_) {
-    engine_->stop_output();
+    engine_.stop_output();
     forget_events<CodedBufferDone, EndOfStream>();
   } else {
-    engine_->stop_capture();
+    engine_.stop_capture();
     forget_events<FrameDone>();
-    engine_->forget_capture_buffers(0, CaptureSlots::max_slots);
+    engine_.forget_capture_buffers(0, CaptureSlots::max_slots);
   }
   return done;
 }
@@ -133,7 +133,7 @@ inline Result<> DecoderSession::ioctl(v4l2::tag::REMOVE_BUFS, v4l2::RemoveBuffer
   Queue* const queue = find_queue(request.type);
   if (queue == nullptr) return fail(EINVAL);
   if (auto removed = queue->remove_bufs(request); !removed) return removed;
-  if (queue == &capture_) engine_->forget_capture_buffers(request.index, request.count);
+  if (queue == &capture_) engine_.forget_capture_buffers(request.index, request.count);
   return {};
 }
 
@@ -185,7 +185,7 @@ inline void DecoderSession::pass_on_output() {
     buffer.owner = plane.owner();
     buffer.stamp = {slot.timestamp_ns, slot.timecode,
                     slot.flags & (V4L2_BUF_FLAG_TIMECODE | V4L2_BUF_FLAG_TSTAMP_SRC_MASK)};
-    if (!engine_->queue_output(std::move(buffer))) on(CodedBufferDone{*index, true});
+    if (!engine_.queue_output(std::move(buffer))) on(CodedBufferDone{*index, true});
   }
 }
 
@@ -194,7 +194,7 @@ inline void DecoderSession::pass_on_capture() {
   while (const auto index = capture_.take_next()) {
     const auto& plane = capture_.slot(*index)->planes[0];
     // A queue has no index beyond the engine's limit.
-    (void)engine_->queue_capture(*index,
+    (void)engine_.queue_capture(*index,
                                  {plane.bytes().data(), plane.bytes().size(), plane.owner(), plane.userptr});
   }
 }
@@ -225,7 +225,7 @@ inline Result<> DecoderSession::ioctl(v4l2::tag::STREAMON, std::uint32_t& type) 
 inline Result<> DecoderSession::start_output() {
   if (output_.streaming()) return {};
   if (output_.count() == 0) return fail(EINVAL);
-  if (auto started = engine_->start_output(coded_.fourcc, workers_); !started) return started;
+  if (auto started = engine_.start_output(coded_.fourcc, workers_); !started) return started;
   if (auto on = output_.stream_on(types_.output); !on) return on;
   pass_on_output();
   return {};
@@ -239,7 +239,7 @@ inline Result<> DecoderSession::start_capture() {
   if (auto on = capture_.stream_on(types_.capture); !on) return on;
   needed_in_stream_ = needed;
   pass_on_capture();
-  engine_->start_capture(capture_setup());
+  engine_.start_capture(capture_setup());
   return {};
 }
 
@@ -248,11 +248,11 @@ inline Result<> DecoderSession::ioctl(v4l2::tag::STREAMOFF, std::uint32_t& type)
   if (queue == nullptr) return fail(EINVAL);
   if (auto off = queue->stream_off(type); !off) return off;
   if (queue == &output_) {
-    engine_->stop_output();
+    engine_.stop_output();
     forget_events<CodedBufferDone, EndOfStream>();
     output_sequence_ = 0;
   } else {
-    engine_->stop_capture();
+    engine_.stop_capture();
     forget_events<FrameDone>();
     capture_sequence_ = 0;
   }
@@ -276,10 +276,10 @@ inline Result<> DecoderSession::ioctl(v4l2::tag::DECODER_CMD, v4l2_decoder_cmd& 
   if (command.cmd == V4L2_DEC_CMD_STOP) {
     // A drain needs two queues that stream; otherwise the command does nothing and does not fail.
     if (!output_.streaming() || !capture_.streaming()) return {};
-    return engine_->drain();
+    return engine_.drain();
   }
   if (capture_.streaming() && !a_capture_buffer_holds(layout_.size_image())) return fail(EBUSY);
-  if (auto resumed = engine_->resume(capture_setup()); !resumed) return resumed;
+  if (auto resumed = engine_.resume(capture_setup()); !resumed) return resumed;
   needed_in_stream_ = layout_.size_image();
   return {};
 }
@@ -306,7 +306,7 @@ inline bool DecoderSession::handle_events(memory::Work* work) {
       std::visit([this](const auto& one) { on(one); }, event);
     }
     next_event_ = 0;
-    engine_->take_events(events_);
+    engine_.take_events(events_);
     if (events_.empty()) return true;
   }
 }

@@ -31,18 +31,18 @@ class Workers {
   };
 
  public:
-  // The state of a thread that has been started.
+  // The state of a thread that has been started. Only run() makes one that stands for a thread.
   class Ticket {
    public:
     Ticket() = default;
+    explicit Ticket(std::shared_ptr<State> state) noexcept : state_(std::move(state)) {}
+    [[nodiscard]] explicit operator bool() const noexcept { return state_ != nullptr; }
     // The thread has been told to end, and makes room for another.
     void leave() const noexcept {
       if (state_ != nullptr) state_->ending.store(true, std::memory_order_relaxed);
     }
 
    private:
-    friend class Workers;
-    explicit Ticket(std::shared_ptr<State> state) noexcept : state_(std::move(state)) {}
     std::shared_ptr<State> state_;
   };
 
