@@ -30,7 +30,6 @@
 #pragma once
 
 #include <algorithm>
-#include <concepts>
 #include <cstdint>
 #include <memory>
 #include <utility>
@@ -81,8 +80,26 @@ class FfmpegDecoder {
     Session(const Session&) = delete;
     Session& operator=(const Session&) = delete;
 
+    [[nodiscard]] Result<media::Mappable> mmap(std::uint32_t mem_offset) { return session_.mmap(mem_offset); }
+    [[nodiscard]] Result<> ioctl(v4l2::tag::G_PRIORITY, std::uint32_t& priority) const {
+      priority_.get(priority);
+      return {};
+    }
+    [[nodiscard]] Result<> ioctl(v4l2::tag::S_PRIORITY, std::uint32_t& priority) {
+      return priority_.set(priority);
+    }
+    template <class Tag>
+      requires ffmpeg::Answers<ffmpeg::DecoderSession, Tag>
+    [[nodiscard]] Result<> ioctl(Tag tag, typename Tag::Payload& payload) {
+      if constexpr (v4l2::needs_priority<Tag>) {
+        bool goes_on = false;
+        if constexpr (requires { payload.done; }) goes_on = payload.done != 0;
+        if (auto allowed = priority_.may_change(); !allowed && !goes_on) return allowed;
+      }
+      return session_.ioctl(tag, payload);
+    }
+
    private:
-    friend class FfmpegDecoder;
     FfmpegDecoder& decoder_;
     v4l2::Priority priority_;
     ffmpeg::DecoderSession session_;
@@ -120,28 +137,14 @@ class FfmpegDecoder {
   [[nodiscard]] const memory::Budget& mappings() const noexcept { return *mappings_; }
 
   [[nodiscard]] Result<media::Mappable> mmap(Session& session, std::uint32_t mem_offset) {
-    return session.session_.mmap(mem_offset);
+    return session.mmap(mem_offset);
   }
 
-  [[nodiscard]] Result<> ioctl(Session& session, v4l2::tag::G_PRIORITY, std::uint32_t& priority) const {
-    session.priority_.get(priority);
-    return {};
-  }
-  [[nodiscard]] Result<> ioctl(Session& session, v4l2::tag::S_PRIORITY, std::uint32_t& priority) {
-    return session.priority_.set(priority);
-  }
-  // Every ioctl that a DecoderSession has.
+  // Every ioctl that a Session has.
   template <class Tag>
-    requires requires(ffmpeg::DecoderSession& session, typename Tag::Payload& payload) {
-      { session.ioctl(Tag{}, payload) } -> std::same_as<Result<>>;
-    }
+    requires ffmpeg::Answers<Session, Tag>
   [[nodiscard]] Result<> ioctl(Session& session, Tag tag, typename Tag::Payload& payload) {
-    if constexpr (v4l2::needs_priority<Tag>) {
-      bool goes_on = false;
-      if constexpr (requires { payload.done; }) goes_on = payload.done != 0;
-      if (auto allowed = session.priority_.may_change(); !allowed && !goes_on) return allowed;
-    }
-    return session.session_.ioctl(tag, payload);
+    return session.ioctl(tag, payload);
   }
 
  private:

@@ -29,6 +29,9 @@ struct QueueTypes {
     if (multiplanar) return {};
     return {V4L2_BUF_TYPE_VIDEO_OUTPUT, V4L2_BUF_TYPE_VIDEO_CAPTURE};
   }
+  [[nodiscard]] constexpr bool contains(std::uint32_t type) const noexcept {
+    return type == output || type == capture;
+  }
   [[nodiscard]] constexpr bool multiplanar() const noexcept {
     return output == V4L2_BUF_TYPE_VIDEO_OUTPUT_MPLANE;
   }

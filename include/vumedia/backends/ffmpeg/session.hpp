@@ -1,30 +1,28 @@
-// One open decoder: V4L2's queues, formats, controls and events around an Engine.
+// One open decoder: what a client's ioctls mean to its formats, queues and controls, and to the Engine.
 #pragma once
 
 #include <algorithm>
-#include <array>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <span>
 #include <utility>
 #include <variant>
-#include <vector>
 
 #include <linux/videodev2.h>
 
+#include <vumedia/backends/ffmpeg/decoder_controls.hpp>
+#include <vumedia/backends/ffmpeg/decoder_formats.hpp>
+#include <vumedia/backends/ffmpeg/decoder_queues.hpp>
 #include <vumedia/backends/ffmpeg/engine.hpp>
+#include <vumedia/backends/ffmpeg/event_inbox.hpp>
 #include <vumedia/backends/ffmpeg/negotiation.hpp>
-#include <vumedia/backends/ffmpeg/stream_controls.hpp>
 #include <vumedia/core/result.hpp>
 #include <vumedia/media/backend.hpp>
-#include <vumedia/memory/arena.hpp>
 #include <vumedia/memory/budget.hpp>
 #include <vumedia/v4l2/buffer_queue.hpp>
-#include <vumedia/v4l2/controls.hpp>
-#include <vumedia/v4l2/subscriptions.hpp>
-#include <vumedia/v4l2/user_planes.hpp>
+#include <vumedia/v4l2/ioctl_table.hpp>
 
 namespace vumedia::backends::ffmpeg {
 
@@ -38,6 +36,12 @@ struct SessionOptions {
   std::uint64_t max_buffer_bytes = std::uint64_t{256} << 20;
 };
 
+// A part of a session that answers the ioctl by itself.
+template <class Part, class Tag>
+concept Answers = requires(Part& part, typename Tag::Payload& payload) {
+  { part.ioctl(Tag{}, payload) } -> std::same_as<Result<>>;
+};
+
 // All functions are called on the loop's thread. `known` are the formats that can be decoded, at least one;
 // they and `workers` outlive the session. `mappings` is the device's budget for USERPTR buffers.
 class DecoderSession {
@@ -46,194 +50,132 @@ class DecoderSession {
                  const std::shared_ptr<memory::Budget>& mappings, media::Context context,
                  Engine::Notify notify)
       : options_(options),
-        types_(QueueTypes::of(options.multiplanar)),
-        known_(known),
         workers_(workers),
         context_(context),
-        bytes_(std::make_shared<memory::Budget>(options.max_buffer_bytes, context.arenas().budget())),
-        engine_bytes_(std::make_shared<memory::Budget>(options.max_buffer_bytes, bytes_)),
-        arenas_(context.arenas().within(bytes_)),
-        engine_(engine_options(), std::move(notify), context.log()),
-        controls_(decoder_controls, false),
-        mappings_(std::make_shared<memory::Budget>(v4l2::max_session_mappings, mappings)),
-        output_({.type = types_.output,
-                 .copies_timestamps = true,
-                 .max_length = most_coded_bytes(limits()),
-                 .userptr = true,
-                 .mappings = mappings_,
-                 .allows_zero_bytesused = true}),
-        capture_({.type = types_.capture,
-                  .copies_timestamps = true,
-                  .mem_offset_base = v4l2::BufferQueue::mem_offset_span,
-                  .max_length = most_raw_bytes(limits()),
-                  .userptr = true,
-                  .mappings = mappings_}) {
-    for (const LevelLimits& level : level_limits) {
-      const auto highest = highest_level(level, options_.engine.codec.max_pixels);
-      (void)controls_.modify_range(level.id, 0, highest, 1, highest);  // within the menu
-    }
-    controls_.on_event([this](const v4l2_event& event, const v4l2::Subscriptions* origin) {
-      subscriptions_.deliver(event, origin, [this](const v4l2_event& one) { context_.send_event(one); });
-    });
-    coded_ = adjust_coded({1920, 1080, 0, 0, 0, {}}, known_, limits());
-    expect_picture();
-  }
+        formats_(QueueTypes::of(options.multiplanar), known, limits()),
+        queues_(QueueTypes::of(options.multiplanar), limits(), options.max_buffer_bytes, mappings, context),
+        controls_(context, options.engine.codec.max_pixels),
+        engine_(engine_options(), std::move(notify), context.log()) {}
   DecoderSession(const DecoderSession&) = delete;
   DecoderSession& operator=(const DecoderSession&) = delete;
 
   // The engine has reported that something happened. False if more is left to do in later turns of the loop.
-  bool handle_events();
+  bool handle_events() { return handle_events(nullptr); }
 
-  [[nodiscard]] Result<media::Mappable> mmap(std::uint32_t mem_offset);
+  [[nodiscard]] Result<media::Mappable> mmap(std::uint32_t mem_offset) { return queues_.mmap(mem_offset); }
 
-  [[nodiscard]] Result<> ioctl(v4l2::tag::ENUM_FMT, v4l2_fmtdesc& description) const {
-    return enumerate_format(description, types_, known_, offered());
+  // -- Formats, controls and events
+
+  template <class Tag>
+    requires Answers<DecoderFormats, Tag>
+  [[nodiscard]] Result<> ioctl(Tag tag, typename Tag::Payload& payload) {
+    return formats_.ioctl(tag, payload);
   }
-  [[nodiscard]] Result<> ioctl(v4l2::tag::ENUM_FRAMESIZES, v4l2_frmsizeenum& size) const {
-    return enumerate_size(size, known_, offered());
+  template <class Tag>
+    requires Answers<DecoderControls, Tag>
+  [[nodiscard]] Result<> ioctl(Tag tag, typename Tag::Payload& payload) {
+    return controls_.ioctl(tag, payload);
   }
-  [[nodiscard]] Result<> ioctl(v4l2::tag::G_FMT, v4l2_format& format) const;
-  [[nodiscard]] Result<> ioctl(v4l2::tag::TRY_FMT, v4l2_format& format) const;
   [[nodiscard]] Result<> ioctl(v4l2::tag::S_FMT, v4l2_format& format);
-  [[nodiscard]] Result<> ioctl(v4l2::tag::G_SELECTION, v4l2_selection& selection) const {
-    return get_selection(selection, picture_);
-  }
-  [[nodiscard]] Result<> ioctl(v4l2::tag::S_SELECTION, v4l2_selection& selection) const;
+
+  // -- Buffers
 
   [[nodiscard]] Result<> ioctl(v4l2::tag::REQBUFS, v4l2_requestbuffers& request);
-  [[nodiscard]] Result<> ioctl(v4l2::tag::CREATE_BUFS, v4l2_create_buffers& request);
-  [[nodiscard]] Result<> ioctl(v4l2::tag::REMOVE_BUFS, v4l2::RemoveBuffers& request);
-  [[nodiscard]] Result<> ioctl(v4l2::tag::QUERYBUF, v4l2::BufferPayload& payload) const;
-  [[nodiscard]] Result<> ioctl(v4l2::tag::PREPARE_BUF, v4l2::BufferPayload& payload);
-  [[nodiscard]] Result<> ioctl(v4l2::tag::QBUF, v4l2::BufferPayload& payload);
-  [[nodiscard]] Result<> ioctl(v4l2::tag::STREAMON, std::uint32_t& type);
-  [[nodiscard]] Result<> ioctl(v4l2::tag::STREAMOFF, std::uint32_t& type);
-
-  [[nodiscard]] Result<> ioctl(v4l2::tag::TRY_DECODER_CMD, v4l2_decoder_cmd& command) const;
-  [[nodiscard]] Result<> ioctl(v4l2::tag::DECODER_CMD, v4l2_decoder_cmd& command);
-
-  [[nodiscard]] Result<> ioctl(v4l2::tag::SUBSCRIBE_EVENT, v4l2_event_subscription& request);
-  [[nodiscard]] Result<> ioctl(v4l2::tag::UNSUBSCRIBE_EVENT, v4l2_event_subscription& request) {
-    subscriptions_.remove(request);
+  [[nodiscard]] Result<> ioctl(v4l2::tag::CREATE_BUFS, v4l2_create_buffers& request) {
+    Queue* const queue = queues_.find(request.format.type);
+    if (queue == nullptr) return fail(EINVAL);
+    return queues_.create(*queue, request, read_format(request.format).size_image,
+                          formats_.size_image(queue->type()), engine_bytes_needed());
+  }
+  [[nodiscard]] Result<> ioctl(v4l2::tag::REMOVE_BUFS, v4l2::RemoveBuffers& request) {
+    Queue* const queue = queues_.find(request.type);
+    if (queue == nullptr) return fail(EINVAL);
+    if (auto removed = queue->remove_bufs(request); !removed) return removed;
+    if (queue == &queues_.capture()) engine_.forget_capture_buffers(request.index, request.count);
     return {};
   }
-  [[nodiscard]] Result<> ioctl(v4l2::tag::QUERYCTRL, v4l2_queryctrl& query) const {
-    return controls_.queryctrl(query);
+  [[nodiscard]] Result<> ioctl(v4l2::tag::QUERYBUF, v4l2::BufferPayload& payload) {
+    const Queue* const queue = queues_.find(payload.buffer.head.type);
+    return queue == nullptr ? Result<>(fail(EINVAL)) : queue->querybuf(payload);
   }
-  [[nodiscard]] Result<> ioctl(v4l2::tag::QUERY_EXT_CTRL, v4l2_query_ext_ctrl& query) const {
-    return controls_.query_ext_ctrl(query);
+  [[nodiscard]] Result<> ioctl(v4l2::tag::PREPARE_BUF, v4l2::BufferPayload& payload) {
+    Queue* const queue = queues_.find(payload.buffer.head.type);
+    return queue == nullptr ? Result<>(fail(EINVAL)) : queue->prepare_buf(payload, queues_.user_memory());
   }
-  [[nodiscard]] Result<> ioctl(v4l2::tag::QUERYMENU, v4l2_querymenu& query) const {
-    return controls_.querymenu(query);
+  [[nodiscard]] Result<> ioctl(v4l2::tag::QBUF, v4l2::BufferPayload& payload);
+
+  // -- Streaming
+
+  [[nodiscard]] Result<> ioctl(v4l2::tag::STREAMON, std::uint32_t& type) {
+    const Queue* const queue = queues_.find(type);
+    if (queue == nullptr) return fail(EINVAL);
+    if (queue->streaming()) return {};
+    return queue == &queues_.output() ? start_output() : start_capture();
   }
-  [[nodiscard]] Result<> ioctl(v4l2::tag::G_CTRL, v4l2_control& control) { return controls_.g_ctrl(control); }
-  [[nodiscard]] Result<> ioctl(v4l2::tag::S_CTRL, v4l2_control& control) {
-    return controls_.s_ctrl(control, &subscriptions_);
+  [[nodiscard]] Result<> ioctl(v4l2::tag::STREAMOFF, std::uint32_t& type) {
+    Queue* const queue = queues_.find(type);
+    if (queue == nullptr) return fail(EINVAL);
+    if (auto off = queue->stream_off(type); !off) return off;
+    stop(*queue);
+    queues_.restart_sequence(*queue);
+    return {};
   }
-  [[nodiscard]] Result<> ioctl(v4l2::tag::G_EXT_CTRLS, v4l2::ExtControls& controls) {
-    return controls_.g_ext_ctrls(controls, *context_.memory(), &context_.work());
+  [[nodiscard]] Result<> ioctl(v4l2::tag::TRY_DECODER_CMD, v4l2_decoder_cmd& command) const {
+    const std::uint32_t cmd = command.cmd;
+    if (cmd != V4L2_DEC_CMD_START && cmd != V4L2_DEC_CMD_STOP) return fail(EINVAL);
+    // Speed, a time to stop at, and black frames are not supported.
+    command = {};
+    command.cmd = cmd;
+    return {};
   }
-  [[nodiscard]] Result<> ioctl(v4l2::tag::S_EXT_CTRLS, v4l2::ExtControls& controls) {
-    return controls_.s_ext_ctrls(controls, *context_.memory(), &subscriptions_, &context_.work());
-  }
-  [[nodiscard]] Result<> ioctl(v4l2::tag::TRY_EXT_CTRLS, v4l2::ExtControls& controls) {
-    return controls_.try_ext_ctrls(controls, *context_.memory(), &context_.work());
-  }
+  [[nodiscard]] Result<> ioctl(v4l2::tag::DECODER_CMD, v4l2_decoder_cmd& command);
 
  private:
   using Queue = v4l2::BufferQueue;
 
   [[nodiscard]] EngineOptions engine_options() const noexcept {
     EngineOptions engine = options_.engine;
-    engine.history_bytes = std::min<std::uint64_t>(engine.history_bytes, options_.max_buffer_bytes / 16);
-    engine.bytes = engine_bytes_;
+    engine.history_bytes = history_bytes();
+    engine.bytes = queues_.engine_bytes();
     return engine;
+  }
+  [[nodiscard]] std::size_t history_bytes() const noexcept {
+    return std::min<std::uint64_t>(options_.engine.history_bytes, options_.max_buffer_bytes / 16);
+  }
+  // The bitstream that the engine keeps, or the largest packet if that is larger.
+  [[nodiscard]] std::uint64_t engine_bytes_needed() const noexcept {
+    return std::max<std::uint64_t>(history_bytes(), formats_.coded().size_image);
   }
   [[nodiscard]] SizeLimits limits() const noexcept {
     return {options_.engine.codec.max_pixels, options_.max_coded_bytes};
   }
-  // nullptr for a type of neither queue.
-  [[nodiscard]] Queue* find_queue(std::uint32_t type) noexcept {
-    return type == types_.output ? &output_ : type == types_.capture ? &capture_ : nullptr;
-  }
-  [[nodiscard]] const Queue* find_queue(std::uint32_t type) const noexcept {
-    return const_cast<DecoderSession*>(this)->find_queue(type);
-  }
-  [[nodiscard]] std::uint32_t size_image(const Queue& queue) const noexcept {
-    return &queue == &output_ ? coded_.size_image : static_cast<std::uint32_t>(layout_.size_image());
-  }
-  [[nodiscard]] FormatDescription adjust(std::uint32_t type, const v4l2_format& format) const noexcept;
-
-  // Until the stream's picture is known, CAPTURE is what OUTPUT's format suggests.
-  void expect_picture() noexcept {
-    picture_known_ = false;
-    picture_.size = *CodedSize::of(coded_.width, coded_.height);  // adjust_coded has checked the limits
-    picture_.samples = {};
-    set_raw(choices_.best_for(picture_.samples));
-    picture_.visible = {0, 0, coded_.width, coded_.height};
-    picture_.colours = coded_.colours;
-    picture_.field = V4L2_FIELD_NONE;
-  }
-  void set_raw(const RawFormat& format) noexcept {
-    raw_ = &format;
-    layout_ = Layout::of(picture_.size, *format.pixels);
-  }
-  // The formats that CAPTURE offers: those that suit the stream, or all that its codec may have until the
-  // stream is known.
-  [[nodiscard]] RawFormatSet offered() const noexcept {
-    if (picture_known_) return raw_formats_of(picture_.samples);
-    const CodedFormat* const coded = find_coded_format(coded_.fourcc);
-    return coded != nullptr ? raw_formats_of(coded->samples) : 0;
-  }
-
-  [[nodiscard]] v4l2::UserMemory user_memory() noexcept {
-    return {context_.memory(), arenas_, &context_.work()};
-  }
-  // For our memory; the guest's memory costs nothing.
-  [[nodiscard]] std::uint64_t buffer_bytes(const Queue& queue) const noexcept;
-  // How many more buffers of `size` bytes the session may have if those in `freed` are freed first.
-  [[nodiscard]] std::uint32_t affordable(std::uint64_t size, const Queue* freed) const noexcept;
-  // Whether a CAPTURE buffer has room for a frame. There may be smaller ones, too: from before a change,
-  // along with those that CREATE_BUFS has made for the frames after it. They are skipped.
-  [[nodiscard]] bool a_capture_buffer_holds(std::size_t size) const noexcept;
-  void pass_on_output();
-  void pass_on_capture();
-  [[nodiscard]] CaptureSetup capture_setup() const noexcept {
-    return {raw_->fourcc(), layout_, serial_, picture_.visible};
+  // What a CAPTURE buffer must have for a frame of the current format.
+  [[nodiscard]] std::size_t needed_for_frame() const noexcept {
+    return formats_.capture_setup().layout.size_image();
   }
 
   [[nodiscard]] Result<> start_output();
   [[nodiscard]] Result<> start_capture();
+  // The queue has given its buffers back to the guest, so nothing about them may be reported any more.
+  void stop(const Queue& queue);
+  void pass_on_output();
+  void pass_on_capture();
 
   bool handle_events(memory::Work* work);
-  // A queue has stopped: events of its buffers must not be reported any more.
-  template <class... Gone>
-  void forget_events() noexcept;
-  [[nodiscard]] static Queue::Completion completion_of(const FrameDone& done) noexcept;
-  void on(const CodedBufferDone& done);
-  void on(const FrameDone& done);
-  void on(const PictureChanged& change);
-  void on(const LookChanged& change) {
-    picture_.samples = change.samples;
-    set_colours(change.colours);
-    picture_.field = change.field;
-    controls_.set_value(V4L2_CID_MIN_BUFFERS_FOR_CAPTURE, change.min_buffers);
+  void on(const CodedBufferDone& done) { queues_.complete(done); }
+  void on(const FrameDone& done) { queues_.complete(done); }
+  void on(const PictureChanged& change) {
+    const bool is_news = formats_.change(change, queues_.capture().streaming());
+    controls_.set(change, formats_.codec());
+    if (is_news) controls_.send(v4l2::source_change_event());
   }
-  void on(const EndOfStream&);
-  void set_colours(const Colours& colours) noexcept { coded_.colours = picture_.colours = colours; }
+  void on(const LookChanged& change) {
+    formats_.change(change);
+    controls_.set(change);
+  }
+  void on(const EndOfStream&) { controls_.send(v4l2::make_event(V4L2_EVENT_EOS)); }
 
-  const SessionOptions options_;
-  const QueueTypes types_;
-  const std::span<const CodedFormat* const> known_;
-  Workers& workers_;
-  const media::Context context_;
-  const std::shared_ptr<memory::Budget> bytes_;         // everything that the session makes us hold
-  const std::shared_ptr<memory::Budget> engine_bytes_;  // of that, the engine's part
-  memory::Arenas arenas_;
-  Engine engine_;
-  std::vector<Event> events_;   // those that were taken from the engine,
-  std::size_t next_event_ = 0;  // and the first unhandled one
-  // Continues with them when copying a frame to the guest is too much for one turn of the loop.
+  // Continues with the events when copying a frame to the guest is too much for one turn of the loop.
   struct EventChore final : media::Chore {
     explicit EventChore(DecoderSession& of) noexcept
         // NOLINTNEXTLINE(bugprone-exception-escape): without memory there is no going on.
@@ -243,26 +185,142 @@ class DecoderSession {
           }),
           session(of) {}
     DecoderSession& session;
-  } event_chore_{*this};
+  };
 
-  v4l2::Subscriptions subscriptions_;
-  v4l2::Controls controls_;
-  const std::shared_ptr<memory::Budget> mappings_;
-  Queue output_;
-  Queue capture_;
-  FormatDescription coded_;
-  Picture picture_;
-  const RawFormat* raw_ = &raw_formats.front();  // CAPTURE's format now
-  Layout layout_;                                // of picture_ in that format
-  RawFormatChoices choices_;
-  bool picture_known_ = false;  // from the stream
-  std::uint64_t serial_ = 0;    // PictureChanged::serial of picture_
+  const SessionOptions options_;
+  Workers& workers_;
+  const media::Context context_;
+  DecoderFormats formats_;
+  DecoderQueues queues_;
+  DecoderControls controls_;
+  EventInbox events_;
+  EventChore event_chore_{*this};
   // The minimum size of a CAPTURE buffer while CAPTURE streams.
   std::size_t needed_in_stream_ = 0;
-  std::uint32_t output_sequence_ = 0;
-  std::uint32_t capture_sequence_ = 0;
+  Engine engine_;  // closed before its buffers go
 };
 
-}  // namespace vumedia::backends::ffmpeg
+// ---- Details
 
-#include <vumedia/backends/ffmpeg/session_impl.hpp>
+inline Result<> DecoderSession::ioctl(v4l2::tag::S_FMT, v4l2_format& format) {
+  const Queue* const queue = queues_.find(format.type);
+  if (queue == nullptr) return fail(EINVAL);
+  const FormatDescription adjusted = formats_.adjust(format);
+  if (queue->is_busy()) return fail(EBUSY);
+  if (queue == &queues_.capture()) {
+    formats_.set_raw(adjusted.fourcc);
+  } else {
+    if (!handle_events()) return fail(memory::again);
+    const bool keeps_capture = queues_.capture().is_busy();
+    if (keeps_capture && adjusted != formats_.coded()) return fail(EBUSY);
+    engine_.reset_stream();
+    formats_.set_coded(adjusted, keeps_capture);
+  }
+  write_format(format, adjusted);
+  return {};
+}
+
+inline Result<> DecoderSession::ioctl(v4l2::tag::REQBUFS, v4l2_requestbuffers& request) {
+  Queue* const queue = queues_.find(request.type);
+  if (queue == nullptr) return fail(EINVAL);
+  const std::uint64_t before = queue->generation();
+  const auto done =
+      queues_.request(*queue, request, formats_.size_image(queue->type()), engine_bytes_needed());
+  if (queue->generation() == before) return done;
+  // The old buffers are gone, and so is what was queued.
+  stop(*queue);
+  if (queue == &queues_.capture()) engine_.forget_capture_buffers(0, CaptureSlots::max_slots);
+  return done;
+}
+
+inline Result<> DecoderSession::ioctl(v4l2::tag::QBUF, v4l2::BufferPayload& payload) {
+  Queue* const queue = queues_.find(payload.buffer.head.type);
+  if (queue == nullptr) return fail(EINVAL);
+  if (queue == &queues_.capture()) {
+    // Frames of the old shape may still come: while streaming, that shape counts.
+    const std::size_t needed = queue->streaming() ? needed_in_stream_ : needed_for_frame();
+    const auto length = queues_.capture_length(payload);
+    if (length && *length < needed) return fail(EINVAL);
+  }
+  if (auto queued = queue->qbuf(payload, queues_.user_memory()); !queued) return queued;
+  if (queue == &queues_.output()) {
+    pass_on_output();
+  } else {
+    pass_on_capture();
+  }
+  return {};
+}
+
+// Gives the engine the buffers that it may have.
+inline void DecoderSession::pass_on_output() {
+  queues_.take_output([this](CodedBuffer buffer) {
+    const std::uint32_t index = buffer.index;
+    if (!engine_.queue_output(std::move(buffer))) on(CodedBufferDone{index, true});
+  });
+}
+
+inline void DecoderSession::pass_on_capture() {
+  queues_.take_capture([this](std::uint32_t index, BufferMemory memory) {
+    // A queue has no index beyond the engine's limit.
+    (void)engine_.queue_capture(index, std::move(memory));
+  });
+}
+
+inline Result<> DecoderSession::start_output() {
+  Queue& output = queues_.output();
+  if (output.count() == 0) return fail(EINVAL);
+  if (auto started = engine_.start_output(formats_.coded().fourcc, workers_); !started) return started;
+  if (auto on = output.stream_on(output.type()); !on) return on;
+  pass_on_output();
+  return {};
+}
+
+inline Result<> DecoderSession::start_capture() {
+  if (!handle_events()) return fail(memory::again);
+  const std::size_t needed = needed_for_frame();
+  if (!queues_.a_capture_buffer_holds(needed)) return fail(EINVAL);
+  Queue& capture = queues_.capture();
+  if (auto on = capture.stream_on(capture.type()); !on) return on;
+  needed_in_stream_ = needed;
+  pass_on_capture();
+  engine_.start_capture(formats_.capture_setup());
+  return {};
+}
+
+inline void DecoderSession::stop(const Queue& queue) {
+  if (&queue == &queues_.output()) {
+    engine_.stop_output();
+    events_.forget<CodedBufferDone, EndOfStream>();
+  } else {
+    engine_.stop_capture();
+    events_.forget<FrameDone>();
+  }
+}
+
+inline Result<> DecoderSession::ioctl(v4l2::tag::DECODER_CMD, v4l2_decoder_cmd& command) {
+  if (auto valid = ioctl(v4l2::tag::TRY_DECODER_CMD{}, command); !valid) return valid;
+  if (!handle_events()) return fail(memory::again);
+  const bool capture_streams = queues_.capture().streaming();
+  if (command.cmd == V4L2_DEC_CMD_STOP) {
+    // A drain needs two queues that stream; otherwise the command does nothing and does not fail.
+    if (!queues_.output().streaming() || !capture_streams) return {};
+    return engine_.drain();
+  }
+  if (capture_streams && !queues_.a_capture_buffer_holds(needed_for_frame())) return fail(EBUSY);
+  if (auto resumed = engine_.resume(formats_.capture_setup()); !resumed) return resumed;
+  needed_in_stream_ = needed_for_frame();
+  return {};
+}
+
+inline bool DecoderSession::handle_events(memory::Work* work) {
+  const bool all = events_.handle(engine_, [&](const Event& event) {
+    const auto* const frame = std::get_if<FrameDone>(&event);
+    if (frame != nullptr && !queues_.store(*frame, work)) return false;
+    std::visit([this](const auto& one) { on(one); }, event);
+    return true;
+  });
+  if (!all) context_.do_later(event_chore_);
+  return all;
+}
+
+}  // namespace vumedia::backends::ffmpeg
