@@ -75,8 +75,8 @@ class DecoderQueues {
     return fail(EINVAL);
   }
 
-  // REQBUFS of `queue` with buffers of `size` bytes, at most as many as there is memory for. `needed`: the bytes
-  // that the engine will need. ENOMEM if there is none; memory::again while memory is being cleared.
+  // REQBUFS of `queue` with buffers of `size` bytes, at most as many as there is memory for. `needed`: the
+  // bytes that the engine will need. ENOMEM if there is none; memory::again while memory is being cleared.
   [[nodiscard]] Result<> request(Queue& queue, v4l2_requestbuffers& request, std::uint32_t size,
                                  std::uint64_t needed) {
     if (request.memory == V4L2_MEMORY_MMAP) {

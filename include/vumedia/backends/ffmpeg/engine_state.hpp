@@ -19,11 +19,13 @@
 #include <vumedia/backends/ffmpeg/formats.hpp>
 #include <vumedia/backends/ffmpeg/interruption.hpp>
 #include <vumedia/backends/ffmpeg/monitor.hpp>
-#include <vumedia/backends/ffmpeg/phase.hpp>
 #include <vumedia/backends/ffmpeg/picture_state.hpp>
+#include <vumedia/backends/m2m/phase.hpp>
 #include <vumedia/core/result.hpp>
 
 namespace vumedia::backends::ffmpeg {
+
+using m2m::Phase;
 
 // How decoding begins: with another stream; anywhere in the same one (a seek); or with what follows a drain
 // and may refer to frames from before it.

@@ -1,5 +1,5 @@
-// Packets of one picture each go in, the frames of a stream come out, in display order: libavcodec, and what is
-// needed for it to begin, continue and end a stream as a V4L2 client expects.
+// Packets of one picture each go in, the frames of a stream come out, in display order: libavcodec, and what
+// is needed for it to begin, continue and end a stream as a V4L2 client expects.
 #pragma once
 
 #include <array>
@@ -88,8 +88,8 @@ class PictureDecoder {
     return packet;
   }
 
-  // To be asked of each packet before it is decoded. True if it begins a sequence: the frames from before come
-  // out first, then begin_sequence() has to be called.
+  // To be asked of each packet before it is decoded. True if it begins a sequence: the frames from before
+  // come out first, then begin_sequence() has to be called.
   [[nodiscard]] bool ends_sequence(const CodedFormat& format, const AVPacket& packet) {
     if (!reordering_.begins_sequence(format.codec, bytes_of(packet)) || !codec_) return false;
     end(Input::end_of_sequence);

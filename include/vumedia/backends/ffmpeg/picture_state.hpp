@@ -1,5 +1,5 @@
-// The picture that a stream has, what the client was told about it, and whether its CAPTURE queue is set up for
-// it.
+// The picture that a stream has, what the client was told about it, and whether its CAPTURE queue is set up
+// for it.
 #pragma once
 
 #include <cstdint>

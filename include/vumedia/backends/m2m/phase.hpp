@@ -1,5 +1,6 @@
-// Where a decoder is between its client's commands and its stream (the states of the kernel's "Memory-to-Memory
-// Stateful Video Decoder Interface": decoding, drain, dynamic resolution change).
+// Where a memory-to-memory device is between its client's commands and its stream (the states of the kernel's
+// "Memory-to-Memory Stateful Video Decoder Interface": decoding, drain, dynamic resolution change; an encoder
+// has the drain in common with it).
 #pragma once
 
 #include <cerrno>
@@ -10,7 +11,7 @@
 
 #include <vumedia/core/result.hpp>
 
-namespace vumedia::backends::ffmpeg {
+namespace vumedia::backends::m2m {
 
 // A change of the picture and a drain end alike: the frames from before go out, then an empty buffer flagged
 // LAST, and then nothing until the client has reacted. They can meet: a change may come before a drain that
@@ -175,4 +176,4 @@ class Phase {
   Drain drains_ = 0;  // begun so far
 };
 
-}  // namespace vumedia::backends::ffmpeg
+}  // namespace vumedia::backends::m2m

@@ -1,4 +1,4 @@
-// Each state of a decoder with each thing that can happen to it.
+// Each state of a memory-to-memory device with each thing that can happen to it.
 #include <cerrno>
 #include <cstdint>
 #include <functional>
@@ -10,12 +10,12 @@
 
 #include <gtest/gtest.h>
 
-#include <vumedia/backends/ffmpeg/phase.hpp>
+#include <vumedia/backends/m2m/phase.hpp>
 
 namespace vumedia::test {
 namespace phase_test {
 
-using Phase = backends::ffmpeg::Phase;
+using Phase = backends::m2m::Phase;
 using State = Phase::State;
 
 struct Print {
