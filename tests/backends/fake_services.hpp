@@ -19,7 +19,7 @@ class FakeServices {
     v4l2::Buffer buffer{};
   };
 
-  [[nodiscard]] media::Context context(std::uint32_t session) { return {this, services, session}; }
+  [[nodiscard]] media::Context context(std::uint32_t session) { return {this, services, {session, nullptr}}; }
 
   // Completes the one timer that is set. False if none is.
   bool fire() {
@@ -50,13 +50,17 @@ class FakeServices {
 
 inline constexpr media::detail::Services FakeServices::services{
     .session_type = nullptr,  // no session is ever found
-    .find_session = [](void*, std::uint32_t) noexcept -> void* { return nullptr; },
-    .send_dqbuf = [](void* device, std::uint32_t id,
-                     const v4l2::Buffer& buffer) noexcept { self(device).dqbufs.push_back({id, buffer}); },
-    .send_event = [](void* device, std::uint32_t id,
-                     const v4l2_event& event) noexcept { self(device).events.emplace_back(id, event); },
-    .send_error = [](void*, std::uint32_t, int) noexcept {},
-    .purge_dqbuf = [](void*, std::uint32_t, std::uint32_t) noexcept {},
+    .find_session = [](void*, const media::detail::SessionKey&) noexcept -> void* { return nullptr; },
+    .send_dqbuf =
+        [](void* device, const media::detail::SessionKey& session, const v4l2::Buffer& buffer) noexcept {
+          self(device).dqbufs.push_back({session.id, buffer});
+        },
+    .send_event =
+        [](void* device, const media::detail::SessionKey& session, const v4l2_event& event) noexcept {
+          self(device).events.emplace_back(session.id, event);
+        },
+    .send_error = [](void*, const media::detail::SessionKey&, int) noexcept {},
+    .purge_dqbuf = [](void*, const media::detail::SessionKey&, std::uint32_t) noexcept {},
     .arenas = [](void* device) noexcept -> memory::Arenas& { return self(device).arenas; },
     .memory = [](void* device) noexcept -> const std::shared_ptr<const memory::GuestMemory>& {
       return self(device).memory;

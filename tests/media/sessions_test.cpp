@@ -26,6 +26,33 @@ TEST(Sessions, FindsWhatIsOpenAndNothingElse) {
   EXPECT_EQ(sessions.count(), 0u);
 }
 
+TEST(Sessions, AKeyFindsItsSessionAndNoLaterOne) {
+  for (const std::uint32_t limit : {1u, 3u, 4u}) {
+    Sessions<Session> sessions(limit);
+    auto* const record = *sessions.reserve();
+    const auto key = sessions.key(*record);
+    EXPECT_EQ(sessions.find(key), record);
+    sessions.release(*record);
+    EXPECT_EQ(sessions.find(key), nullptr);
+    for (std::uint32_t i = 0; i < limit; ++i) {
+      auto* const next = *sessions.reserve();
+      EXPECT_EQ(sessions.find(key), nullptr) << "in the same place";
+      EXPECT_EQ(sessions.find(sessions.key(*next)), next);
+    }
+  }
+}
+
+// What a free place has is no id that a guest could know.
+TEST(Sessions, NoIdFindsAFreePlace) {
+  for (const std::uint32_t limit : {1u, 2u, 3u, 8u}) {
+    Sessions<Session> sessions(limit);
+    for (int round = 0; round < 2; ++round) {
+      for (std::uint32_t id = 0; id < 64; ++id) EXPECT_EQ(sessions.find(id), nullptr) << limit;
+      sessions.release(**sessions.reserve());
+    }
+  }
+}
+
 TEST(Sessions, RefusesWhatExceedsTheLimit) {
   for (const std::uint32_t limit : {1u, 3u, 4u, 5u}) {
     Sessions<Session> sessions(limit);

@@ -154,7 +154,7 @@ class EventTap {
   [[nodiscard]] media::Context open(media::Context real, const media::detail::Services& of_sessions) {
     any_ = real;
     sessions_[real.session_id()].real = real;
-    return {this, of_sessions, real.session_id()};
+    return {this, of_sessions, {real.session_id(), nullptr}};
   }
   void has(std::uint32_t id, void* session) { sessions_[id].session = session; }
   void close(std::uint32_t id) { sessions_.erase(id); }
@@ -185,33 +185,35 @@ class EventTap {
 template <class Session>
 inline const media::detail::Services EventTap::services = {
     .session_type = &media::detail::type_key<Session>,
-    .find_session = [](void* self, std::uint32_t id) noexcept -> void* {
-      const Open* const open = of(self).find(id);
+    .find_session = [](void* self, const media::detail::SessionKey& session) noexcept -> void* {
+      const Open* const open = of(self).find(session.id);
       return open != nullptr ? open->session : nullptr;
     },
     .send_dqbuf =
-        [](void* self, std::uint32_t id, const v4l2::Buffer& buffer) noexcept {
-          const Open* const open = of(self).find(id);
+        [](void* self, const media::detail::SessionKey& session, const v4l2::Buffer& buffer) noexcept {
+          const Open* const open = of(self).find(session.id);
           if (open == nullptr) return;
           v4l2::Buffer altered = buffer;
           const auto& hook = of(self).fault_.dqbuf;
-          for (int times = hook ? hook(id, altered) : 1; times > 0; --times) open->real.send_dqbuf(altered);
+          for (int times = hook ? hook(session.id, altered) : 1; times > 0; --times)
+            open->real.send_dqbuf(altered);
         },
     .send_event =
-        [](void* self, std::uint32_t id, const v4l2_event& event) noexcept {
-          const Open* const open = of(self).find(id);
+        [](void* self, const media::detail::SessionKey& session, const v4l2_event& event) noexcept {
+          const Open* const open = of(self).find(session.id);
           if (open == nullptr) return;
           v4l2_event altered = event;
           const auto& hook = of(self).fault_.event;
-          for (int times = hook ? hook(id, altered) : 1; times > 0; --times) open->real.send_event(altered);
+          for (int times = hook ? hook(session.id, altered) : 1; times > 0; --times)
+            open->real.send_event(altered);
         },
     .send_error =
-        [](void* self, std::uint32_t id, int error) noexcept {
-          if (const Open* const open = of(self).find(id)) open->real.send_error(error);
+        [](void* self, const media::detail::SessionKey& session, int error) noexcept {
+          if (const Open* const open = of(self).find(session.id)) open->real.send_error(error);
         },
     .purge_dqbuf =
-        [](void* self, std::uint32_t id, std::uint32_t type) noexcept {
-          if (const Open* const open = of(self).find(id)) open->real.purge_dqbuf(type);
+        [](void* self, const media::detail::SessionKey& session, std::uint32_t type) noexcept {
+          if (const Open* const open = of(self).find(session.id)) open->real.purge_dqbuf(type);
         },
     .arenas = [](void* self) noexcept -> memory::Arenas& { return of(self).any_.arenas(); },
     .memory = [](void* self) noexcept -> const std::shared_ptr<const memory::GuestMemory>& {

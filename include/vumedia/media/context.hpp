@@ -38,14 +38,20 @@ namespace detail {
 template <class T>
 inline constexpr char type_key = 0;
 
+// A session, as a device knows whether it is still there without searching for it.
+struct SessionKey {
+  std::uint32_t id = 0;   // in the guest; never used for anything else later
+  void* place = nullptr;  // the device's, where it keeps the session, and later perhaps another one
+};
+
 // The services of a device, for code that does not know its type.
 struct Services {
   const void* session_type;  // the type_key of its sessions
-  void* (*find_session)(void* device, std::uint32_t id) noexcept;
-  void (*send_dqbuf)(void* device, std::uint32_t id, const v4l2::Buffer& buffer) noexcept;
-  void (*send_event)(void* device, std::uint32_t id, const v4l2_event& event) noexcept;
-  void (*send_error)(void* device, std::uint32_t id, int error) noexcept;
-  void (*purge_dqbuf)(void* device, std::uint32_t id, std::uint32_t buffer_type) noexcept;
+  void* (*find_session)(void* device, const SessionKey& session) noexcept;
+  void (*send_dqbuf)(void* device, const SessionKey& session, const v4l2::Buffer& buffer) noexcept;
+  void (*send_event)(void* device, const SessionKey& session, const v4l2_event& event) noexcept;
+  void (*send_error)(void* device, const SessionKey& session, int error) noexcept;
+  void (*purge_dqbuf)(void* device, const SessionKey& session, std::uint32_t buffer_type) noexcept;
   memory::Arenas& (*arenas)(void* device) noexcept;
   const std::shared_ptr<const memory::GuestMemory>& (*memory)(void* device) noexcept;
   memory::Work& (*work)(void* device) noexcept;
@@ -67,14 +73,14 @@ class Context {
  public:
   // Belongs to no session. It may only be assigned to and tested.
   Context() = default;
-  // `services` of `device`, for its session of this id. A device makes these; so do tests of a backend alone.
-  Context(void* device, const detail::Services& services, std::uint32_t session_id) noexcept
-      : device_(device), services_(&services), id_(session_id) {}
+  // `services` of `device`, for this session of it. A device makes these; so do tests of a backend alone.
+  Context(void* device, const detail::Services& services, const detail::SessionKey& session) noexcept
+      : device_(device), services_(&services), session_(session) {}
 
   // Whether it belongs to a device (whose session may be gone).
   [[nodiscard]] explicit operator bool() const noexcept { return device_ != nullptr; }
   // The session's id in the guest. It is never used for anything else later.
-  [[nodiscard]] std::uint32_t session_id() const noexcept { return id_; }
+  [[nodiscard]] std::uint32_t session_id() const noexcept { return session_.id; }
 
   // -- Events
 
@@ -83,22 +89,24 @@ class Context {
   // in order, and dropped by STREAMOFF and REQBUFS of the buffer's type (once the backend has carried them
   // out) and by CLOSE. If more than DeviceOptions::max_waiting_events wait, the session ends with an error
   // event.
-  void send_dqbuf(const v4l2::Buffer& buffer) const noexcept { services_->send_dqbuf(device_, id_, buffer); }
+  void send_dqbuf(const v4l2::Buffer& buffer) const noexcept {
+    services_->send_dqbuf(device_, session_, buffer);
+  }
 
   // Queues a V4L2 event that the guest has subscribed to (v4l2/subscriptions.hpp keeps track). A control or
   // source change that still waits is merged with its successor. If it is sent within SUBSCRIBE_EVENT, it
   // arrives before the answer of that command.
-  void send_event(const v4l2_event& event) const noexcept { services_->send_event(device_, id_, event); }
+  void send_event(const v4l2_event& event) const noexcept { services_->send_event(device_, session_, event); }
 
   // Ends the session from the guest's point of view: waiting events are dropped, and its commands answer
   // `error` until CLOSE. Linux then closes it although the file is still open, so report a bad frame by
   // V4L2_BUF_FLAG_ERROR on its buffer instead.
-  void send_error(int error) const noexcept { services_->send_error(device_, id_, error); }
+  void send_error(int error) const noexcept { services_->send_error(device_, session_, error); }
 
   // Drops waiting DQBUF events of this buffer type, as STREAMOFF and REQBUFS do anyway: for a backend that
   // stops a queue for another reason.
   void purge_dqbuf(std::uint32_t buffer_type) const noexcept {
-    services_->purge_dqbuf(device_, id_, buffer_type);
+    services_->purge_dqbuf(device_, session_, buffer_type);
   }
 
   // -- Memory
@@ -139,7 +147,7 @@ class Context {
  private:
   void* device_ = nullptr;
   const detail::Services* services_ = nullptr;
-  std::uint32_t id_ = 0;
+  detail::SessionKey session_;
 };
 
 // A worker's way back to its session. Any thread may copy, use and destroy it at any time, even after the
@@ -151,10 +159,10 @@ class Poster {
   Poster() = default;
   // Context::poster() makes these.
   Poster(std::shared_ptr<io::Inbox> inbox, std::shared_ptr<detail::Anchor> anchor,
-         const detail::Services& services, std::uint32_t session_id) noexcept
-      : inbox_(std::move(inbox)), anchor_(std::move(anchor)), services_(&services), id_(session_id) {}
+         const detail::Services& services, const detail::SessionKey& session) noexcept
+      : inbox_(std::move(inbox)), anchor_(std::move(anchor)), services_(&services), session_(session) {}
 
-  [[nodiscard]] std::uint32_t session_id() const noexcept { return id_; }
+  [[nodiscard]] std::uint32_t session_id() const noexcept { return session_.id; }
 
   // Runs `task(Session&, Context)` soon, on the loop's thread, in the order of posting; if the session is
   // gone by then the task is destroyed without being run. False if the loop is gone already.
@@ -162,24 +170,26 @@ class Poster {
     requires std::invocable<Task&, Session&, Context>
   bool post(Task task) const {
     if (inbox_ == nullptr) return false;
-    return inbox_->post([anchor = anchor_, services = services_, id = id_, task = std::move(task)]() mutable {
-      if (anchor->device == nullptr) return;
-      void* const session = services->find_session(anchor->device, id);
-      if (session != nullptr) task(*static_cast<Session*>(session), Context(anchor->device, *services, id));
-    });
+    return inbox_->post(
+        [anchor = anchor_, services = services_, key = session_, task = std::move(task)]() mutable {
+          if (anchor->device == nullptr) return;
+          void* const session = services->find_session(anchor->device, key);
+          if (session == nullptr) return;
+          task(*static_cast<Session*>(session), Context(anchor->device, *services, key));
+        });
   }
 
  private:
   std::shared_ptr<io::Inbox> inbox_;
   std::shared_ptr<detail::Anchor> anchor_;
   const detail::Services* services_ = nullptr;
-  std::uint32_t id_ = 0;
+  detail::SessionKey session_;
 };
 
 template <class Session>
 Poster<Session> Context::poster() const {
   if (services_->session_type != &detail::type_key<Session>) return {};
-  return {services_->inbox(device_), services_->anchor(device_), *services_, id_};
+  return {services_->inbox(device_), services_->anchor(device_), *services_, session_};
 }
 
 }  // namespace vumedia::media

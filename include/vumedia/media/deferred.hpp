@@ -61,7 +61,7 @@ struct DeferredCommand : TimedAnswer, ListHook<DeferredCommand> {
   // While it takes several turns, in each of which the chore calls `step`.
   Step step = nullptr;
   SessionOrder* order = nullptr;
-  void* session_record = nullptr;  // for `step`: the session is there until it ends its commands
+  void* session_record = nullptr;  // for `step` and OPEN, which end with the session at the latest
   std::unique_ptr<UnreadPart> unread;
 };
 

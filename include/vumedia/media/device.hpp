@@ -161,22 +161,28 @@ class Device {
 
   // -- For backends, through context.hpp
 
-  [[nodiscard]] Session* find_session(std::uint32_t id) noexcept {
-    Record* const record = sessions_.find(id);
+  // `session` is an id, or the key of a context. Nothing happens if that session is gone.
+  template <class Which>
+  [[nodiscard]] Session* find_session(const Which& session) noexcept {
+    Record* const record = sessions_.find(session);
     return record != nullptr ? record->session.get() : nullptr;
   }
-  void send_dqbuf(std::uint32_t session, const v4l2::Buffer& buffer) noexcept {
+  template <class Which>
+  void send_dqbuf(const Which& session, const v4l2::Buffer& buffer) noexcept {
     if (Record* const record = sessions_.find(session))
-      events_.send(record->events, Event::dqbuf(session, buffer));
+      events_.send(record->events, Event::dqbuf(record->id, buffer));
   }
-  void send_event(std::uint32_t session, const v4l2_event& event) noexcept {
+  template <class Which>
+  void send_event(const Which& session, const v4l2_event& event) noexcept {
     if (Record* const record = sessions_.find(session))
-      events_.send(record->events, Event::v4l2(session, event));
+      events_.send(record->events, Event::v4l2(record->id, event));
   }
-  void send_error(std::uint32_t session, int error) noexcept {
+  template <class Which>
+  void send_error(const Which& session, int error) noexcept {
     if (Record* const record = sessions_.find(session)) events_.fail(record->events, error);
   }
-  void purge_dqbuf(std::uint32_t session, std::uint32_t buffer_type) noexcept {
+  template <class Which>
+  void purge_dqbuf(const Which& session, std::uint32_t buffer_type) noexcept {
     if (Record* const record = sessions_.find(session)) events_.purge_dqbuf(record->events, buffer_type);
   }
   [[nodiscard]] memory::Arenas& arenas() noexcept { return arenas_; }
@@ -359,7 +365,8 @@ class Device {
   [[nodiscard]] Written open_now(Record& record, const virtio::Chain& chain)
     requires Opens<BackendType>
   {
-    Result<std::unique_ptr<Session>> session = backend_.open(Context(this, services_of<Device>, record.id));
+    Result<std::unique_ptr<Session>> session =
+        backend_.open(Context(this, services_of<Device>, sessions_.key(record)));
     if (!session || *session == nullptr)
       return refuse_open(record, chain, session ? EIO : session.error().value);
     record.session = std::move(*session);
@@ -384,9 +391,10 @@ class Device {
           static_cast<Device*>(self)->finish_open(opening, result);
         },
         this);
+    command.session_record = &record;
     command.finish_if_late = true;
-    Result<std::unique_ptr<Session>> session =
-        backend_.open(Context(this, services_of<Device>, record.id), Completion(std::move(deferred)));
+    Result<std::unique_ptr<Session>> session = backend_.open(
+        Context(this, services_of<Device>, sessions_.key(record)), Completion(std::move(deferred)));
     if (!session || *session == nullptr) {
       deferred_.drop(command);
       return refuse_open(record, chain, session ? EIO : session.error().value);
@@ -397,7 +405,7 @@ class Device {
 
   void finish_open(DeferredCommand& command, Result<> result) noexcept {
     // The session exists: only a reset could have ended it before, and that forgets the command as well.
-    Record& record = *sessions_.find(command.session);
+    Record& record = *static_cast<Record*>(command.session_record);
     trace_.command("OPEN", record.id, result);
     if (!result) {
       close(record);

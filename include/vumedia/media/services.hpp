@@ -21,19 +21,23 @@ namespace vumedia::media {
 template <class Device>
 inline constexpr detail::Services services_of = {
     .session_type = &detail::type_key<typename Device::Session>,
-    .find_session = [](void* self, std::uint32_t id) noexcept -> void* {
-      return static_cast<Device*>(self)->find_session(id);
+    .find_session = [](void* self, const detail::SessionKey& session) noexcept -> void* {
+      return static_cast<Device*>(self)->find_session(session);
     },
     .send_dqbuf =
-        [](void* self, std::uint32_t id, const v4l2::Buffer& buffer) noexcept {
-          static_cast<Device*>(self)->send_dqbuf(id, buffer);
+        [](void* self, const detail::SessionKey& session, const v4l2::Buffer& buffer) noexcept {
+          static_cast<Device*>(self)->send_dqbuf(session, buffer);
         },
-    .send_event = [](void* self, std::uint32_t id,
-                     const v4l2_event& event) noexcept { static_cast<Device*>(self)->send_event(id, event); },
-    .send_error = [](void* self, std::uint32_t id,
-                     int error) noexcept { static_cast<Device*>(self)->send_error(id, error); },
-    .purge_dqbuf = [](void* self, std::uint32_t id,
-                      std::uint32_t type) noexcept { static_cast<Device*>(self)->purge_dqbuf(id, type); },
+    .send_event =
+        [](void* self, const detail::SessionKey& session, const v4l2_event& event) noexcept {
+          static_cast<Device*>(self)->send_event(session, event);
+        },
+    .send_error = [](void* self, const detail::SessionKey& session,
+                     int error) noexcept { static_cast<Device*>(self)->send_error(session, error); },
+    .purge_dqbuf =
+        [](void* self, const detail::SessionKey& session, std::uint32_t type) noexcept {
+          static_cast<Device*>(self)->purge_dqbuf(session, type);
+        },
     .arenas = [](void* self) noexcept -> memory::Arenas& { return static_cast<Device*>(self)->arenas(); },
     .memory = [](void* self) noexcept -> const std::shared_ptr<const memory::GuestMemory>& {
       return static_cast<Device*>(self)->host().memory();

@@ -14,6 +14,7 @@
 
 #include <vumedia/core/intrusive_list.hpp>
 #include <vumedia/core/result.hpp>
+#include <vumedia/media/context.hpp>
 #include <vumedia/media/event_queue.hpp>
 #include <vumedia/media/session_order.hpp>
 
@@ -44,6 +45,14 @@ class Sessions {
     Slot& slot = slots_[index];
     return slot.record.id == id ? &slot.record : nullptr;
   }
+
+  // The same, by a key, without a search.
+  [[nodiscard]] Record* find(const detail::SessionKey& session) noexcept {
+    auto* const record = static_cast<Record*>(session.place);
+    return record->id == session.id ? record : nullptr;
+  }
+  // `record` is in use.
+  [[nodiscard]] static detail::SessionKey key(Record& record) noexcept { return {record.id, &record}; }
 
   // Takes a record with a new id and no session; it stays in use until release(). ENFILE if none is free.
   [[nodiscard]] Result<Record*> reserve() noexcept {
@@ -87,8 +96,8 @@ class Sessions {
   [[nodiscard]] std::uint32_t index_of(const Slot& slot) const noexcept {
     return static_cast<std::uint32_t>(&slot - slots_.data());
   }
-  // A free record has an id that no guest can find: it names another slot. As its slot has no uses in it, it is
-  // never an id that was given out, either.
+  // A free record has an id that no guest can find: it names another slot. As there are no uses in it, it was
+  // never given out, either.
   void mark_free(Slot& slot) noexcept {
     slot.record.id = index_of(slot) ^ 1;
     free_.push_back(slot);
