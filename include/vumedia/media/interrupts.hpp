@@ -19,7 +19,7 @@ class Interrupts {
   // From begin() to end() there is a batch. begin() returns whether there was one already; end() takes that.
   [[nodiscard]] bool in_batch() const noexcept { return in_batch_; }
   bool begin() noexcept { return std::exchange(in_batch_, true); }
-  void end(bool outer = false) noexcept {
+  [[gnu::always_inline]] void end(bool outer = false) noexcept {
     in_batch_ = outer;
     if (!outer) now();
   }
@@ -34,8 +34,9 @@ class Interrupts {
   }
 
   // Tells of everything, even within a batch.
-  void now() noexcept {
-    if (has_events_) flush_events();
+  [[gnu::always_inline]] void now() noexcept {
+    if (has_events_) [[unlikely]]
+      flush_events();
     host_.flush(wire::commandq);
   }
 
@@ -43,7 +44,7 @@ class Interrupts {
   void reset() noexcept { has_events_ = false; }
 
  private:
-  void flush_events() noexcept {
+  [[gnu::noinline]] void flush_events() noexcept {
     has_events_ = false;
     host_.flush(wire::eventq);
   }
