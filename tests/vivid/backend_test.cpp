@@ -193,15 +193,11 @@ class HungHost : public testing::Test {
     session(id)->file().submit(unanswered(), command);
     hanging.wait();
   }
-  v4l2_proxy::Session* session(std::uint32_t id) {
-    return static_cast<v4l2_proxy::Session*>(
-        MediaGuest<V4l2Proxy>::Device::services.find_session(guest->device.get(), id));
-  }
+  v4l2_proxy::Session* session(std::uint32_t id) { return guest->device->find_session(id); }
   // For a command that no guest has sent.
   media::Completion unanswered() {
     auto command = std::make_shared<media::detail::Deferred>();
     command->inbox = guest->reactor->inbox();
-    command->anchor = std::make_shared<media::detail::Anchor>();
     return media::Completion(std::move(command));
   }
 
