@@ -7,7 +7,7 @@
 #include <sstream>
 
 #include <vumedia/backends/camera.hpp>
-#include <vumedia/serve.hpp>
+#include <vumedia/media/serve.hpp>
 
 using namespace vumedia;
 namespace camera = backends::camera;

@@ -12,9 +12,9 @@
 #include <vumedia/io/uring_reactor.hpp>
 #include <vumedia/media/backend.hpp>
 #include <vumedia/media/device.hpp>
+#include <vumedia/media/serve.hpp>
 #include <vumedia/media/statistics.hpp>
 #include <vumedia/memory/arena.hpp>
-#include <vumedia/serve.hpp>
 #include <vumedia/v4l2/buffer_queue.hpp>
 #include <vumedia/v4l2/controls.hpp>
 #include <vumedia/v4l2/describe.hpp>

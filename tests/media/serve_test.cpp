@@ -14,7 +14,7 @@
 #include <vumedia/backends/null.hpp>
 #include <vumedia/client/guest.hpp>
 #include <vumedia/core/fd.hpp>
-#include <vumedia/serve.hpp>
+#include <vumedia/media/serve.hpp>
 
 #include "support/patience.hpp"
 #include "support/temporary_folder.hpp"
