@@ -33,12 +33,12 @@ class DeferredCommandsTest : public testing::Test {
     auto shared = deferred.make();
     DeferredCommand& command = deferred.add(
         parts.pop(), 8, session, shared,
-        [](void* self, DeferredCommand& finished, Result<> result) noexcept {
+        [](void* self, DeferredCommand& ended, Result<> result) noexcept {
           auto& test = *static_cast<DeferredCommandsTest*>(self);
           const wire::virtio_media_resp_header header{
               result ? 0 : static_cast<std::uint32_t>(result.error().value), 0};
           ++test.finished;
-          test.deferred.give(finished, write_response(finished.writer(), header));
+          test.deferred.give(ended, write_response(ended.writer(), header));
         },
         this);
     return {&command, Completion(std::move(shared))};
