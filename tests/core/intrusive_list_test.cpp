@@ -137,8 +137,17 @@ TEST(IntrusiveList, BehavesAsAList) {
       if (!model.empty()) model.pop_front();
       ASSERT_EQ(list.pop_front(), expected);
     } else if (any.linked()) {
-      any.unlink();
       for (auto& each : models) each.remove(&any);
+      const auto how = random() % 3;
+      if (how == 0) {
+        any.unlink();
+      } else if (how == 1) {
+        list.move_back(any);
+        model.push_back(&any);
+      } else {
+        list.move_front(any);
+        model.push_front(&any);
+      }
     } else if (random() % 2 == 0) {
       list.push_front(any);
       model.push_front(&any);

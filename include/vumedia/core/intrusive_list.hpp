@@ -40,7 +40,18 @@ class ListHook {
     next_ = previous_ = this;
   }
 
-  // For IntrusiveList. `place` is in the ring that this hook, which is in none, joins.
+  // For IntrusiveList. `place`, another hook, is in the ring that this hook joins. It is in none before, or
+  // moves from there.
+  void move_before(ListHook& place) noexcept {
+    previous_->next_ = next_;
+    next_->previous_ = previous_;
+    link_before(place);
+  }
+  void move_after(ListHook& place) noexcept {
+    previous_->next_ = next_;
+    next_->previous_ = previous_;
+    link_before(*place.next_);
+  }
   void link_before(ListHook& place) noexcept {
     previous_ = place.previous_;
     next_ = &place;
@@ -89,6 +100,9 @@ class IntrusiveList {
   // `node` is in no list of this tag.
   void push_back(Node& node) noexcept { hook_of(node).link_before(ring_); }
   void push_front(Node& node) noexcept { hook_of(node).link_before(ring_.next_hook()); }
+  // `node` is in a list of this tag, this or another, which it leaves.
+  void move_back(Node& node) noexcept { hook_of(node).move_before(ring_); }
+  void move_front(Node& node) noexcept { hook_of(node).move_after(ring_); }
   // `node` is in a list of this tag.
   static void remove(Node& node) noexcept { hook_of(node).unlink(); }
   [[nodiscard]] static bool linked(Node& node) noexcept { return hook_of(node).linked(); }

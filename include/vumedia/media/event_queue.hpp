@@ -11,6 +11,7 @@
 #include <memory>
 #include <new>
 #include <span>
+#include <utility>
 
 #include <linux/videodev2.h>
 
@@ -179,12 +180,12 @@ class EventQueue {
     std::uint32_t changes = 0;
     if (event.mergeable()) {
       if (Node* const earlier = find(store, event)) {
-        changes = earlier->event.changes();
+        changes = earlier->changes();
         if (event.is_source_change()) {
           // It keeps its place: the buffer with LAST that follows a change must not reach the guest before
           // it.
-          earlier->event = event;
-          earlier->event.add_changes(changes);
+          static_cast<Event&>(*earlier) = event;
+          earlier->add_changes(changes);
           return true;
         }
         remove(*earlier);
@@ -197,20 +198,22 @@ class EventQueue {
       remove(*oldest);
       node = store.add(event);
     }
-    if (changes != 0) node->event.add_changes(changes);
+    if (changes != 0) node->add_changes(changes);
     events_.push_back(*node);
     ++size_;
     return true;
   }
 
   // The first event that is not held back, or null.
-  [[nodiscard]] const Event* front() const noexcept {
-    const Node* const node = front_node();
-    return node != nullptr ? &node->event : nullptr;
+  [[nodiscard]] Event* front() const noexcept {
+    Node* node = events_.front();
+    while (node != nullptr && node->owner.held()) node = events_.after(*node);
+    return node;
   }
-  // Removes it.
+  // Removes it: `first` is what front() has returned.
+  void pop(Event& first) noexcept { remove(static_cast<Node&>(first)); }
   void pop_front() noexcept {
-    if (Node* const node = front_node()) remove(*node);
+    if (Event* const event = front()) pop(*event);
   }
 
   // Removes the store's events for which `unwanted(const Event&)` holds.
@@ -218,7 +221,7 @@ class EventQueue {
   void purge(Store& store, Predicate unwanted) noexcept {
     for (auto next = store.events().begin(); next != store.events().end();) {
       Node& node = *next++;
-      if (unwanted(node.event)) remove(node);
+      if (unwanted(std::as_const(node))) remove(node);
     }
   }
   void purge(Store& store) noexcept {
@@ -226,20 +229,14 @@ class EventQueue {
   }
 
  private:
-  struct Node : ListHook<InOrder>, ListHook<OfStore> {
-    Node(Store& store, const Event& first) noexcept : owner(store), event(first) {}
+  struct Node : ListHook<InOrder>, ListHook<OfStore>, Event {
+    Node(Store& store, const Event& first) noexcept : Event(first), owner(store) {}
     Store& owner;
-    Event event;
   };
 
-  [[nodiscard]] Node* front_node() const noexcept {
-    Node* node = events_.front();
-    while (node != nullptr && node->owner.held()) node = events_.after(*node);
-    return node;
-  }
   [[nodiscard]] static Node* find(const Store& store, const Event& event) noexcept {
     for (Node& node : store.events()) {
-      if (node.event.same_subscription(event)) return &node;
+      if (node.same_subscription(event)) return &node;
     }
     return nullptr;
   }
@@ -256,21 +253,19 @@ class EventQueue {
 
 inline auto EventQueue::Store::add(const Event& event) noexcept -> Node* {
   static_assert(sizeof(Node) <= sizeof(Room) && alignof(Node) <= alignof(Room));
-  Node* node = free_.pop_front();
+  Node* node = free_.front();
   if (node != nullptr) {
-    node->event = event;
+    static_cast<Event&>(*node) = event;
+    events_.move_back(*node);
   } else if (touched_ < capacity_) {
     node = ::new (static_cast<void*>(nodes_[touched_++].bytes)) Node(*this, event);
-  } else {
-    return nullptr;
+    events_.push_back(*node);
   }
-  events_.push_back(*node);
   return node;
 }
 
 inline void EventQueue::Store::remove(Node& node) noexcept {
-  events_.remove(node);
-  free_.push_front(node);
+  free_.move_front(node);
 }
 
 // A session, as events know it.

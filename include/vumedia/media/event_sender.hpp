@@ -181,7 +181,7 @@ void EventSender<H, B>::process() noexcept {
   if (!host_.queue_running(wire::eventq)) return;
   virtio::Queue& queue = host_.queue(wire::eventq);
   for (std::uint32_t budget = buffers_a_turn;;) {
-    const Event* const event = queue_.front();
+    Event* const event = queue_.front();
     if (event == nullptr) {
       queue.disable_notifications(*host_.memory());
       break;
@@ -194,7 +194,7 @@ void EventSender<H, B>::process() noexcept {
     const Delivery delivery = deliver(*event, budget);
     if (delivery == Delivery::broken) break;
     if (delivery == Delivery::done) {
-      queue_.pop_front();
+      queue_.pop(*event);
       budget = turns_.work().left() > 0 ? budget - 1 : 0;
     } else if (budget != 0) {
       if (!queue.enable_notifications(*host_.memory())) break;
