@@ -175,7 +175,7 @@ TEST_F(Access, AsksForNumbersThatAreCurrentOnly) {
   ASSERT_TRUE(access.get(set, request, {*memory}, current));
   EXPECT_EQ(asked, 2);
   EXPECT_EQ(request.controls[0].value, 1);
-  EXPECT_EQ(request.controls[2].value64, 2);
+  EXPECT_EQ(std::int64_t{request.controls[2].value64}, 2) << "a copy, because the struct is packed";
   EXPECT_EQ(ram.data()[5], std::byte{7});
   request = make_request({{V4L2_CID_BRIGHTNESS, 0}});
   request.head.which = V4L2_CTRL_WHICH_DEF_VAL;
