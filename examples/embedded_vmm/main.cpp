@@ -1,5 +1,5 @@
-// A media device inside a VMM: media::Device on the program's own guest memory and loop, with no socket and no
-// thread. What follows plays the guest: it captures three frames of the test-pattern camera.
+// A media device inside a VMM: media::Device on the program's own guest memory and loop, with no socket and
+// no thread. What follows plays the guest: it captures three frames of the test-pattern camera.
 #include <cstdio>
 #include <cstdlib>
 #include <numeric>

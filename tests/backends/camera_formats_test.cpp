@@ -1,6 +1,6 @@
-// A camera's answers about formats, sizes, rates and rectangles, with the modes of the test pattern: the rules
-// of "Data Format Negotiation", "Image Format Enumeration", VIDIOC_G_PARM and VIDIOC_G_SELECTION, for both
-// plane APIs.
+// A camera's answers about formats, sizes, rates and rectangles, with the modes of the test pattern: the
+// rules of "Data Format Negotiation", "Image Format Enumeration", VIDIOC_G_PARM and VIDIOC_G_SELECTION, for
+// both plane APIs.
 #include <array>
 #include <cstring>
 #include <set>

@@ -7,7 +7,8 @@ namespace vumedia::backends::test {
 
 // Streams Motion-JPEG from the start.
 struct JpegTestPattern : BasicTestPattern<ffmpeg::JpegEncoder> {
-  JpegTestPattern() : BasicTestPattern<ffmpeg::JpegEncoder>({.multiplanar = true, .pixelformat = V4L2_PIX_FMT_MJPEG}) {}
+  JpegTestPattern()
+      : BasicTestPattern<ffmpeg::JpegEncoder>({.multiplanar = true, .pixelformat = V4L2_PIX_FMT_MJPEG}) {}
 };
 INSTANTIATE_TYPED_TEST_SUITE_P(JpegTestPattern, BackendLaws, JpegTestPattern);
 

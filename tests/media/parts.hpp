@@ -1,5 +1,5 @@
-// What the parts of a device stand on, for tests of them without the device: a host with real queues, and their
-// driver.
+// What the parts of a device stand on, for tests of them without the device: a host with real queues, and
+// their driver.
 #pragma once
 
 #include <chrono>
@@ -46,8 +46,8 @@ struct Parts {
                  std::chrono::milliseconds timeout = vumedia::test::patience)
       : host(*reactor, options), answers(host, interrupts, Count<Counts>(counts), timeout) {}
 
-  // Puts a chain on the command queue, with `readable` and `room` bytes, and takes it from there as a device does.
-  // It is valid until the next one.
+  // Puts a chain on the command queue, with `readable` and `room` bytes, and takes it from there as a device
+  // does. It is valid until the next one.
   virtio::Chain& pop(std::span<const std::byte> readable, std::uint32_t room) {
     std::vector<virtio::Piece> pieces;
     if (!readable.empty()) {

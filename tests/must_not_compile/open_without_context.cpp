@@ -1,4 +1,5 @@
-// expect: BackendType is not a media::Backend: it has no public `Result<std::unique_ptr<Session>> open(media::Context)`
+// expect: BackendType is not a media::Backend: it has no public
+// expect: `Result<std::unique_ptr<Session>> open(media::Context)`
 // expect: nor one with a media::Completion as its second argument
 // What the session keeps of the device comes with its opening.
 #include "minimal_backend.hpp"

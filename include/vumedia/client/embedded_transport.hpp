@@ -1,5 +1,5 @@
-// A client::Transport to a device in this process: the guest of a VMM that embeds the device, without the VMM's
-// virtual machine. For tests of devices and of what embeds them.
+// A client::Transport to a device in this process: the guest of a VMM that embeds the device, without the
+// VMM's virtual machine. For tests of devices and of what embeds them.
 #pragma once
 
 #include <concepts>
@@ -18,7 +18,8 @@
 
 namespace vumedia::client {
 
-// A part of the guest's RAM, as this process and as the guest sees it. Its start is at a page boundary for both.
+// A part of the guest's RAM, as this process and as the guest sees it. Its start is at a page boundary for
+// both.
 struct GuestRam {
   std::span<std::byte> bytes;
   memory::GuestAddress base;

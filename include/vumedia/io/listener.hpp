@@ -24,8 +24,8 @@
 
 namespace vumedia::io {
 
-// Owns a Unix stream socket, close-on-exec. One that it made at a path removes its file when it is destroyed, if
-// the file is still its own. Errors are one line for the operator.
+// Owns a Unix stream socket, close-on-exec. One that it made at a path removes its file when it is destroyed,
+// if the file is still its own. Errors are one line for the operator.
 class Listener {
  public:
   // Listens at `path`. An existing file is replaced only if it is a socket on which nobody listens. If no
@@ -35,7 +35,8 @@ class Listener {
   // it. It waits up to 2 s for its turn, and up to 1 s for a program that was killed to let go of the socket.
   [[nodiscard]] static Outcome<Listener> at(const std::string& path, std::optional<mode_t> mode = {});
 
-  // Takes over descriptor `number`, which the parent process left open: a socket that listens or is connected.
+  // Takes over descriptor `number`, which the parent process left open: a socket that listens or is
+  // connected.
   [[nodiscard]] static Outcome<Listener> inherited(int number);
 
   Listener(Listener&& other) noexcept
@@ -186,8 +187,8 @@ inline Outcome<Listener> Listener::at(const std::string& path, std::optional<mod
 
   auto socket = detail::make_unix_socket();
   if (!socket) return std::unexpected(socket.error());
-  // The file gets the permissions of the socket less the umask: there is no moment in which it has more than it
-  // should.
+  // The file gets the permissions of the socket less the umask: there is no moment in which it has more than
+  // it should.
   if (mode && ::fchmod(socket->get(), *mode) != 0)
     return failure("cannot set the permissions of a socket: %s", std::strerror(errno));
   if (::bind(socket->get(), detail::generic(*address), sizeof *address) != 0)

@@ -121,9 +121,9 @@ class UringReactor {
   // returns how many ran. With `wait`, it waits for at least one completion, unless a signal interrupts. The
   // inbox is served too.
   std::size_t run_once(bool wait) noexcept;
-  // For another loop to wait on: readable (POLLIN) when run_once(false) has something to do. What handlers start
-  // is submitted by the next call only, so wait only after a call that returned 0. It stays the reactor's. -1 if
-  // the reactor was not created for this.
+  // For another loop to wait on: readable (POLLIN) when run_once(false) has something to do. What handlers
+  // start is submitted by the next call only, so wait only after a call that returned 0. It stays the
+  // reactor's. -1 if the reactor was not created for this.
   [[nodiscard]] int fd() const noexcept { return for_other_loop_ ? ring_.ring_fd : -1; }
 
   [[nodiscard]] const Counters& counters() const noexcept { return counters_; }
@@ -347,8 +347,8 @@ inline int UringReactor::open_ring(unsigned entries) noexcept {
   };
   int result = -EINVAL;
   for (const unsigned flags : wanted) {
-    // With it the ring's descriptor does not become readable while its thread waits elsewhere, and a registered
-    // event fd is signalled by other event fds only once (seen with Linux 6.18).
+    // With it the ring's descriptor does not become readable while its thread waits elsewhere, and a
+    // registered event fd is signalled by other event fds only once (seen with Linux 6.18).
     if (for_other_loop_ && (flags & IORING_SETUP_DEFER_TASKRUN) != 0) continue;
     io_uring_params parameters{};
     parameters.flags = flags;

@@ -1,15 +1,15 @@
 // What the device does for a backend: events, memory, timers, and a way back from other threads.
 //
 // clang-format off
-//   Context          is given to open(), and kept in the Session that it makes: what its functions need later.
+//   Context          is given to open() and kept in the Session that it makes, for what comes later.
 //   Poster<Session>  for worker threads: posts a task that runs on the loop, with the session, if that still
 //                    lives.
 // clang-format on
-// Both are small and freely copied, and do not depend on the types of the device and its host. A service costs
-// one indirect call at most; commands reach their backend without one.
+// Both are small and freely copied, and do not depend on the types of the device and its host. A service
+// costs one indirect call at most; commands reach their backend without one.
 //
-// A Context is for the loop's thread, and for as long as the device lives. When its session is gone, calls that
-// concern the session do nothing; a session id is never mistaken for that of a later session.
+// A Context is for the loop's thread, and for as long as the device lives. When its session is gone, calls
+// that concern the session do nothing; a session id is never mistaken for that of a later session.
 #pragma once
 
 #include <concepts>

@@ -37,8 +37,8 @@ struct ServeOptions {
 
 namespace detail {
 
-// SIGINT and SIGTERM as a descriptor, for as long as this lives. One that has not been read by then acts as it
-// did before.
+// SIGINT and SIGTERM as a descriptor, for as long as this lives. One that has not been read by then acts as
+// it did before.
 class StopSignals {
  public:
   [[nodiscard]] static Outcome<StopSignals> block() {
@@ -79,9 +79,9 @@ class StopSignals {
 
 }  // namespace detail
 
-// Serves devices of type `D`, a virtio::Device on a SessionHost<io::UringReactor>, on `listener`: one frontend
-// after another, each with a device of its own that is constructed from copies of `arguments`. A connected
-// socket is served until its frontend leaves.
+// Serves devices of type `D`, a virtio::Device on a SessionHost<io::UringReactor>, on `listener`: one
+// frontend after another, each with a device of its own that is constructed from copies of `arguments`. A
+// connected socket is served until its frontend leaves.
 //
 // Returns once it has been told to stop, with all sessions closed and the socket's file removed; or with what
 // the host lacks.

@@ -39,9 +39,9 @@ struct QueueSetup {
   bool indirect = true;    // VIRTIO_F_INDIRECT_DESC was negotiated
 };
 
-// A Host for a device with up to `max_queues` queues, on the thread of its loop, which outlives it. `Interrupt`
-// is called with the index of a queue whose driver wants to know that something is on its used ring; it must
-// not call the host or the device.
+// A Host for a device with up to `max_queues` queues, on the thread of its loop, which outlives it.
+// `Interrupt` is called with the index of a queue whose driver wants to know that something is on its used
+// ring; it must not call the host or the device.
 //
 // The loop is an io::Reactor, or any io::Loop of the VMM's own.
 template <io::Loop L, std::invocable<std::uint16_t> Interrupt, std::uint16_t max_queues = 2>
@@ -70,7 +70,8 @@ class BasicHost {
   void set_memory(std::shared_ptr<const memory::GuestMemory> memory) noexcept { memory_ = std::move(memory); }
 
   // Starts queue `index` < max_queues where the driver has put it, from its beginning. EINVAL: the device has
-  // no such queue, or `setup` is none. EFAULT: its rings are not in guest memory. ENOMEM. EBUSY: it is started.
+  // no such queue, or `setup` is none. EFAULT: its rings are not in guest memory. ENOMEM. EBUSY: it is
+  // started.
   template <Device D>
   [[nodiscard]] Result<> start(D& device, std::uint16_t index, const QueueSetup& setup) {
     static_assert(D::queue_count <= max_queues, "virtio::BasicHost has fewer queues than its device");
@@ -88,7 +89,8 @@ class BasicHost {
     return {};
   }
 
-  // The driver has rung the doorbell of queue `index`. One that does not run is none of the device's business.
+  // The driver has rung the doorbell of queue `index`. One that does not run is none of the device's
+  // business.
   template <Device D>
   void kick(D& device, std::uint16_t index) {
     if (index < D::queue_count && queues_[index].running) device.process(index);
