@@ -126,7 +126,7 @@ void RoundTripBetweenThreads(benchmark::State& state) {
     fds = {OwnedFd(::dup(server.kick())), OwnedFd(::dup(server.call()))};
     loop = reactor.get();
     add(ready.get());
-    reactor->run();
+    if (!reactor->run()) std::abort();
     counters = reactor->counters();
   });
   take(ready.get());

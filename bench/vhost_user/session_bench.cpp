@@ -48,7 +48,7 @@ class Backend {
       state.processed.reserve(std::size_t{1} << 24);  // the loop must not allocate
       EchoSession session(*reactor, std::move(fd), SessionOptions{}, {}, state);
       ready.set_value();
-      reactor->run();
+      if (!reactor->run()) std::abort();
     });
     is_ready.wait();
   }

@@ -51,7 +51,7 @@ int main() {
 
   // A turn of the VMM's loop.
   const auto turn = [&](io::TimePoint until) {
-    if (reactor->run_once(false) != 0) return;  // what it did may be what is waited for
+    if (reactor->run_once(false).value_or(0) != 0) return;  // what it did may be what is waited for
     const auto left = std::chrono::ceil<std::chrono::milliseconds>(until - io::Clock::now()).count();
     pollfd waits[] = {{reactor->fd(), POLLIN, 0}};
     ::poll(waits, 1, static_cast<int>(std::max<std::int64_t>(left, 0)));

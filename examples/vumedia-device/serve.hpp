@@ -59,9 +59,12 @@ class Service {
       drop_if_cut_off(addresses);
     };
     environment_.serving();
-    environment_.reactor.run();
+    const Result<> ran = environment_.reactor.run();
     server_.reset();
-    return 0;
+    if (ran) return 0;
+    environment_.log.write(LogLevel::error, "%s",
+                           system_failure(ran.error().value, "its loop has failed").error().message.c_str());
+    return 1;
   }
 
  private:

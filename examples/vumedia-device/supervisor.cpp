@@ -61,6 +61,7 @@ int Supervisor::run() {
   watch();
   using enum DeviceThread::State;
   wait([this] { return failed_start() || all_in({idle}); });
+  if (loop_failure_) return fail(*loop_failure_);
   if (const auto reason = failed_start()) return fail(*reason);
   if (stop_signal_ != 0) return end(0);
 
@@ -72,6 +73,7 @@ int Supervisor::run() {
   } else {
     wait([this] { return (!ready_ && failed_start()) || all_in({ended}); });
   }
+  if (loop_failure_) return fail(*loop_failure_);
   if (!ready_ && stop_signal_ == 0) {
     if (const auto reason = failed_start()) return fail(*reason);
   }
@@ -137,7 +139,10 @@ bool Supervisor::all_in(std::initializer_list<DeviceThread::State> states) const
 }
 
 void Supervisor::wait(const std::function<bool()>& done) {
-  while (stop_signal_ == 0 && !done()) loop_->run_once(true);
+  while (stop_signal_ == 0 && !loop_failure_ && !done()) {
+    if (const auto turn = loop_->run_once(true); !turn)
+      loop_failure_ = system_failure(turn.error().value, "the main loop has failed").error().message;
+  }
 }
 
 void Supervisor::watch() {

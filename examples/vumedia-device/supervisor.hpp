@@ -48,7 +48,7 @@ class Supervisor {
 
   [[nodiscard]] Outcome<> prepare();
   [[nodiscard]] Outcome<> open_sockets();
-  // Runs the loop until `done()`, or until a signal stops it.
+  // Runs the loop until `done()`, until a signal stops it, or until it fails.
   void wait(const std::function<bool()>& done);
   void watch();
   [[nodiscard]] bool all_in(std::initializer_list<DeviceThread::State> states) const;
@@ -83,6 +83,7 @@ class Supervisor {
   std::vector<std::unique_ptr<DeviceThread>> devices_;
   std::vector<bool> mourned_;  // whose end has been reported
   int stop_signal_ = 0;
+  std::optional<std::string> loop_failure_;
   bool ready_ = false;
   bool ending_ = false;
 

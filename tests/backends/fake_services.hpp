@@ -25,8 +25,7 @@ class FakeServices {
   bool fire() {
     if (timer_ == nullptr) return false;
     io::Operation& operation = *std::exchange(timer_, nullptr);
-    io::OperationAccess::state(operation) = io::OperationAccess::State::idle;
-    io::OperationAccess::invoke(operation, 0);
+    operation.complete(0);
     return true;
   }
   [[nodiscard]] bool has_timer() const { return timer_ != nullptr; }
@@ -75,13 +74,13 @@ inline constexpr media::detail::Services FakeServices::services{
         [](void* device, io::Operation& operation, io::TimePoint deadline) noexcept {
           self(device).timer_ = &operation;
           self(device).deadline_ = deadline;
-          io::OperationAccess::state(operation) = io::OperationAccess::State::submitted;
+          operation.start();
         },
     .poll = [](void*, io::Operation&, int, unsigned) noexcept {},
     .cancel =
         [](void* device, io::Operation& operation) noexcept {
           if (self(device).timer_ == &operation) self(device).timer_ = nullptr;
-          io::OperationAccess::state(operation) = io::OperationAccess::State::idle;
+          operation.cancelled();
         },
     .inbox = [](void*) noexcept { return std::shared_ptr<io::Inbox>(); },
     .anchor = [](void*) noexcept -> const std::shared_ptr<media::detail::Anchor>& {

@@ -49,7 +49,7 @@ class DeviceThread {
             *reactor_, OwnedFd(fd), vhost_user::SessionOptions{{}, mem_slots},
             [&](const Error&) { session.reset(); }, vumedia::test::patient());
         ready.set_value();
-        reactor_->run();
+        EXPECT_TRUE(reactor_->run());
       }
     });
     is_ready.wait();

@@ -96,7 +96,7 @@ class Connection {
   }
 
   void settle() {
-    while (reactor->run_once(false) > 0) {
+    while (reactor->run_once(false).value_or(0) > 0) {
     }
   }
   void put(std::span<const std::byte> bytes, std::span<const int> fds = {}) {

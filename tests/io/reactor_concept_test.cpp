@@ -31,7 +31,7 @@ struct SmallestReactor : SmallestLoop {
   void send(Operation& operation, int fd, msghdr& message);
   Result<Notifier> make_notifier(OwnedFd fd);
   Result<> check_event_fd(int fd);
-  void run();
+  Result<> run();
   void stop();
 };
 static_assert(Reactor<SmallestReactor>);
@@ -138,6 +138,11 @@ struct WithAReadThatReturnsSomething : SmallestReactor {
   std::size_t read(Operation& operation, int fd, std::span<std::byte> in);
 };
 static_assert(!Reactor<WithAReadThatReturnsSomething>, "the operation is told, and later");
+
+struct WithARunThatCannotFail : SmallestReactor {
+  void run();
+};
+static_assert(!Reactor<WithARunThatCannotFail>, "whoever runs it is told that it cannot go on");
 
 struct WithReceiveForAnyOperation : SmallestReactor {
   void receive(Operation& operation, int fd, std::span<std::byte> in);

@@ -1,11 +1,18 @@
 // UringReactor: the laws of every reactor, and its further guarantees.
 #include <atomic>
+#include <cstddef>
 #include <fstream>
+#include <iterator>
+#include <thread>
 
 #include <dirent.h>
 #include <io/reactor_laws.hpp>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <pthread.h>
 #include <signal.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
 
 #include <vumedia/io/uring_reactor.hpp>
 
@@ -41,7 +48,7 @@ int ring_workers() {
 }
 
 void settle(UringReactor& reactor) {
-  while (reactor.run_once(false) > 0) {
+  while (reactor.run_once(false).value_or(0) > 0) {
   }
 }
 
@@ -82,7 +89,7 @@ TEST(UringReactor, ServesARoundTripWithOneSystemCall) {
       }
       reactor->stop();
     });
-    reactor->run();
+    EXPECT_TRUE(reactor->run());
     peer.join();
     const auto after = reactor->counters();
     EXPECT_EQ(after.signals - before.signals, std::uint64_t{rounds});
@@ -222,7 +229,7 @@ TEST(UringReactor, ASignalHandlerInterruptsNothing) {
   });
   Probe probe([&] { reactor->stop(); });
   reactor->timer(probe.operation(), Clock::now() + 50ms);
-  reactor->run();
+  EXPECT_TRUE(reactor->run());
   enough = true;
   other.join();
   EXPECT_EQ(probe.calls, 1);
@@ -263,7 +270,7 @@ TEST(UringReactor, CancelGathersWhatElseCompletes) {
   EXPECT_FALSE(second.pending());
   EXPECT_TRUE(first.pending());
   EXPECT_EQ(first.calls, 0) << "a handler ran within cancel";
-  EXPECT_EQ(reactor->run_once(false), 1U);
+  EXPECT_EQ(reactor->run_once(false).value_or(0), 1U);
   EXPECT_EQ(first.calls, 1);
 }
 
@@ -283,7 +290,7 @@ TEST(UringReactor, LeavesNoDescriptorBehind) {
 
 // Waits as a loop would that knows nothing of io_uring. False after a long time without anything.
 bool wait_for(UringReactor& reactor) {
-  if (reactor.run_once(false) != 0) return true;
+  if (reactor.run_once(false).value_or(0) != 0) return true;
   pollfd waits{reactor.fd(), POLLIN, 0};
   return ::poll(&waits, 1, vumedia::test::poll_patience) == 1;
 }
@@ -316,7 +323,7 @@ TEST(UringReactor, WakesALoopThatWaitsForItsDescriptor) {
     ASSERT_TRUE(event);
     Count readable(fired);
     reactor->poll(readable, event->get(), POLLIN);
-    while (reactor->run_once(false) != 0) {
+    while (reactor->run_once(false).value_or(0) != 0) {
     }
     std::thread peer([&] { ::eventfd_write(event->get(), 1); });
     const int before = fired;
@@ -327,6 +334,83 @@ TEST(UringReactor, WakesALoopThatWaitsForItsDescriptor) {
 
 TEST(UringReactor, HasNoDescriptorForOthersUnlessItIsMadeForThem) {
   EXPECT_EQ((*UringReactor::create())->fd(), -1);
+}
+
+// Where the kernel refuses io_uring_enter, whoever runs the loop is told, and nothing hangs.
+
+TEST(UringReactor, ReportsThatItRunsOnAnotherThread) {
+  const auto reactor = make_reactor();
+  Result<std::size_t> turn = 0;
+  Result<> ran;
+  std::thread([&] {
+    turn = reactor->run_once(false);
+    if (!turn) ran = reactor->run();
+  }).join();
+  if (turn) GTEST_SKIP() << "this kernel lets every thread use a ring";
+  const auto is_refusal = [](Errno error) { return error.value == EINVAL || error.value == EEXIST; };
+  EXPECT_TRUE(is_refusal(turn.error()));
+  ASSERT_FALSE(ran);
+  EXPECT_TRUE(is_refusal(ran.error()));
+  // On its own thread it goes on.
+  Probe probe([&] { reactor->stop(); });
+  reactor->timer(probe.operation(), TimePoint::min());
+  EXPECT_TRUE(reactor->run());
+  EXPECT_EQ(probe.calls, 1);
+}
+
+// Forbids io_uring_enter to this thread, and to no other, as a sandbox does that is put up too late.
+bool forbid_enter() {
+  sock_filter program[] = {
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_io_uring_enter, 0, 1),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+  };
+  const sock_fprog filter{static_cast<unsigned short>(std::size(program)), program};
+  return ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
+         ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) == 0;
+}
+
+TEST(UringReactor, SurvivesASandboxThatForbidsItsCall) {
+  std::thread([] {
+    const OwnedFd event = event_fd();
+    const auto [here, there] = socket_pair();
+    std::uint64_t count = 0;
+    std::array<std::byte, 8> in{};
+    Probe submitted, queued;
+    const auto reactor = make_reactor(4);
+    auto receive = std::make_unique<ReceiveProbe>();
+    auto notifier = reactor->make_notifier(std::move(*event.duplicate()));
+    ASSERT_TRUE(notifier);
+    reactor->read(submitted.operation(), event.get(), bytes_of(count));
+    reactor->receive(receive->operation(), here.get(), in);
+    settle(*reactor);
+    ASSERT_TRUE(forbid_enter());
+    const auto ran = reactor->run();
+    ASSERT_FALSE(ran);
+    EXPECT_EQ(ran.error().value, EPERM);
+    // More than the queue holds.
+    reactor->poll(queued.operation(), event.get(), POLLIN);
+    std::vector<std::unique_ptr<Probe>> many;
+    for (int i = 0; i < 10; ++i) {
+      many.push_back(std::make_unique<Probe>());
+      reactor->timer(many.back()->operation(), TimePoint::max());
+    }
+    notifier->signal();
+    const auto turn = reactor->run_once(true);
+    ASSERT_FALSE(turn);
+    EXPECT_EQ(turn.error().value, EPERM);
+    // All of it can be cancelled and destroyed.
+    reactor->cancel(submitted.operation());
+    EXPECT_FALSE(submitted.pending());
+    reactor->cancel(queued.operation());
+    for (const auto& each : many) {
+      reactor->cancel(each->operation());
+      EXPECT_FALSE(each->pending());
+    }
+    receive.reset();
+    EXPECT_EQ(submitted.calls + queued.calls, 0);
+  }).join();
 }
 
 }  // namespace

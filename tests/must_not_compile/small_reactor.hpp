@@ -22,6 +22,6 @@ struct SmallReactor {
   void send(vumedia::io::Operation& operation, int fd, msghdr& message);
   vumedia::Result<Notifier> make_notifier(vumedia::OwnedFd fd);
   vumedia::Result<> check_event_fd(int fd);
-  void run();
+  vumedia::Result<> run();
   void stop();
 };

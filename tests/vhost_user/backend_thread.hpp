@@ -130,7 +130,7 @@ class BackendThread {
         ASSERT_TRUE(server) << server.error().message;
         server_ = server->get();
         ready.set_value();
-        reactor_->run();
+        EXPECT_TRUE(reactor_->run());
       }
     });
     is_ready.wait();

@@ -28,7 +28,7 @@ inline std::unique_ptr<io::UringReactor> make_reactor() {
 
 // Runs the handlers of all that has completed.
 inline void settle(io::UringReactor& reactor) {
-  while (reactor.run_once(false) > 0) {
+  while (reactor.run_once(false).value_or(0) > 0) {
   }
 }
 

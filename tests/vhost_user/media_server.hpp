@@ -63,7 +63,7 @@ class MediaServer {
           });
       ASSERT_TRUE(server) << server.error().message;
       ready.set_value();
-      reactor_->run();
+      EXPECT_TRUE(reactor_->run());
     });
     is_ready.wait();
   }

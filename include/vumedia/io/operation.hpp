@@ -17,34 +17,69 @@
 
 namespace vumedia::io {
 
-class OperationAccess;
-class OwningOperation;
-
-class Operation : private ListHook<Operation> {
+class Operation : public ListHook<Operation> {
  public:
   // `result` is what the system call would have returned: bytes, a poll mask, 0 for a timer, or a negative
   // errno.
   using Handler = void (*)(Operation& operation, std::int32_t result) noexcept;
 
-  explicit Operation(Handler handler) noexcept : handler_(handler) {}
+  explicit Operation(Handler handler) noexcept : Operation(handler, false) {}
   Operation(const Operation&) = delete;
   Operation& operator=(const Operation&) = delete;
 
   // From the start until just before the handler runs.
   [[nodiscard]] bool pending() const noexcept { return state_ != State::idle; }
 
+  // The rest is for the loop to which the operation is lent, and for nobody else. A loop of one's own needs
+  // start(), complete() and cancelled():
+  // clang-format off
+  //   void timer(io::Operation& operation, io::TimePoint deadline) {
+  //     operation.start();
+  //     timers.emplace(deadline, &operation);
+  //   }
+  //   void cancel(io::Operation& operation) {
+  //     erase(timers, &operation);
+  //     operation.cancelled();
+  //   }
+  //   void on_expired(io::Operation& operation) { operation.complete(0); }
+  // clang-format on
+
+  // idle -> pending. A loop may keep a number with it meanwhile.
+  void start(std::int32_t note = 0) noexcept {
+    state_ = State::started;
+    value_ = note;
+  }
+  [[nodiscard]] std::int32_t note() const noexcept { return value_; }
+
+  // pending -> idle, and runs the handler: the operation may be gone when this returns.
+  void complete(std::int32_t result) noexcept {
+    state_ = State::idle;
+    handler_(*this, result);
+  }
+
+  // The same in two steps, for loops that gather completions before they run the first handler. In between
+  // the operation owns what came.
+  void arrive(std::int32_t result) noexcept {
+    state_ = State::arrived;
+    value_ = result;
+  }
+  [[nodiscard]] bool has_arrived() const noexcept { return state_ == State::arrived; }
+  void deliver() noexcept { complete(value_); }
+
+  // Any state -> idle: the handler will not run. What came is released.
+  void cancelled() noexcept;
+
  protected:
+  Operation(Handler handler, bool owning) noexcept : handler_(handler), owning_(owning) {}
   ~Operation() = default;
 
  private:
-  friend class OperationAccess;
-  friend class OwningOperation;
-  enum class State : std::uint8_t { idle, submitted, ready };
+  enum class State : std::uint8_t { idle, started, arrived };
 
   Handler handler_;
-  std::int32_t result_ = 0;
+  std::int32_t value_ = 0;  // what start() keeps, then the result
   State state_ = State::idle;
-  bool owning_ = false;  // an OwningOperation
+  const bool owning_;  // an OwningOperation
 };
 
 // An operation whose completion brings resources. If it is cancelled or destroyed, or if its reactor is
@@ -55,64 +90,38 @@ class OwningOperation : public Operation {
   // Releases what a successful completion has brought.
   using Discard = void (*)(OwningOperation& operation) noexcept;
 
- protected:
-  OwningOperation(Handler handler, Discard discard) noexcept : Operation(handler), discard_(discard) {
-    owning_ = true;
+  // For the reactor, at each start: whom the destructor asks to cancel it.
+  template <class Reactor>
+  void lend_to(Reactor& reactor) noexcept {
+    reactor_ = &reactor;
+    cancel_ = [](void* self, Operation& pending) noexcept { static_cast<Reactor*>(self)->cancel(pending); };
   }
+  // See Operation::cancelled.
+  void discard() noexcept { discard_(*this); }
+
+ protected:
+  OwningOperation(Handler handler, Discard release) noexcept : Operation(handler, true), discard_(release) {}
   ~OwningOperation() = default;
-  // To be called in the destructor of the class that provides `discard`, while everything that it uses still
+  // To be called in the destructor of the class that provides `release`, while everything that it uses still
   // exists.
   void cancel_pending() noexcept {
     if (pending()) cancel_(reactor_, *this);
   }
 
  private:
-  friend class OperationAccess;
-
   Discard discard_;
-  // The reactor to ask while this is pending.
   void* reactor_ = nullptr;
   void (*cancel_)(void* reactor, Operation& operation) noexcept = nullptr;
 };
 
-// The reactors' side of an operation.
-class OperationAccess {
- public:
-  using State = Operation::State;
-  static State& state(Operation& operation) noexcept { return operation.state_; }
-  static std::int32_t& result(Operation& operation) noexcept { return operation.result_; }
-  // For a reactor's list of operations.
-  template <class Tag, class Node>
-  static ListHook<Tag>& hook(Node& operation) noexcept {
-    return operation;
-  }
-  template <class Tag, class Node>
-  static Node& node(ListHook<Tag>& hook) noexcept {
-    return static_cast<Node&>(hook);
-  }
-  static void invoke(Operation& operation, std::int32_t result) noexcept {
-    operation.handler_(operation, result);
-  }
+inline void Operation::cancelled() noexcept {
+  const bool brought = owning_ && has_arrived() && value_ >= 0;
+  state_ = State::idle;
+  if (brought) static_cast<OwningOperation&>(*this).discard();
+}
 
-  // Called at the start of an operation that may be destroyed while `reactor` has it.
-  template <class Reactor>
-  static void bind(OwningOperation& operation, Reactor& reactor) noexcept {
-    operation.reactor_ = &reactor;
-    operation.cancel_ = [](void* self, Operation& pending) noexcept {
-      static_cast<Reactor*>(self)->cancel(pending);
-    };
-  }
-  // Ends a completed operation whose handler will not run.
-  static void discard(Operation& operation) noexcept {
-    operation.state_ = State::idle;
-    if (!operation.owning_ || operation.result_ < 0) return;
-    auto& owning = static_cast<OwningOperation&>(operation);
-    owning.discard_(owning);
-  }
-};
-
-// A reactor's list of operations that have completed but whose handlers have not run.
-using OperationList = IntrusiveList<Operation, Operation, OperationAccess>;
+// A loop's list of operations, such as those that have completed but whose handlers have not run.
+using OperationList = IntrusiveList<Operation>;
 
 // An operation whose handler is a member function, bound at compile time:
 // clang-format off

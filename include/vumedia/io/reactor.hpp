@@ -16,7 +16,8 @@
 //  - `timer` completes with 0 at or after its CLOCK_MONOTONIC deadline; a deadline in the past completes at
 //    once.
 //  - `run` returns after `stop`, immediately if `stop` was called earlier; what is pending then stays pending
-//    and can be cancelled, or completed by another run.
+//    and can be cancelled, or completed by another run. It returns an error if the loop cannot go on at all;
+//    what is pending then can only be cancelled.
 //  - `make_notifier` and `check_event_fd` fail with EINVAL if the descriptor is not an event fd.
 //
 // Only `stop` (through `inbox`) and `inbox()->post` may be used from other threads. A reactor is created, run
@@ -84,7 +85,7 @@ concept Reactor =
       { reactor.send(operation, fd, message) } -> std::same_as<void>;
       { reactor.make_notifier(std::move(owned)) } -> std::same_as<Result<typename R::Notifier>>;
       { reactor.check_event_fd(fd) } -> std::same_as<Result<>>;
-      { reactor.run() } -> std::same_as<void>;
+      { reactor.run() } -> std::same_as<Result<>>;
       { reactor.stop() } -> std::same_as<void>;
     };
 

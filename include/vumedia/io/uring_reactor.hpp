@@ -16,8 +16,6 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
-#include <cstdio>
-#include <cstdlib>
 #include <cstring>
 #include <memory>
 #include <new>
@@ -82,7 +80,7 @@ class UringReactor {
   void receive(ReceiveOperation& operation, int fd, std::span<std::byte> in) noexcept {
     io_uring_sqe* const sqe = next_sqe();
     io_uring_prep_recvmsg(sqe, fd, &operation.prepare(in), MSG_CMSG_CLOEXEC);
-    OperationAccess::bind(operation, *this);
+    operation.lend_to(*this);
     start(operation, sqe, owning_tag);
   }
   void send(Operation& operation, int fd, msghdr& message) noexcept {
@@ -108,8 +106,10 @@ class UringReactor {
   // Success if `fd` is an event fd, otherwise EINVAL or EBADF. It may be signalled once.
   [[nodiscard]] Result<> check_event_fd(int fd) noexcept;
 
-  // Runs handlers until stop(). An earlier stop() makes it return at once; each run consumes one stop.
-  void run() noexcept;
+  // Runs handlers until stop(). An earlier stop() makes it return at once; each run consumes one stop. An
+  // error means that the kernel refuses io_uring_enter: EINVAL or EEXIST on a thread other than the one that
+  // created the ring, otherwise what a sandbox says. Nothing completes then; operations can be cancelled.
+  [[nodiscard]] Result<> run() noexcept;
 
   // Callable from any thread while the reactor exists. The handlers of the current batch still run.
   void stop() {
@@ -117,10 +117,14 @@ class UringReactor {
     inbox_->post([] {});
   }
 
-  // For embedding in another loop, and for tests: submits, runs the handlers of what has completed, and
-  // returns how many ran. With `wait`, it waits for at least one completion, unless a signal interrupts. The
-  // inbox is served too.
-  std::size_t run_once(bool wait) noexcept;
+  // One turn: submits, runs the handlers of what has completed, and returns how many ran. With `wait`, it
+  // waits for at least one completion, unless a signal interrupts. The inbox is served too. Errors are those
+  // of run().
+  //
+  // Another loop drives the reactor with this and fd(): before each wait it calls run_once(false) until that
+  // returns 0, which also submits what the handlers, or others on this thread, have started. Its wait may end
+  // with EINTR when a request completes.
+  Result<std::size_t> run_once(bool wait) noexcept;
   // For another loop to wait on: readable (POLLIN) when run_once(false) has something to do. What handlers
   // start is submitted by the next call only, so wait only after a call that returned 0. It stays the
   // reactor's. -1 if the reactor was not created for this.
@@ -139,6 +143,12 @@ class UringReactor {
   // The value written to an event fd. The kernel may read it at any time until it has taken the request.
   static constexpr std::uint64_t one = 1;
 
+  // A completion as it is to be told.
+  struct Completed {
+    Operation* operation;  // null: none
+    std::int32_t result;
+  };
+
   explicit UringReactor(std::shared_ptr<Inbox> inbox) : inbox_(std::move(inbox)) {}
   [[nodiscard]] static Outcome<std::unique_ptr<UringReactor>> make(unsigned entries, bool for_other_loop);
   [[nodiscard]] int open_ring(unsigned entries) noexcept;
@@ -154,7 +164,9 @@ class UringReactor {
     return &ring_.sq.sqes[ring_.sq.sqe_tail++ & ring_.sq.ring_mask];
   }
   [[gnu::cold, gnu::noinline]] void make_room() noexcept {
-    while (full()) submit();
+    while (full()) {
+      if (submit() != 0) return forget_queued();
+    }
   }
   // A separate function, so that the usual read calls nothing.
   [[gnu::cold, gnu::noinline]] void read_with_room(Operation& operation, int fd,
@@ -167,9 +179,8 @@ class UringReactor {
   [[nodiscard]] bool full() const noexcept { return queued() >= ring_.sq.ring_entries; }
   void start(Operation& operation, io_uring_sqe* sqe, std::uint64_t tag = 0) noexcept {
     assert(!operation.pending());
-    OperationAccess::state(operation) = OperationAccess::State::submitted;
-    // Kept for cancel(), which has to name the request by its complete user_data.
-    OperationAccess::result(operation) = static_cast<std::int32_t>(tag);
+    // The tag is kept for cancel(), which has to name the request by its complete user_data.
+    operation.start(static_cast<std::int32_t>(tag));
     io_uring_sqe_set_data64(sqe, reinterpret_cast<std::uintptr_t>(&operation) | tag);
     ++outstanding_;
   }
@@ -179,24 +190,21 @@ class UringReactor {
     io_uring_sqe_set_data64(sqe, 0);
   }
 
-  void submit() noexcept {
-    enter(0);
+  // Returns 0, or the errno with which the kernel refuses.
+  [[gnu::noinline]] int submit(unsigned wait_for = 0) noexcept {
+    const int error = enter(wait_for);
     gather();
+    return error;
   }
-  void submit_and_wait() noexcept {
-    enter(1);
-    gather();
-  }
+  void forget_queued() noexcept;
   void end_all() noexcept;
-  void enter(unsigned wait_for) noexcept;
-  [[gnu::cold]] void enter_failed(int error) const noexcept;
+  [[gnu::cold]] void cancel_by_force(Operation& operation, std::uint64_t key) noexcept;
+  [[nodiscard]] int take_turn(unsigned wait_for, std::size_t& count) noexcept;
+  [[nodiscard]] int enter(unsigned wait_for) noexcept;
+  [[nodiscard, gnu::cold]] static int enter_error(int error) noexcept;
   void gather() noexcept;
-  [[nodiscard]] Operation* take_only_one() noexcept;
-  static void complete(Operation& operation) noexcept {
-    OperationAccess::state(operation) = OperationAccess::State::idle;
-    OperationAccess::invoke(operation, OperationAccess::result(operation));
-  }
-  [[nodiscard]] Operation& completed(const io_uring_cqe& cqe) noexcept;
+  [[nodiscard]] Completed take_only_one() noexcept;
+  [[nodiscard]] Completed completed(const io_uring_cqe& cqe) noexcept;
   std::size_t run_ready() noexcept;
   [[nodiscard]] bool withdraw(Operation& operation) noexcept;
 
@@ -206,7 +214,8 @@ class UringReactor {
   io_uring ring_{};
   unsigned enter_flags_ = IORING_ENTER_GETEVENTS;
   bool open_ = false;
-  bool closing_ = false;
+  bool closing_ = false;   // completions are only counted, except those of operations that own what came
+  bool dropping_ = false;  // and these as well
   std::atomic<bool> stop_{false};
   OperationList ready_;
   // Requests of the submission queue that the kernel has taken so far.
@@ -302,7 +311,9 @@ class UringReactor::Notifier {
   // A request in the queue names descriptors by number. It has to be submitted before they are closed and
   // their numbers are reused.
   void flush() noexcept {
-    while (reactor_ != nullptr && queued()) reactor_->submit();
+    while (reactor_ != nullptr && queued()) {
+      if (reactor_->submit() != 0) return reactor_->forget_queued();
+    }
   }
 
   UringReactor* reactor_ = nullptr;
@@ -363,7 +374,7 @@ inline int UringReactor::open_ring(unsigned entries) noexcept {
 inline UringReactor::~UringReactor() {
   inbox_->close();
   if (!open_) return;
-  while (Operation* const operation = ready_.pop_front()) OperationAccess::discard(*operation);
+  while (Operation* const operation = ready_.pop_front()) operation->cancelled();
   if (outstanding_ > 0) end_all();
   io_uring_queue_exit(&ring_);
 }
@@ -375,7 +386,8 @@ inline void UringReactor::end_all() noexcept {
   io_uring_sqe* const sqe = next_sqe();
   io_uring_prep_cancel64(sqe, 0, IORING_ASYNC_CANCEL_ANY | IORING_ASYNC_CANCEL_ALL);
   start_unattended(sqe);
-  while (outstanding_ > 0) submit_and_wait();
+  while (outstanding_ > 0 && submit(1) == 0) {
+  }
 }
 
 inline void UringReactor::timer(Operation& operation, TimePoint deadline) noexcept {
@@ -392,25 +404,41 @@ inline void UringReactor::timer(Operation& operation, TimePoint deadline) noexce
 }
 
 inline void UringReactor::cancel(Operation& operation) noexcept {
-  using State = OperationAccess::State;
-  State& state = OperationAccess::state(operation);
-  if (state == State::idle) return;
-  if (state == State::submitted) {
-    if (withdraw(operation)) {
-      state = State::idle;
-      return;
-    }
-    const std::uint64_t key = reinterpret_cast<std::uintptr_t>(&operation) |
-                              static_cast<std::uint64_t>(OperationAccess::result(operation));
+  if (!operation.pending()) return;
+  if (!operation.has_arrived()) {
+    if (withdraw(operation)) return operation.cancelled();
+    const std::uint64_t key =
+        reinterpret_cast<std::uintptr_t>(&operation) | static_cast<std::uint64_t>(operation.note());
     // This may submit and gather the very completion that we wait for; the cancel request then finds nothing.
     // It cannot hit a later start of the same operation, because requests are taken in order.
     io_uring_sqe* const sqe = next_sqe();
     io_uring_prep_cancel64(sqe, key, 0);
     start_unattended(sqe);
-    while (state == State::submitted) submit_and_wait();
+    while (!operation.has_arrived()) {
+      if (submit(1) != 0) return cancel_by_force(operation, key);
+    }
   }
   ready_.remove(operation);
-  OperationAccess::discard(operation);
+  operation.cancelled();
+}
+
+// For when the kernel refuses io_uring_enter: it may still grant this other way, which does not return before
+// it has done so. If not, it uses the operation's memory until the ring is closed.
+inline void UringReactor::cancel_by_force(Operation& operation, std::uint64_t key) noexcept {
+  forget_queued();
+  io_uring_sync_cancel_reg request{};
+  request.addr = key;
+  request.fd = -1;
+  request.timeout.tv_sec = request.timeout.tv_nsec = -1;
+  static_cast<void>(io_uring_register_sync_cancel(&ring_, &request));
+  gather();
+  if (operation.has_arrived()) {
+    ready_.remove(operation);
+  } else {
+    // It may be gone when its completion comes after all.
+    closing_ = dropping_ = true;
+  }
+  operation.cancelled();
 }
 
 // Takes back an operation whose request is still in the submission queue.
@@ -454,44 +482,10 @@ inline Result<UringReactor::Notifier> UringReactor::make_notifier(OwnedFd fd) no
   return Notifier(*this, std::move(fd), std::move(ring));
 }
 
-inline void UringReactor::run() noexcept {
-  arm_inbox();
-  while (!stop_.load(std::memory_order_acquire)) run_once(true);
-  stop_.store(false, std::memory_order_relaxed);
-  // Replies and signals of the last handlers must not wait for the next run.
-  if (queued() > 0) submit();
-}
-
-inline std::size_t UringReactor::run_once(bool wait) noexcept {
-  arm_inbox();
-  turn_.spent = turn_.spent_on_left = 0;
-  if (!ready_.empty()) [[unlikely]] {
-    enter(0);
-    gather();
-    return run_ready();
-  }
-  enter(wait ? 1 : 0);
-  if (Operation* const only = take_only_one()) [[likely]] {
-    complete(*only);
-    return 1;
-  }
-  gather();
-  return run_ready();
-}
-
-inline std::size_t UringReactor::run_ready() noexcept {
-  std::size_t count = 0;
-  while (Operation* const operation = ready_.pop_front()) {
-    complete(*operation);
-    ++count;
-  }
-  return count;
-}
-
 // One system call: publishes what is in the submission queue, waits for that many completions, and notes what
-// the kernel has taken. It replaces io_uring_submit_and_wait, which does the same in three times the
-// instructions.
-inline void UringReactor::enter(unsigned wait_for) noexcept {
+// the kernel has taken. Returns 0 or an errno. It replaces io_uring_submit_and_wait, which does the same in
+// three times the instructions.
+[[gnu::always_inline]] inline int UringReactor::enter(unsigned wait_for) noexcept {
   const unsigned to_submit = queued();
   ring_.sq.sqe_head = ring_.sq.sqe_tail;
   io_uring_smp_store_release(ring_.sq.ktail, ring_.sq.sqe_tail);
@@ -501,39 +495,93 @@ inline void UringReactor::enter(unsigned wait_for) noexcept {
   const unsigned head = *ring_.sq.khead;  // moves in our calls only: there is no polling kernel thread
   taken_ += head - submission_head_;
   submission_head_ = head;
-  if (result < 0) [[unlikely]]
-    enter_failed(-result);
+  return result < 0 ? enter_error(-result) : 0;
+}
+
+inline Result<> UringReactor::run() noexcept {
+  arm_inbox();
+  std::size_t count = 0;
+  while (!stop_.load(std::memory_order_acquire)) {
+    if (const int error = take_turn(1, count); error != 0) [[unlikely]]
+      return fail(error);
+  }
+  stop_.store(false, std::memory_order_relaxed);
+  // Replies and signals of the last handlers must not wait for the next run.
+  if (queued() > 0) submit();
+  return {};
+}
+
+inline Result<std::size_t> UringReactor::run_once(bool wait) noexcept {
+  std::size_t count = 0;
+  if (const int error = take_turn(wait ? 1 : 0, count); error != 0) [[unlikely]]
+    return fail(error);
+  return count;
+}
+
+// Returns 0, and how many handlers ran, or an errno.
+[[gnu::always_inline]] inline int UringReactor::take_turn(unsigned wait_for, std::size_t& count) noexcept {
+  arm_inbox();
+  turn_.spent = turn_.spent_on_left = 0;
+  if (!ready_.empty()) [[unlikely]] {
+    const int error = submit();
+    count = run_ready();
+    return error;
+  }
+  if (const int error = enter(wait_for); error != 0) [[unlikely]]
+    return error;
+  const auto [operation, result] = take_only_one();
+  if (operation == nullptr) [[unlikely]] {
+    gather();
+    count = run_ready();
+    return 0;
+  }
+  count = 1;
+  operation->complete(result);
+  return 0;
+}
+
+inline std::size_t UringReactor::run_ready() noexcept {
+  std::size_t count = 0;
+  while (Operation* const operation = ready_.pop_front()) {
+    operation->deliver();
+    ++count;
+  }
+  return count;
 }
 
 // EINTR: a signal ended the wait. EBUSY, EAGAIN: the kernel is short of memory or wants completions taken
-// first. Anything else breaks the contract of thread or descriptor (EEXIST: called on a thread other than the
-// one that created the ring). Memory lent to the kernel could never be recovered, so the program cannot
-// continue.
-inline void UringReactor::enter_failed(int error) const noexcept {
-  if (error == EINTR || error == EBUSY || error == EAGAIN || error == ETIME) return;
-  static_cast<void>(std::fprintf(stderr, "vumedia: io_uring_enter: %s\n", std::strerror(error)));
-  std::abort();
+// first. Anything else breaks the contract of thread or descriptor, or is a sandbox that forbids the call.
+inline int UringReactor::enter_error(int error) noexcept {
+  return error == EINTR || error == EBUSY || error == EAGAIN || error == ETIME ? 0 : error;
 }
 
-inline Operation& UringReactor::completed(const io_uring_cqe& cqe) noexcept {
-  Operation& operation = *reinterpret_cast<Operation*>(cqe.user_data & ~tag_mask);
-  const bool expired = (cqe.user_data & timer_tag) != 0 && cqe.res == -ETIME;
-  OperationAccess::result(operation) = expired ? 0 : cqe.res;
+// For when the kernel refuses to take requests: those in the queue will not be carried out. Their operations
+// stay pending.
+inline void UringReactor::forget_queued() noexcept {
+  taken_ += queued();
+  ring_.sq.sqe_tail = ring_.sq.sqe_head = submission_head_;
+  io_uring_smp_store_release(ring_.sq.ktail, ring_.sq.sqe_tail);
+}
+
+inline UringReactor::Completed UringReactor::completed(const io_uring_cqe& cqe) noexcept {
   ++counters_.completions;
   --outstanding_;
-  return operation;
+  const bool expired = (cqe.user_data & timer_tag) != 0 && cqe.res == -ETIME;
+  return {reinterpret_cast<Operation*>(cqe.user_data & ~tag_mask), expired ? 0 : cqe.res};
 }
 
 // For use when nothing is left from before. Usually one operation has completed, and that needs no list.
-// Otherwise returns null and takes nothing.
-[[gnu::always_inline]] inline Operation* UringReactor::take_only_one() noexcept {
+// Otherwise it takes nothing.
+[[gnu::always_inline]] inline UringReactor::Completed UringReactor::take_only_one() noexcept {
   const unsigned head = *ring_.cq.khead;
-  if (io_uring_smp_load_acquire(ring_.cq.ktail) - head != 1) return nullptr;
+  if (io_uring_smp_load_acquire(ring_.cq.ktail) - head != 1) [[unlikely]]
+    return {};
   const io_uring_cqe& cqe = ring_.cq.cqes[head & ring_.cq.ring_mask];
-  if (cqe.user_data == 0) return nullptr;
-  Operation& operation = completed(cqe);
+  if (cqe.user_data == 0) [[unlikely]]
+    return {};
+  const Completed only = completed(cqe);
   io_uring_smp_store_release(ring_.cq.khead, head + 1);
-  return &operation;
+  return only;
 }
 
 // Gathers everything that has completed.
@@ -543,16 +591,16 @@ inline void UringReactor::gather() noexcept {
   for (; head != tail; ++head) {
     const io_uring_cqe& cqe = ring_.cq.cqes[head & ring_.cq.ring_mask];
     if (cqe.user_data == 0) continue;
-    if (closing_) [[unlikely]] {
-      if ((cqe.user_data & owning_tag) != 0)
-        OperationAccess::discard(completed(cqe));
-      else
-        --outstanding_;
+    if (closing_ && (dropping_ || (cqe.user_data & owning_tag) == 0)) [[unlikely]] {
+      --outstanding_;
       continue;
     }
-    Operation& operation = completed(cqe);
-    OperationAccess::state(operation) = OperationAccess::State::ready;
-    ready_.push_back(operation);
+    const auto [operation, result] = completed(cqe);
+    operation->arrive(result);
+    if (closing_) [[unlikely]]
+      operation->cancelled();
+    else
+      ready_.push_back(*operation);
   }
   io_uring_smp_store_release(ring_.cq.khead, head);
 }

@@ -121,10 +121,11 @@ template <class D, class... Arguments>
   Stop by_descriptor(**reactor);
   if (signals != nullptr) (*reactor)->poll(by_signal, signals->fd(), POLLIN);
   if (options.stop_fd >= 0) (*reactor)->poll(by_descriptor, options.stop_fd, POLLIN);
-  (*reactor)->run();
+  const Result<> ran = (*reactor)->run();
   // Nobody is to connect to a device that is ending.
   listener.remove_file();
   if (signals != nullptr) signals->take();
+  if (!ran) return system_failure(ran.error().value, "the loop cannot go on");
   return {};
 }
 

@@ -193,6 +193,7 @@ void ServedDevice<Device, R, Owner>::suspend(RingType& ring) noexcept {
 
 template <class Device, io::Reactor R, class Owner>
 std::optional<VringState> ServedDevice<Device, R, Owner>::stop(std::uint16_t index) noexcept {
+  static_assert(ServedDeviceOwner<Owner>);
   // When the first ring stops, the frontend begins to tear down its side.
   suspend(rings()[index]);
   host_.allow_shm(false);
