@@ -49,12 +49,9 @@ void must(const Outcome<>& done) {
 
 template <class... T>
 Bytes bytes_of(const T&... values) {
-  Bytes bytes;
-  const auto append = [&bytes](const void* data, std::size_t size) {
-    const auto* const from = static_cast<const std::byte*>(data);
-    bytes.insert(bytes.end(), from, from + size);
-  };
-  (append(&values, sizeof values), ...);
+  Bytes bytes((sizeof values + ...));
+  std::byte* end = bytes.data();
+  ((std::memcpy(end, &values, sizeof values), end += sizeof values), ...);
   return bytes;
 }
 template <class T>

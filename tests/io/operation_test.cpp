@@ -86,7 +86,7 @@ class LoopOwner final : public OwningOperation {
  public:
   explicit LoopOwner(int& released)
       : OwningOperation([](Operation&, std::int32_t) noexcept {},
-                        [](OwningOperation& self) noexcept { ++static_cast<LoopOwner&>(self).released_; }),
+                        [](Operation& self) noexcept { ++static_cast<LoopOwner&>(self).released_; }),
         released_(released) {}
   ~LoopOwner() { cancel_pending(); }
 

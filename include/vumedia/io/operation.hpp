@@ -23,7 +23,7 @@ class Operation : public ListHook<Operation> {
   // errno.
   using Handler = void (*)(Operation& operation, std::int32_t result) noexcept;
 
-  explicit Operation(Handler handler) noexcept : Operation(handler, false) {}
+  explicit Operation(Handler handler) noexcept : Operation(handler, nullptr) {}
   Operation(const Operation&) = delete;
   Operation& operator=(const Operation&) = delete;
 
@@ -67,19 +67,28 @@ class Operation : public ListHook<Operation> {
   void deliver() noexcept { complete(value_); }
 
   // Any state -> idle: the handler will not run. What came is released.
-  void cancelled() noexcept;
+  void cancelled() noexcept {
+    const bool brought = discard_ != nullptr && has_arrived() && value_ >= 0;
+    state_ = State::idle;
+    if (brought) discard_(*this);
+  }
 
  protected:
-  Operation(Handler handler, bool owning) noexcept : handler_(handler), owning_(owning) {}
+  // Releases what a successful completion has brought.
+  using Discard = void (*)(Operation& operation) noexcept;
+
+  Operation(Handler handler, Discard discard) noexcept : handler_(handler), discard_(discard) {}
   ~Operation() = default;
 
  private:
   enum class State : std::uint8_t { idle, started, arrived };
 
   Handler handler_;
+  // A null pointer where completions bring nothing. It stands here, not in OwningOperation, because compilers
+  // warn of a downcast that they cannot prove to be unreachable.
+  Discard discard_;
   std::int32_t value_ = 0;  // what start() keeps, then the result
   State state_ = State::idle;
-  const bool owning_;  // an OwningOperation
 };
 
 // An operation whose completion brings resources. If it is cancelled or destroyed, or if its reactor is
@@ -87,20 +96,15 @@ class Operation : public ListHook<Operation> {
 // destroyed while it is pending, on the reactor's thread.
 class OwningOperation : public Operation {
  public:
-  // Releases what a successful completion has brought.
-  using Discard = void (*)(OwningOperation& operation) noexcept;
-
   // For the reactor, at each start: whom the destructor asks to cancel it.
   template <class Reactor>
   void lend_to(Reactor& reactor) noexcept {
     reactor_ = &reactor;
     cancel_ = [](void* self, Operation& pending) noexcept { static_cast<Reactor*>(self)->cancel(pending); };
   }
-  // See Operation::cancelled.
-  void discard() noexcept { discard_(*this); }
 
  protected:
-  OwningOperation(Handler handler, Discard release) noexcept : Operation(handler, true), discard_(release) {}
+  OwningOperation(Handler handler, Discard release) noexcept : Operation(handler, release) {}
   ~OwningOperation() = default;
   // To be called in the destructor of the class that provides `release`, while everything that it uses still
   // exists.
@@ -109,16 +113,9 @@ class OwningOperation : public Operation {
   }
 
  private:
-  Discard discard_;
   void* reactor_ = nullptr;
   void (*cancel_)(void* reactor, Operation& operation) noexcept = nullptr;
 };
-
-inline void Operation::cancelled() noexcept {
-  const bool brought = owning_ && has_arrived() && value_ >= 0;
-  state_ = State::idle;
-  if (brought) static_cast<OwningOperation&>(*this).discard();
-}
 
 // A loop's list of operations, such as those that have completed but whose handlers have not run.
 using OperationList = IntrusiveList<Operation>;

@@ -37,7 +37,7 @@ class ReceiveOperation : public OwningOperation {
   ~ReceiveOperation() { cancel_pending(); }
 
  private:
-  static void discard(OwningOperation& operation) noexcept {
+  static void discard(Operation& operation) noexcept {
     FdList unwanted;
     static_cast<void>(static_cast<ReceiveOperation&>(operation).message_.collect(unwanted));
   }
