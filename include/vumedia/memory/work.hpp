@@ -19,9 +19,9 @@ inline constexpr int again = -EAGAIN;
 class Work {
  public:
   // How much may be spent in a turn on commands, and as much again on work left over from earlier turns:
-  // about half a millisecond each, and several times that where memory is touched for the first time in a
-  // virtual machine.
-  static constexpr std::int64_t a_turn = std::int64_t{1} << 20;
+  // about a quarter of a millisecond each, and several times that where memory is touched for the first time
+  // in a virtual machine.
+  static constexpr std::int64_t a_turn = std::int64_t{1} << 19;
 
   // The costs.
   static constexpr std::int64_t command = a_turn / 16;
