@@ -156,7 +156,9 @@ class DecoderQueuesTest : public testing::Test {
     request.type = type;
     request.memory = V4L2_MEMORY_MMAP;
     request.count = count;
-    const auto done = queues.request(*queues.find(type), request, size, needed);
+    v4l2::BufferQueue& queue = *queues.find(type);
+    auto done = queues.may_allocate(queue, request, size, needed);
+    if (done) done = queue.reqbufs(request, std::array{size}, queues.arenas());
     made = request.count;
     return done ? 0 : done.error().value;
   }
@@ -164,7 +166,7 @@ class DecoderQueuesTest : public testing::Test {
     v4l2::BufferPayload payload = payload_of(type, index);
     payload.buffer.planes[0].bytesused = used;
     payload.buffer.head.timestamp.tv_sec = 5;
-    EXPECT_TRUE(queues.find(type)->qbuf(payload, queues.user_memory()));
+    EXPECT_TRUE(queues.find(type)->qbuf(payload));
   }
   static v4l2::BufferPayload payload_of(std::uint32_t type, std::uint32_t index) {
     v4l2::BufferPayload payload{};
@@ -207,9 +209,10 @@ TEST_F(DecoderQueuesTest, HaveAsManyBuffersAsThereIsMemoryFor) {
   create.count = 1;
   create.format.fmt.pix_mp.num_planes = 1;
   create.format.fmt.pix_mp.plane_fmt[0].sizeimage = 1u << 19;
-  EXPECT_TRUE(queues.create(queues.capture(), create, 1u << 19, 1u << 19, 0));
+  EXPECT_TRUE(queues.may_allocate(queues.capture(), create, 1u << 19, 0));
+  EXPECT_TRUE(queues.capture().create_bufs(create, std::array{1u << 19}, queues.arenas()));
   EXPECT_EQ(create.count, 1u);
-  EXPECT_EQ(queues.create(queues.capture(), create, 1u << 30, 1u << 19, 0).error().value, EINVAL);
+  EXPECT_EQ(queues.may_allocate(queues.capture(), create, 1u << 30, 0).error().value, EINVAL);
 }
 
 TEST_F(DecoderQueuesTest, KnowTheLengthOfCaptureBuffers) {
@@ -265,21 +268,20 @@ TEST_F(DecoderQueuesTest, GiveBuffersToTheEngineAndBack) {
 
 TEST(DecoderControlsTest, SayWhatTheStreamHas) {
   backends::test::FakeServices services;
-  DecoderControls controls(services.context(3), 4096 * 2304);
+  v4l2::Subscriptions subscriptions;
+  DecoderControls controls(services.context(3), subscriptions, 4096 * 2304);
   v4l2_event_subscription subscription{};
   subscription.type = V4L2_EVENT_SOURCE_CHANGE;
   controls.send(v4l2::source_change_event());
   EXPECT_TRUE(services.events.empty()) << "nobody has subscribed";
-  ASSERT_TRUE(controls.ioctl(tag::SUBSCRIBE_EVENT{}, subscription));
+  ASSERT_TRUE(subscriptions.add(subscription));
   controls.send(v4l2::source_change_event());
   EXPECT_EQ(services.events.size(), 1u);
-  subscription.type = V4L2_EVENT_VSYNC;
-  EXPECT_FALSE(controls.ioctl(tag::SUBSCRIBE_EVENT{}, subscription));
 
   const auto value_of = [&](std::uint32_t id) {
     v4l2_control control{};
     control.id = id;
-    EXPECT_TRUE(controls.ioctl(tag::G_CTRL{}, control));
+    EXPECT_TRUE(controls.all().g_ctrl(control));
     return control.value;
   };
   PictureChanged change;
@@ -298,7 +300,7 @@ TEST(DecoderControlsTest, SayWhatTheStreamHas) {
   v4l2_control control{};
   control.id = V4L2_CID_MIN_BUFFERS_FOR_CAPTURE;
   control.value = 3;
-  EXPECT_EQ(controls.ioctl(tag::S_CTRL{}, control).error().value, EACCES);
+  EXPECT_EQ(controls.all().s_ctrl(control, &subscriptions).error().value, EACCES);
 }
 
 // An engine that has these events, batch by batch.

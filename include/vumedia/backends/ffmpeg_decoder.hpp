@@ -30,6 +30,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <utility>
@@ -40,7 +41,11 @@
 #include <vumedia/backends/ffmpeg/session.hpp>
 #include <vumedia/core/result.hpp>
 #include <vumedia/media/backend.hpp>
+#include <vumedia/memory/budget.hpp>
+#include <vumedia/v4l2/buffer_queue.hpp>
+#include <vumedia/v4l2/ioctls.hpp>
 #include <vumedia/v4l2/priority.hpp>
+#include <vumedia/v4l2/subscriptions.hpp>
 
 namespace vumedia::backends {
 
@@ -63,46 +68,32 @@ struct FfmpegDecoderOptions {
   std::shared_ptr<ffmpeg::Workers> workers;
 };
 
-class FfmpegDecoder {
+class FfmpegDecoder : public v4l2::Ioctls<FfmpegDecoder, v4l2::ControlIoctls, v4l2::QueueIoctls,
+                                          v4l2::EventIoctls, v4l2::PriorityIoctls> {
  public:
-  class Session {
-   public:
-    Session(FfmpegDecoder& decoder, media::Context context)
-        : decoder_(decoder),
-          priority_(decoder.priorities_),
-          session_(decoder.options_.session, decoder.known_, *decoder.workers_, decoder.mappings_, context,
-                   [poster = context.poster<Session>()] {
-                     poster.post([](Session& session, media::Context) { session.session_.handle_events(); });
-                   }) {
-      ++decoder_.sessions_;
+  using Ioctls::ioctl;
+
+  struct Session {
+    Session(FfmpegDecoder& device, media::Context handle)
+        : context(handle),
+          priority(device.priorities_),
+          decoder(device.options_.session, device.known_, *device.workers_, device.mappings_, handle,
+                  subscriptions,
+                  [poster = handle.poster<Session>()] {
+                    poster.post([](Session& session, media::Context) { session.decoder.handle_events(); });
+                  }),
+          sessions(device.sessions_) {
+      ++sessions;
     }
-    ~Session() { --decoder_.sessions_; }
+    ~Session() { --sessions; }
     Session(const Session&) = delete;
     Session& operator=(const Session&) = delete;
 
-    [[nodiscard]] Result<media::Mappable> mmap(std::uint32_t mem_offset) { return session_.mmap(mem_offset); }
-    [[nodiscard]] Result<> ioctl(v4l2::tag::G_PRIORITY, std::uint32_t& priority) const {
-      priority_.get(priority);
-      return {};
-    }
-    [[nodiscard]] Result<> ioctl(v4l2::tag::S_PRIORITY, std::uint32_t& priority) {
-      return priority_.set(priority);
-    }
-    template <class Tag>
-      requires ffmpeg::Answers<ffmpeg::DecoderSession, Tag>
-    [[nodiscard]] Result<> ioctl(Tag tag, typename Tag::Payload& payload) {
-      if constexpr (v4l2::needs_priority<Tag>) {
-        bool goes_on = false;
-        if constexpr (requires { payload.done; }) goes_on = payload.done != 0;
-        if (auto allowed = priority_.may_change(); !allowed && !goes_on) return allowed;
-      }
-      return session_.ioctl(tag, payload);
-    }
-
-   private:
-    FfmpegDecoder& decoder_;
-    v4l2::Priority priority_;
-    ffmpeg::DecoderSession session_;
+    media::Context context;
+    v4l2::Subscriptions subscriptions;
+    v4l2::Priority priority;
+    ffmpeg::DecoderSession decoder;
+    std::uint32_t& sessions;
   };
 
   explicit FfmpegDecoder(FfmpegDecoderOptions options = {})
@@ -136,15 +127,47 @@ class FfmpegDecoder {
   // Mappings of guest pages side by side: those of all sessions, and of closed ones that are still decoding.
   [[nodiscard]] const memory::Budget& mappings() const noexcept { return *mappings_; }
 
-  [[nodiscard]] Result<media::Mappable> mmap(Session& session, std::uint32_t mem_offset) {
-    return session.mmap(mem_offset);
+  // -- What only a decoder serves, and in its own way
+
+  template <class Tag>
+    requires ffmpeg::Answers<ffmpeg::DecoderSession, Tag>
+  [[nodiscard]] Result<> ioctl(Session& session, Tag tag, typename Tag::Payload& payload) {
+    if (auto allowed = v4l2::may_run<Tag>(session, payload); !allowed) return allowed;
+    return session.decoder.ioctl(tag, payload);
   }
 
-  // Every ioctl that a Session has.
-  template <class Tag>
-    requires ffmpeg::Answers<Session, Tag>
-  [[nodiscard]] Result<> ioctl(Session& session, Tag tag, typename Tag::Payload& payload) {
-    return session.ioctl(tag, payload);
+  // -- What the inherited ioctls ask for
+
+  using Queue = v4l2::BufferQueue;
+  static constexpr std::array<std::uint32_t, 2> event_types{V4L2_EVENT_SOURCE_CHANGE, V4L2_EVENT_EOS};
+
+  [[nodiscard]] v4l2::Controls& controls_of(Session& session) noexcept { return session.decoder.controls(); }
+  [[nodiscard]] std::array<Queue*, 2> queues_of(Session& session) noexcept {
+    ffmpeg::DecoderQueues& queues = session.decoder.queues();
+    return {&queues.output(), &queues.capture()};
+  }
+  [[nodiscard]] std::array<std::uint32_t, 1> plane_sizes(Session& session, const Queue& queue) noexcept {
+    return {session.decoder.size_image(queue)};
+  }
+  [[nodiscard]] memory::Arenas& arenas_of(Session& session) noexcept {
+    return session.decoder.queues().arenas();
+  }
+  template <class Request>
+  [[nodiscard]] Result<> may_allocate(Session& session, const Queue& queue, Request& request) noexcept {
+    return session.decoder.may_allocate(queue, request);
+  }
+  [[nodiscard]] Result<> may_queue(Session& session, const Queue& queue,
+                                   const v4l2::BufferPayload& payload) noexcept {
+    return session.decoder.may_queue(queue, payload);
+  }
+  void queued(Session& session, const Queue& queue) { session.decoder.queued(queue); }
+  [[nodiscard]] Result<> may_start(Session& session, const Queue& queue) {
+    return session.decoder.may_start(queue);
+  }
+  void started(Session& session, const Queue& queue) { session.decoder.started(queue); }
+  void cancelled(Session& session, const Queue& queue) { session.decoder.cancelled(queue); }
+  void removed(Session& session, const Queue& queue, std::uint32_t first, std::uint32_t count) {
+    session.decoder.removed(queue, first, count);
   }
 
  private:

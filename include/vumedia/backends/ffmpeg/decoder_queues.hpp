@@ -2,7 +2,6 @@
 #pragma once
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
@@ -56,7 +55,9 @@ class DecoderQueues {
   DecoderQueues& operator=(const DecoderQueues&) = delete;
 
   [[nodiscard]] Queue& output() noexcept { return output_; }
+  [[nodiscard]] const Queue& output() const noexcept { return output_; }
   [[nodiscard]] Queue& capture() noexcept { return capture_; }
+  [[nodiscard]] const Queue& capture() const noexcept { return capture_; }
   // Null for a type of neither.
   [[nodiscard]] Queue* find(std::uint32_t type) noexcept {
     return type == types_.output ? &output_ : type == types_.capture ? &capture_ : nullptr;
@@ -64,44 +65,33 @@ class DecoderQueues {
 
   // The engine's part of the session's bytes.
   [[nodiscard]] const std::shared_ptr<memory::Budget>& engine_bytes() const noexcept { return engine_bytes_; }
-  [[nodiscard]] v4l2::UserMemory user_memory() noexcept {
-    return {context_.memory(), arenas_, &context_.work()};
-  }
+  // Where buffers come from.
+  [[nodiscard]] memory::Arenas& arenas() noexcept { return arenas_; }
 
-  [[nodiscard]] Result<media::Mappable> mmap(std::uint32_t mem_offset) {
-    for (Queue* const queue : {&output_, &capture_}) {
-      if (auto found = queue->mappable(mem_offset)) return found;
-    }
-    return fail(EINVAL);
+  // Before REQBUFS of `queue`, with buffers of `size` bytes: lowers the count to what there is memory for.
+  // `needed`: the bytes that the engine will need. ENOMEM if there is none; memory::again while memory is
+  // being cleared.
+  [[nodiscard]] Result<> may_allocate(const Queue& queue, v4l2_requestbuffers& request, std::uint32_t size,
+                                      std::uint64_t needed) const noexcept {
+    if (request.memory != V4L2_MEMORY_MMAP) return {};
+    const std::uint32_t most = affordable(size, needed, &queue);
+    if (most < request.count && arenas_.dirty()) return fail(memory::again);
+    if (request.count != 0 && most == 0 && !queue.streaming()) return fail(ENOMEM);
+    request.count = std::min(request.count, most);
+    return {};
   }
-
-  // REQBUFS of `queue` with buffers of `size` bytes, at most as many as there is memory for. `needed`: the
-  // bytes that the engine will need. ENOMEM if there is none; memory::again while memory is being cleared.
-  [[nodiscard]] Result<> request(Queue& queue, v4l2_requestbuffers& request, std::uint32_t size,
-                                 std::uint64_t needed) {
-    if (request.memory == V4L2_MEMORY_MMAP) {
-      const std::uint32_t most = affordable(size, needed, &queue);
-      if (most < request.count && arenas_.dirty()) return fail(memory::again);
-      if (request.count != 0 && most == 0 && !queue.streaming()) return fail(ENOMEM);
-      request.count = std::min(request.count, most);
-    }
-    return queue.reqbufs(request, std::array{size}, arenas_);
-  }
-
   // CREATE_BUFS likewise. `wanted`: the bytes of a buffer that the request asks for. EINVAL if no picture is
   // that large.
-  [[nodiscard]] Result<> create(Queue& queue, v4l2_create_buffers& request, std::uint32_t wanted,
-                                std::uint32_t size, std::uint64_t needed) {
-    if (request.count != 0) {
-      if (wanted > queue.options().max_length) return fail(EINVAL);
-      if (request.memory == V4L2_MEMORY_MMAP) {
-        const std::uint32_t most = affordable(std::max(wanted, 1u), needed, nullptr);
-        if (most < request.count && arenas_.dirty()) return fail(memory::again);
-        if (most == 0) return fail(ENOMEM);
-        request.count = std::min(request.count, most);
-      }
-    }
-    return queue.create_bufs(request, std::array{size}, arenas_);
+  [[nodiscard]] Result<> may_allocate(const Queue& queue, v4l2_create_buffers& request, std::uint32_t wanted,
+                                      std::uint64_t needed) const noexcept {
+    if (request.count == 0) return {};
+    if (wanted > queue.options().max_length) return fail(EINVAL);
+    if (request.memory != V4L2_MEMORY_MMAP) return {};
+    const std::uint32_t most = affordable(std::max(wanted, 1u), needed, nullptr);
+    if (most < request.count && arenas_.dirty()) return fail(memory::again);
+    if (most == 0) return fail(ENOMEM);
+    request.count = std::min(request.count, most);
+    return {};
   }
 
   // The length of the CAPTURE buffer that `payload` is about. Nothing if there is no such buffer.

@@ -1,4 +1,5 @@
-// One open decoder: what a client's ioctls mean to its formats, queues and controls, and to the Engine.
+// One open decoder: what a client's ioctls mean to its formats, queues and controls, and to the Engine. The
+// ioctls that all devices serve alike are v4l2's mix-ins'; this has what they ask for (v4l2/ioctls.hpp).
 #pragma once
 
 #include <algorithm>
@@ -22,7 +23,10 @@
 #include <vumedia/media/backend.hpp>
 #include <vumedia/memory/budget.hpp>
 #include <vumedia/v4l2/buffer_queue.hpp>
+#include <vumedia/v4l2/controls.hpp>
 #include <vumedia/v4l2/ioctl_table.hpp>
+#include <vumedia/v4l2/payload.hpp>
+#include <vumedia/v4l2/subscriptions.hpp>
 
 namespace vumedia::backends::ffmpeg {
 
@@ -43,18 +47,21 @@ concept Answers = requires(Part& part, typename Tag::Payload& payload) {
 };
 
 // All functions are called on the loop's thread. `known` are the formats that can be decoded, at least one;
-// they and `workers` outlive the session. `mappings` is the device's budget for USERPTR buffers.
+// they, `workers` and `subscriptions`, the session's, outlive it. `mappings` is the device's budget for
+// USERPTR buffers.
 class DecoderSession {
  public:
+  using Queue = v4l2::BufferQueue;
+
   DecoderSession(const SessionOptions& options, std::span<const CodedFormat* const> known, Workers& workers,
                  const std::shared_ptr<memory::Budget>& mappings, media::Context context,
-                 Engine::Notify notify)
+                 v4l2::Subscriptions& subscriptions, Engine::Notify notify)
       : options_(options),
         workers_(workers),
         context_(context),
         formats_(QueueTypes::of(options.multiplanar), known, limits()),
         queues_(QueueTypes::of(options.multiplanar), limits(), options.max_buffer_bytes, mappings, context),
-        controls_(context, options.engine.codec.max_pixels),
+        controls_(context, subscriptions, options.engine.codec.max_pixels),
         engine_(engine_options(), std::move(notify), context.log()) {}
   DecoderSession(const DecoderSession&) = delete;
   DecoderSession& operator=(const DecoderSession&) = delete;
@@ -62,64 +69,43 @@ class DecoderSession {
   // The engine has reported that something happened. False if more is left to do in later turns of the loop.
   bool handle_events() { return handle_events(nullptr); }
 
-  [[nodiscard]] Result<media::Mappable> mmap(std::uint32_t mem_offset) { return queues_.mmap(mem_offset); }
+  [[nodiscard]] v4l2::Controls& controls() noexcept { return controls_.all(); }
+  [[nodiscard]] DecoderQueues& queues() noexcept { return queues_; }
+  // The bytes that a buffer of the queue must have.
+  [[nodiscard]] std::uint32_t size_image(const Queue& queue) const noexcept {
+    return formats_.size_image(queue.type());
+  }
 
-  // -- Formats, controls and events
+  // -- Formats
 
   template <class Tag>
     requires Answers<DecoderFormats, Tag>
   [[nodiscard]] Result<> ioctl(Tag tag, typename Tag::Payload& payload) {
     return formats_.ioctl(tag, payload);
   }
-  template <class Tag>
-    requires Answers<DecoderControls, Tag>
-  [[nodiscard]] Result<> ioctl(Tag tag, typename Tag::Payload& payload) {
-    return controls_.ioctl(tag, payload);
-  }
   [[nodiscard]] Result<> ioctl(v4l2::tag::S_FMT, v4l2_format& format);
 
-  // -- Buffers
+  // -- Buffers and streaming: the hooks of v4l2::QueueIoctls
 
-  [[nodiscard]] Result<> ioctl(v4l2::tag::REQBUFS, v4l2_requestbuffers& request);
-  [[nodiscard]] Result<> ioctl(v4l2::tag::CREATE_BUFS, v4l2_create_buffers& request) {
-    Queue* const queue = queues_.find(request.format.type);
-    if (queue == nullptr) return fail(EINVAL);
-    return queues_.create(*queue, request, read_format(request.format).size_image,
-                          formats_.size_image(queue->type()), engine_bytes_needed());
+  [[nodiscard]] Result<> may_allocate(const Queue& queue, v4l2_requestbuffers& request) const noexcept {
+    return queues_.may_allocate(queue, request, size_image(queue), engine_bytes_needed());
   }
-  [[nodiscard]] Result<> ioctl(v4l2::tag::REMOVE_BUFS, v4l2::RemoveBuffers& request) {
-    Queue* const queue = queues_.find(request.type);
-    if (queue == nullptr) return fail(EINVAL);
-    if (auto removed = queue->remove_bufs(request); !removed) return removed;
-    if (queue == &queues_.capture()) engine_.forget_capture_buffers(request.index, request.count);
-    return {};
+  [[nodiscard]] Result<> may_allocate(const Queue& queue, v4l2_create_buffers& request) const noexcept {
+    return queues_.may_allocate(queue, request, read_format(request.format).size_image,
+                                engine_bytes_needed());
   }
-  [[nodiscard]] Result<> ioctl(v4l2::tag::QUERYBUF, v4l2::BufferPayload& payload) {
-    const Queue* const queue = queues_.find(payload.buffer.head.type);
-    return queue == nullptr ? Result<>(fail(EINVAL)) : queue->querybuf(payload);
+  [[nodiscard]] Result<> may_queue(const Queue& queue, const v4l2::BufferPayload& payload) const noexcept;
+  void queued(const Queue& queue) { pass_on(queue); }
+  [[nodiscard]] Result<> may_start(const Queue& queue);
+  void started(const Queue& queue);
+  // The queue has given its buffers back to the guest, so nothing about them may be reported any more.
+  void cancelled(const Queue& queue);
+  void removed(const Queue& queue, std::uint32_t first, std::uint32_t count) {
+    if (&queue == &queues_.capture()) engine_.forget_capture_buffers(first, count);
   }
-  [[nodiscard]] Result<> ioctl(v4l2::tag::PREPARE_BUF, v4l2::BufferPayload& payload) {
-    Queue* const queue = queues_.find(payload.buffer.head.type);
-    return queue == nullptr ? Result<>(fail(EINVAL)) : queue->prepare_buf(payload, queues_.user_memory());
-  }
-  [[nodiscard]] Result<> ioctl(v4l2::tag::QBUF, v4l2::BufferPayload& payload);
 
-  // -- Streaming
+  // -- Drains
 
-  [[nodiscard]] Result<> ioctl(v4l2::tag::STREAMON, std::uint32_t& type) {
-    const Queue* const queue = queues_.find(type);
-    if (queue == nullptr) return fail(EINVAL);
-    if (queue->streaming()) return {};
-    return queue == &queues_.output() ? start_output() : start_capture();
-  }
-  [[nodiscard]] Result<> ioctl(v4l2::tag::STREAMOFF, std::uint32_t& type) {
-    Queue* const queue = queues_.find(type);
-    if (queue == nullptr) return fail(EINVAL);
-    if (auto off = queue->stream_off(type); !off) return off;
-    stop(*queue);
-    queues_.restart_sequence(*queue);
-    return {};
-  }
   [[nodiscard]] Result<> ioctl(v4l2::tag::TRY_DECODER_CMD, v4l2_decoder_cmd& command) const {
     const std::uint32_t cmd = command.cmd;
     if (cmd != V4L2_DEC_CMD_START && cmd != V4L2_DEC_CMD_STOP) return fail(EINVAL);
@@ -131,8 +117,6 @@ class DecoderSession {
   [[nodiscard]] Result<> ioctl(v4l2::tag::DECODER_CMD, v4l2_decoder_cmd& command);
 
  private:
-  using Queue = v4l2::BufferQueue;
-
   [[nodiscard]] EngineOptions engine_options() const noexcept {
     EngineOptions engine = options_.engine;
     engine.history_bytes = history_bytes();
@@ -154,12 +138,7 @@ class DecoderSession {
     return formats_.capture_setup().layout.size_image();
   }
 
-  [[nodiscard]] Result<> start_output();
-  [[nodiscard]] Result<> start_capture();
-  // The queue has given its buffers back to the guest, so nothing about them may be reported any more.
-  void stop(const Queue& queue);
-  void pass_on_output();
-  void pass_on_capture();
+  void pass_on(const Queue& queue);
 
   bool handle_events(memory::Work* work);
   void on(const CodedBufferDone& done) { queues_.complete(done); }
@@ -220,74 +199,49 @@ inline Result<> DecoderSession::ioctl(v4l2::tag::S_FMT, v4l2_format& format) {
   return {};
 }
 
-inline Result<> DecoderSession::ioctl(v4l2::tag::REQBUFS, v4l2_requestbuffers& request) {
-  Queue* const queue = queues_.find(request.type);
-  if (queue == nullptr) return fail(EINVAL);
-  const std::uint64_t before = queue->generation();
-  const auto done =
-      queues_.request(*queue, request, formats_.size_image(queue->type()), engine_bytes_needed());
-  if (queue->generation() == before) return done;
-  // The old buffers are gone, and so is what was queued.
-  stop(*queue);
-  if (queue == &queues_.capture()) engine_.forget_capture_buffers(0, CaptureSlots::max_slots);
-  return done;
-}
-
-inline Result<> DecoderSession::ioctl(v4l2::tag::QBUF, v4l2::BufferPayload& payload) {
-  Queue* const queue = queues_.find(payload.buffer.head.type);
-  if (queue == nullptr) return fail(EINVAL);
-  if (queue == &queues_.capture()) {
-    // Frames of the old shape may still come: while streaming, that shape counts.
-    const std::size_t needed = queue->streaming() ? needed_in_stream_ : needed_for_frame();
-    const auto length = queues_.capture_length(payload);
-    if (length && *length < needed) return fail(EINVAL);
-  }
-  if (auto queued = queue->qbuf(payload, queues_.user_memory()); !queued) return queued;
-  if (queue == &queues_.output()) {
-    pass_on_output();
-  } else {
-    pass_on_capture();
-  }
+inline Result<> DecoderSession::may_queue(const Queue& queue,
+                                          const v4l2::BufferPayload& payload) const noexcept {
+  if (&queue == &queues_.output()) return {};
+  // Frames of the old shape may still come: while streaming, that shape counts.
+  const std::size_t needed = queue.streaming() ? needed_in_stream_ : needed_for_frame();
+  const auto length = queues_.capture_length(payload);
+  if (length && *length < needed) return fail(EINVAL);
   return {};
 }
 
 // Gives the engine the buffers that it may have.
-inline void DecoderSession::pass_on_output() {
-  queues_.take_output([this](CodedBuffer buffer) {
-    const std::uint32_t index = buffer.index;
-    if (!engine_.queue_output(std::move(buffer))) on(CodedBufferDone{index, true});
-  });
+inline void DecoderSession::pass_on(const Queue& queue) {
+  if (&queue == &queues_.output()) {
+    queues_.take_output([this](CodedBuffer buffer) {
+      const std::uint32_t index = buffer.index;
+      if (!engine_.queue_output(std::move(buffer))) on(CodedBufferDone{index, true});
+    });
+  } else {
+    queues_.take_capture([this](std::uint32_t index, BufferMemory memory) {
+      // A queue has no index beyond the engine's limit.
+      (void)engine_.queue_capture(index, std::move(memory));
+    });
+  }
 }
 
-inline void DecoderSession::pass_on_capture() {
-  queues_.take_capture([this](std::uint32_t index, BufferMemory memory) {
-    // A queue has no index beyond the engine's limit.
-    (void)engine_.queue_capture(index, std::move(memory));
-  });
-}
-
-inline Result<> DecoderSession::start_output() {
-  Queue& output = queues_.output();
-  if (output.count() == 0) return fail(EINVAL);
-  if (auto started = engine_.start_output(formats_.coded().fourcc, workers_); !started) return started;
-  if (auto on = output.stream_on(output.type()); !on) return on;
-  pass_on_output();
-  return {};
-}
-
-inline Result<> DecoderSession::start_capture() {
+inline Result<> DecoderSession::may_start(const Queue& queue) {
+  if (&queue == &queues_.output()) {
+    if (queue.count() == 0) return fail(EINVAL);
+    return engine_.start_output(formats_.coded().fourcc, workers_);
+  }
   if (!handle_events()) return fail(memory::again);
-  const std::size_t needed = needed_for_frame();
-  if (!queues_.a_capture_buffer_holds(needed)) return fail(EINVAL);
-  Queue& capture = queues_.capture();
-  if (auto on = capture.stream_on(capture.type()); !on) return on;
-  needed_in_stream_ = needed;
-  pass_on_capture();
-  engine_.start_capture(formats_.capture_setup());
+  if (!queues_.a_capture_buffer_holds(needed_for_frame())) return fail(EINVAL);
   return {};
 }
 
-inline void DecoderSession::stop(const Queue& queue) {
+inline void DecoderSession::started(const Queue& queue) {
+  const bool is_capture = &queue == &queues_.capture();
+  if (is_capture) needed_in_stream_ = needed_for_frame();
+  pass_on(queue);
+  if (is_capture) engine_.start_capture(formats_.capture_setup());
+}
+
+inline void DecoderSession::cancelled(const Queue& queue) {
   if (&queue == &queues_.output()) {
     engine_.stop_output();
     events_.forget<CodedBufferDone, EndOfStream>();
@@ -295,6 +249,7 @@ inline void DecoderSession::stop(const Queue& queue) {
     engine_.stop_capture();
     events_.forget<FrameDone>();
   }
+  queues_.restart_sequence(queue);
 }
 
 inline Result<> DecoderSession::ioctl(v4l2::tag::DECODER_CMD, v4l2_decoder_cmd& command) {
