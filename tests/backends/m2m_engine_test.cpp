@@ -43,6 +43,8 @@ static_assert(m2m::Engine<Other>);
 static_assert(m2m::max_pixels<Other>() == 64 * 64);
 static_assert(m2m::drain_command_of<Other>() == m2m::DrainCommand::encoder);
 static_assert(m2m::event_types_of<m2m::DrainCommand::encoder>()[0] == V4L2_EVENT_EOS);
+static_assert(m2m::event_types_of<m2m::DrainCommand::decoder, true>().size() == 2);
+static_assert(m2m::event_types_of<m2m::DrainCommand::none, true>()[0] == V4L2_EVENT_SOURCE_CHANGE);
 
 struct NoConvert : Parts {};
 static_assert(!m2m::Converts<NoConvert> && !m2m::Engine<NoConvert>);
@@ -91,6 +93,87 @@ struct CannotBeCopied : Least {
   std::unique_ptr<int> state;
 };
 static_assert(m2m::Converts<CannotBeCopied> && !m2m::Engine<CannotBeCopied>);
+
+// -- Engines that make instances
+
+struct Formats {
+  Result<> enumerate(v4l2_fmtdesc&) const { return {}; }
+  Result<> enumerate(v4l2_frmsizeenum&) const { return {}; }
+  Result<> get(v4l2_format&) const { return {}; }
+  Result<> adjust(v4l2_format&) const { return {}; }
+  Result<> set(v4l2_format&, bool) { return {}; }
+  bool keeps_other(const v4l2_format&) const { return true; }
+  std::uint32_t size_image(std::uint32_t) const { return 4096; }
+};
+static_assert(m2m::ServesFormats<Formats>);
+
+struct LeastInstance {
+  Formats& formats();
+  void queued(const v4l2::BufferQueue&);
+  void started(const v4l2::BufferQueue&);
+  void stopped(const v4l2::BufferQueue&);
+};
+static_assert(m2m::HasInstanceFormats<LeastInstance> && m2m::FollowsQueues<LeastInstance>);
+static_assert(!m2m::HasControls<LeastInstance> && !m2m::Drains<LeastInstance>);
+
+struct InstanceEngine {
+  static constexpr const char* card = "Engine";
+  m2m::BufferLimits buffer_limits() const;
+};
+
+struct LeastOfInstances : InstanceEngine {
+  struct Instance : LeastInstance {
+    Instance(LeastOfInstances&, m2m::File&);
+  };
+};
+static_assert(m2m::Engine<LeastOfInstances> && !m2m::Converter<LeastOfInstances>);
+static_assert(!m2m::changes_source<LeastOfInstances>());
+
+struct WithThreads : InstanceEngine {
+  static constexpr auto drain_command = m2m::DrainCommand::decoder;
+  static constexpr bool changes_source = true;
+  struct Instance : LeastInstance {
+    Instance(WithThreads&, m2m::File&, m2m::Notify);
+    void notified();
+    Result<> drain();
+    Result<> resume();
+  };
+};
+static_assert(m2m::Engine<WithThreads> && m2m::changes_source<WithThreads>());
+
+struct IsNeverNotified : InstanceEngine {
+  struct Instance : LeastInstance {
+    Instance(IsNeverNotified&, m2m::File&, m2m::Notify);
+  };
+};
+static_assert(!m2m::MakesInstances<IsNeverNotified> && !m2m::Engine<IsNeverNotified>);
+
+struct CannotDrain : InstanceEngine {
+  static constexpr auto drain_command = m2m::DrainCommand::encoder;
+  struct Instance : LeastInstance {
+    Instance(CannotDrain&, m2m::File&);
+  };
+};
+static_assert(m2m::MakesInstances<CannotDrain> && !m2m::Engine<CannotDrain>);
+
+struct HasNoFormats : InstanceEngine {
+  struct Instance {
+    Instance(HasNoFormats&, m2m::File&);
+    int formats();
+    void queued(const v4l2::BufferQueue&);
+    void started(const v4l2::BufferQueue&);
+    void stopped(const v4l2::BufferQueue&);
+  };
+};
+static_assert(!m2m::HasInstanceFormats<HasNoFormats::Instance> && !m2m::Engine<HasNoFormats>);
+
+struct HasNoLimits {
+  static constexpr const char* card = "Engine";
+  struct Instance : LeastInstance {
+    Instance(HasNoLimits&, m2m::File&);
+  };
+};
+static_assert(!m2m::LimitsBuffers<HasNoLimits> && !m2m::Engine<HasNoLimits>);
 
 }  // namespace m2m_engine_test
 }  // namespace vumedia::test

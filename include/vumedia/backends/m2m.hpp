@@ -1,5 +1,6 @@
-// A memory-to-memory device: pictures go in on its OUTPUT queue, and come out on its CAPTURE queue as an
-// Engine makes them. Each open file has queues and formats of its own, as in the kernel (v4l2-mem2mem).
+// A memory-to-memory device: pictures, raw or coded, go in on its OUTPUT queue, and come out on its CAPTURE
+// queue as an Engine makes them. Each open file has queues and formats of its own, as in the kernel
+// (v4l2-mem2mem).
 //
 // clang-format off
 //   struct Inverter {
@@ -14,30 +15,34 @@
 //   vhost_user::serve<backends::M2m<Inverter>>(std::move(listener));
 // clang-format on
 //
-// Everything else is here: formats of both queues, where OUTPUT's size is CAPTURE's, buffers in our memory
-// and in the guest's (MMAP and USERPTR), streaming, time stamps that go with their pictures, priorities, and,
-// if the engine has `drain_command`, drains that end with LAST and V4L2_EVENT_EOS. What an Engine is stands
-// in m2m/engine.hpp.
+// Everything else is here: formats of both queues, buffers in our memory and in the guest's (MMAP and
+// USERPTR) with limits on them, streaming, sequence numbers, time stamps that go with their pictures,
+// priorities, and, if the engine has `drain_command`, drains that end with LAST and V4L2_EVENT_EOS. An engine
+// may also have controls, events, ioctls and threads of its own, as a codec has: see ffmpeg_decoder.hpp. What
+// an Engine is stands in m2m/engine.hpp.
 #pragma once
 
 #include <array>
 #include <cerrno>
+#include <concepts>
 #include <cstdint>
 #include <memory>
+#include <type_traits>
 #include <utility>
 
 #include <linux/videodev2.h>
 
+#include <vumedia/backends/m2m/conversion.hpp>
 #include <vumedia/backends/m2m/engine.hpp>
-#include <vumedia/backends/m2m/formats.hpp>
-#include <vumedia/backends/m2m/jobs.hpp>
+#include <vumedia/backends/m2m/file.hpp>
+#include <vumedia/backends/m2m/instance.hpp>
+#include <vumedia/backends/m2m/queues.hpp>
 #include <vumedia/core/result.hpp>
 #include <vumedia/media/backend.hpp>
 #include <vumedia/memory/budget.hpp>
 #include <vumedia/v4l2/buffer_queue.hpp>
 #include <vumedia/v4l2/ioctls.hpp>
 #include <vumedia/v4l2/priority.hpp>
-#include <vumedia/v4l2/subscriptions.hpp>
 #include <vumedia/v4l2/user_planes.hpp>
 
 namespace vumedia::backends {
@@ -47,36 +52,61 @@ struct M2mOptions {
   bool multiplanar = false;
   // Open files at a time; more get ENFILE.
   std::uint32_t max_sessions = 256;
+  // What one of them may make us hold: MMAP buffers, copies of USERPTR buffers and their lists of pages, and
+  // what its engine counts there. REQBUFS gives fewer buffers than requested, or ENOMEM.
+  std::uint64_t max_buffer_bytes = std::uint64_t{256} << 20;
 };
 
+namespace m2m {
+
+template <class E>
+struct InstanceOf {
+  using Type = Conversion<E>;
+};
+template <HasInstance E>
+struct InstanceOf<E> {
+  using Type = typename E::Instance;
+};
+
+// The ioctls that are the same for all devices.
+template <class Backend, class Instance>
+using CommonIoctls = std::conditional_t<
+    HasControls<Instance>,
+    v4l2::Ioctls<Backend, v4l2::ControlIoctls, v4l2::QueueIoctls, v4l2::EventIoctls, v4l2::PriorityIoctls>,
+    v4l2::Ioctls<Backend, v4l2::QueueIoctls, v4l2::EventIoctls, v4l2::PriorityIoctls>>;
+
+}  // namespace m2m
+
 template <class Engine>
-class M2m : public v4l2::Ioctls<M2m<Engine>, v4l2::QueueIoctls, v4l2::EventIoctls, v4l2::PriorityIoctls> {
+class M2m : public m2m::CommonIoctls<M2m<Engine>, typename m2m::InstanceOf<Engine>::Type> {
   static_assert(m2m::check_engine<Engine>());
   static constexpr m2m::DrainCommand drain_command = m2m::drain_command_of<Engine>();
+  using Instance = typename m2m::InstanceOf<Engine>::Type;
+  using Queue = v4l2::BufferQueue;
 
  public:
-  using v4l2::Ioctls<M2m<Engine>, v4l2::QueueIoctls, v4l2::EventIoctls, v4l2::PriorityIoctls>::ioctl;
+  using m2m::CommonIoctls<M2m<Engine>, Instance>::ioctl;
 
-  struct Session {
+  struct Session : m2m::File {
     Session(M2m& device, media::Context handle)
-        : context(handle),
+        : File(handle, m2m::QueueTypes::of(device.options_.multiplanar), device.buffer_limits(),
+               device.options_.max_buffer_bytes, device.mappings_),
           priority(device.priorities_),
-          formats({device.output_type(), Engine::output_formats},
-                  {device.capture_type(), Engine::capture_formats}, m2m::max_pixels<Engine>()),
-          jobs(handle, device.engine_, formats, subscriptions, device.output_type(), device.capture_type(),
-               std::make_shared<memory::Budget>(v4l2::max_session_mappings, device.mappings_)),
+          instance(make_instance(device.engine_, *this)),
           sessions(device.sessions_) {
+      if constexpr (m2m::HasControls<Instance>) {
+        instance.controls().on_event([this](const v4l2_event& event, const v4l2::Subscriptions* origin) {
+          this->send(event, origin);
+        });
+      }
       ++sessions;
     }
     ~Session() { --sessions; }
     Session(const Session&) = delete;
     Session& operator=(const Session&) = delete;
 
-    media::Context context;
-    v4l2::Subscriptions subscriptions;
     v4l2::Priority priority;
-    m2m::Formats formats;
-    m2m::Jobs<Engine> jobs;
+    Instance instance;
     std::uint32_t& sessions;
   };
 
@@ -91,34 +121,47 @@ class M2m : public v4l2::Ioctls<M2m<Engine>, v4l2::QueueIoctls, v4l2::EventIoctl
             .device_type = media::DeviceType::video,
             .card = Engine::card};
   }
+  // ENFILE: there are too many; or what the engine answers.
   [[nodiscard]] Result<std::unique_ptr<Session>> open(media::Context context) {
+    if constexpr (m2m::ChecksOpen<Engine>) {
+      if (auto allowed = engine_.may_open(); !allowed) return std::unexpected(allowed.error());
+    }
     if (sessions_ >= options_.max_sessions) return fail(ENFILE);
     return std::make_unique<Session>(*this, context);
   }
 
+  // Mappings of guest pages side by side: those of all files, and of closed ones that are still at work.
+  [[nodiscard]] const memory::Budget& mappings() const noexcept { return *mappings_; }
+
   // -- Formats
 
   [[nodiscard]] Result<> ioctl(Session& session, v4l2::tag::ENUM_FMT, v4l2_fmtdesc& query) {
-    return session.formats.enumerate(query);
+    return session.instance.formats().enumerate(query);
   }
   [[nodiscard]] Result<> ioctl(Session& session, v4l2::tag::ENUM_FRAMESIZES, v4l2_frmsizeenum& query) {
-    return session.formats.enumerate(query);
+    return session.instance.formats().enumerate(query);
   }
   [[nodiscard]] Result<> ioctl(Session& session, v4l2::tag::G_FMT, v4l2_format& format) {
-    return session.formats.get(format);
+    return session.instance.formats().get(format);
   }
   [[nodiscard]] Result<> ioctl(Session& session, v4l2::tag::TRY_FMT, v4l2_format& format) {
-    return session.formats.adjust(format);
+    return session.instance.formats().adjust(format);
   }
   [[nodiscard]] Result<> ioctl(Session& session, v4l2::tag::S_FMT, v4l2_format& format) {
     if (auto allowed = v4l2::may_run<v4l2::tag::S_FMT>(session, format); !allowed) return allowed;
-    const bool of_output = format.type == output_type();
-    if (!of_output && format.type != capture_type()) return fail(EINVAL);
-    if (of_output ? session.jobs.output().is_busy() : session.jobs.capture().is_busy()) return fail(EBUSY);
-    // CAPTURE's buffers were made for its current size.
-    if (of_output && session.jobs.capture().is_busy() && !session.formats.keeps_capture(format))
-      return fail(EBUSY);
-    return session.formats.set(format);
+    const Queue* const queue = session.queues.find(format.type);
+    if (queue == nullptr) return fail(EINVAL);
+    if (queue->is_busy()) return fail(EBUSY);
+    if constexpr (m2m::ChecksFormats<Instance>) {
+      if (auto allowed = session.instance.may_set(*queue); !allowed) return allowed;
+    }
+    auto& formats = session.instance.formats();
+    // The other queue's buffers were made for its current format.
+    const bool other_is_busy = session.queues.other(*queue).is_busy();
+    if (other_is_busy && !formats.keeps_other(format)) return fail(EBUSY);
+    if (auto set = formats.set(format, other_is_busy); !set) return set;
+    if constexpr (m2m::FollowsFormats<Instance>) session.instance.was_set(*queue);
+    return {};
   }
 
   // -- Drains
@@ -144,47 +187,98 @@ class M2m : public v4l2::Ioctls<M2m<Engine>, v4l2::QueueIoctls, v4l2::EventIoctl
     return try_command<V4L2_ENC_CMD_STOP, V4L2_ENC_CMD_START>(command);
   }
 
+  // -- What only this engine has
+
+  template <class Tag>
+    requires m2m::Answers<Instance, Tag>
+  [[nodiscard]] Result<> ioctl(Session& session, Tag tag, typename Tag::Payload& payload) {
+    if (auto allowed = v4l2::may_run<Tag>(session, payload); !allowed) return allowed;
+    return session.instance.ioctl(tag, payload);
+  }
+
   // -- What the inherited ioctls ask for
 
-  static constexpr std::array<std::uint32_t, drain_command == m2m::DrainCommand::none ? 0 : 1> event_types =
-      m2m::event_types_of<drain_command>();
-  [[nodiscard]] std::array<v4l2::BufferQueue*, 2> queues_of(Session& session) noexcept {
-    return {&session.jobs.output(), &session.jobs.capture()};
+  static constexpr auto event_types = m2m::event_types_of<drain_command, m2m::changes_source<Engine>()>();
+  [[nodiscard]] v4l2::Controls& controls_of(Session& session) noexcept
+    requires m2m::HasControls<Instance>
+  {
+    return session.instance.controls();
   }
-  [[nodiscard]] std::array<std::uint32_t, 1> plane_sizes(Session& session,
-                                                         const v4l2::BufferQueue& queue) noexcept {
-    const auto& formats = session.formats;
-    return {&queue == &session.jobs.output() ? formats.output().size_image()
-                                             : formats.capture().size_image()};
+  [[nodiscard]] std::array<Queue*, 2> queues_of(Session& session) noexcept { return session.queues.both(); }
+  [[nodiscard]] memory::Arenas& arenas_of(Session& session) noexcept { return session.queues.arenas(); }
+  [[nodiscard]] std::array<std::uint32_t, 1> plane_sizes(Session& session, const Queue& queue) noexcept {
+    return {session.instance.formats().size_image(queue.type())};
   }
-  void queued(Session& session, v4l2::BufferQueue&) noexcept { session.jobs.queued(); }
-  void started(Session& session, v4l2::BufferQueue& queue) noexcept { session.jobs.started(queue); }
-  void cancelled(Session& session, v4l2::BufferQueue& queue) noexcept { session.jobs.stopped(queue); }
+  [[nodiscard]] Result<> may_allocate(Session& session, Queue& queue, v4l2_requestbuffers& request) noexcept {
+    return session.queues.may_allocate(queue, request, plane_sizes(session, queue)[0], bytes_needed(session));
+  }
+  [[nodiscard]] Result<> may_allocate(Session& session, Queue& queue, v4l2_create_buffers& request) noexcept {
+    return session.queues.may_allocate(queue, request, bytes_needed(session));
+  }
+  [[nodiscard]] Result<> may_queue([[maybe_unused]] Session& session, [[maybe_unused]] const Queue& queue,
+                                   [[maybe_unused]] const v4l2::BufferPayload& payload) {
+    if constexpr (m2m::ChecksBuffers<Instance>) return session.instance.may_queue(queue, payload);
+    return {};
+  }
+  void queued(Session& session, const Queue& queue) { session.instance.queued(queue); }
+  [[nodiscard]] Result<> may_start([[maybe_unused]] Session& session, [[maybe_unused]] const Queue& queue) {
+    if constexpr (m2m::ChecksStart<Instance>) {
+      if (queue.count() == 0) return fail(EINVAL);
+      return session.instance.may_start(queue);
+    }
+    return {};
+  }
+  void started(Session& session, const Queue& queue) { session.instance.started(queue); }
+  void cancelled(Session& session, const Queue& queue) {
+    session.instance.stopped(queue);
+    session.queues.restart_sequence(queue);
+  }
+  void removed([[maybe_unused]] Session& session, [[maybe_unused]] const Queue& queue,
+               [[maybe_unused]] std::uint32_t first, [[maybe_unused]] std::uint32_t count) {
+    if constexpr (m2m::FollowsRemoval<Instance>) session.instance.removed(queue, first, count);
+  }
 
  private:
-  [[nodiscard]] std::uint32_t output_type() const noexcept {
-    return options_.multiplanar ? V4L2_BUF_TYPE_VIDEO_OUTPUT_MPLANE : V4L2_BUF_TYPE_VIDEO_OUTPUT;
+  [[nodiscard]] m2m::BufferLimits buffer_limits() const noexcept {
+    if constexpr (m2m::HasInstance<Engine>) {
+      return engine_.buffer_limits();
+    } else {
+      return Instance::buffer_limits();
+    }
   }
-  [[nodiscard]] std::uint32_t capture_type() const noexcept {
-    return options_.multiplanar ? V4L2_BUF_TYPE_VIDEO_CAPTURE_MPLANE : V4L2_BUF_TYPE_VIDEO_CAPTURE;
+  [[nodiscard]] static Instance make_instance(Engine& engine, Session& session) {
+    if constexpr (std::constructible_from<Instance, Engine&, m2m::File&, m2m::Notify>) {
+      return Instance(engine, session, [poster = session.context.template poster<Session>()] {
+        poster.post([](Session& one, media::Context) { one.instance.notified(); });
+      });
+    } else {
+      return Instance(engine, session);
+    }
+  }
+  [[nodiscard]] static std::uint64_t bytes_needed([[maybe_unused]] const Session& session) noexcept {
+    if constexpr (m2m::NeedsBytes<Instance>) return session.instance.bytes_needed();
+    return 0;
   }
 
   template <std::uint32_t Stop, std::uint32_t Start, class Command>
   [[nodiscard]] static Result<> try_command(Command& command) noexcept {
     const std::uint32_t cmd = command.cmd;
     if (cmd != Stop && cmd != Start) return fail(EINVAL);
-    command = {};  // there are no flags
+    // No flags; and no speed, time to stop at, or black frames.
+    command = {};
     command.cmd = cmd;
     return {};
   }
   template <class Tag, std::uint32_t Stop, std::uint32_t Start, class Command>
-  [[nodiscard]] Result<> run_command(Session& session, Command& command) noexcept {
+  [[nodiscard]] Result<> run_command(Session& session, Command& command) {
     if (auto allowed = v4l2::may_run<Tag>(session, command); !allowed) return allowed;
     if (auto valid = try_command<Stop, Start>(command); !valid) return valid;
-    return command.cmd == Stop ? session.jobs.drain() : session.jobs.resume();
+    if (command.cmd == Start) return session.instance.resume();
+    // A drain needs two queues that stream; otherwise the command does nothing and does not fail.
+    return session.queues.stream() ? session.instance.drain() : Result<>{};
   }
 
-  const Engine engine_;
+  Engine engine_;
   const M2mOptions options_;
   v4l2::Priorities priorities_;
   const std::shared_ptr<memory::Budget> mappings_ =

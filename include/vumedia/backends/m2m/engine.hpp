@@ -1,38 +1,56 @@
-// What M2m asks of the type that converts: m2m::Engine.
+// What M2m asks of the type that it is made of: m2m::Engine. There are two kinds.
+//
+// A Converter makes raw pictures of others, on the loop; m2m/converter.hpp says what it has:
+//
+// clang-format off
+//   struct Inverter {
+//     static constexpr const char* card = "Inverter";  // the device's name, up to 32 bytes
+//     static constexpr std::array<std::uint32_t, 1> output_formats{V4L2_PIX_FMT_GREY};
+//     static constexpr std::array<std::uint32_t, 1> capture_formats{V4L2_PIX_FMT_GREY};
+//     bool convert(const m2m::Source& from, const m2m::Target& to);
+//
+//     // Optional: the most luma samples of a picture; the ioctl by which a client drains.
+//     static constexpr std::uint32_t max_pixels = 1920 * 1088;
+//     static constexpr auto drain_command = m2m::DrainCommand::decoder;
+//   };
+//
+// Anything else, such as a codec with threads of its own, makes an Instance for each open file. The queues,
+// streaming, memory, priorities, events and commands are M2m's; what formats there are, and what happens to
+// buffers, is the instance's:
+//
+//   struct Encoder {
+//     static constexpr const char* card = "Encoder";
+//     m2m::BufferLimits buffer_limits() const;  // constant
+//
+//     // Optional: the ioctl by which a client drains; whether V4L2_EVENT_SOURCE_CHANGE exists; whether there
+//     // may be another open file.
+//     static constexpr auto drain_command = m2m::DrainCommand::encoder;
+//     static constexpr bool changes_source = true;
+//     Result<> may_open() const;
+//
+//     struct Instance {
+//       Instance(Encoder& encoder, m2m::File& file);                      // or, if it has threads,
+//       Instance(Encoder& encoder, m2m::File& file, m2m::Notify notify);  // and notified()
+//       ...  // m2m/instance.hpp: formats, queued, started, stopped; drain, resume; and what it may have
+//     };
+//   };
+// clang-format on
 #pragma once
 
-#include <algorithm>
 #include <array>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
-#include <ranges>
-#include <span>
 
 #include <linux/videodev2.h>
 
-#include <vumedia/v4l2/formats.hpp>
+#include <vumedia/backends/m2m/converter.hpp>
+#include <vumedia/backends/m2m/file.hpp>
+#include <vumedia/backends/m2m/instance.hpp>
+#include <vumedia/backends/m2m/queues.hpp>
+#include <vumedia/core/result.hpp>
 
 namespace vumedia::backends::m2m {
-
-// A raw picture in a buffer: `layout` says where its lines are in `bytes`. A guest may write to the memory at
-// any time, so what is read from it is never trusted, and read once if it is used to find an address.
-template <class Byte>
-struct Picture {
-  const v4l2::PixelFormat& format;
-  std::uint32_t width = 0;
-  std::uint32_t height = 0;
-  const v4l2::Layout& layout;
-  std::span<Byte> bytes;  // as many as the layout has
-
-  // Line `y` of a component, without what pads it: `y` < layout.components[component].lines.
-  [[nodiscard]] std::span<Byte> line(std::size_t component, std::size_t y) const noexcept {
-    const v4l2::Layout::Place& place = layout.components[component];
-    return bytes.subspan(place.offset + y * place.stride, place.width_bytes);
-  }
-};
-using Source = Picture<const std::byte>;
-using Target = Picture<std::byte>;
 
 // `card`: the device's name, up to 32 bytes.
 template <class E>
@@ -40,48 +58,10 @@ concept HasCard = requires {
   { E::card } -> std::convertible_to<const char*>;
 };
 
-// `output_formats` and `capture_formats`: the formats that go in and come out (V4L2_PIX_FMT_*), in the order
-// in which they are offered. The first is the default.
-template <class E>
-concept HasFormats = requires {
-  std::span<const std::uint32_t>(E::output_formats);
-  std::span<const std::uint32_t>(E::capture_formats);
-};
-
-// Whether M2m can describe them all: raw ones of v4l2::pixel_formats, each in one piece of memory.
-[[nodiscard]] constexpr bool describable(std::span<const std::uint32_t> formats) noexcept {
-  return !formats.empty() && std::ranges::all_of(formats, [](std::uint32_t code) {
-    const v4l2::PixelFormat* const format = v4l2::find_pixel_format(code);
-    return format != nullptr && format->component_count != 0 && format->memory_planes == 1;
-  });
-}
-template <class E>
-concept HasDescribableFormats =
-    HasFormats<E> && describable(E::output_formats) && describable(E::capture_formats);
-
-// `convert(source, target)`: makes the picture in `target`, of one of the capture formats, from that in
-// `source`, of one of the output formats and the same size. False if that is impossible: both buffers come
-// back with V4L2_BUF_FLAG_ERROR. It runs on the device's loop, which serves nobody else meanwhile.
-template <class E>
-concept Converts = requires(E& engine, const Source& source, const Target& target) {
-  { engine.convert(source, target) } -> std::same_as<bool>;
-};
-
 // The conversion of one file's pictures, in the order in which they come. Each file that is opened has a copy
-// of the Engine that M2m was given, and so a state of its own.
+// of the engine that M2m was given, and so a state of its own.
 template <class E>
-concept Engine = std::copy_constructible<E> && HasCard<E> && HasDescribableFormats<E> && Converts<E>;
-
-// The most luma samples of a picture: `max_pixels` if the engine has that, or those of 1920x1088, which a
-// simple conversion takes about a millisecond for.
-template <class E>
-[[nodiscard]] constexpr std::uint32_t max_pixels() noexcept {
-  if constexpr (requires { std::uint32_t{E::max_pixels}; }) {
-    return E::max_pixels;
-  } else {
-    return 1920 * 1088;
-  }
-}
+concept Converter = std::copy_constructible<E> && HasCard<E> && HasDescribableFormats<E> && Converts<E>;
 
 // The ioctl by which a client says that nothing follows: an engine whose pictures have no end has none.
 enum class DrainCommand : std::uint8_t { none, decoder, encoder };
@@ -95,33 +75,85 @@ template <class E>
     return DrainCommand::none;
   }
 }
-// The events that there are besides those of controls.
-template <DrainCommand Command>
-[[nodiscard]] constexpr auto event_types_of() noexcept {
-  if constexpr (Command == DrainCommand::none) {
-    return std::array<std::uint32_t, 0>{};
+// `changes_source` likewise: whether CAPTURE's format may change while it streams.
+template <class E>
+[[nodiscard]] constexpr bool changes_source() noexcept {
+  if constexpr (requires { bool{E::changes_source}; }) {
+    return E::changes_source;
   } else {
-    return std::array<std::uint32_t, 1>{V4L2_EVENT_EOS};
+    return false;
   }
 }
+// The events that there are besides those of controls.
+template <DrainCommand Command, bool ChangesSource = false>
+[[nodiscard]] constexpr auto event_types_of() noexcept {
+  constexpr std::size_t drains = Command == DrainCommand::none ? 0 : 1;
+  std::array<std::uint32_t, drains + (ChangesSource ? 1 : 0)> types{};
+  if constexpr (drains != 0) types[0] = V4L2_EVENT_EOS;
+  if constexpr (ChangesSource) types[drains] = V4L2_EVENT_SOURCE_CHANGE;
+  return types;
+}
+
+// An engine that makes an Instance for each open file.
+template <class E>
+concept HasInstance = requires { typename E::Instance; };
+template <class E>
+concept LimitsBuffers = requires(const E& engine) {
+  { engine.buffer_limits() } -> std::same_as<BufferLimits>;
+};
+template <class E>
+concept MakesInstances =
+    std::constructible_from<typename E::Instance, E&, File&> ||
+    (std::constructible_from<typename E::Instance, E&, File&, Notify> && IsNotified<typename E::Instance>);
+// `may_open()`: whether there may be another open file.
+template <class E>
+concept ChecksOpen = requires(const E& engine) {
+  { engine.may_open() } -> std::same_as<Result<>>;
+};
+
+// What the other kind of engine has.
+template <class E>
+concept InstanceEngine = HasInstance<E> && HasCard<E> && LimitsBuffers<E> && MakesInstances<E> &&
+                         HasInstanceFormats<typename E::Instance> && FollowsQueues<typename E::Instance> &&
+                         (drain_command_of<E>() == DrainCommand::none || Drains<typename E::Instance>);
+
+template <class E>
+concept Engine = Converter<E> || InstanceEngine<E>;
 
 // Says what is wrong with a type that is no Engine.
 template <class E>
 consteval bool check_engine() {
-  static_assert(std::copy_constructible<E>,
-                "backends::M2m<Engine>: Engine cannot be copied, but each open file has a copy of its own");
   static_assert(HasCard<E>,
                 "backends::M2m<Engine>: Engine needs `static constexpr const char* card`, the device's name");
-  static_assert(HasFormats<E>,
-                "backends::M2m<Engine>: Engine needs `static constexpr std::array output_formats{...}` and "
-                "`capture_formats`, of V4L2_PIX_FMT_* as std::uint32_t");
-  if constexpr (HasFormats<E>) {
-    static_assert(HasDescribableFormats<E>,
-                  "backends::M2m<Engine>: Engine's output_formats and capture_formats must be raw formats of "
-                  "v4l2::pixel_formats in one piece of memory, at least one each");
+  if constexpr (HasInstance<E>) {
+    static_assert(LimitsBuffers<E>,
+                  "backends::M2m<Engine>: Engine needs `m2m::BufferLimits buffer_limits() const`");
+    static_assert(
+        MakesInstances<E>,
+        "backends::M2m<Engine>: Engine::Instance needs a constructor from `Engine&, m2m::File&`, or "
+        "from `Engine&, m2m::File&, m2m::Notify` and `void notified()`");
+    static_assert(drain_command_of<E>() == DrainCommand::none || Drains<typename E::Instance>,
+                  "backends::M2m<Engine>: Engine has a drain_command, so Engine::Instance needs `Result<> "
+                  "drain()` and `Result<> resume()`");
+    static_assert(
+        ChecksOpen<E> || !requires { &E::may_open; },
+        "backends::M2m<Engine>: Engine's `may_open` must be `Result<> may_open() const`");
+    static_assert(check_instance<typename E::Instance>());
+  } else {
+    static_assert(std::copy_constructible<E>,
+                  "backends::M2m<Engine>: Engine cannot be copied, but each open file has a copy of its own");
+    static_assert(HasFormats<E>,
+                  "backends::M2m<Engine>: Engine needs `static constexpr std::array output_formats{...}` and "
+                  "`capture_formats`, of V4L2_PIX_FMT_* as std::uint32_t");
+    if constexpr (HasFormats<E>) {
+      static_assert(HasDescribableFormats<E>,
+                    "backends::M2m<Engine>: Engine's output_formats and capture_formats must be raw formats "
+                    "of v4l2::pixel_formats in one piece of memory, at least one each");
+    }
+    static_assert(
+        Converts<E>,
+        "backends::M2m<Engine>: Engine needs `bool convert(const m2m::Source&, const m2m::Target&)`");
   }
-  static_assert(Converts<E>,
-                "backends::M2m<Engine>: Engine needs `bool convert(const m2m::Source&, const m2m::Target&)`");
   return Engine<E>;
 }
 

@@ -1,4 +1,5 @@
-// The formats of a memory-to-memory device's two queues (VIDIOC_ENUM_FMT, ENUM_FRAMESIZES, G/S/TRY_FMT).
+// The formats of the two queues where raw pictures are made of others (VIDIOC_ENUM_FMT, ENUM_FRAMESIZES,
+// G/S/TRY_FMT).
 #pragma once
 
 #include <algorithm>
@@ -51,9 +52,9 @@ class Formats {
   [[nodiscard]] std::uint32_t width() const noexcept { return width_; }
   [[nodiscard]] std::uint32_t height() const noexcept { return height_; }
   // The most bytes that a picture of any format and size takes.
-  [[nodiscard]] std::uint32_t most_bytes() const noexcept {
+  [[nodiscard]] static constexpr std::uint32_t most_bytes(std::uint32_t max_pixels) noexcept {
     // No format takes more than four bytes a pixel, and chroma that is rounded up adds less than two lines.
-    return 4 * (std::max(max_pixels_, min_side * max_side) + 2 * max_side);
+    return 4 * (std::max(max_pixels, min_side * max_side) + 2 * max_side);
   }
 
   [[nodiscard]] Result<> enumerate(v4l2_fmtdesc& query) const noexcept {
@@ -82,9 +83,9 @@ class Formats {
     Formats changed = *this;
     return changed.set(format);
   }
-  // VIDIOC_S_FMT. The caller has made sure that the queue has no buffers, and for OUTPUT that CAPTURE has
-  // none either or keeps its size: see keeps_capture().
-  [[nodiscard]] Result<> set(v4l2_format& format) noexcept {
+  // VIDIOC_S_FMT. The caller has made sure that the queue has no buffers, and the other one has none either
+  // or keeps its format: see keeps_other().
+  [[nodiscard]] Result<> set(v4l2_format& format, bool /*other_is_busy*/ = false) noexcept {
     const Queue* const queue = find(format.type);
     if (queue == nullptr) return fail(EINVAL);
     const Wanted wanted = read(format);
@@ -100,10 +101,14 @@ class Formats {
     write(format);
     return {};
   }
-  // Whether setting `format` of OUTPUT leaves CAPTURE's as it is.
-  [[nodiscard]] bool keeps_capture(v4l2_format format) const noexcept {
+  // Whether setting `format` leaves that of the other queue as it is.
+  [[nodiscard]] bool keeps_other(v4l2_format format) const noexcept {
     Formats changed = *this;
     return changed.set(format) && changed.width_ == width_ && changed.height_ == height_;
+  }
+  // The bytes that a buffer of the queue must have.
+  [[nodiscard]] std::uint32_t size_image(std::uint32_t type) const noexcept {
+    return (type == output_.type ? output_format_ : capture_format_).size_image();
   }
 
  private:
