@@ -1,4 +1,4 @@
-// The parts of a decoder's session, each alone: formats, queues, controls, and events on the loop.
+// The parts of a decoder's instance, each alone: formats, buffers, controls, and events on the loop.
 #include <array>
 #include <cerrno>
 #include <cstdint>
@@ -11,10 +11,11 @@
 #include <gtest/gtest.h>
 #include <linux/videodev2.h>
 
+#include <vumedia/backends/ffmpeg/buffers.hpp>
 #include <vumedia/backends/ffmpeg/decoder_controls.hpp>
 #include <vumedia/backends/ffmpeg/decoder_formats.hpp>
-#include <vumedia/backends/ffmpeg/decoder_queues.hpp>
 #include <vumedia/backends/ffmpeg/event_inbox.hpp>
+#include <vumedia/backends/m2m/queues.hpp>
 
 #include "backends/fake_services.hpp"
 
@@ -30,16 +31,16 @@ class DecoderFormatsTest : public testing::TestWithParam<bool> {
   FormatDescription get(std::uint32_t type) {
     v4l2_format format{};
     format.type = type;
-    EXPECT_TRUE(formats.ioctl(tag::G_FMT{}, format));
+    EXPECT_TRUE(formats.get(format));
     return read_format(format);
   }
   FormatDescription adjusted(std::uint32_t type, FormatDescription wanted) {
     v4l2_format format{};
     format.type = type;
     write_format(format, wanted);
-    const FormatDescription description = formats.adjust(format);
+    const FormatDescription description = formats.adjusted(format);
     // TRY_FMT says the same.
-    EXPECT_TRUE(formats.ioctl(tag::TRY_FMT{}, format));
+    EXPECT_TRUE(formats.adjust(format));
     EXPECT_EQ(read_format(format).fourcc, description.fourcc);
     EXPECT_EQ(read_format(format).size_image, description.size_image);
     return description;
@@ -48,7 +49,7 @@ class DecoderFormatsTest : public testing::TestWithParam<bool> {
     std::vector<std::uint32_t> all;
     v4l2_fmtdesc description{};
     description.type = types.capture;
-    while (formats.ioctl(tag::ENUM_FMT{}, description)) {
+    while (formats.enumerate(description)) {
       all.push_back(description.pixelformat);
       description.index = static_cast<std::uint32_t>(all.size());
     }
@@ -125,13 +126,39 @@ TEST_P(DecoderFormatsTest, ReportsAnotherLook) {
   EXPECT_EQ(formats.picture().field, std::uint32_t{V4L2_FIELD_INTERLACED_TB});
 }
 
+// S_FMT of OUTPUT, which CAPTURE follows or not.
+TEST_P(DecoderFormatsTest, OnlyTheSameOutputKeepsCapture) {
+  v4l2_format format{};
+  format.type = types.output;
+  ASSERT_TRUE(formats.get(format));
+  EXPECT_TRUE(formats.keeps_other(format));
+  PictureChanged change = changed(320, 180);
+  change.picture.colours.colorspace = V4L2_COLORSPACE_REC709;
+  (void)formats.change(change, false);
+  EXPECT_FALSE(formats.keeps_other(format)) << "the stream has another size";
+  ASSERT_TRUE(formats.get(format));
+  ASSERT_TRUE(formats.keeps_other(format));
+  ASSERT_TRUE(formats.set(format, true));
+  EXPECT_EQ(formats.capture_setup().visible.height, 180u) << "CAPTURE's buffers are for that";
+  ASSERT_TRUE(formats.set(format, false));
+  EXPECT_GT(offered().size(), 3u) << "the stream is not known any more";
+  format.type = types.capture;
+  ASSERT_TRUE(formats.get(format));
+  EXPECT_TRUE(formats.keeps_other(format));
+  (format.type == V4L2_BUF_TYPE_VIDEO_CAPTURE ? format.fmt.pix.pixelformat : format.fmt.pix_mp.pixelformat) =
+      V4L2_PIX_FMT_NV12;
+  ASSERT_TRUE(formats.set(format, true));
+  EXPECT_EQ(get(types.capture).fourcc, std::uint32_t{V4L2_PIX_FMT_NV12});
+}
+
 TEST_P(DecoderFormatsTest, RefusesOtherQueues) {
   v4l2_format format{};
   format.type = V4L2_BUF_TYPE_VBI_CAPTURE;
-  EXPECT_EQ(formats.ioctl(tag::G_FMT{}, format).error().value, EINVAL);
-  EXPECT_EQ(formats.ioctl(tag::TRY_FMT{}, format).error().value, EINVAL);
+  EXPECT_EQ(formats.get(format).error().value, EINVAL);
+  EXPECT_EQ(formats.adjust(format).error().value, EINVAL);
+  EXPECT_EQ(formats.set(format, false).error().value, EINVAL);
   format.type = QueueTypes::of(!GetParam()).output;
-  EXPECT_EQ(formats.ioctl(tag::G_FMT{}, format).error().value, EINVAL);
+  EXPECT_EQ(formats.get(format).error().value, EINVAL);
 }
 
 TEST_P(DecoderFormatsTest, CropsNothing) {
@@ -149,24 +176,20 @@ TEST_P(DecoderFormatsTest, CropsNothing) {
   EXPECT_EQ(formats.ioctl(tag::S_SELECTION{}, selection).error().value, EINVAL);
 }
 
-class DecoderQueuesTest : public testing::Test {
+class DecoderBuffersTest : public testing::Test {
  protected:
-  int request(std::uint32_t type, std::uint32_t count, std::uint32_t size, std::uint64_t needed = 0) {
+  void request(v4l2::BufferQueue& queue, std::uint32_t count, std::uint32_t size) {
     v4l2_requestbuffers request{};
-    request.type = type;
+    request.type = queue.type();
     request.memory = V4L2_MEMORY_MMAP;
     request.count = count;
-    v4l2::BufferQueue& queue = *queues.find(type);
-    auto done = queues.may_allocate(queue, request, size, needed);
-    if (done) done = queue.reqbufs(request, std::array{size}, queues.arenas());
-    made = request.count;
-    return done ? 0 : done.error().value;
+    EXPECT_TRUE(queue.reqbufs(request, std::array{size}, queues.arenas()));
   }
-  void queue(std::uint32_t type, std::uint32_t index, std::uint32_t used = 0) {
-    v4l2::BufferPayload payload = payload_of(type, index);
+  void queue(v4l2::BufferQueue& queue, std::uint32_t index, std::uint32_t used = 0) {
+    v4l2::BufferPayload payload = payload_of(queue.type(), index);
     payload.buffer.planes[0].bytesused = used;
     payload.buffer.head.timestamp.tv_sec = 5;
-    EXPECT_TRUE(queues.find(type)->qbuf(payload));
+    EXPECT_TRUE(queue.qbuf(payload));
   }
   static v4l2::BufferPayload payload_of(std::uint32_t type, std::uint32_t index) {
     v4l2::BufferPayload payload{};
@@ -177,84 +200,53 @@ class DecoderQueuesTest : public testing::Test {
     return payload;
   }
 
-  static constexpr std::uint64_t max_bytes = 8u << 20;
-  const QueueTypes types;
   backends::test::FakeServices services;
-  DecoderQueues queues{
-      types, {1920 * 1088, 4u << 20}, max_bytes, std::make_shared<memory::Budget>(64), services.context(3)};
-  std::uint32_t made = 0;
+  backends::m2m::Queues queues{
+      services.context(3), {}, {4u << 20, 4u << 20, true}, 8u << 20, std::make_shared<memory::Budget>(64)};
+  v4l2::BufferQueue& output = queues.output();
+  v4l2::BufferQueue& capture = queues.capture();
 };
 
-TEST_F(DecoderQueuesTest, AreFoundByTheirTypes) {
-  EXPECT_EQ(queues.find(types.output), &queues.output());
-  EXPECT_EQ(queues.find(types.capture), &queues.capture());
-  EXPECT_EQ(queues.find(V4L2_BUF_TYPE_VIDEO_CAPTURE), nullptr);
-}
-
-TEST_F(DecoderQueuesTest, HaveAsManyBuffersAsThereIsMemoryFor) {
-  EXPECT_EQ(request(types.output, 32, 1u << 20), 0);
-  EXPECT_EQ(made, 8u);
-  EXPECT_EQ(request(types.capture, 1, 1u << 20), ENOMEM);
-  // Those of a request that replaces them do not count, but what the engine needs does.
-  EXPECT_EQ(request(types.output, 32, 1u << 20, 3u << 20), 0);
-  EXPECT_EQ(made, 5u);
-  // The engine has taken part of that.
-  const auto share = memory::Share::take(queues.engine_bytes(), 2u << 20);
-  ASSERT_TRUE(share);
-  EXPECT_EQ(request(types.output, 32, 1u << 20, 3u << 20), 0);
-  EXPECT_EQ(made, 5u);
-  v4l2_create_buffers create{};
-  create.format.type = types.capture;
-  create.memory = V4L2_MEMORY_MMAP;
-  create.count = 1;
-  create.format.fmt.pix_mp.num_planes = 1;
-  create.format.fmt.pix_mp.plane_fmt[0].sizeimage = 1u << 19;
-  EXPECT_TRUE(queues.may_allocate(queues.capture(), create, 1u << 19, 0));
-  EXPECT_TRUE(queues.capture().create_bufs(create, std::array{1u << 19}, queues.arenas()));
-  EXPECT_EQ(create.count, 1u);
-  EXPECT_EQ(queues.may_allocate(queues.capture(), create, 1u << 30, 0).error().value, EINVAL);
-}
-
-TEST_F(DecoderQueuesTest, KnowTheLengthOfCaptureBuffers) {
-  ASSERT_EQ(request(types.capture, 2, 1u << 20), 0);
-  EXPECT_EQ(queues.capture_length(payload_of(types.capture, 1)), 1u << 20);
-  EXPECT_FALSE(queues.capture_length(payload_of(types.capture, 2)));
-  v4l2::BufferPayload user = payload_of(types.capture, 0);
+TEST_F(DecoderBuffersTest, HaveALength) {
+  request(capture, 2, 1u << 20);
+  EXPECT_EQ(length_of(capture, payload_of(capture.type(), 1)), 1u << 20);
+  EXPECT_FALSE(length_of(capture, payload_of(capture.type(), 2)));
+  v4l2::BufferPayload user = payload_of(capture.type(), 0);
   user.buffer.head.memory = V4L2_MEMORY_USERPTR;
   user.buffer.planes[0].length = 1234;
-  EXPECT_EQ(queues.capture_length(user), 1234u);
-  EXPECT_TRUE(queues.a_capture_buffer_holds(1u << 20));
-  EXPECT_FALSE(queues.a_capture_buffer_holds((1u << 20) + 1));
+  EXPECT_EQ(length_of(capture, user), 1234u);
+  EXPECT_TRUE(any_holds(capture, 1u << 20));
+  EXPECT_FALSE(any_holds(capture, (1u << 20) + 1));
 }
 
-TEST_F(DecoderQueuesTest, GiveBuffersToTheEngineAndBack) {
-  ASSERT_EQ(request(types.output, 2, 4096), 0);
-  ASSERT_EQ(request(types.capture, 2, 4096), 0);
-  for (const std::uint32_t index : {1u, 0u}) queue(types.output, index, 100 + index);
-  queue(types.capture, 0);
+TEST_F(DecoderBuffersTest, GoToTheEngineAndBack) {
+  request(output, 2, 4096);
+  request(capture, 2, 4096);
+  for (const std::uint32_t index : {1u, 0u}) queue(output, index, 100 + index);
+  queue(capture, 0);
   std::vector<CodedBuffer> coded;
   const auto keep = [&](CodedBuffer buffer) { coded.push_back(std::move(buffer)); };
-  queues.take_output(keep);
+  take_coded(output, keep);
   EXPECT_TRUE(coded.empty()) << "OUTPUT does not stream";
-  ASSERT_TRUE(queues.output().stream_on(types.output));
-  ASSERT_TRUE(queues.capture().stream_on(types.capture));
-  queues.take_output(keep);
+  ASSERT_TRUE(output.stream_on(output.type()));
+  ASSERT_TRUE(capture.stream_on(capture.type()));
+  take_coded(output, keep);
   ASSERT_EQ(coded.size(), 2u);
   EXPECT_EQ(coded[0].index, 1u);
   EXPECT_EQ(coded[0].bytes.size(), 101u);
   EXPECT_EQ(coded[0].stamp.timestamp_ns, 5'000'000'000u);
   std::vector<std::uint32_t> raw;
-  queues.take_capture([&](std::uint32_t index, BufferMemory memory) {
+  take_raw(capture, [&](std::uint32_t index, BufferMemory memory) {
     raw.push_back(index);
     EXPECT_EQ(memory.size, 4096u);
   });
   EXPECT_EQ(raw, std::vector<std::uint32_t>{0});
 
-  queues.complete(CodedBufferDone{1, false});
-  queues.complete(CodedBufferDone{0, true});
+  queues.complete(output, 1, completion_of(CodedBufferDone{1, false}));
+  queues.complete(output, 0, completion_of(CodedBufferDone{0, true}));
   const FrameDone frame{0, 4000, V4L2_BUF_FLAG_KEYFRAME, V4L2_FIELD_NONE, coded[1].stamp};
-  EXPECT_TRUE(queues.store(frame, nullptr)) << "our own memory is where the guest sees it";
-  queues.complete(frame);
+  EXPECT_TRUE(capture.store(0, completion_of(frame), nullptr)) << "our own memory is where the guest sees it";
+  queues.complete(capture, 0, completion_of(frame));
   ASSERT_EQ(services.dqbufs.size(), 3u);
   EXPECT_EQ(services.dqbufs[0].session, 3u);
   EXPECT_EQ(services.dqbufs[0].buffer.head.flags & V4L2_BUF_FLAG_ERROR, 0u);
@@ -267,17 +259,7 @@ TEST_F(DecoderQueuesTest, GiveBuffersToTheEngineAndBack) {
 }
 
 TEST(DecoderControlsTest, SayWhatTheStreamHas) {
-  backends::test::FakeServices services;
-  v4l2::Subscriptions subscriptions;
-  DecoderControls controls(services.context(3), subscriptions, 4096 * 2304);
-  v4l2_event_subscription subscription{};
-  subscription.type = V4L2_EVENT_SOURCE_CHANGE;
-  controls.send(v4l2::source_change_event());
-  EXPECT_TRUE(services.events.empty()) << "nobody has subscribed";
-  ASSERT_TRUE(subscriptions.add(subscription));
-  controls.send(v4l2::source_change_event());
-  EXPECT_EQ(services.events.size(), 1u);
-
+  DecoderControls controls(4096 * 2304);
   const auto value_of = [&](std::uint32_t id) {
     v4l2_control control{};
     control.id = id;
@@ -300,7 +282,7 @@ TEST(DecoderControlsTest, SayWhatTheStreamHas) {
   v4l2_control control{};
   control.id = V4L2_CID_MIN_BUFFERS_FOR_CAPTURE;
   control.value = 3;
-  EXPECT_EQ(controls.all().s_ctrl(control, &subscriptions).error().value, EACCES);
+  EXPECT_EQ(controls.all().s_ctrl(control, nullptr).error().value, EACCES);
 }
 
 // An engine that has these events, batch by batch.

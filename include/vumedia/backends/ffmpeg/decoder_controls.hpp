@@ -1,4 +1,4 @@
-// A decoder's controls and V4L2 events, as one file has them.
+// A decoder's controls, as one file has them.
 #pragma once
 
 #include <cstdint>
@@ -7,24 +7,18 @@
 
 #include <vumedia/backends/ffmpeg/events.hpp>
 #include <vumedia/backends/ffmpeg/stream_controls.hpp>
-#include <vumedia/media/backend.hpp>
 #include <vumedia/v4l2/controls.hpp>
-#include <vumedia/v4l2/subscriptions.hpp>
 
 namespace vumedia::backends::ffmpeg {
 
 class DecoderControls {
  public:
-  // `subscriptions` are those of the file, and outlive this. `max_pixels`: see CodecOptions.
-  DecoderControls(media::Context context, v4l2::Subscriptions& subscriptions, std::uint64_t max_pixels)
-      : context_(context), subscriptions_(subscriptions), controls_(decoder_controls, false) {
+  // `max_pixels`: see CodecOptions.
+  explicit DecoderControls(std::uint64_t max_pixels) : controls_(decoder_controls, false) {
     for (const LevelLimits& level : level_limits) {
       const auto highest = highest_level(level, max_pixels);
       (void)controls_.modify_range(level.id, 0, highest, 1, highest);  // within the menu
     }
-    controls_.on_event([this](const v4l2_event& event, const v4l2::Subscriptions* origin) {
-      subscriptions_.deliver(event, origin, [this](const v4l2_event& one) { context_.send_event(one); });
-    });
   }
   DecoderControls(const DecoderControls&) = delete;
   DecoderControls& operator=(const DecoderControls&) = delete;
@@ -47,14 +41,7 @@ class DecoderControls {
     controls_.set_value(V4L2_CID_MIN_BUFFERS_FOR_CAPTURE, change.min_buffers);
   }
 
-  // To those who have subscribed.
-  void send(const v4l2_event& event) {
-    subscriptions_.deliver(event, [this](const v4l2_event& one) { context_.send_event(one); });
-  }
-
  private:
-  const media::Context context_;
-  v4l2::Subscriptions& subscriptions_;
   v4l2::Controls controls_;
 };
 

@@ -31,22 +31,42 @@ class DecoderFormats {
     expect_picture();
   }
 
-  [[nodiscard]] Result<> ioctl(v4l2::tag::ENUM_FMT, v4l2_fmtdesc& description) const {
+  [[nodiscard]] Result<> enumerate(v4l2_fmtdesc& description) const {
     return enumerate_format(description, types_, known_, offered());
   }
-  [[nodiscard]] Result<> ioctl(v4l2::tag::ENUM_FRAMESIZES, v4l2_frmsizeenum& size) const {
+  [[nodiscard]] Result<> enumerate(v4l2_frmsizeenum& size) const {
     return enumerate_size(size, known_, offered());
   }
-  [[nodiscard]] Result<> ioctl(v4l2::tag::G_FMT, v4l2_format& format) const {
+  // VIDIOC_G_FMT. EINVAL for a type of neither queue, also of the next ones.
+  [[nodiscard]] Result<> get(v4l2_format& format) const {
     if (!types_.contains(format.type)) return fail(EINVAL);
     write_format(format, format.type == types_.output ? coded_ : describe_raw(picture_, *raw_));
     return {};
   }
-  [[nodiscard]] Result<> ioctl(v4l2::tag::TRY_FMT, v4l2_format& format) const {
+  // VIDIOC_TRY_FMT.
+  [[nodiscard]] Result<> adjust(v4l2_format& format) const {
     if (!types_.contains(format.type)) return fail(EINVAL);
-    write_format(format, adjust(format));
+    write_format(format, adjusted(format));
     return {};
   }
+  // VIDIOC_S_FMT. CAPTURE's format follows OUTPUT's, unless its buffers were made for the current one
+  // (`other_is_busy`), which OUTPUT's must keep then.
+  [[nodiscard]] Result<> set(v4l2_format& format, bool other_is_busy) {
+    if (!types_.contains(format.type)) return fail(EINVAL);
+    const FormatDescription description = adjusted(format);
+    if (format.type == types_.capture) {
+      set_raw(description.fourcc);
+    } else {
+      set_coded(description, other_is_busy);
+    }
+    write_format(format, description);
+    return {};
+  }
+  // Whether setting `format` leaves that of the other queue as it is.
+  [[nodiscard]] bool keeps_other(const v4l2_format& format) const {
+    return format.type == types_.capture || adjusted(format) == coded_;
+  }
+
   [[nodiscard]] Result<> ioctl(v4l2::tag::G_SELECTION, v4l2_selection& selection) const {
     return get_selection(selection, picture_);
   }
@@ -54,15 +74,15 @@ class DecoderFormats {
   [[nodiscard]] Result<> ioctl(v4l2::tag::S_SELECTION, v4l2_selection& selection) const;
 
   // What S_FMT would set. `format.type` is one of the queues'.
-  [[nodiscard]] FormatDescription adjust(const v4l2_format& format) const noexcept {
+  [[nodiscard]] FormatDescription adjusted(const v4l2_format& format) const noexcept {
     const FormatDescription wanted = read_format(format);
     if (format.type == types_.output) return adjust_coded(wanted, known_, limits_);
     // The stream determines the choices; until it is known, the client may guess.
     const RawFormat* const chosen = find_raw_format(wanted.fourcc, offered());
     return describe_raw(picture_, chosen != nullptr ? *chosen : *raw_);
   }
-  // OUTPUT's format; adjust() has returned it. CAPTURE follows, unless its buffers were made for the current
-  // format.
+  // OUTPUT's format, which adjusted() has returned. CAPTURE follows, unless its buffers were made for the
+  // current format.
   void set_coded(const FormatDescription& format, bool keeps_capture) noexcept {
     coded_ = format;
     if (!keeps_capture) expect_picture();

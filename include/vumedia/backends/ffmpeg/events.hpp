@@ -10,16 +10,11 @@
 #include <linux/videodev2.h>
 
 #include <vumedia/backends/ffmpeg/layout.hpp>
+#include <vumedia/backends/m2m/stamp.hpp>
 
 namespace vumedia::backends::ffmpeg {
 
-// The properties that a CAPTURE buffer inherits from the OUTPUT buffer of its frame.
-struct Stamp {
-  std::uint64_t timestamp_ns = 0;
-  v4l2_timecode timecode{};
-  // V4L2_BUF_FLAG_TIMECODE and V4L2_BUF_FLAG_TSTAMP_SRC_MASK only.
-  std::uint32_t flags = 0;
-};
+using m2m::Stamp;
 
 // A queued OUTPUT buffer.
 struct CodedBuffer {

@@ -16,26 +16,12 @@
 #include <vumedia/backends/ffmpeg/formats.hpp>
 #include <vumedia/backends/ffmpeg/layout.hpp>
 #include <vumedia/backends/ffmpeg/raw_formats.hpp>
+#include <vumedia/backends/m2m/queue_types.hpp>
 #include <vumedia/core/result.hpp>
 
 namespace vumedia::backends::ffmpeg {
 
-// Which of V4L2's two APIs for video buffers the device has. A buffer has one plane in both.
-struct QueueTypes {
-  std::uint32_t output = V4L2_BUF_TYPE_VIDEO_OUTPUT_MPLANE;
-  std::uint32_t capture = V4L2_BUF_TYPE_VIDEO_CAPTURE_MPLANE;
-
-  [[nodiscard]] static constexpr QueueTypes of(bool multiplanar) noexcept {
-    if (multiplanar) return {};
-    return {V4L2_BUF_TYPE_VIDEO_OUTPUT, V4L2_BUF_TYPE_VIDEO_CAPTURE};
-  }
-  [[nodiscard]] constexpr bool contains(std::uint32_t type) const noexcept {
-    return type == output || type == capture;
-  }
-  [[nodiscard]] constexpr bool multiplanar() const noexcept {
-    return output == V4L2_BUF_TYPE_VIDEO_OUTPUT_MPLANE;
-  }
-};
+using m2m::QueueTypes;
 
 // What both plane APIs say about a format.
 struct FormatDescription {
