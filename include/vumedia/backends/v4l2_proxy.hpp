@@ -5,7 +5,8 @@
 // copied: those of the driver (MMAP) are mapped into shared memory from its own file, and pages of the guest
 // (USERPTR) are given to the driver side by side. Each open file of the guest is an open file on the host,
 // with a thread of its own (v4l2_proxy/file.hpp), so that a driver that is slow or hangs delays the answers
-// to that file only.
+// to that file only. None of it inherits the ioctls of v4l2/ioctls.hpp, because the host's driver keeps the
+// buffers, controls, subscriptions and priorities of these files itself, and checks them.
 //
 // clang-format off
 //   auto node = backends::v4l2_proxy::examine_node("/dev/video0");       // what is wrong with it, in a line
