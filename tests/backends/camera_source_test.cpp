@@ -7,6 +7,8 @@
 #include <cstring>
 #include <memory>
 #include <span>
+#include <string>
+#include <string_view>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -293,6 +295,36 @@ TEST_F(LendingCamera, CopiesWhatIsLent) {
   v4l2_queryctrl query{};
   query.id = V4L2_CTRL_FLAG_NEXT_CTRL;
   EXPECT_EQ(call(tag::QUERYCTRL{}, query), EINVAL) << "it has no controls";
+}
+
+// Modes that come from a file, and are found to be none only when the camera is made.
+struct Misinformed {
+  static constexpr const char *card = "Misinformed camera", *input = "File";
+  [[nodiscard]] camera::Modes modes() const { return has; }
+  [[nodiscard]] Result<> fill(const camera::Frame&) { return {}; }
+  camera::Modes has;
+};
+
+TEST(CameraOfASource, SaysWhyItCannotBeOpened) {
+  static constexpr std::array endless{camera::FrameSize{64, 48, {}}};
+  FakeServices services;
+  std::vector<std::string> lines;
+  services.log =
+      Log([](void* to, LogLevel,
+             std::string_view line) { static_cast<std::vector<std::string>*>(to)->emplace_back(line); },
+          &lines, LogLevel::error);
+  for (const camera::Modes& modes : {camera::Modes{}, camera::Modes{formats, endless}}) {
+    Camera<Misinformed> broken(Misinformed{modes});
+    EXPECT_EQ(broken.open(services.context(1)).error().value, ENODEV);
+  }
+  ASSERT_EQ(lines.size(), 2u);
+  EXPECT_EQ(lines[0], "Misinformed camera has modes that no camera can have: there is no format");
+  EXPECT_EQ(lines[1],
+            "Misinformed camera has modes that no camera can have: there is a size without intervals");
+  Camera<Misinformed> whole(Misinformed{grey_modes});
+  const auto opened = whole.open(services.context(1));
+  ASSERT_TRUE(opened);
+  whole.close(**opened);
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include <vumedia/core/log.hpp>
 #include <vumedia/io/operation.hpp>
 #include <vumedia/media/context.hpp>
 #include <vumedia/memory/arena.hpp>
@@ -37,6 +38,7 @@ class FakeServices {
   memory::Work work;
   media::Chores chores;  // to be run when a test says so
   std::shared_ptr<const memory::GuestMemory> memory = memory::GuestMemory::empty();
+  Log log;  // drops everything unless a test sets it
 
  private:
   io::Operation* timer_ = nullptr;
@@ -66,10 +68,7 @@ inline constexpr media::detail::Services FakeServices::services{
     },
     .work = [](void* device) noexcept -> memory::Work& { return self(device).work; },
     .do_later = [](void* device, media::Chore& chore) noexcept { self(device).chores.add(chore); },
-    .log = [](void*) noexcept -> const Log& {
-      static const Log none;
-      return none;
-    },
+    .log = [](void* device) noexcept -> const Log& { return self(device).log; },
     .timer =
         [](void* device, io::Operation& operation, io::TimePoint deadline) noexcept {
           self(device).timer_ = &operation;

@@ -39,6 +39,7 @@
 #include <vumedia/backends/camera/negotiation.hpp>
 #include <vumedia/backends/camera/source.hpp>
 #include <vumedia/backends/camera/stream.hpp>
+#include <vumedia/core/log.hpp>
 #include <vumedia/core/result.hpp>
 #include <vumedia/media/backend.hpp>
 #include <vumedia/v4l2/buffer_queue.hpp>
@@ -101,7 +102,14 @@ class Camera : public v4l2::Ioctls<Camera<S, E>, v4l2::ControlIoctls, v4l2::Queu
             .device_type = media::DeviceType::video,
             .card = S::card};
   }
+  // ENODEV, and a line in the log: the modes of the Source are none that a camera can have (valid_modes()).
   [[nodiscard]] Result<std::unique_ptr<Session>> open(media::Context context) {
+    if (fault_ != nullptr) {
+      constexpr std::string_view name(S::card);
+      context.log().write(LogLevel::error, "%.*s has modes that no camera can have: %s",
+                          static_cast<int>(name.size()), name.data(), fault_);
+      return fail(ENODEV);
+    }
     auto session = std::make_unique<Session>(*this, context);
     sessions_.push_back(session.get());
     return session;
@@ -191,7 +199,19 @@ class Camera : public v4l2::Ioctls<Camera<S, E>, v4l2::ControlIoctls, v4l2::Queu
   [[nodiscard]] static std::vector<v4l2::ControlInfo> make_table(const S& source);
   [[nodiscard]] Result<> apply_control(std::uint32_t id, const v4l2::ControlValue& value);
 
+  // Those of a camera that nobody can open.
+  static constexpr std::array<v4l2_fract, 1> no_interval{{{1, 30}}};
+  static constexpr std::array no_size{camera::FrameSize{16, 16, no_interval}};
+  static constexpr std::array<std::uint32_t, 1> no_format{V4L2_PIX_FMT_GREY};
+  static_assert(camera::valid_modes({no_format, no_size}));
+
+  [[nodiscard]] camera::Modes usable_modes() const noexcept {
+    return fault_ == nullptr ? modes_ : camera::Modes{no_format, no_size};
+  }
+
   S source_;
+  const camera::Modes modes_;  // the Source's
+  const char* const fault_;    // see camera::fault_of()
   camera::Negotiation formats_;
   std::vector<v4l2::ControlInfo> table_;
   v4l2::Controls controls_;
@@ -221,12 +241,14 @@ class Camera<S, E>::Session {
 template <class S, class E>
 Camera<S, E>::Camera(S source, const CameraOptions& options, E encoder)
     : source_(std::move(source)),
-      formats_(source_.modes(), options.multiplanar, compressed_format(), options.pixelformat),
+      modes_(source_.modes()),
+      fault_(camera::fault_of(modes_)),
+      formats_(usable_modes(), options.multiplanar, compressed_format(), options.pixelformat),
       table_(make_table(source_)),
       controls_(table_, false),
       // Only one session has buffers at a time.
       queue_({.type = formats_.type(),
-              .max_length = camera::most_plane_bytes(source_.modes()),
+              .max_length = camera::most_plane_bytes(usable_modes()),
               .userptr = true,
               .mappings = std::make_shared<memory::Budget>(v4l2::max_session_mappings)}),
       stream_(queue_, formats_, source_, std::move(encoder)) {

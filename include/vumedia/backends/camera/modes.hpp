@@ -51,22 +51,33 @@ inline constexpr std::uint32_t max_stride = 16384;
 // Pixels of a side: whatever the format, no plane of such a picture has more than 32 bits of bytes.
 inline constexpr std::uint32_t largest_side = 16384;
 
-// For a static_assert next to a table, or for one that comes from a file: whether a camera can have these.
-[[nodiscard]] constexpr bool valid_modes(const Modes& modes) noexcept {
-  if (modes.formats.empty() || modes.sizes.empty()) return false;
+// Why a camera cannot have these modes. Null if it can.
+[[nodiscard]] constexpr const char* fault_of(const Modes& modes) noexcept {
   const auto positive = [](const v4l2_fract& interval) {
     return interval.numerator != 0 && interval.denominator != 0;
   };
-  for (const FrameSize& size : modes.sizes) {
-    if (size.width == 0 || size.height == 0) return false;
-    if (size.width > largest_side || size.height > largest_side) return false;
-    if (size.intervals.empty() || !std::ranges::all_of(size.intervals, positive)) return false;
-  }
+  if (modes.formats.empty()) return "there is no format";
   for (const std::uint32_t code : modes.formats) {
     const v4l2::PixelFormat* const format = v4l2::find_pixel_format(code);
-    if (format == nullptr || format->compressed) return false;
+    if (format == nullptr) return "there is a format that v4l2::find_pixel_format() does not know";
+    if (format->compressed) return "there is a compressed format, which takes an encoder";
   }
-  return v4l2::find_pixel_format(modes.formats[0])->memory_planes == 1 && positive(modes.usual_interval);
+  if (v4l2::find_pixel_format(modes.formats[0])->memory_planes != 1)
+    return "the first format has several planes in memory";
+  if (modes.sizes.empty()) return "there is no size";
+  for (const FrameSize& size : modes.sizes) {
+    if (size.width == 0 || size.height == 0) return "there is a size without pixels";
+    if (size.width > largest_side || size.height > largest_side)
+      return "there is a size of more than 16384 pixels a side";
+    if (size.intervals.empty()) return "there is a size without intervals";
+    if (!std::ranges::all_of(size.intervals, positive)) return "there is an interval with a 0";
+  }
+  if (!positive(modes.usual_interval)) return "the usual interval has a 0";
+  return nullptr;
+}
+// For a static_assert next to a table, or for one that comes from a file.
+[[nodiscard]] constexpr bool valid_modes(const Modes& modes) noexcept {
+  return fault_of(modes) == nullptr;
 }
 
 // `stride`: the requested bytes per line of the first plane.

@@ -4,7 +4,7 @@
 //   struct Grey {
 //     static constexpr const char* card = "Grey camera";  // the name of the device
 //     static constexpr const char* input = "Grey";        // and of its one input
-//     camera::Modes modes() const;                        // constant; see valid_modes()
+//     camera::Modes modes() const;                        // asked once; see valid_modes()
 //
 //     // One of two: paints a frame into the buffer that the guest sees,
 //     Result<> fill(const camera::Frame& frame);
