@@ -92,17 +92,6 @@ class BufferQueue {
   // waiting DQBUF events. EINVAL: wrong type.
   [[nodiscard]] Result<> stream_off(std::uint32_t type);
 
-  // The answers to a file that calls these while another owns the queue (the one that allocated its buffers,
-  // until they are freed): EBUSY, unless the request is invalid for any file (EINVAL) or changes nothing. Of
-  // the other ioctls, QUERYBUF is open to all, and the rest take a type: QBUF, PREPARE_BUF, STREAMON,
-  // STREAMOFF.
-  [[nodiscard]] Result<> refuse_other(v4l2_requestbuffers& request) const noexcept;
-  [[nodiscard]] Result<> refuse_other(v4l2_create_buffers& request) const noexcept;
-  [[nodiscard]] Result<> refuse_other(const RemoveBuffers& request) const noexcept;
-  [[nodiscard]] Result<> refuse_other(std::uint32_t type) const noexcept {
-    return fail(type == options_.type ? EBUSY : EINVAL);
-  }
-
   // The plane at a mem_offset, as a backend's mmap() returns it: with the plane's own length, and shown to
   // the guest for as long as its block is held. While one is held, every call returns the same block. EINVAL:
   // there is no such plane.
@@ -214,23 +203,6 @@ class BufferQueue {
 };
 
 // ---- Allocation
-
-inline Result<> BufferQueue::refuse_other(v4l2_requestbuffers& request) const noexcept {
-  if (auto valid = begin_request(options_, request); !valid) return valid;
-  return fail(EBUSY);
-}
-
-inline Result<> BufferQueue::refuse_other(v4l2_create_buffers& request) const noexcept {
-  const auto valid = begin_request(options_, slots_.count(), request);
-  if (!valid || request.count == 0) return valid;
-  return fail(EBUSY);
-}
-
-inline Result<> BufferQueue::refuse_other(const RemoveBuffers& request) const noexcept {
-  if (request.type != options_.type) return fail(EINVAL);
-  if (request.count == 0) return {};
-  return fail(EBUSY);
-}
 
 inline Result<> BufferQueue::reqbufs(v4l2_requestbuffers& request, std::span<const std::uint32_t> sizes,
                                      memory::Arenas& arenas) {

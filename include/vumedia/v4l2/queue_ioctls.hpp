@@ -98,14 +98,14 @@ class QueueIoctls {
   [[nodiscard]] Result<> ioctl(Session& session, tag::PREPARE_BUF, BufferPayload& payload) {
     BufferQueue* const queue = find(session, payload.buffer.head.type);
     if (queue == nullptr) return fail(EINVAL);
-    if (!backend().queue_owner().admits(session)) return queue->refuse_other(payload.buffer.head.type);
+    if (!backend().queue_owner().admits(session)) return refuse_other(*queue, payload.buffer.head.type);
     return queue->prepare_buf(payload, user_memory(session));
   }
   template <class Session>
   [[nodiscard]] Result<> ioctl(Session& session, tag::QBUF, BufferPayload& payload) {
     BufferQueue* const queue = find(session, payload.buffer.head.type);
     if (queue == nullptr) return fail(EINVAL);
-    if (!backend().queue_owner().admits(session)) return queue->refuse_other(payload.buffer.head.type);
+    if (!backend().queue_owner().admits(session)) return refuse_other(*queue, payload.buffer.head.type);
     if (auto allowed = backend().may_queue(session, *queue, payload); !allowed) return allowed;
     if (auto queued = queue->qbuf(payload, user_memory(session)); !queued) return queued;
     backend().queued(session, *queue);
@@ -117,7 +117,7 @@ class QueueIoctls {
     if (auto allowed = may_run<tag::STREAMON>(session, type); !allowed) return allowed;
     BufferQueue* const queue = find(session, type);
     if (queue == nullptr || queue->type() != type) return fail(EINVAL);
-    if (!backend().queue_owner().admits(session)) return queue->refuse_other(type);
+    if (!backend().queue_owner().admits(session)) return refuse_other(*queue, type);
     if (queue->streaming()) return {};
     if (auto allowed = backend().may_start(session, *queue); !allowed) return allowed;
     if (auto started = queue->stream_on(type); !started) return started;
@@ -129,7 +129,7 @@ class QueueIoctls {
     if (auto allowed = may_run<tag::STREAMOFF>(session, type); !allowed) return allowed;
     BufferQueue* const queue = find(session, type);
     if (queue == nullptr) return fail(EINVAL);
-    if (!backend().queue_owner().admits(session)) return queue->refuse_other(type);
+    if (!backend().queue_owner().admits(session)) return refuse_other(*queue, type);
     if (auto stopped = queue->stream_off(type); !stopped) return stopped;
     backend().cancelled(session, *queue);
     return {};
@@ -219,7 +219,7 @@ class QueueIoctls {
     BufferQueue* const queue = find(session, type);
     if (queue == nullptr || queue->type() != type) return fail(EINVAL);
     auto&& owner = backend().queue_owner();
-    if (!owner.admits(session)) return queue->refuse_other(request);
+    if (!owner.admits(session)) return refuse_other(*queue, request);
     const auto done = change(*queue);
     owner.update(session, *queue);
     return done;

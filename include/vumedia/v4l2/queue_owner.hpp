@@ -2,16 +2,45 @@
 // are freed ("Opening and Closing Devices" and VIDIOC_REQBUFS of the kernel's V4L2 documentation).
 #pragma once
 
+#include <cerrno>
+#include <cstdint>
+
+#include <linux/videodev2.h>
+
+#include <vumedia/core/result.hpp>
 #include <vumedia/v4l2/buffer_queue.hpp>
+#include <vumedia/v4l2/buffer_requests.hpp>
+#include <vumedia/v4l2/payload.hpp>
 
 namespace vumedia::v4l2 {
+
+// The answers to a file that calls these while another one owns the queue: EBUSY, unless the request is
+// invalid for any file (EINVAL) or changes nothing. Of the other ioctls, QUERYBUF is open to all, and the
+// rest take a type: QBUF, PREPARE_BUF, STREAMON, STREAMOFF.
+[[nodiscard]] inline Result<> refuse_other(const BufferQueue& queue, v4l2_requestbuffers& request) noexcept {
+  if (auto valid = begin_request(queue.options(), request); !valid) return valid;
+  return fail(EBUSY);
+}
+[[nodiscard]] inline Result<> refuse_other(const BufferQueue& queue, v4l2_create_buffers& request) noexcept {
+  const auto valid = begin_request(queue.options(), queue.count(), request);
+  if (!valid || request.count == 0) return valid;
+  return fail(EBUSY);
+}
+[[nodiscard]] inline Result<> refuse_other(const BufferQueue& queue, const RemoveBuffers& request) noexcept {
+  if (request.type != queue.type()) return fail(EINVAL);
+  if (request.count == 0) return {};
+  return fail(EBUSY);
+}
+[[nodiscard]] inline Result<> refuse_other(const BufferQueue& queue, std::uint32_t type) noexcept {
+  return fail(type == queue.type() ? EBUSY : EINVAL);
+}
 
 template <class Session>
 class QueueOwner {
  public:
   // Null while there are no buffers.
   [[nodiscard]] Session* session() const noexcept { return session_; }
-  // Whether the buffers, if there are any, belong to this session. To others BufferQueue::refuse_other()
+  // Whether the buffers, if there are any, belong to this session. To others refuse_other()
   // gives the answer.
   [[nodiscard]] bool admits(const Session& session) const noexcept {
     return session_ == nullptr || session_ == &session;
