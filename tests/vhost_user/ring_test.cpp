@@ -177,6 +177,29 @@ TEST_F(RingTest, TellsThatItHasFailed) {
   ASSERT_TRUE(ring.set_err({}));
 }
 
+// A ring that was never served can be set up anew without a stop.
+TEST_F(RingTest, TellsOfAFailureUntilItStartsAgain) {
+  start();
+  ring.fail();
+  ring.withdraw();
+  ASSERT_TRUE(ring.set_err(copy(guest.err[1])));
+  settle(*reactor);
+  EXPECT_EQ(take(guest.err[1]), 1U);
+  start();
+  EXPECT_EQ(ring.state(), RingState::started);
+  ASSERT_TRUE(ring.set_err(copy(guest.err[0])));
+  settle(*reactor);
+  EXPECT_EQ(take(guest.err[0]), 0U);
+  // Neither does a reset leave anything to tell.
+  ring.fail();
+  settle(*reactor);
+  EXPECT_EQ(take(guest.err[0]), 1U);
+  ring.reset();
+  ASSERT_TRUE(ring.set_err(copy(guest.err[1])));
+  settle(*reactor);
+  EXPECT_EQ(take(guest.err[1]), 0U);
+}
+
 TEST_F(RingTest, DoesNotFailWhileItIsStopped) {
   ASSERT_TRUE(ring.set_err(copy(guest.err[1])));
   ring.fail();

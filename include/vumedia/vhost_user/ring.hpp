@@ -116,7 +116,7 @@ class Ring {
   // The same for the descriptor that reports that the ring has failed.
   [[nodiscard]] Result<> set_err(OwnedFd fd) noexcept {
     if (auto taken = take(err_, std::move(fd)); !taken || !err_) return taken;
-    if (failed()) err_->signal();
+    if (failure_to_tell_) err_->signal();
     return {};
   }
 
@@ -139,7 +139,8 @@ class Ring {
     return true;
   }
 
-  // started, failed -> stopped, so that its settings can change. The kick descriptor stays.
+  // started, failed -> stopped, so that its settings can change. The kick descriptor stays. That it has
+  // failed is still to be told: the frontend need not have given an err descriptor yet.
   void withdraw() noexcept {
     queue_.stop();
     state_ = RingState::stopped;
@@ -148,6 +149,7 @@ class Ring {
   // started, failed -> stopped, at the frontend's request and with no command left.
   void stop() noexcept {
     withdraw();
+    failure_to_tell_ = false;
     stopped_at_ = StoppedRing{queue_.base(), queue_.size(), place_};
     kick_.drop();
   }
@@ -155,7 +157,10 @@ class Ring {
 
   // The queue holds something that no driver may put there. Any state but stopped -> failed.
   void fail() noexcept {
-    if (started()) state_ = RingState::failed;
+    if (started()) {
+      state_ = RingState::failed;
+      failure_to_tell_ = true;
+    }
     kick_.disarm();
     if (err_) err_->signal();
   }
@@ -164,7 +169,7 @@ class Ring {
   void reset() noexcept {
     withdraw();
     queue_.set_base(0);
-    missed_call_ = held_back_ = false;
+    missed_call_ = held_back_ = failure_to_tell_ = false;
     enabled_.reset();
     stopped_at_.reset();
     kick_.drop();
@@ -220,7 +225,8 @@ class Ring {
   std::optional<bool> enabled_;
   bool was_running_ = false;
   bool held_back_ = false;
-  bool missed_call_ = false;  // an interrupt is due of which the next descriptor is to tell
+  bool missed_call_ = false;      // an interrupt is due of which the next descriptor is to tell
+  bool failure_to_tell_ = false;  // since the last start, the ring has failed
   std::optional<RingAddresses> addresses_;
   RingPlace place_;
   std::optional<StoppedRing> stopped_at_;
@@ -248,7 +254,7 @@ Outcome<> Ring<R>::start(const memory::GuestMemory& memory, const RingFeatures& 
                        : "queue %u cannot start: no memory, or its rings are not aligned");
   }
   state_ = RingState::started;
-  was_running_ = false;
+  was_running_ = failure_to_tell_ = false;
   return {};
 }
 
