@@ -2,6 +2,8 @@
 #include <functional>
 #include <memory>
 #include <span>
+#include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -211,6 +213,19 @@ TEST_F(BasicHostTest, ServesABrokenQueueNoMoreUntilAReset) {
   EXPECT_FALSE(host_->needs_reset());
   drivers_[0].reset();
   EXPECT_TRUE(host_->start(device_, 0, setup(0)));
+}
+
+// A guest may break queues and reset the device as fast as it can.
+TEST_F(BasicHostTest, LogsNoMoreThanItsLimits) {
+  std::vector<std::string> lines;
+  const Log log([](void* to, LogLevel,
+                   std::string_view line) { static_cast<std::vector<std::string>*>(to)->emplace_back(line); },
+                &lines, LogLevel::info);
+  HostType host(*reactor_, host_->memory(), Interrupt{&interrupts_}, log, {.burst = 3, .interval = {}});
+  for (int i = 0; i < 1000; ++i) host.queue_failed(1, Error{"it is broken", EPROTO});
+  EXPECT_EQ(lines, std::vector<std::string>(3, "queue 1 is broken: it is broken"));
+  host.log().write(LogLevel::error, "what the device says counts as well");
+  EXPECT_EQ(lines.size(), 3u);
 }
 
 // -- Shared memory

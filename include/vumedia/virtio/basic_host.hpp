@@ -18,6 +18,7 @@
 #include <utility>
 
 #include <vumedia/core/log.hpp>
+#include <vumedia/core/log_limiter.hpp>
 #include <vumedia/core/result.hpp>
 #include <vumedia/io/inbox.hpp>
 #include <vumedia/io/operation.hpp>
@@ -47,9 +48,11 @@ struct QueueSetup {
 template <io::Loop L, std::invocable<std::uint16_t> Interrupt, std::uint16_t max_queues = 2>
 class BasicHost {
  public:
-  // `memory` is what the guest has as RAM (never null).
-  BasicHost(L& loop, std::shared_ptr<const memory::GuestMemory> memory, Interrupt interrupt, Log log = {})
-      : loop_(loop), memory_(std::move(memory)), interrupt_(std::move(interrupt)), log_(log) {}
+  // `memory` is what the guest has as RAM (never null). What the guest can make the host and its device log
+  // is limited (core/log_limiter.hpp).
+  BasicHost(L& loop, std::shared_ptr<const memory::GuestMemory> memory, Interrupt interrupt, Log log = {},
+            const LogLimits& limits = {})
+      : loop_(loop), memory_(std::move(memory)), interrupt_(std::move(interrupt)), limiter_(log, limits) {}
   BasicHost(const BasicHost&) = delete;
   BasicHost& operator=(const BasicHost&) = delete;
 
@@ -191,7 +194,8 @@ class BasicHost {
   L& loop_;
   std::shared_ptr<const memory::GuestMemory> memory_;
   Interrupt interrupt_;
-  const Log log_;
+  LogLimiter limiter_;
+  const Log log_ = limiter_.log();
   std::array<Side, max_queues> queues_;
   memory::ShmRegion shm_;
 };
