@@ -68,7 +68,8 @@ enum class ChainError : std::uint8_t {
 }
 
 // The buffers of one chain in this process's address space, readable ones first. It belongs to its Queue and
-// is valid until the next pop; the bytes are, as long as the GuestMemory it was popped with lives.
+// is valid until the next pop; the bytes are, as long as the GuestMemory it was popped with lives. Whoever is
+// given one only reads it.
 class Chain {
  public:
   Chain() = default;
@@ -93,9 +94,22 @@ class Chain {
   [[nodiscard]] Reader reader() const noexcept { return {readable(), readable_size_}; }
   [[nodiscard]] Writer writer() const noexcept { return {writable(), writable_size_}; }
 
- private:
-  friend class Queue;
+  // The rest is for the queue that fills it, as it follows the descriptors, and for nobody else.
 
+  // In this order: where its segments are, its head, where the writable ones begin (after `size` bytes), and
+  // the end of all (after `size` bytes, those before the writable ones included).
+  void use(const Segment* segments) noexcept { segments_ = segments; }
+  void begin(std::uint16_t head) noexcept { head_ = head; }
+  void begin_writable(const Segment* first, std::uint32_t size) noexcept {
+    first_writable_ = first;
+    readable_size_ = size;
+  }
+  void end(const Segment* end, std::uint32_t size) noexcept {
+    end_ = end;
+    writable_size_ = size - readable_size_;
+  }
+
+ private:
   const Segment* segments_ = nullptr;
   const Segment* first_writable_ = nullptr;
   const Segment* end_ = nullptr;

@@ -257,7 +257,7 @@ inline Result<> Queue::start(const GuestMemory& memory) noexcept {
   next_used_ = published_used_ = ring::field(used_ + ring::index).load(std::memory_order_acquire);
   if (static_cast<std::uint16_t>(next_available_ - next_used_) <= size_)
     next_available_ = seen_available_ = next_used_;
-  chain_.segments_ = segments_.get();
+  chain_.use(segments_.get());
   started_ = true;
   reset_in_flight();
   // An earlier run may have left notifications off. The first pop finds what is available.
@@ -315,9 +315,9 @@ inline Result<> Queue::bind(const GuestMemory& memory) noexcept {
     return {nullptr, ChainError::head_in_flight};
   // Noted here and undone on failure, so that the head need not be kept until then.
   in_flight_heads_[head] = true;
-  chain_.head_ = static_cast<std::uint16_t>(head);
+  chain_.begin(static_cast<std::uint16_t>(head));
   if (const ChainError error = collect(memory, head); error != ChainError::none) [[unlikely]] {
-    in_flight_heads_[chain_.head_] = false;
+    in_flight_heads_[chain_.head()] = false;
     return {nullptr, error};
   }
   ++in_flight_;
@@ -328,8 +328,8 @@ inline Result<> Queue::bind(const GuestMemory& memory) noexcept {
 
 inline bool Queue::undo_pop() noexcept {
   // Between that pop and now, the chain may have been pushed.
-  if (!can_undo_ || !in_flight_heads_[chain_.head_]) return false;
-  in_flight_heads_[chain_.head_] = false;
+  if (!can_undo_ || !in_flight_heads_[chain_.head()]) return false;
+  in_flight_heads_[chain_.head()] = false;
   --in_flight_;
   --next_available_;
   can_undo_ = false;
@@ -369,8 +369,7 @@ template <Queue::TableKind kind>
       }
       if (side != 0) return ChainError::readable_after_writable;
       side = desc_f_write;
-      chain_.first_writable_ = out;
-      chain_.readable_size_ = static_cast<std::uint32_t>(size);
+      chain_.begin_writable(out, static_cast<std::uint32_t>(size));
     }
 
     size += length;
@@ -400,12 +399,9 @@ template <Queue::TableKind kind>
 
   if (size > std::numeric_limits<std::uint32_t>::max()) [[unlikely]]
     return ChainError::length_overflow;
-  if (side == 0) [[unlikely]] {
-    chain_.first_writable_ = out;
-    chain_.readable_size_ = static_cast<std::uint32_t>(size);
-  }
-  chain_.end_ = out;
-  chain_.writable_size_ = static_cast<std::uint32_t>(size) - chain_.readable_size_;
+  if (side == 0) [[unlikely]]
+    chain_.begin_writable(out, static_cast<std::uint32_t>(size));
+  chain_.end(out, static_cast<std::uint32_t>(size));
   return ChainError::none;
 }
 
