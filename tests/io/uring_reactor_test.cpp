@@ -1,26 +1,23 @@
 // UringReactor: the laws of every reactor, and its further guarantees.
-#include <atomic>
 #include <cstddef>
 #include <fstream>
 #include <iterator>
 #include <thread>
 
 #include <dirent.h>
+#include <io/reactor_guarantees.hpp>
 #include <io/reactor_laws.hpp>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
-#include <pthread.h>
-#include <signal.h>
-#include <sys/prctl.h>
 #include <sys/syscall.h>
 
 #include <vumedia/io/uring_reactor.hpp>
 
+#include "support/forbidden.hpp"
 #include "support/patience.hpp"
 
 namespace vumedia::io::test {
 
 INSTANTIATE_TYPED_TEST_SUITE_P(Uring, ReactorLaws, ::testing::Types<UringReactor>);
+INSTANTIATE_TYPED_TEST_SUITE_P(Uring, ReactorGuarantees, ::testing::Types<UringReactor>);
 
 namespace {
 
@@ -100,27 +97,6 @@ TEST(UringReactor, ServesARoundTripWithOneSystemCall) {
   }
 }
 
-TEST(UringReactor, SignalsCoalesceUntilTheyAreSubmitted) {
-  for (const int flags : {0, int{EFD_NONBLOCK}}) {
-    const auto reactor = make_reactor();
-    const OwnedFd event = event_fd(flags);
-    auto notifier = reactor->make_notifier(std::move(*event.duplicate()));
-    ASSERT_TRUE(notifier);
-    settle(*reactor);
-    take(event);
-    const auto enters = reactor->counters().enters;
-    for (int i = 0; i < 1000; ++i) notifier->signal();
-    EXPECT_EQ(reactor->counters().enters, enters);
-    EXPECT_EQ(take(event), 0U);
-    settle(*reactor);
-    EXPECT_EQ(take(event), 1U);
-    // A signal after the submission is a separate one.
-    notifier->signal();
-    settle(*reactor);
-    EXPECT_EQ(take(event), 1U);
-  }
-}
-
 TEST(UringReactor, ASignalDoesNotEndTheWait) {
   for (const int flags : {0, int{EFD_NONBLOCK}}) {
     const auto reactor = make_reactor();
@@ -157,7 +133,7 @@ TEST(UringReactor, FullCountersNeedNoKernelThread) {
 }
 
 // The flag belongs to the open file, which the peer shares.
-TEST(UringReactor, APeerThatMakesItsEventFdBlockingBlocksNobody) {
+TEST(UringReactor, APeerThatMakesItsEventFdBlockingNeedsNoKernelThread) {
   const auto reactor = make_reactor();
   const OwnedFd event = event_fd(EFD_NONBLOCK);
   auto notifier = reactor->make_notifier(std::move(*event.duplicate()));
@@ -170,18 +146,6 @@ TEST(UringReactor, APeerThatMakesItsEventFdBlockingBlocksNobody) {
     settle(*reactor);
   }
   EXPECT_EQ(ring_workers(), 0);
-}
-
-TEST(UringReactor, TellsAnEventFdFromOtherFiles) {
-  const auto reactor = make_reactor();
-  for (const int flags : {0, int{EFD_NONBLOCK}, int{EFD_SEMAPHORE}}) {
-    const OwnedFd event = event_fd(flags);
-    EXPECT_TRUE(reactor->check_event_fd(event.get()));
-    EXPECT_TRUE(reactor->check_event_fd(event.get())) << "still registered";
-  }
-  const auto [socket, peer] = socket_pair();
-  EXPECT_EQ(reactor->check_event_fd(socket.get()).error().value, EINVAL);
-  EXPECT_EQ(reactor->check_event_fd(-1).error().value, EBADF);
 }
 
 TEST(UringReactor, ManyNotifiersOnASmallRing) {
@@ -216,47 +180,6 @@ TEST(UringReactor, MoreCompletionsAtOnceThanTheRingHolds) {
   for (const auto& probe : probes) EXPECT_EQ(probe->calls, 1);
 }
 
-TEST(UringReactor, ASignalHandlerInterruptsNothing) {
-  struct sigaction action{};
-  struct sigaction previous{};
-  action.sa_handler = [](int) {};
-  ASSERT_EQ(::sigaction(SIGUSR1, &action, &previous), 0);
-  const auto reactor = make_reactor();
-  const pthread_t here = ::pthread_self();
-  std::atomic<bool> enough{false};
-  std::thread other([&] {
-    while (!enough) ::pthread_kill(here, SIGUSR1), ::usleep(500);
-  });
-  Probe probe([&] { reactor->stop(); });
-  reactor->timer(probe.operation(), Clock::now() + 50ms);
-  EXPECT_TRUE(reactor->run());
-  enough = true;
-  other.join();
-  EXPECT_EQ(probe.calls, 1);
-  EXPECT_EQ(probe.result, 0);
-  ::sigaction(SIGUSR1, &previous, nullptr);
-}
-
-TEST(UringReactor, ReleasesMemoryThatWasLeftPending) {
-  const OwnedFd event = event_fd();
-  const auto [here, there] = socket_pair();
-  auto reactor = make_reactor();
-  auto count = std::make_unique<std::uint64_t>(0);
-  std::array<std::byte, 8> in{};
-  ReceiveProbe receive;
-  Probe read, timer, queued;
-  reactor->read(read.operation(), event.get(), bytes_of(*count));
-  reactor->receive(receive.operation(), here.get(), in);
-  reactor->timer(timer.operation(), TimePoint::max());
-  settle(*reactor);
-  reactor->poll(queued.operation(), event.get(), POLLIN);  // not submitted yet
-  reactor.reset();
-  count.reset();
-  add(event, 3);
-  EXPECT_EQ(take(event), 3U) << "somebody still reads";
-  EXPECT_EQ(read.calls + receive.calls + timer.calls + queued.calls, 0);
-}
-
 TEST(UringReactor, CancelGathersWhatElseCompletes) {
   const auto reactor = make_reactor();
   const OwnedFd ready = event_fd();
@@ -272,68 +195,6 @@ TEST(UringReactor, CancelGathersWhatElseCompletes) {
   EXPECT_EQ(first.calls, 0) << "a handler ran within cancel";
   EXPECT_EQ(reactor->run_once(false).value_or(0), 1U);
   EXPECT_EQ(first.calls, 1);
-}
-
-TEST(UringReactor, LeavesNoDescriptorBehind) {
-  const int next = event_fd().get();
-  for (int i = 0; i < 10; ++i) {
-    const auto reactor = make_reactor();
-    const OwnedFd event = event_fd(0);
-    auto notifier = reactor->make_notifier(std::move(*event.duplicate()));
-    ASSERT_TRUE(notifier);
-    notifier->signal();
-  }
-  EXPECT_EQ(event_fd().get(), next);
-}
-
-// ---- In a foreign loop
-
-// Waits as a loop would that knows nothing of io_uring. False after a long time without anything.
-bool wait_for(UringReactor& reactor) {
-  if (reactor.run_once(false).value_or(0) != 0) return true;
-  pollfd waits{reactor.fd(), POLLIN, 0};
-  return ::poll(&waits, 1, vumedia::test::poll_patience) == 1;
-}
-
-TEST(UringReactor, WakesALoopThatWaitsForItsDescriptor) {
-  const auto reactor = std::move(*UringReactor::create_for_other_loop());
-  ASSERT_GE(reactor->fd(), 0);
-
-  // By what completes by itself, by another thread, and by a peer.
-  int fired = 0;
-  struct Count final : Operation {
-    explicit Count(int& of)
-        : Operation(
-              [](Operation& operation, std::int32_t) noexcept { ++static_cast<Count&>(operation).count; }),
-          count(of) {}
-    int& count;
-  };
-  Count timer(fired);
-  reactor->timer(timer, Clock::now() + std::chrono::milliseconds(5));
-  while (fired == 0) ASSERT_TRUE(wait_for(*reactor));
-
-  const auto inbox = reactor->inbox();
-  bool posted = false;
-  std::thread other([&] { inbox->post([&] { posted = true; }); });
-  while (!posted) ASSERT_TRUE(wait_for(*reactor));
-  other.join();
-
-  for (int round = 0; round < 10; ++round) {
-    const auto event = make_event_fd();
-    ASSERT_TRUE(event);
-    Count readable(fired);
-    reactor->poll(readable, event->get(), POLLIN);
-    while (reactor->run_once(false).value_or(0) != 0) {
-    }
-    std::thread peer([&] { ::eventfd_write(event->get(), 1); });
-    const int before = fired;
-    while (fired == before) ASSERT_TRUE(wait_for(*reactor));
-    peer.join();
-  }
-}
-
-TEST(UringReactor, HasNoDescriptorForOthersUnlessItIsMadeForThem) {
-  EXPECT_EQ((*UringReactor::create())->fd(), -1);
 }
 
 // Where the kernel refuses io_uring_enter, whoever runs the loop is told, and nothing hangs.
@@ -358,19 +219,6 @@ TEST(UringReactor, ReportsThatItRunsOnAnotherThread) {
   EXPECT_EQ(probe.calls, 1);
 }
 
-// Forbids io_uring_enter to this thread, and to no other, as a sandbox does that is put up too late.
-bool forbid_enter() {
-  sock_filter program[] = {
-      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
-      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_io_uring_enter, 0, 1),
-      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
-      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-  };
-  const sock_fprog filter{static_cast<unsigned short>(std::size(program)), program};
-  return ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
-         ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) == 0;
-}
-
 TEST(UringReactor, SurvivesASandboxThatForbidsItsCall) {
   std::thread([] {
     const OwnedFd event = event_fd();
@@ -385,7 +233,7 @@ TEST(UringReactor, SurvivesASandboxThatForbidsItsCall) {
     reactor->read(submitted.operation(), event.get(), bytes_of(count));
     reactor->receive(receive->operation(), here.get(), in);
     settle(*reactor);
-    ASSERT_TRUE(forbid_enter());
+    ASSERT_TRUE(vumedia::test::forbid_system_call(__NR_io_uring_enter));
     const auto ran = reactor->run();
     ASSERT_FALSE(ran);
     EXPECT_EQ(ran.error().value, EPERM);
