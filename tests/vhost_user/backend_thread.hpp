@@ -94,9 +94,14 @@ inline OwnedFd listen_on(sockaddr_un& address, socklen_t& length) {
   return fd;
 }
 
-class BackendThread {
+template <io::Reactor Reactor>
+class BasicBackendThread {
  public:
-  explicit BackendThread(bool mem_slots = false, bool connected = false) {
+  using Echo = EchoDevice<SessionHost<Reactor>>;
+  using EchoSession = Session<Echo, Reactor>;
+  using EchoServer = Server<Reactor, EchoSession>;
+
+  explicit BasicBackendThread(bool mem_slots = false, bool connected = false) {
     OwnedFd socket;
     if (connected) {
       int ends[2];
@@ -116,8 +121,8 @@ class BackendThread {
       {
         auto server = EchoServer::create(
             *reactor_, std::move(fd), lines.log(),
-            [this, mem_slots](OwnedFd connection,
-                              EchoSession::ClosedHandler closed) -> Outcome<std::unique_ptr<EchoSession>> {
+            [this, mem_slots](OwnedFd connection, typename EchoSession::ClosedHandler closed)
+                -> Outcome<std::unique_ptr<EchoSession>> {
               auto noted = [this, handler = std::move(closed)](const Error& error) mutable {
                 ended.push_back(error.message);
                 handler(error);
@@ -135,7 +140,7 @@ class BackendThread {
     });
     is_ready.wait();
   }
-  ~BackendThread() {
+  ~BasicBackendThread() {
     inbox_->post([this] { reactor_->stop(); });
     thread_.join();
   }
@@ -181,6 +186,8 @@ class BackendThread {
   EchoServer* server_ = nullptr;
   std::thread thread_;
 };
+
+using BackendThread = BasicBackendThread<Reactor>;
 
 // Waits for an event fd and takes its count; 0 after a timeout.
 inline std::uint64_t take_event(int fd, std::chrono::milliseconds wait = patience) {

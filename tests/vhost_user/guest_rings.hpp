@@ -10,6 +10,7 @@
 #include <gtest/gtest.h>
 
 #include <vumedia/core/fd.hpp>
+#include <vumedia/io/reactor.hpp>
 #include <vumedia/io/uring_reactor.hpp>
 #include <vumedia/memory/guest_memory.hpp>
 #include <vumedia/vhost_user/ring.hpp>
@@ -20,14 +21,16 @@
 
 namespace vumedia::vhost_user::test {
 
-inline std::unique_ptr<io::UringReactor> make_reactor() {
-  auto made = io::UringReactor::create();
+template <io::Reactor R = io::UringReactor>
+std::unique_ptr<R> make_reactor() {
+  auto made = R::create();
   EXPECT_TRUE(made);
   return made ? std::move(*made) : nullptr;
 }
 
 // Runs the handlers of all that has completed.
-inline void settle(io::UringReactor& reactor) {
+template <io::Reactor R>
+void settle(R& reactor) {
   while (reactor.run_once(false).value_or(0) > 0) {
   }
 }

@@ -7,6 +7,10 @@
 //    longer uses its memory. Cancelling an idle operation does nothing. It may wait for the kernel, but never
 //    for a peer.
 //  - Buffers, message headers and descriptors given to a start stay valid until completion or cancel.
+//  - A descriptor that is closed within a handler, before the turn ends, is not known to be closed: whoever
+//    closes it cancels its operations first, even those that are idle because their handlers run or have run.
+//    (A reactor may go on watching a descriptor until then. Afterwards an operation on another file with the
+//    same number could wait in vain.)
 //  - What a completion brings, as a receive brings descriptors, belongs to the operation from the moment the
 //    kernel hands it over until the handler runs. If the operation is cancelled or destroyed before that, or
 //    if its reactor is destroyed, it closes what came, in whatever state it is (in our queue, in the

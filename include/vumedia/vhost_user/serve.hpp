@@ -18,6 +18,7 @@
 #include <vumedia/core/result.hpp>
 #include <vumedia/io/listener.hpp>
 #include <vumedia/io/operation.hpp>
+#include <vumedia/io/reactor.hpp>
 #include <vumedia/io/uring_reactor.hpp>
 #include <vumedia/vhost_user/server.hpp>
 #include <vumedia/vhost_user/session.hpp>
@@ -79,25 +80,24 @@ class StopSignals {
 
 }  // namespace detail
 
-// Serves devices of type `D`, a virtio::Device on a SessionHost<io::UringReactor>, on `listener`: one
-// frontend after another, each with a device of its own that is constructed from copies of `arguments`. A
-// connected socket is served until its frontend leaves.
+// Serves devices of type `D`, a virtio::Device on a SessionHost<R>, on `listener`: one frontend after another,
+// each with a device of its own that is constructed from copies of `arguments`. A connected socket is served
+// until its frontend leaves. R is io::UringReactor, or io::EpollReactor for where io_uring is forbidden.
 //
 // Returns once it has been told to stop, with all sessions closed and the socket's file removed; or with what
 // the host lacks.
-template <class D, class... Arguments>
+template <class D, io::Reactor R = io::UringReactor, class... Arguments>
 [[nodiscard]] Outcome<> serve_device(io::Listener listener, const ServeOptions& options,
                                      const Arguments&... arguments) {
-  using Reactor = io::UringReactor;
-  using SessionType = Session<D, Reactor>;
+  using SessionType = Session<D, R>;
   struct Stop final : io::Operation {
-    explicit Stop(Reactor& of) noexcept
+    explicit Stop(R& of) noexcept
         : Operation([](io::Operation& operation, std::int32_t) noexcept {
             static_cast<Stop&>(operation).reactor.stop();
           }),
           reactor(of) {}
     ~Stop() { reactor.cancel(*this); }
-    Reactor& reactor;
+    R& reactor;
   };
 
   std::unique_ptr<detail::StopSignals> signals;
@@ -106,15 +106,14 @@ template <class D, class... Arguments>
     if (!blocked) return std::unexpected(std::move(blocked.error()));
     signals = std::make_unique<detail::StopSignals>(std::move(*blocked));
   }
-  auto reactor = Reactor::create();
+  auto reactor = R::create();
   if (!reactor) return std::unexpected(std::move(reactor.error()));
   auto make_session = [&](OwnedFd socket, typename SessionType::ClosedHandler closed) {
     return Outcome<std::unique_ptr<SessionType>>(std::make_unique<SessionType>(
         **reactor, std::move(socket), options.session, std::move(closed), arguments...));
   };
-  auto server =
-      Server<Reactor, SessionType>::create(**reactor, std::move(listener.socket()), options.session.log,
-                                           std::move(make_session), [&] { (*reactor)->stop(); });
+  auto server = Server<R, SessionType>::create(**reactor, std::move(listener.socket()), options.session.log,
+                                               std::move(make_session), [&] { (*reactor)->stop(); });
   if (!server) return std::unexpected(std::move(server.error()));
 
   Stop by_signal(**reactor);
