@@ -1,9 +1,12 @@
-// The devices that this program can serve: a list fixed at compile time. To add a backend, add a file like
-// serve_null.cpp and a line in each half below.
+// The devices that this program can serve: a list fixed at compile time. To add a backend, add files like
+// serve_null.* and a line in each half below.
 #pragma once
 
 #include <array>
 #include <string_view>
+
+#include <vumedia/io/epoll_reactor.hpp>
+#include <vumedia/io/uring_reactor.hpp>
 
 #include "environment.hpp"
 
@@ -13,8 +16,17 @@ struct BackendEntry {
   const char* name;
   const char* alias;  // the Rust program's name for it, or nullptr
   const char* description;
-  // Serves frontends until a signal stops it. Its result is the program's exit status.
-  int (*serve)(Environment& environment);
+  // Each serves frontends until a signal stops it. Its result is the program's exit status. A backend is
+  // compiled for each reactor, in a file of its own.
+  int (*serve_on_io_uring)(Environment& environment, io::UringReactor& reactor);
+  int (*serve_on_epoll)(Environment& environment, io::EpollReactor& reactor);
+
+  [[nodiscard]] int serve(Environment& environment, io::UringReactor& reactor) const {
+    return serve_on_io_uring(environment, reactor);
+  }
+  [[nodiscard]] int serve(Environment& environment, io::EpollReactor& reactor) const {
+    return serve_on_epoll(environment, reactor);
+  }
 };
 
 extern const BackendEntry null_entry;

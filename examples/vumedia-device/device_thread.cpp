@@ -10,8 +10,8 @@
 namespace vumedia::device {
 
 DeviceThread::DeviceThread(const Options& options, const BackendEntry& backend, const Log& log, int changed,
-                           io::UringReactor* main)
-    : options_(options), backend_(backend), log_(log), changed_(changed), main_(main) {
+                           ReactorKind kind, Loop* main)
+    : options_(options), backend_(backend), log_(log), changed_(changed), kind_(kind), main_(main) {
   if (main_ != nullptr) {
     take_loop(*main_);
     return;
@@ -43,7 +43,7 @@ void DeviceThread::stop() {
     inbox = inbox_;
   }
   // Runs on the device's own thread, where the loop exists for as long as the inbox takes tasks.
-  if (inbox != nullptr) inbox->post([this] { reactor_->stop(); });
+  if (inbox != nullptr) inbox->post([this] { loop_->stop(); });
 }
 
 void DeviceThread::tell_of_cut_off_memory(const std::vector<std::uintptr_t>& addresses) {
@@ -98,34 +98,33 @@ void DeviceThread::end(int status, std::string failure) {
   ::eventfd_write(changed_, 1);
 }
 
-void DeviceThread::take_loop(io::UringReactor& reactor) {
+void DeviceThread::take_loop(Loop& loop) {
   {
     const std::lock_guard lock(mutex_);
-    inbox_ = reactor.inbox();
-    reactor_ = &reactor;
+    inbox_ = loop.inbox();
+    loop_ = &loop;
   }
   set_state(State::idle);
 }
 
 void DeviceThread::run_thread() {
-  auto reactor = io::UringReactor::create();
-  if (!reactor) return end(1, reactor.error().message);
-  take_loop(**reactor);
-  serve(**reactor);
+  auto loop = Loop::create(kind_, log_);
+  if (!loop) return end(1, loop.error().message);
+  take_loop(**loop);
+  serve(**loop);
 }
 
 void DeviceThread::serve_here() {
   serve(*main_);
 }
 
-void DeviceThread::serve(io::UringReactor& reactor) {
+void DeviceThread::serve(Loop& loop) {
   auto socket = wait_for_socket();
   if (!socket) return end(0, {});
 
   counters_.media.measure_latency(options_.latency);
   Environment environment{.options = options_,
                           .log = log_,
-                          .reactor = reactor,
                           .counters = counters_,
                           .socket = std::move(*socket),
                           .serving = {},
@@ -133,7 +132,7 @@ void DeviceThread::serve(io::UringReactor& reactor) {
                           .memory_cut_off = {}};
   environment_ = &environment;
   environment.serving = [this] { set_state(State::serving); };
-  const int status = backend_.serve(environment);
+  const int status = loop.visit([&](auto& reactor) { return backend_.serve(environment, reactor); });
   // To be called before a thread's reactor is destroyed, together with what is left in the inbox.
   end(status, std::move(environment.failure));
 }

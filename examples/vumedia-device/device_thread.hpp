@@ -19,6 +19,7 @@
 
 #include "backends.hpp"
 #include "counters.hpp"
+#include "loop.hpp"
 #include "options.hpp"
 
 namespace vumedia::device {
@@ -36,9 +37,10 @@ class DeviceThread {
   };
 
   // `options`, `log` and `changed` (an event fd that is signalled at each change of state) must outlive this.
-  // So must `main`, if it is not null: then there is no thread, and the device runs in serve_here().
+  // So must `main`, if it is not null: then there is no thread, and the device runs on it, in serve_here().
+  // Otherwise its thread makes a loop of `kind`.
   DeviceThread(const Options& options, const BackendEntry& backend, const Log& log, int changed,
-               io::UringReactor* main);
+               ReactorKind kind, Loop* main);
   DeviceThread(const DeviceThread&) = delete;
   DeviceThread& operator=(const DeviceThread&) = delete;
   // Waits for the thread.
@@ -68,8 +70,8 @@ class DeviceThread {
 
  private:
   void run_thread();
-  void serve(io::UringReactor& reactor);
-  void take_loop(io::UringReactor& reactor);
+  void serve(Loop& loop);
+  void take_loop(Loop& loop);
   void set_state(State state);
   // The socket to serve, or nothing if the device has to end first.
   [[nodiscard]] std::optional<OwnedFd> wait_for_socket();
@@ -79,6 +81,7 @@ class DeviceThread {
   const BackendEntry& backend_;
   const Log log_;
   const int changed_;
+  const ReactorKind kind_;
   Counters counters_;
   std::atomic<std::uint64_t> answered_{0};  // the last ask_for_life(), by the device's thread
   std::uint64_t asked_ = 0;
@@ -90,12 +93,12 @@ class DeviceThread {
   std::optional<OwnedFd> socket_;
   std::shared_ptr<io::Inbox> inbox_;  // once there is a loop
   // Used by the device's thread, for tasks of its own inbox; valid while that takes tasks.
-  io::UringReactor* reactor_ = nullptr;
+  Loop* loop_ = nullptr;
   Environment* environment_ = nullptr;
   int status_ = 0;
   std::string failure_;
 
-  io::UringReactor* const main_;
+  Loop* const main_;
   std::thread thread_;  // last, because it uses all of the above; none on the main thread
 };
 

@@ -1,4 +1,4 @@
-// The environment of a backend's service: all of it belongs to one device and its thread.
+// The environment of a backend's service, next to its reactor: all of it belongs to one device and its thread.
 #pragma once
 
 #include <cstdint>
@@ -9,7 +9,6 @@
 #include <vumedia/core/fd.hpp>
 #include <vumedia/core/log.hpp>
 #include <vumedia/core/result.hpp>
-#include <vumedia/io/uring_reactor.hpp>
 
 #include "counters.hpp"
 #include "options.hpp"
@@ -19,7 +18,6 @@ namespace vumedia::device {
 struct Environment {
   const Options& options;
   const Log& log;
-  io::UringReactor& reactor;
   Counters& counters;
   // Listening, or already connected.
   OwnedFd socket;
@@ -29,7 +27,7 @@ struct Environment {
   // Why the device could not start; set by a service that returns a status other than 0 before it serves.
   std::string failure;
   // Called with addresses at which shared memory turned out to be truncated; if they belong to this device,
-  // it drops its frontend. Set by the service, called within reactor.run().
+  // it drops its frontend. Set by the service, called within the reactor's run().
   std::function<void(std::span<const std::uintptr_t>)> memory_cut_off;
 
   // The status of a service that cannot start.

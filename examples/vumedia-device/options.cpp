@@ -31,6 +31,19 @@ constexpr std::array<std::pair<std::string_view, LogLevel>, 6> log_levels = {{
     {"off", LogLevel::off},
 }};
 
+constexpr std::array<std::pair<std::string_view, ReactorKind>, 3> reactor_kinds = {{
+    {"auto", ReactorKind::automatic},
+    {"io_uring", ReactorKind::io_uring},
+    {"epoll", ReactorKind::epoll},
+}};
+
+std::optional<ReactorKind> find_reactor_kind(std::string_view text) {
+  for (const auto& [name, kind] : reactor_kinds) {
+    if (name == text) return kind;
+  }
+  return std::nullopt;
+}
+
 std::optional<LogLevel> find_log_level(std::string_view text) {
   for (const auto& [name, level] : log_levels) {
     if (name == text) return level;
@@ -266,7 +279,7 @@ void tell_apart(std::vector<Options>& devices) {
 std::variant<CommandLine, int> parse_command_line(int argc, char** argv) {
   CommandLine line;
   Options single;
-  std::string log_level = "info", status_format = "text";
+  std::string log_level = "info", status_format = "text", reactor = "auto";
   std::vector<std::string> devices;
 
   CLI::App app("Serves virtio-media devices to virtual machines over vhost-user sockets.", program_name);
@@ -291,6 +304,14 @@ std::variant<CommandLine, int> parse_command_line(int argc, char** argv) {
       ->capture_default_str()
       ->check(check([](const std::string& text) { return find_log_level(text).has_value(); },
                     "one of trace, debug, info, warning, error, off"));
+  app.add_option(
+         "--reactor", reactor,
+         "What the program waits with: io_uring, epoll, or auto, which is io_uring where the host allows "
+         "it and otherwise epoll, with a line in the log")
+      ->type_name("KIND")
+      ->capture_default_str()
+      ->check(check([](const std::string& text) { return find_reactor_kind(text).has_value(); },
+                    "one of auto, io_uring, epoll"));
   app.add_option(
          "--status-socket", line.status_socket,
          "Whoever connects to this Unix socket gets the counters of all devices; SIGUSR1 writes them to "
@@ -321,6 +342,7 @@ std::variant<CommandLine, int> parse_command_line(int argc, char** argv) {
     return app.exit(error) == 0 ? 0 : 2;
   }
   line.log_level = *find_log_level(log_level);
+  line.reactor = *find_reactor_kind(reactor);
   line.status_format = status_format == "json" ? StatusFormat::json : StatusFormat::text;
   return line;
 }

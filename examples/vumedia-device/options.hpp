@@ -52,11 +52,15 @@ struct Options {
 
 enum class StatusFormat { text, json };
 
+// What the program's threads wait with.
+enum class ReactorKind { automatic, io_uring, epoll };
+
 struct CommandLine {
   std::vector<Options> devices;  // at least one
   LogLevel log_level = LogLevel::info;
   std::string status_socket;  // empty: none
   StatusFormat status_format = StatusFormat::text;
+  ReactorKind reactor = ReactorKind::automatic;
 
   bool print_capabilities = false;
   bool list_backends = false;

@@ -9,6 +9,9 @@
 
 #include <sys/socket.h>
 
+#include <vumedia/io/epoll_reactor.hpp>
+#include <vumedia/io/reactor.hpp>
+#include <vumedia/io/uring_reactor.hpp>
 #include <vumedia/media/device.hpp>
 #include <vumedia/media/statistics.hpp>
 #include <vumedia/vhost_user/server.hpp>
@@ -20,15 +23,14 @@
 namespace vumedia::device {
 
 // A server on the loop of its device's thread.
-template <class Backend>
+template <class Backend, io::Reactor Reactor>
 class Service {
  public:
-  using Reactor = io::UringReactor;
   using Device = media::Device<media::Counted<Backend>, vhost_user::SessionHost<Reactor>>;
   using Session = vhost_user::Session<Device, Reactor>;
   using Server = vhost_user::Server<Reactor, Session>;
 
-  explicit Service(Environment& environment) : environment_(environment) {}
+  Service(Environment& environment, Reactor& reactor) : environment_(environment), reactor_(reactor) {}
   Service(const Service&) = delete;
   Service& operator=(const Service&) = delete;
 
@@ -40,26 +42,25 @@ class Service {
                                                      .mem_slots = environment_.options.mem_slots};
     auto make_session = [this, session_options, options, arguments...](
                             OwnedFd socket,
-                            Session::ClosedHandler closed) -> Outcome<std::unique_ptr<Session>> {
+                            typename Session::ClosedHandler closed) -> Outcome<std::unique_ptr<Session>> {
       cut_off_ = false;
       auto counted = [this, presence = Presence(environment_.counters),
                       handler = std::move(closed)](const Error& error) mutable {
         if (cut_off_ || !error.message.empty()) presence.count_failure();
         handler(error);
       };
-      return std::make_unique<Session>(environment_.reactor, std::move(socket), session_options,
-                                       std::move(counted), options, environment_.counters.media,
-                                       arguments...);
+      return std::make_unique<Session>(reactor_, std::move(socket), session_options, std::move(counted),
+                                       options, environment_.counters.media, arguments...);
     };
-    auto server = Server::create(environment_.reactor, std::move(environment_.socket), environment_.log,
-                                 std::move(make_session), [this] { environment_.reactor.stop(); });
+    auto server = Server::create(reactor_, std::move(environment_.socket), environment_.log,
+                                 std::move(make_session), [this] { reactor_.stop(); });
     if (!server) return environment_.fail(server.error());
     server_ = std::move(*server);
     environment_.memory_cut_off = [this](std::span<const std::uintptr_t> addresses) {
       drop_if_cut_off(addresses);
     };
     environment_.serving();
-    const Result<> ran = environment_.reactor.run();
+    const Result<> ran = reactor_.run();
     server_.reset();
     if (ran) return 0;
     environment_.log.write(LogLevel::error, "%s",
@@ -97,6 +98,7 @@ class Service {
   }
 
   Environment& environment_;
+  Reactor& reactor_;
   std::unique_ptr<Server> server_;
   bool cut_off_ = false;  // the current frontend has lost its memory
 };

@@ -1,7 +1,6 @@
-#include <vumedia/backends/null.hpp>
+#include "serve_null.hpp"
 
 #include "backends.hpp"
-#include "serve.hpp"
 
 namespace vumedia::device {
 
@@ -9,11 +8,8 @@ const BackendEntry null_entry = {
     .name = "null",
     .alias = nullptr,
     .description = "opens, but supports no ioctls",
-    .serve =
-        [](Environment& environment) {
-          note_unused_options(environment, {});
-          return Service<backends::Null>(environment).run(device_options(environment.options));
-        },
+    .serve_on_io_uring = serve_null,
+    .serve_on_epoll = serve_null,
 };
 
 }  // namespace vumedia::device

@@ -1,37 +1,15 @@
-#include <memory>
-#include <utility>
-
-#include <vumedia/backends/v4l2_proxy.hpp>
+#include "serve_v4l2_proxy.hpp"
 
 #include "backends.hpp"
-#include "serve.hpp"
 
 namespace vumedia::device {
-
-namespace {
-
-int serve_v4l2_node(Environment& environment) {
-  auto node = backends::v4l2_proxy::examine_node(environment.options.v4l2_device);
-  if (!node) return environment.fail(node.error());
-  environment.log.write(LogLevel::info, "passing through %s: %s (driver %s)", node->path.c_str(),
-                        node->card.c_str(), node->driver.c_str());
-  note_unused_options(environment, {.planes = false, .decoder = false, .node = true});
-  backends::V4l2ProxyOptions proxy;
-  proxy.node = std::make_shared<const backends::v4l2_proxy::NodeInfo>(std::move(*node));
-  // One for all frontends: files that one has left open may still be closing when the next one comes.
-  proxy.shared = std::make_shared<backends::v4l2_proxy::Shared>();
-  if (environment.options.limits.max_buffer_bytes != 0)
-    proxy.max_buffer_bytes = environment.options.limits.max_buffer_bytes;
-  return Service<backends::V4l2Proxy>(environment).run(device_options(environment.options), proxy);
-}
-
-}  // namespace
 
 const BackendEntry v4l2_proxy_entry = {
     .name = "v4l2-proxy",
     .alias = nullptr,
     .description = "a V4L2 device of the host, as it is (--v4l2-device)",
-    .serve = serve_v4l2_node,
+    .serve_on_io_uring = serve_v4l2_proxy,
+    .serve_on_epoll = serve_v4l2_proxy,
 };
 
 }  // namespace vumedia::device

@@ -52,10 +52,12 @@ int Supervisor::run() {
   // The loops start before the sockets are created, so that whoever finds a socket finds a device. The
   // threads then wait, so that nobody else creates a file while the umask is changed for a socket.
   const bool single = backends_.size() == 1;
+  // Where io_uring is refused to one, the others need not ask, and say the same.
+  const ReactorKind kind = loop_->kind() == ReactorKind::epoll ? ReactorKind::epoll : line_.reactor;
   for (std::size_t i = 0; i < backends_.size(); ++i) {
     const Options& options = line_.devices[i];
     devices_.push_back(std::make_unique<DeviceThread>(options, *backends_[i], logging_.log_of(options.name),
-                                                      changed_.get(), single ? loop_.get() : nullptr));
+                                                      changed_.get(), kind, single ? loop_.get() : nullptr));
   }
   mourned_.resize(devices_.size());
   watch();
@@ -99,7 +101,7 @@ Outcome<> Supervisor::prepare() {
   auto changed = make_event_fd();
   if (!changed) return system_failure(changed.error().value, "cannot make an event fd");
   changed_ = std::move(*changed);
-  auto loop = io::UringReactor::create();
+  auto loop = Loop::create(line_.reactor, logging_.log());
   if (!loop) return std::unexpected(std::move(loop.error()));
   loop_ = std::move(*loop);
   return {};

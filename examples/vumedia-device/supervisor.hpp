@@ -15,12 +15,12 @@
 #include <vumedia/core/result.hpp>
 #include <vumedia/io/listener.hpp>
 #include <vumedia/io/operation.hpp>
-#include <vumedia/io/uring_reactor.hpp>
 
 #include "activation.hpp"
 #include "backends.hpp"
 #include "device_thread.hpp"
 #include "logging.hpp"
+#include "loop.hpp"
 #include "options.hpp"
 #include "service_manager.hpp"
 #include "status_socket.hpp"
@@ -87,8 +87,8 @@ class Supervisor {
   bool ready_ = false;
   bool ending_ = false;
 
-  // The reactor of the main thread. Its operations, and a device that runs on it, are destroyed before it.
-  std::unique_ptr<io::UringReactor> loop_;
+  // That of the main thread. Its operations, and a device that runs on it, are destroyed before it.
+  std::unique_ptr<Loop> loop_;
   io::MemberOperation<&Supervisor::on_signal> signalled_{*this};
   io::MemberOperation<&Supervisor::on_change> device_changed_{*this};
   io::MemberOperation<&Supervisor::on_fault> faulted_{*this};

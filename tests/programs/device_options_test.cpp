@@ -55,7 +55,8 @@ TEST(DeviceOptions, HelpNamesEveryOption) {
                                    "--codecs",
                                    "--planes",
                                    "--status-socket",
-                                   "--status-format"}) {
+                                   "--status-format",
+                                   "--reactor"}) {
       EXPECT_NE(ended.output.find(name), std::string::npos) << name;
     }
     EXPECT_EQ(ended.errors, "");
@@ -164,6 +165,7 @@ const std::vector<Mistake> mistakes = {
      "/dev/null is not a V4L2 device"},
     {"NoFolder", {"-s", "/nonexistent/socket"}, 1, "/nonexistent"},
     {"StatusFormat", {"-s", "x", "--status-format", "xml"}, 2, "text, json"},
+    {"Reactor", {"-s", "x", "--reactor", "select"}, 2, "auto, io_uring, epoll"},
     {"NoFolderForStatus", {"-s", "x", "--status-socket", "/nonexistent/status"}, 1, "/nonexistent"},
     {"BadName", {"-s", "x", "--name", "a b"}, 2, "letters, digits"},
     {"DeviceWithoutSocket", {"--device", "backend=null"}, 2, "no socket"},
