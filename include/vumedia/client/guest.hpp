@@ -11,24 +11,25 @@
 // fails with it; error() has the message.
 #pragma once
 
-#include <array>
+#include <algorithm>
 #include <chrono>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
-#include <deque>
 #include <memory>
 #include <optional>
 #include <span>
 #include <string>
 #include <utility>
-#include <variant>
 #include <vector>
 
 #include <linux/videodev2.h>
 
 #include <vumedia/client/encoding.hpp>
+#include <vumedia/client/event_receiver.hpp>
+#include <vumedia/client/guest_area.hpp>
 #include <vumedia/client/transport.hpp>
+#include <vumedia/client/user_ranges.hpp>
 #include <vumedia/client/vhost_user_transport.hpp>
 #include <vumedia/core/result.hpp>
 #include <vumedia/media/wire.hpp>
@@ -47,21 +48,6 @@ struct GuestOptions {
   // Bytes of guest memory for the caller (user_memory): USERPTR buffers.
   std::size_t user_memory = 0;
 };
-
-// Events that the device sends.
-struct ErrorEvent {
-  std::uint32_t session = 0;
-  int error = 0;
-};
-struct DqbufEvent {
-  std::uint32_t session = 0;
-  v4l2::Buffer buffer{};
-};
-struct V4l2Event {
-  std::uint32_t session = 0;
-  v4l2_event event{};
-};
-using Event = std::variant<ErrorEvent, DqbufEvent, V4l2Event>;
 
 // One thread at a time may use it.
 template <class Link>
@@ -114,11 +100,13 @@ class BasicGuest {
   // The next event, or nothing within `timeout`.
   [[nodiscard]] Result<std::optional<Event>> wait_event(std::chrono::milliseconds timeout);
   // The number of events that were too short for their type; the Linux driver drops them, too.
-  [[nodiscard]] std::uint64_t dropped_events() const noexcept { return dropped_events_; }
+  [[nodiscard]] std::uint64_t dropped_events() const noexcept { return events_.dropped(); }
 
   // Guest memory for the caller, and where the device finds it.
-  [[nodiscard]] std::span<std::byte> user_memory() const noexcept;
-  [[nodiscard]] Result<memory::GuestAddress> guest_address(const void* in_user_memory) const noexcept;
+  [[nodiscard]] std::span<std::byte> user_memory() const noexcept { return user_.bytes; }
+  [[nodiscard]] Result<memory::GuestAddress> guest_address(const void* in_user_memory) const noexcept {
+    return user_.address_of(in_user_memory);
+  }
 
   // Sends any command, valid or not, and returns the length of the answer in `answer`; for tests of devices.
   [[nodiscard]] Result<std::uint32_t> command(std::span<const std::byte> command,
@@ -137,41 +125,27 @@ class BasicGuest {
 
  private:
   using Clock = io::Clock;
-  struct Area {
-    std::size_t offset = 0;
-    std::size_t size = 0;
-  };
   static constexpr std::uint16_t command_queue_size = 16;
-  static constexpr std::uint16_t event_queue_size = 16;  // and as many buffers
-  static constexpr std::size_t event_stride = 640;
   static constexpr std::size_t command_bytes = 256 * 1024;
   static constexpr std::size_t control_bytes = 256 * 1024;
-  // Events kept for the caller. Beyond this limit no more buffers are lent, and the device keeps its events.
-  static constexpr std::size_t max_kept_events = 4096;
 
   BasicGuest(Link transport, const GuestOptions& options)
       : options_(options), transport_(std::move(transport)) {}
   [[nodiscard]] Outcome<> set_up();
   [[nodiscard]] Outcome<> create_memory();
   [[nodiscard]] Outcome<> start();
-  void lend_event_buffers();
-  void lend_event_buffer(std::uint32_t slot);
-
-  [[nodiscard]] std::span<std::byte> bytes(Area area) const noexcept {
-    return memory_.subspan(area.offset, area.size);
-  }
-  [[nodiscard]] memory::GuestAddress guest(Area area) const noexcept {
-    return {transport_.guest_base().value + area.offset};
-  }
 
   [[nodiscard]] Result<std::uint32_t> run(std::size_t command_size, std::size_t answer_size);
   [[nodiscard]] Result<> wait(io::TimePoint until);
   [[nodiscard]] Result<> collect_events();
-  void keep_event(std::span<const std::byte> event);
 
-  [[nodiscard]] Result<> add_ranges(v4l2::BufferPayload& payload) const;
-  [[nodiscard]] Result<> add_ranges(v4l2::ExtControls& payload) const;
-  void take_controls(std::span<const v4l2_ext_control> sent) const noexcept;
+  // Makes the ranges of a payload that needs some.
+  [[nodiscard]] Result<> add_ranges(v4l2::BufferPayload& payload) const {
+    return client::add_ranges(payload, user_);
+  }
+  [[nodiscard]] Result<> add_ranges(v4l2::ExtControls& payload) const {
+    return client::add_ranges(payload, controls_);
+  }
 
   std::unexpected<Errno> broken(int code, std::string message) {
     return broken(Error{std::move(message), code});
@@ -185,12 +159,9 @@ class BasicGuest {
   GuestOptions options_;
   Link transport_;
   media::wire::virtio_media_config config_{};
-  std::span<std::byte> memory_;  // the transport's
-  Area events_, command_, answer_, controls_, user_;
+  GuestArea command_, answer_, controls_, user_;  // of the transport's memory
   std::vector<virtio::DriverQueue> queues_;
-  std::array<std::uint32_t, event_queue_size> slot_of_head_{};
-  std::deque<Event> kept_;
-  std::uint64_t dropped_events_ = 0;
+  EventReceiver events_;
   Error error_;
 };
 
@@ -213,7 +184,7 @@ Result<> BasicGuest<Link>::ioctl(std::uint32_t session, typename Tag::Payload& p
     }
   }
   const wire::virtio_media_cmd_ioctl head{{wire::cmd_ioctl, 0}, session, Tag::number};
-  virtio::Writer writer(bytes(command_));
+  virtio::Writer writer(command_.bytes);
   if (auto done = detail::put(writer, head); !done) return done;
   const auto put = detail::put_payload<Tag>(writer, payload);
   if constexpr (has_controls || v4l2::detail::hands_over_buffer<Tag>) {
@@ -224,7 +195,7 @@ Result<> BasicGuest<Link>::ioctl(std::uint32_t session, typename Tag::Payload& p
   const std::size_t payload_bytes = detail::answer_size<Tag>(payload);
   const auto length = run(writer.written(), sizeof(wire::virtio_media_resp_ioctl) + payload_bytes);
   if (!length) return std::unexpected(length.error());
-  virtio::Reader reader(std::span<const std::byte>(bytes(answer_)).first(*length));
+  virtio::Reader reader(std::span<const std::byte>(answer_.bytes).first(*length));
   wire::virtio_media_resp_ioctl response;
   if (!detail::get(reader, response))
     return broken(EPROTO, std::string(Tag::name) + ": the answer has no status");
@@ -235,7 +206,7 @@ Result<> BasicGuest<Link>::ioctl(std::uint32_t session, typename Tag::Payload& p
       if constexpr (has_controls) {
         const auto sent = payload.controls;
         if (auto done = detail::get_payload<Tag>(reader, payload); !done) return done;
-        if (own_ranges) take_controls(sent);
+        if (own_ranges) take_controls(sent, controls_);
       } else {
         if (auto done = detail::get_payload<Tag>(reader, payload); !done) return done;
       }
@@ -247,6 +218,187 @@ Result<> BasicGuest<Link>::ioctl(std::uint32_t session, typename Tag::Payload& p
   return {};
 }
 
-}  // namespace vumedia::client
+template <class Link>
+Outcome<> BasicGuest<Link>::set_up() {
+  if (auto done = transport_.negotiate(std::as_writable_bytes(std::span(&config_, 1))); !done) return done;
+  if (auto done = create_memory(); !done) return done;
+  return start();
+}
 
-#include <vumedia/client/guest_commands.hpp>
+// One piece of memory holds the queues, the event buffers, one command and its answer, and the caller's
+// memory.
+template <class Link>
+Outcome<> BasicGuest<Link>::create_memory() {
+  std::size_t end = 0;
+  const auto reserve = [&end](std::size_t size) {
+    const std::size_t offset = end;
+    end = (end + size + 63) & ~std::size_t{63};
+    return offset;
+  };
+  const std::size_t rings[] = {reserve(virtio::DriverQueue::bytes(command_queue_size)),
+                               reserve(virtio::DriverQueue::bytes(EventReceiver::queue_size))};
+  const std::size_t events = reserve(EventReceiver::memory_size), command = reserve(command_bytes),
+                    answer = reserve(command_bytes), controls = reserve(control_bytes);
+  end = (end + page_size - 1) & ~(page_size - 1);
+  const std::size_t user = reserve(options_.user_memory);
+
+  const auto memory = transport_.create_memory(end);
+  if (!memory) return std::unexpected(memory.error());
+  const GuestArea all{*memory, transport_.guest_base()};
+  events_.use(all.part(events, EventReceiver::memory_size));
+  command_ = all.part(command, command_bytes);
+  answer_ = all.part(answer, command_bytes);
+  controls_ = all.part(controls, control_bytes);
+  user_ = all.part(user, options_.user_memory);
+  for (std::uint16_t i = 0; i < media::wire::queue_count; ++i) {
+    const GuestArea ring = all.part(rings[i], 0);
+    queues_.emplace_back(ring.bytes.data(), ring.address,
+                         i == media::wire::commandq ? command_queue_size : EventReceiver::queue_size,
+                         transport_.event_idx());
+  }
+  return {};
+}
+
+// The state of a driver at DRIVER_OK that has already lent its event buffers.
+template <class Link>
+Outcome<> BasicGuest<Link>::start() {
+  events_.begin(queues_[media::wire::eventq]);
+  return transport_.start(queues_);
+}
+
+template <class Link>
+Outcome<> BasicGuest<Link>::reset() {
+  if (auto done = transport_.reset(); !done) return done;
+  for (auto& queue : queues_) queue.reset();
+  return start();
+}
+
+template <class Link>
+Result<std::uint32_t> BasicGuest<Link>::open() {
+  namespace wire = media::wire;
+  const wire::virtio_media_cmd_open request{{wire::cmd_open, 0}};
+  wire::virtio_media_resp_open response{};
+  const auto length = command(vhost_user::bytes_of(request), std::as_writable_bytes(std::span(&response, 1)));
+  if (!length) return std::unexpected(length.error());
+  if (*length < sizeof response.hdr) return broken(EPROTO, "OPEN: the answer has no status");
+  if (response.hdr.status != 0) return fail(detail::status_errno(response.hdr.status));
+  if (*length < sizeof response) return broken(EPROTO, "OPEN: the answer is too short");
+  return response.session_id;
+}
+
+template <class Link>
+Result<> BasicGuest<Link>::close(std::uint32_t session) {
+  namespace wire = media::wire;
+  const wire::virtio_media_cmd_close request{{wire::cmd_close, 0}, session, 0};
+  const auto length = command(vhost_user::bytes_of(request), {});
+  if (!length) return std::unexpected(length.error());
+  // Nobody wants the remaining events of the session. The device has put them into the event queue before it
+  // returned the command, and forgets those that wait for buffers.
+  if (auto done = collect_events(); !done) return done;
+  events_.forget(session);
+  return {};
+}
+
+template <class Link>
+Result<typename BasicGuest<Link>::Mapped> BasicGuest<Link>::mmap(std::uint32_t session, std::uint32_t offset,
+                                                                 bool writable) {
+  namespace wire = media::wire;
+  const wire::virtio_media_cmd_mmap request{
+      {wire::cmd_mmap, 0}, session, writable ? wire::mmap_flag_rw : 0, offset};
+  wire::virtio_media_resp_mmap response{};
+  const auto length = command(vhost_user::bytes_of(request), std::as_writable_bytes(std::span(&response, 1)));
+  if (!length) return std::unexpected(length.error());
+  if (*length < sizeof response.hdr) return broken(EPROTO, "MMAP: the answer has no status");
+  if (response.hdr.status != 0) return fail(detail::status_errno(response.hdr.status));
+  if (*length < sizeof response) return broken(EPROTO, "MMAP: the answer is too short");
+  const auto memory = transport_.shared_memory({response.driver_addr}, response.len);
+  if (memory.empty()) return broken(EPROTO, "MMAP: the answer names memory that was not mapped");
+  return Mapped{{response.driver_addr}, memory};
+}
+
+template <class Link>
+Result<> BasicGuest<Link>::munmap(memory::ShmOffset driver_addr) {
+  namespace wire = media::wire;
+  const wire::virtio_media_cmd_munmap request{{wire::cmd_munmap, 0}, driver_addr.value};
+  wire::virtio_media_resp_munmap response{};
+  const auto length = command(vhost_user::bytes_of(request), std::as_writable_bytes(std::span(&response, 1)));
+  if (!length) return std::unexpected(length.error());
+  if (*length < sizeof response) return broken(EPROTO, "MUNMAP: the answer has no status");
+  if (response.hdr.status != 0) return fail(detail::status_errno(response.hdr.status));
+  return {};
+}
+
+template <class Link>
+Result<std::uint32_t> BasicGuest<Link>::command(std::span<const std::byte> command,
+                                                std::span<std::byte> answer) {
+  if (command.size() > command_.size() || answer.size() > answer_.size()) return fail(E2BIG);
+  if (command.empty() && answer.empty()) return fail(EINVAL);
+  std::ranges::copy(command, command_.bytes.begin());
+  auto length = run(command.size(), answer.size());
+  if (length)
+    std::ranges::copy(answer_.bytes.first(std::min<std::size_t>(*length, answer.size())), answer.begin());
+  return length;
+}
+
+// Sends the contents of the command area and waits for the answer.
+template <class Link>
+Result<std::uint32_t> BasicGuest<Link>::run(std::size_t command_size, std::size_t answer_size) {
+  if (error_.code != 0) return fail(error_.code);
+  if (answer_size > answer_.size()) return fail(E2BIG);
+  virtio::Piece pieces[2];
+  std::size_t count = 0;
+  if (command_size > 0) pieces[count++] = {command_.address, static_cast<std::uint32_t>(command_size), false};
+  if (answer_size > 0) pieces[count++] = {answer_.address, static_cast<std::uint32_t>(answer_size), true};
+  virtio::DriverQueue& queue = queues_[media::wire::commandq];
+  const auto head = queue.add(std::span(pieces).first(count));
+  if (!head) return std::unexpected(head.error());
+  if (queue.publish()) transport_.kick(media::wire::commandq);
+
+  const io::TimePoint begin = Clock::now();
+  const io::TimePoint until = begin + options_.command_timeout;
+  while (true) {
+    const auto used = queue.pop_used();
+    if (!used) return broken(EPROTO, "the device returned a command that it does not have");
+    if (*used) return (*used)->length;
+    if (options_.spin.count() > 0 && Clock::now() - begin < options_.spin) {
+      // The answer may be waiting for a mapping.
+      if (auto served = transport_.poll(); !served) return broken(std::move(served.error()));
+      continue;
+    }
+    if (queue.enable_interrupts()) continue;
+    if (Clock::now() >= until) return broken(ETIMEDOUT, "the device did not answer a command in time");
+    if (auto done = wait(until); !done) return std::unexpected(done.error());
+    // Events keep coming while a command is pending, and the device has few buffers for them.
+    if (auto done = collect_events(); !done) return std::unexpected(done.error());
+  }
+}
+
+template <class Link>
+Result<std::optional<Event>> BasicGuest<Link>::wait_event(std::chrono::milliseconds timeout) {
+  const io::TimePoint until = Clock::now() + timeout;
+  while (true) {
+    if (auto done = collect_events(); !done) return std::unexpected(done.error());
+    if (auto event = events_.take()) return event;
+    if (error_.code != 0) return fail(error_.code);
+    if (Clock::now() >= until) return std::nullopt;
+    if (queues_[media::wire::eventq].enable_interrupts()) continue;
+    if (auto done = wait(until); !done) return std::unexpected(done.error());
+  }
+}
+
+// Waits until something may have happened, or `until`.
+template <class Link>
+Result<> BasicGuest<Link>::wait(io::TimePoint until) {
+  if (auto done = transport_.wait(until); !done) return broken(std::move(done.error()));
+  return {};
+}
+
+template <class Link>
+Result<> BasicGuest<Link>::collect_events() {
+  const auto kick = events_.collect(queues_[media::wire::eventq]);
+  if (!kick) return broken(EPROTO, "the device returned an event buffer that it does not have");
+  if (*kick) transport_.kick(media::wire::eventq);
+  return {};
+}
+
+}  // namespace vumedia::client
