@@ -122,6 +122,25 @@ TEST_F(CtlDecode, ContainersOfEveryCodecAreBitExact) {
   if (decoded == 0) GTEST_SKIP() << "cannot make clips: no ffmpeg program, or no encoders in it";
 }
 
+// Workers post to the loop, and packets and pictures travel in mapped buffers, on each reactor.
+TEST_F(CtlDecode, OnEachReactorAStreamIsBitExact) {
+  const std::string clip = "reactors.264";
+  if (!make(vumedia::test::moving_picture(320, 180, 30) + " -c:v libx264 -preset veryfast -bf 2", clip))
+    GTEST_SKIP() << no_clip;
+  for (const char* const reactor : {"io_uring", "epoll"}) {
+    SCOPED_TRACE(reactor);
+    start("ffmpeg-decoder", {"--reactor", reactor});
+    for (int round = 0; round < 2; ++round) {
+      const auto decode = run({"decode", path(clip), "--compare", "--format", "NV12"});
+      EXPECT_EQ(decode.status, 0) << decode.errors;
+      EXPECT_TRUE(decode.says(": 30 frames of 320x180 ")) << decode.output;
+      EXPECT_TRUE(decode.says("bit-exact\n")) << decode.output;
+    }
+    device_->signal(SIGTERM);
+    EXPECT_EQ(device_->wait(), 0) << device_->error_output();
+  }
+}
+
 TEST_F(CtlDecode, TenBitsAreBitExact) {
   struct Row {
     const char* file;

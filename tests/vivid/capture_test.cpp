@@ -27,6 +27,7 @@ struct Api {
   std::uint32_t type;
   const char* options;
   std::vector<std::uint32_t> formats;
+  const char* reactor = "auto";
   friend std::ostream& operator<<(std::ostream& out, const Api& api) { return out << api.name; }
 };
 const Api single{
@@ -38,6 +39,7 @@ const Api multiplanar{"multiplanar",
                       V4L2_BUF_TYPE_VIDEO_CAPTURE_MPLANE,
                       "n_devs=1 multiplanar=2",
                       {V4L2_PIX_FMT_YUYV, V4L2_PIX_FMT_NV12, V4L2_PIX_FMT_NV12M, V4L2_PIX_FMT_YUV420M}};
+const Api by_epoll{"epoll", V4L2_BUF_TYPE_VIDEO_CAPTURE, "n_devs=1", {V4L2_PIX_FMT_YUYV}, "epoll"};
 
 // At vivid's maximum rate, to save time.
 template <class File>
@@ -87,7 +89,7 @@ class Capture : public testing::TestWithParam<Api> {
   Capture()
       : driver(GetParam().options),
         path(node("vivid-000-vid-cap")),
-        device(path),
+        device("v4l2-proxy", {"--v4l2-device", path, "--reactor", GetParam().reactor}),
         guest(device.connect(2 << 20)) {
     // The same picture in every frame: no counters drawn into it.
     NodeFile file(path);
@@ -578,7 +580,7 @@ TEST_P(Capture, InjectedErrorsPassThrough) {
   EXPECT_EQ(good->head.flags & V4L2_BUF_FLAG_ERROR, 0u);
 }
 
-INSTANTIATE_TEST_SUITE_P(Planes, Capture, testing::Values(single, multiplanar),
+INSTANTIATE_TEST_SUITE_P(Planes, Capture, testing::Values(single, multiplanar, by_epoll),
                          [](const auto& api) { return std::string(api.param.name); });
 INSTANTIATE_TEST_SUITE_P(Planes, UserPointers, testing::Values(single, multiplanar),
                          [](const auto& api) { return std::string(api.param.name); });
