@@ -119,7 +119,7 @@ TEST(NearMiss, APayloadThatCannotBeAnswered) {
   EXPECT_FALSE((LosesOutput<Whatever, G_FMT>));
 }
 
-struct NoTagOfOurs : v4l2::Ioctl<0, v4l2::Direction::read, v4l2_capability> {};
+struct NoTagOfOurs : v4l2::Ioctl<0, v4l2::Direction::read, v4l2::Allowed::always, v4l2_capability> {};
 
 TEST(NearMiss, ATagThatIsNotInTheTable) {
   EXPECT_TRUE((TakesUnknownTag<Shape<Session&, NoTagOfOurs, v4l2_capability&>>));

@@ -2,6 +2,8 @@
 #include <cerrno>
 #include <cstdint>
 #include <optional>
+#include <set>
+#include <string>
 #include <utility>
 
 #include <gtest/gtest.h>
@@ -11,13 +13,20 @@
 namespace vumedia::v4l2::test {
 namespace {
 
-static_assert(needs_priority<tag::S_FMT> && needs_priority<tag::STREAMOFF> &&
-              needs_priority<tag::S_PRIORITY> && needs_priority<tag::REMOVE_BUFS> &&
-              needs_priority<tag::DECODER_CMD>);
-// Not ioctls that only query, that pass frames, or that concern only the file.
-static_assert(!needs_priority<tag::G_FMT> && !needs_priority<tag::TRY_FMT> && !needs_priority<tag::QBUF> &&
-              !needs_priority<tag::PREPARE_BUF> && !needs_priority<tag::TRY_EXT_CTRLS> &&
-              !needs_priority<tag::SUBSCRIBE_EVENT> && !needs_priority<tag::G_PRIORITY>);
+TEST(NeedsPriority, WhatChangesTheDevice) {
+  std::set<std::string> refused;
+  with_ioctl_tags([&]<class... Tags>() {
+    ((needs_priority<Tags> ? void(refused.insert(Tags::name + sizeof("VIDIOC"))) : void()), ...);
+  });
+  // Not ioctls that only query, that pass frames, or that concern only the file.
+  EXPECT_EQ(
+      refused,
+      (std::set<std::string>{
+          "S_FMT",   "REQBUFS",      "CREATE_BUFS", "REMOVE_BUFS", "STREAMON",    "STREAMOFF",     "S_PARM",
+          "S_CTRL",  "S_EXT_CTRLS",  "S_SELECTION", "S_CROP",      "S_PRIORITY",  "S_INPUT",       "S_OUTPUT",
+          "S_STD",   "S_DV_TIMINGS", "S_EDID",      "S_FBUF",      "OVERLAY",     "S_AUDIO",       "S_AUDOUT",
+          "S_TUNER", "S_MODULATOR",  "S_FREQUENCY", "ENCODER_CMD", "DECODER_CMD", "S_HW_FREQ_SEEK"}));
+}
 
 int priority_error(const Result<>& result) {
   return result ? 0 : result.error().value;

@@ -86,7 +86,7 @@ class BasicGuest {
   // G/S/TRY_EXT_CTRLS return error_idx and sizes. `head.length` is the number of planes that travel. USERPTR
   // buffers without guest ranges get them from their pointers into user_memory(); controls with a size and no
   // ranges are copied from and to their `ptr`.
-  template <class Tag>
+  template <v4l2::ListedIoctl Tag>
   [[nodiscard]] Result<> ioctl(std::uint32_t session, typename Tag::Payload& payload);
 
   struct Mapped {
@@ -169,7 +169,7 @@ class BasicGuest {
 using Guest = BasicGuest<VhostUserTransport>;
 
 template <class Link>
-template <class Tag>
+template <v4l2::ListedIoctl Tag>
 Result<> BasicGuest<Link>::ioctl(std::uint32_t session, typename Tag::Payload& payload) {
   using Payload = typename Tag::Payload;
   namespace wire = media::wire;

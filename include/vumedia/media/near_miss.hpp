@@ -99,22 +99,17 @@ consteval void check_optional_members() {
 
 // -- Ioctls
 
-template <class T>
-inline constexpr bool is_tag = [] {
-  bool found = false;
-  v4l2::with_ioctl_tags([&found]<class... Tags>() { found = (std::same_as<T, Tags> || ...); });
-  return found;
-}();
-
 struct Anything;
 
 // The members of a tag, for templates that deduce their tag from one of those below: constraints on the tag
 // can then be evaluated.
 struct LikeATag {
+  using Body = Anything;
   using Wire = Anything;
   using Payload = Anything;
   static constexpr std::uint32_t number = v4l2::ioctl_limit;
   static constexpr v4l2::Direction direction = v4l2::Direction::none;
+  static constexpr v4l2::Allowed allowed = v4l2::Allowed::always;
   static constexpr unsigned long code = 0;
   static constexpr const char* name = "";
 };
@@ -129,10 +124,10 @@ concept StaysWhereItIs = std::is_class_v<T> && requires { sizeof(T); } && !std::
 struct Anything : LikeATag {
   // clang-format off
   template <class T>
-    requires(!is_tag<std::remove_cv_t<T>>)
+    requires(!v4l2::ListedIoctl<std::remove_cv_t<T>>)
   operator T&() const& noexcept;  // NOLINT(google-explicit-constructor)
   template <class T>
-    requires(!is_tag<std::remove_cv_t<T>> && !StaysWhereItIs<T>)
+    requires(!v4l2::ListedIoctl<std::remove_cv_t<T>> && !StaysWhereItIs<T>)
   operator T&&() const&& noexcept;  // NOLINT(google-explicit-constructor)
   template <StaysWhereItIs T>
   operator T() const&& noexcept;  // NOLINT(google-explicit-constructor)
@@ -143,7 +138,7 @@ struct Anything : LikeATag {
 struct UnknownTag : LikeATag {
   // clang-format off
   template <class T>
-    requires(std::is_empty_v<T> && !is_tag<std::remove_cv_t<T>>)
+    requires(std::is_empty_v<T> && !v4l2::ListedIoctl<std::remove_cv_t<T>>)
   operator T() const noexcept;  // NOLINT(google-explicit-constructor)
   // clang-format on
 };
@@ -201,10 +196,9 @@ consteval bool check_overloads() {
   if constexpr (NamesIoctl<B>) {
     // NOLINTNEXTLINE(bugprone-sizeof-expression): it instantiates the template.
     static_assert(sizeof(EveryOverloadOfIoctlMustBePublic<B>) > 0);
-    static_assert(
-        !TakesUnknownTag<B>,
-        "media::Backend: an overload of `ioctl` takes a tag that v4l2/ioctl_table.hpp does not have, so no "
-        "command would reach it");
+    static_assert(!TakesUnknownTag<B>,
+                  "media::Backend: an overload of `ioctl` takes a tag that is not in v4l2::ioctl_tags "
+                  "(v4l2/ioctl_table.hpp), so no command would reach it");
   }
   return true;
 }

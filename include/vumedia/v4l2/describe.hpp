@@ -301,36 +301,58 @@ inline void describe(std::string& out, const ExtControls& payload) {
   });
 }
 
+// -- One overload of describe_as for each body that is a plain number, and one for the rest.
+
+template <class Body>
+struct As {};
+
+inline void describe_as(std::string& out, As<body::Index>, std::uint32_t value) {
+  out += std::to_string(value);
+}
+inline void describe_as(std::string& out, As<body::Switch>, std::int32_t value) {
+  out += std::to_string(value);
+}
+inline void describe_as(std::string& out, As<body::BufferType>, std::uint32_t value) {
+  append_one_of(out, value, buffer_types);
+}
+inline void describe_as(std::string& out, As<body::PriorityLevel>, std::uint32_t value) {
+  append_one_of(out, value, priorities);
+}
+inline void describe_as(std::string& out, As<body::Standards>, v4l2_std_id value) {
+  append_hex(out, value);
+}
+template <class Body, class Payload>
+  requires requires(std::string& out, const Payload& payload) { describe(out, payload); }
+void describe_as(std::string& out, As<Body>, const Payload& payload) {
+  describe(out, payload);
+}
+
+template <class Tag>
+concept Described = requires(std::string& out, const typename Tag::Payload& payload) {
+  describe_as(out, As<typename Tag::Body>{}, payload);
+};
+
 template <class Tag>
 void describe_payload_of(std::string& out, const void* payload) {
-  const auto& value = *static_cast<const typename Tag::Payload*>(payload);
-  if constexpr (std::same_as<Tag, tag::STREAMON> || std::same_as<Tag, tag::STREAMOFF>) {
-    append_one_of(out, value, buffer_types);
-  } else if constexpr (std::same_as<Tag, tag::G_PRIORITY> || std::same_as<Tag, tag::S_PRIORITY>) {
-    append_one_of(out, value, priorities);
-  } else if constexpr (std::same_as<typename Tag::Payload, v4l2_std_id>) {
-    append_hex(out, value);
-  } else if constexpr (std::integral<typename Tag::Payload>) {
-    out += std::to_string(value);
-  } else {
-    describe(out, value);
-  }
+  describe_as(out, As<typename Tag::Body>{}, *static_cast<const typename Tag::Payload*>(payload));
 }
 
 }  // namespace detail
 
 inline std::string describe_payload(std::uint32_t ioctl, const void* payload) {
   std::string out;
-  if (ioctl == _IOC_NR(VIDIOC_DQBUF)) {
-    detail::describe(out, *static_cast<const Buffer*>(payload));
-  } else if (ioctl == _IOC_NR(VIDIOC_DQEVENT)) {
-    detail::describe(out, *static_cast<const v4l2_event*>(payload));
-  } else {
-    with_ioctl_tags([&]<class... Tags>() {
-      static_cast<void>(
-          ((ioctl == Tags::number && (detail::describe_payload_of<Tags>(out, payload), true)) || ...));
-    });
-  }
+  const auto describe_one = [&]<class... Tags>() {
+    static_cast<void>(
+        ((ioctl == Tags::number && (detail::describe_payload_of<Tags>(out, payload), true)) || ...));
+  };
+  with_ioctl_tags([&]<class... Tags>() {
+    static_assert(
+        (detail::Described<Tags> && ...),
+        "an ioctl of ioctl_table.hpp carries a struct without a description: its fields belong into "
+        "detail/describe_tables.hpp");
+    describe_one.template operator()<Tags...>();
+  });
+  describe_one.template operator()<uncarried::DQBUF, uncarried::DQEVENT>();
   return out.empty() ? "{}" : out;
 }
 

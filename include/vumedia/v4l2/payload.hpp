@@ -247,7 +247,7 @@ template <class T>
 }
 
 template <class Tag>
-inline constexpr bool hands_over_buffer = std::same_as<Tag, tag::QBUF> || std::same_as<Tag, tag::PREPARE_BUF>;
+inline constexpr bool hands_over_buffer = std::same_as<typename Tag::Body, body::QueuedBuffer>;
 
 }  // namespace detail
 

@@ -23,20 +23,9 @@
 
 namespace vumedia::v4l2 {
 
-namespace detail {
-template <class Tag, class... Tags>
-inline constexpr bool is_one_of = (std::same_as<Tag, Tags> || ...);
-}  // namespace detail
-
-// The ioctls that the kernel refuses to files whose priority is too low.
+// The ioctls that are refused to files whose priority is too low.
 template <class Tag>
-inline constexpr bool needs_priority =
-    detail::is_one_of<Tag, tag::S_FMT, tag::REQBUFS, tag::CREATE_BUFS, tag::REMOVE_BUFS, tag::STREAMON,
-                      tag::STREAMOFF, tag::S_PARM, tag::S_CTRL, tag::S_EXT_CTRLS, tag::S_SELECTION,
-                      tag::S_CROP, tag::S_PRIORITY, tag::S_INPUT, tag::S_OUTPUT, tag::S_STD,
-                      tag::S_DV_TIMINGS, tag::S_EDID, tag::S_FBUF, tag::OVERLAY, tag::S_AUDIO, tag::S_AUDOUT,
-                      tag::S_TUNER, tag::S_MODULATOR, tag::S_FREQUENCY, tag::S_HW_FREQ_SEEK, tag::ENCODER_CMD,
-                      tag::DECODER_CMD>;
+inline constexpr bool needs_priority = Tag::allowed == Allowed::by_priority;
 
 // The priorities of all files of a device. Not thread-safe: it belongs to one loop.
 class Priorities {

@@ -34,7 +34,7 @@ class AnyGuest {
   [[nodiscard]] std::uint64_t shm_size() const noexcept { return functions_->shm_size(guest_); }
   [[nodiscard]] Result<std::uint32_t> open() { return functions_->open(guest_); }
   [[nodiscard]] Result<> close(std::uint32_t session) { return functions_->close(guest_, session); }
-  template <class Tag>
+  template <v4l2::ListedIoctl Tag>
   [[nodiscard]] Result<> ioctl(std::uint32_t session, typename Tag::Payload& payload) {
     return functions_->ioctls[Tag::number](guest_, session, &payload);
   }
