@@ -1,8 +1,13 @@
+#include <cerrno>
 #include <cstddef>
 #include <cstdint>
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
+#include <vumedia/core/fd.hpp>
 #include <vumedia/core/mapping.hpp>
 #include <vumedia/memory/shm_region.hpp>
 
@@ -37,6 +42,24 @@ TEST(ShmRegion, ShowsAndHides) {
   ASSERT_TRUE(region->map(file->get(), 0, {2 * page_size}, page_size, true));
   region->unmap_all();
   EXPECT_EQ(region->mapping_count(), 0u);
+}
+
+// A file that refuses to be mapped leaves no hole in which other memory of this process could come to lie.
+TEST(ShmRegion, StaysReservedWhereAMapFails) {
+  auto region = ShmRegion::reserve(16 * page_size);
+  ASSERT_TRUE(region);
+  auto file = make_sealed_memfd("piece", page_size);
+  ASSERT_TRUE(file);
+  ASSERT_TRUE(region->map(file->get(), 0, {0}, page_size, true));
+  const OwnedFd unwritable(::memfd_create("unwritable", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+  ASSERT_EQ(::ftruncate(unwritable.get(), static_cast<off_t>(page_size)), 0);
+  ASSERT_EQ(::fcntl(unwritable.get(), F_ADD_SEALS, F_SEAL_WRITE), 0);
+
+  EXPECT_EQ(region->map(unwritable.get(), 0, {2 * page_size}, page_size, true).error().value, EPERM);
+  // ENOMEM if anything of it is not mapped.
+  EXPECT_EQ(::msync(region->bytes({0}, page_size).data(), 16 * page_size, MS_ASYNC), 0);
+  EXPECT_TRUE(region->bytes({2 * page_size}, page_size).empty());
+  EXPECT_TRUE(region->map(unwritable.get(), 0, {2 * page_size}, page_size, false));
 }
 
 }  // namespace

@@ -73,8 +73,13 @@ class ShmRegion {
     }
     const int protection = PROT_READ | (writable ? PROT_WRITE : 0);
     if (::mmap(base_ + offset.value, length, protection, MAP_SHARED | MAP_FIXED, fd,
-               static_cast<off_t>(fd_offset)) == MAP_FAILED)
-      return fail(errno);
+               static_cast<off_t>(fd_offset)) == MAP_FAILED) {
+      const int error = errno;
+      // Older kernels have unmapped what was there by the time the file refuses. In such a hole other memory
+      // of this process could come to lie, which the next map would replace.
+      static_cast<void>(hide({offset.value, length}));
+      return fail(error);
+    }
     pieces_.insert(next, {offset.value, length});
     return {};
   }
