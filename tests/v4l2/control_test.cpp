@@ -115,6 +115,8 @@ TEST(Control, SaysWhatAnotherRangeChanges) {
   EXPECT_FALSE(control.modify_range(5, 4, 1, 5));
   EXPECT_EQ(control.info().maximum, 100);
   EXPECT_FALSE(make(kArray).modify_range(0, 1, 1, 0));
+  const ControlInfo button{.id = V4L2_CID_DO_WHITE_BALANCE, .type = V4L2_CTRL_TYPE_BUTTON, .name = "Button"};
+  EXPECT_FALSE(Control(button, true).modify_range(0, 1, 1, 0)) << "it has no value";
   Control menu = make(V4L2_CID_TEST_PATTERN);
   menu.assign(4, {});
   EXPECT_EQ(menu.modify_range(0, 2, 1, 0), unsigned{V4L2_EVENT_CTRL_CH_RANGE | V4L2_EVENT_CTRL_CH_VALUE});

@@ -141,7 +141,8 @@ inline std::vector<std::byte> Control::complete(std::span<const std::byte> bytes
 
 inline Result<std::uint32_t> Control::modify_range(std::int64_t minimum, std::int64_t maximum,
                                                    std::uint64_t step, std::int64_t default_value) {
-  if (has_payload_) return fail(EINVAL);
+  const bool counts = info_.type != V4L2_CTRL_TYPE_BUTTON && info_.type != V4L2_CTRL_TYPE_CTRL_CLASS;
+  if (has_payload_ || !counts) return fail(EINVAL);
   ControlInfo info = info_;
   info.minimum = minimum;
   info.maximum = maximum;
