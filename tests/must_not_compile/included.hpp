@@ -1,7 +1,6 @@
-// What the files here include, to be read once for all of them.
+// What most files here include, to be read once for all of them. It takes time in each compilation.
 #pragma once
 
-#include <vumedia/client/guest.hpp>
 #include <vumedia/media/device.hpp>
 #include <vumedia/media/statistics.hpp>
 #include <vumedia/virtio/concepts.hpp>
