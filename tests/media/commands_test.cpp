@@ -155,6 +155,17 @@ TEST(Ioctl, FailedControlsCarryTheirPayload) {
   EXPECT_EQ(reply.status(), ENOTTY);
   EXPECT_EQ(reply.length, 8 + size);
   EXPECT_EQ(reply.as<v4l2_ext_controls>(8).error_idx, 99u);
+
+  // Then nobody reads guest ranges, but the structs must be there, and the room for them.
+  controls[0].size = 40;
+  reply = null.command(command(null.open()), 8 + size);
+  EXPECT_EQ(reply.status(), ENOTTY);
+  EXPECT_EQ(reply.length, 8 + size);
+  EXPECT_EQ(reply.as<v4l2_ext_control>(8 + sizeof head).size, 40u);
+  EXPECT_EQ(null.command(command(null.open()), 8 + size - 1).status(), EINVAL);
+  Bytes cut = command(null.open());
+  cut.pop_back();
+  EXPECT_EQ(null.command(cut, 8 + size).status(), EINVAL);
 }
 
 TEST(Ioctl, EveryNumberOfANullDeviceIsENOTTY) {

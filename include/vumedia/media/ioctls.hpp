@@ -73,6 +73,8 @@ class Ioctls {
   struct Entry;
   struct Table;
 
+  static Written refuse_controls(Ioctls& self, Record& record, const virtio::Chain& chain,
+                                 const virtio::Reader& behind_command, std::uint32_t number);
   template <class Tag>
   [[nodiscard, gnu::always_inline]] Written answer(std::uint32_t session, virtio::Writer writer,
                                                    const typename Tag::Payload& payload,
@@ -96,8 +98,11 @@ struct Ioctls<H, B>::Entry {
   static constexpr Function run() {
     if constexpr (shape == IoctlShape::deferred) {
       return &hand_over;
-    } else {
+    } else if constexpr (shape == IoctlShape::immediate) {
       return &carry_out;
+    } else {
+      static_assert(std::same_as<Payload, v4l2::ExtControls>);
+      return &refuse_controls;
     }
   }
 
@@ -128,18 +133,10 @@ struct Ioctls<H, B>::Entry {
   static Written call(Ioctls& self, Record& record, const virtio::Chain& chain, Payload& payload) {
     if (!has_room(chain, payload)) [[unlikely]]
       return self.around_.answers.status(chain, EINVAL);
-    const Result<> result = act(self, record, payload);
+    const Result<> result = self.around_.backend.ioctl(*record.session, Tag{}, payload);
     if (!result && result.error().value == memory::again) [[unlikely]]
       return begin(self, record, chain, payload);
     return self.template answer<Tag>(record.id, chain.writer(), payload, result);
-  }
-
-  [[gnu::always_inline]] static Result<> act(Ioctls& self, Record& record, Payload& payload) {
-    if constexpr (shape == IoctlShape::immediate) {
-      return self.around_.backend.ioctl(*record.session, Tag{}, payload);
-    } else {
-      return fail(ENOTTY);  // but with the payload, which failures of this ioctl must carry
-    }
   }
 
   // Checked before the backend acts: what it has done must not go unanswered for lack of room.
@@ -167,7 +164,8 @@ struct Ioctls<H, B>::Entry {
   }
 
   static Result<> act_again(void* owner, DeferredCommand& command) noexcept {
-    return act(*static_cast<Ioctls*>(owner), record_of(command), payload_of(command));
+    return static_cast<Ioctls*>(owner)->around_.backend.ioctl(*record_of(command).session, Tag{},
+                                                              payload_of(command));
   }
 
   // Null if no more commands may wait, or their lists, of so many ranges, are too long.
@@ -262,6 +260,26 @@ struct Ioctls<H, B>::Entry {
     }
   }
 };
+
+// An ioctl of controls that the backend does not have: its failure carries its payload nevertheless. One
+// function for all of them; guest ranges are not read, because nobody wants them.
+template <virtio::Host H, class B>
+Written Ioctls<H, B>::refuse_controls(Ioctls& self, Record& record, const virtio::Chain& chain,
+                                      const virtio::Reader& behind_command, std::uint32_t number) {
+  virtio::Reader reader = behind_command;
+  auto& payload = self.payload_.template make<v4l2::ExtControls>();
+  if (!v4l2::detail::read_controls(reader, payload)) return self.around_.answers.status(chain, EINVAL);
+  self.around_.work.spend(static_cast<std::int64_t>(payload.controls.size()) * memory::Work::control);
+  if (chain.writable_size() < sizeof(wire::virtio_media_resp_ioctl) + v4l2::detail::size_of(payload))
+    return self.around_.answers.status(chain, EINVAL);
+  if (self.around_.trace.enabled())
+    self.around_.trace.write(v4l2::ioctl_name(number), record.id, fail(ENOTTY), number, &payload);
+  self.around_.answers.count_error(ENOTTY);
+  virtio::Writer writer = chain.writer();
+  static_cast<void>(writer.write(wire::virtio_media_resp_ioctl{{ENOTTY, 0}}));
+  static_cast<void>(v4l2::detail::write_controls(writer, payload));
+  return static_cast<Written>(writer.written());
+}
 
 template <virtio::Host H, class B>
 struct Ioctls<H, B>::Table {
