@@ -8,6 +8,8 @@
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
+#include <utility>
 
 #include <vumedia/core/result.hpp>
 #include <vumedia/media/backend.hpp>
@@ -29,6 +31,10 @@ struct AnyPayload {
   operator T&() const noexcept;  // NOLINT(google-explicit-constructor)
 };
 
+// Nothing is to be looked for in such a backend.
+template <class B>
+concept HasNoIoctls = !std::is_final_v<B> && !NamesIoctl<B>;
+
 // `backend.ioctl(session, Tag, payload[, completion])` compiles, whatever it returns.
 template <class B, class Tag, class Payload>
 concept TakesPayload = requires(B& backend, typename B::Session& session, Tag tag, Payload& payload) {
@@ -43,6 +49,11 @@ concept TakesCompletion =
 }  // namespace detail
 
 // The shape of B's overload for Tag. A near miss is an error, not a missing ioctl.
+template <class B, class Tag>
+  requires detail::HasNoIoctls<B>
+[[nodiscard]] consteval IoctlShape ioctl_shape() {
+  return IoctlShape::missing;
+}
 template <class B, class Tag>
 [[nodiscard]] consteval IoctlShape ioctl_shape() {
   using Payload = typename Tag::Payload;
