@@ -21,12 +21,12 @@ namespace tag = v4l2::tag;
 
 // The value, or the end of the program with a line that says why.
 template <class T>
-T must(const char* what, Result<T> result) {
+static T must(const char* what, Result<T> result) {
   if (!result) std::exit((std::fprintf(stderr, "%s: error %d\n", what, result.error().value), 1));
   if constexpr (!std::is_void_v<T>) return std::move(*result);
 }
 template <class T>
-T must(Outcome<T> outcome) {
+static T must(Outcome<T> outcome) {
   if (!outcome) std::exit((std::fprintf(stderr, "%s\n", outcome.error().message.c_str()), 1));
   return std::move(*outcome);
 }

@@ -122,7 +122,7 @@ inline std::string command_section(const CLI::App& command) {
 // examples). It has no date, because the program knows none that stays the same.
 inline std::string man_page(const CLI::App& app) {
   using namespace man_page_detail;
-  const std::string name = app.get_name();
+  const std::string& name = app.get_name();
   std::string brief = app.get_description();
   if (brief.ends_with('.')) brief.pop_back();
   if (!brief.empty())

@@ -134,7 +134,7 @@ Outcome<> Bitstream::make_filter(std::span<const std::uint8_t> extradata) {
   if (status >= 0) status = avcodec_parameters_copy(filter->par_in, stream.codecpar);
   if (status >= 0) {
     AVCodecParameters& in = *filter->par_in;
-    av_freep(&in.extradata);
+    av_freep(static_cast<void*>(&in.extradata));
     in.extradata_size = static_cast<int>(extradata.size());
     if (!extradata.empty()) {
       in.extradata = static_cast<std::uint8_t*>(av_mallocz(extradata.size() + AV_INPUT_BUFFER_PADDING_SIZE));

@@ -118,7 +118,7 @@ class ReferenceDecoder {
   [[nodiscard]] vumedia::Outcome<> seek(double seconds);
 
  private:
-  ReferenceDecoder(Bitstream bitstream) : bitstream_(std::move(bitstream)) {}
+  explicit ReferenceDecoder(Bitstream bitstream) : bitstream_(std::move(bitstream)) {}
   // Both return what avcodec_send_packet returns.
   [[nodiscard]] int send(AVPacket* packet);
   [[nodiscard]] int send_waiting();

@@ -34,7 +34,7 @@ constexpr std::uint64_t most_commands = 10'000'000;
 
 // For a command that either succeeds or fails.
 template <class Function>
-auto plain(Function function) {
+auto plain(const Function& function) {
   return [function](Device& device) -> Outcome<Status> {
     if (auto done = function(device); !done) return std::unexpected(done.error());
     return Status::ok;
@@ -262,7 +262,7 @@ std::string complaint(const CLI::App& app, const CLI::ParseError& error) {
       if (word.starts_with('-')) continue;
       std::string names;
       for (const CLI::App* const command : app.get_subcommands([](const CLI::App*) { return true; }))
-        names += (names.empty() ? "" : ", ") + command->get_name();
+        names.append(names.empty() ? "" : ", ").append(command->get_name());
       return "there is no subcommand '" + word + "'; there are " + names;
     }
   }

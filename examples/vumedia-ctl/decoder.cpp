@@ -15,7 +15,7 @@ using vumedia::failure;
 using vumedia::Outcome;
 namespace tag = vumedia::v4l2::tag;
 
-constexpr std::chrono::seconds patience{30};
+constexpr std::chrono::seconds decoder_patience{30};
 constexpr std::uint32_t bitstream_buffers = 4;
 // In addition to what the decoder needs for itself: that many can be in transit to us and back.
 constexpr std::uint32_t spare_frames = 3;
@@ -45,10 +45,11 @@ Outcome<> Decoder::run(const Consume& consume) {
     }
     if (auto done = feed(); !done) return done;
     if (is_hopeless()) break;
-    auto event = device_.wait(patience);
+    auto event = device_.wait(decoder_patience);
     if (!event) return std::unexpected(event.error());
     if (!*event)
-      return failure("the decoder did not respond for %lld s", static_cast<long long>(patience.count()));
+      return failure("the decoder did not respond for %lld s",
+                     static_cast<long long>(decoder_patience.count()));
     if (auto done = handle(**event, consume); !done) return done;
   }
   if (seek_ && frames_ != 0) {

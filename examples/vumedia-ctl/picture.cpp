@@ -1,6 +1,7 @@
 #include "picture.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <optional>
 
@@ -72,7 +73,7 @@ struct Converter {
     const double kg = 1 - kr - kb;
     const double luma_gain = picture.full_range ? 1.0 : 255.0 / 219;
     const double chroma_gain = picture.full_range ? 1.0 : 255.0 / 224;
-    const auto fixed = [](double value) { return static_cast<std::int32_t>(value * 65536 + 0.5); };
+    const auto fixed = [](double value) { return static_cast<std::int32_t>(std::lround(value * 65536)); };
     black = picture.full_range ? 0 : 16;
     luma = fixed(luma_gain);
     red_cr = fixed(2 * (1 - kr) * chroma_gain);

@@ -55,8 +55,8 @@ class EmbeddedTransport {
   }
   [[nodiscard]] memory::GuestAddress guest_base() const noexcept { return ram_.base; }
   [[nodiscard]] Outcome<> start(std::span<const virtio::DriverQueue> queues) {
-    for (std::uint16_t index = 0; index < queues.size(); ++index) {
-      const virtio::DriverQueue& queue = queues[index];
+    std::uint16_t index = 0;
+    for (const virtio::DriverQueue& queue : queues) {
       const auto started = host_->start(*device_, index,
                                         {.size = queue.size(),
                                          .descriptors = queue.descriptors(),
@@ -64,6 +64,7 @@ class EmbeddedTransport {
                                          .used = queue.used(),
                                          .event_idx = event_idx()});
       if (!started) return system_failure(started.error().value, "queue %u cannot start", unsigned{index});
+      ++index;
     }
     return {};
   }
