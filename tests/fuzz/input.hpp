@@ -56,7 +56,7 @@ class Input {
   void fill(std::span<std::byte> out) noexcept {
     const auto taken = bytes(out.size());
     std::memset(out.data(), 0, out.size());
-    std::copy(taken.begin(), taken.end(), out.begin());
+    std::ranges::copy(taken, out.begin());
   }
 
  private:

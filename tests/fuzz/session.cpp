@@ -90,11 +90,11 @@ struct World {
 
 class Conversation {
  public:
-  Conversation(World& world, Input& input) : world_(world), input_(input) {
+  Conversation(World& world, Input& input) : world_(world), input_(&input) {
     world_.begin();
     auto [theirs, ours] = socket_pair();
     socket_ = std::move(ours);
-    const SessionOptions options{{}, input_.flag()};
+    const SessionOptions options{{}, input.flag()};
     session_ = std::make_unique<Served>(
         world_.loop, std::move(theirs), options,
         [this](const Error&) {
@@ -111,8 +111,8 @@ class Conversation {
   }
 
   void run() {
-    for (int step = 0; step < 200 && !input_.empty() && !ended_; ++step) {
-      act(input_.below(10));
+    for (int step = 0; step < 200 && !input().empty() && !ended_; ++step) {
+      act(input().below(12));
       world_.loop.settle();
     }
     socket_.reset();
@@ -131,11 +131,11 @@ class Conversation {
       case 1:
         return send_request();
       case 2:
-        return send(input_.bytes(input_.below(64)), some_fds());
+        return send(input().bytes(input().below(64)), some_fds());
       case 3:
-        return kick(input_.below(4), input_.byte());
+        return kick(input().below(4), input().byte());
       case 4:
-        return offer(static_cast<std::uint16_t>(input_.below(2)));
+        return offer(static_cast<std::uint16_t>(input().below(2)));
       case 5:
         return write_memory();
       case 6:
@@ -145,9 +145,12 @@ class Conversation {
       case 8:
         world_.loop.advance();
         return;
+      case 9:
+      case 10:
+        return start_up(input().byte(), input().byte());
       default:
         replies_.read(socket_.get());
-        if (input_.below(8) == 0) ::shutdown(socket_.get(), input_.flag() ? SHUT_WR : SHUT_RD);
+        if (input().below(8) == 0) ::shutdown(socket_.get(), input().flag() ? SHUT_WR : SHUT_RD);
     }
   }
 
@@ -156,43 +159,45 @@ class Conversation {
   [[nodiscard]] std::vector<int> some_fds() {
     std::vector<int> fds;
     // Few, as a rule; or more than fit.
-    const std::uint32_t count = input_.below(16);
+    const std::uint32_t count = input().below(16);
     for (std::uint32_t i = 0; i < (count < 14 ? count / 4 : count * 2); ++i)
-      fds.push_back(world_.fd(input_.byte()));
+      fds.push_back(world_.fd(input().byte()));
     return fds;
   }
   void send(std::span<const std::byte> bytes, const std::vector<int>& fds) {
     if (!bytes.empty()) send_some(socket_.get(), bytes, fds);
   }
 
+  [[nodiscard]] Input& input() { return *input_; }
   [[nodiscard]] std::uint32_t queue_index() {
-    const std::uint8_t byte = input_.byte();
+    if (plain_) return *plain_;
+    const std::uint8_t byte = input().byte();
     return byte < 0xf0 ? byte & 1U : byte;
   }
   [[nodiscard]] MemoryRegion region(int& fd) {
     MemoryRegion region{};
-    const vumedia::test::RamFile& file = input_.flag() ? world_.more : world_.ram;
+    const vumedia::test::RamFile& file = input().flag() ? world_.more : world_.ram;
     region = {file.guest(), file.size(), file.frontend(), 0};
     fd = file.fd();
-    switch (input_.below(12)) {
+    switch (input().below(12)) {
       case 0:
-        region.guest_address += input_.take<std::uint16_t>();
+        region.guest_address += input().take<std::uint16_t>();
         break;
       case 1:
-        region.size = input_.take<std::uint64_t>();
+        region.size = input().take<std::uint64_t>();
         break;
       case 2:
-        region.user_address -= input_.take<std::uint16_t>();
+        region.user_address -= input().take<std::uint16_t>();
         break;
       case 3:
-        region.mmap_offset = input_.take<std::uint16_t>();
+        region.mmap_offset = input().take<std::uint16_t>();
         region.size -= std::min(region.size, region.mmap_offset);
         break;
       case 4:
-        region.guest_address = input_.take<std::uint64_t>();
+        region.guest_address = input().take<std::uint64_t>();
         break;
       case 5:
-        fd = world_.fd(input_.byte());
+        fd = world_.fd(input().byte());
         break;
       default:
         break;
@@ -215,22 +220,24 @@ class Conversation {
     Body body;
     const auto is = [request]<class Spec>(Spec) { return request == Spec::number; };
     if (is(request::SetFeatures{})) {
-      body.add(U64{Frontend::default_features ^ (input_.flag() ? 0 : std::uint64_t{input_.byte()} << 26)});
+      body.add(U64{Frontend::default_features ^ (input().flag() ? 0 : std::uint64_t{input().byte()} << 26)});
     } else if (is(request::SetProtocolFeatures{})) {
-      body.add(U64{Frontend::default_protocol_features ^ input_.take<std::uint32_t>()});
+      body.add(U64{Frontend::default_protocol_features ^ input().take<std::uint32_t>()});
     } else if (is(request::SetMemTable{})) {
-      const std::uint32_t count = input_.below(4);
+      const std::uint32_t count = (input().below(4) + 1) % 4;
       body.add(MemoryTableHeader{count, 0});
       for (std::uint32_t i = 0; i < count; ++i) body.add(region(body.fds.emplace_back()));
     } else if (is(request::AddMemReg{}) || is(request::RemMemReg{})) {
       int fd = -1;
       body.add(SingleRegion{0, region(fd)});
-      if (is(request::AddMemReg{}) || input_.below(8) == 0) body.fds.push_back(fd);
+      if (is(request::AddMemReg{}) || input().below(8) == 0) body.fds.push_back(fd);
     } else if (is(request::SetVringNum{})) {
-      body.add(
-          VringState{queue_index(), input_.below(4) != 0 ? World::queue_size : input_.take<std::uint32_t>()});
-    } else if (is(request::SetVringBase{}) || is(request::SetVringEnable{})) {
-      body.add(VringState{queue_index(), input_.below(4)});
+      body.add(VringState{queue_index(),
+                          input().below(4) != 3 ? World::queue_size : input().take<std::uint32_t>()});
+    } else if (is(request::SetVringBase{})) {
+      body.add(VringState{queue_index(), input().below(4)});
+    } else if (is(request::SetVringEnable{})) {
+      body.add(VringState{queue_index(), (input().below(4) + 1) % 4});
     } else if (is(request::GetVringBase{})) {
       body.add(VringState{queue_index(), 0});
     } else if (is(request::SetVringAddr{})) {
@@ -238,12 +245,12 @@ class Conversation {
       const virtio::DriverQueue& queue = queues_[index & 1];
       const auto user = [&](memory::GuestAddress address) {
         return address.value - world_.ram.guest() + world_.ram.frontend() +
-               (input_.below(8) == 0 ? input_.byte() : 0U);
+               (input().below(8) == 0 ? input().byte() : 0U);
       };
       body.add(
           VringAddress{index, 0, user(queue.descriptors()), user(queue.used()), user(queue.available()), 0});
     } else if (is(request::SetVringKick{}) || is(request::SetVringCall{}) || is(request::SetVringErr{})) {
-      const std::uint8_t choice = input_.byte();
+      const auto choice = plain_ ? static_cast<std::uint8_t>(*plain_) : input().byte();
       body.add(U64{queue_index() | (choice >= 0xe0 ? vring_no_fd : 0)});
       if (choice < 0xe8) body.fds.push_back(world_.fd(choice % 16 < 12 ? choice % 4 : choice / 16));
     } else if (is(request::SetBackendReqFd{})) {
@@ -252,24 +259,23 @@ class Conversation {
       body.fds.push_back(theirs.get());
       lent_ = std::move(theirs);
     } else if (is(request::GetConfig{}) || is(request::SetConfig{})) {
-      const std::uint32_t size = input_.below(44);
-      body.add(ConfigHeader{input_.below(4), size, 0});
+      const std::uint32_t size = input().below(44);
+      body.add(ConfigHeader{input().below(4), size, 0});
       body.bytes.resize(body.bytes.size() + size);
     } else if (is(request::SetStatus{})) {
-      body.add(U64{input_.byte()});
+      body.add(U64{plain_ ? 15U : input().byte()});
     } else if (const RequestRow* const row = find_request(static_cast<std::uint32_t>(request))) {
       body.bytes.resize(row->least_size);
-      if (row->fds.least > 0) body.fds.push_back(world_.fd(input_.byte()));
+      if (row->fds.least > 0) body.fds.push_back(world_.fd(input().byte()));
     }
     return body;
   }
-  void send_request() {
-    const Request request{input_.below(request_limit + 1)};
-    const std::uint8_t how = input_.byte();
+  void send_request() { send_request(Request{input().below(request_limit + 1)}, input().byte()); }
+  void send_request(Request request, std::uint8_t how) {
     Body body = body_of(request);
-    if (how >= 0xf0) body.bytes.resize(input_.below(80));
+    if (how >= 0xf0) body.bytes.resize(input().below(80));
     if ((how & 0x0e) == 0x0e && !body.bytes.empty())
-      body.bytes[input_.below(static_cast<std::uint32_t>(body.bytes.size()))] ^= input_.take<std::byte>();
+      body.bytes[input().below(static_cast<std::uint32_t>(body.bytes.size()))] ^= input().take<std::byte>();
     if ((how & 0x70) == 0x70) body.fds = some_fds();
     const Header header{static_cast<std::uint32_t>(request),
                         flag::version | ((how & 1) != 0 ? flag::need_reply : 0),
@@ -279,13 +285,42 @@ class Conversation {
     message.bytes.insert(message.bytes.end(), body.bytes.begin(), body.bytes.end());
     const std::span<const std::byte> bytes(message.bytes);
     // All at once, or in two pieces.
-    const std::size_t first = (how & 0x80) != 0 ? 1 + input_.below(24) : bytes.size();
+    const std::size_t first = (how & 0x80) != 0 ? 1 + input().below(24) : bytes.size();
     send(bytes.first(std::min(first, bytes.size())), body.fds);
     if (first < bytes.size()) {
       world_.loop.settle();
       send(bytes.subspan(first), {});
     }
     lent_.reset();
+  }
+
+  // All that a frontend sends until both rings run, without one pair of steps (0: all of them), and no more
+  // than so many steps (0: all of them).
+  void start_up(std::uint8_t skipped, std::uint8_t most) {
+    namespace r = request;
+    constexpr Request once[] = {r::SetProtocolFeatures::number, r::SetOwner::number,
+                                r::SetBackendReqFd::number, r::SetFeatures::number, r::SetMemTable::number};
+    constexpr Request each[] = {r::SetVringNum::number,   r::SetVringBase::number, r::SetVringAddr::number,
+                                r::SetVringCall::number,  r::SetVringErr::number,  r::SetVringKick::number,
+                                r::SetVringEnable::number};
+    Input nothing(nullptr, 0);
+    Input* const whole = std::exchange(input_, &nothing);
+    std::uint8_t step = 0;
+    const auto send_next = [&](Request request) {
+      ++step;
+      if (!ended_ && (most == 0 || step <= most) && (skipped == 0 || step / 2 != skipped))
+        send_request(request, 1);
+      if (!ended_) world_.loop.settle();
+    };
+    plain_ = 0;
+    for (const Request request : once) send_next(request);
+    for (const std::uint32_t queue : {0U, 1U}) {
+      plain_ = queue;
+      for (const Request request : each) send_next(request);
+    }
+    send_next(r::SetStatus::number);
+    plain_.reset();
+    input_ = whole;
   }
 
   // -- The driver
@@ -298,16 +333,17 @@ class Conversation {
       require(::write(world_.events[which].get(), &value, sizeof value) == sizeof value, "it can be kicked");
   }
   void offer(std::uint16_t index) {
-    const virtio::Piece pieces[] = {{{World::guest + 0x8000 + input_.byte() * 16U}, input_.below(100), false},
-                                    {{World::guest + 0xc000 + input_.byte() * 16U}, input_.below(100), true}};
-    static_cast<void>(queues_[index].add(std::span(pieces).subspan(index), input_.flag()));
+    const virtio::Piece pieces[] = {
+        {{World::guest + 0x8000 + input().byte() * 16U}, input().below(100), false},
+        {{World::guest + 0xc000 + input().byte() * 16U}, input().below(100), true}};
+    static_cast<void>(queues_[index].add(std::span(pieces).subspan(index), input().flag()));
     static_cast<void>(queues_[index].publish());
     const std::uint64_t one = 1;
     if (index < 2) static_cast<void>(::write(world_.events[index].get(), &one, sizeof one));
   }
   void write_memory() {
-    const auto at = input_.take<std::uint16_t>();
-    const auto bytes = input_.bytes(1 + input_.below(16));
+    const auto at = input().take<std::uint16_t>();
+    const auto bytes = input().bytes(1 + input().below(16));
     const std::size_t most = world_.ram.size() - at;
     std::memcpy(world_.ram.data() + at, bytes.data(), std::min(bytes.size(), most));
   }
@@ -316,8 +352,8 @@ class Conversation {
 
   void device_acts(Device& device) {
     const virtio::ShmMapping mapping{
-        .fd = world_.ram.fd(), .offset = {std::uint64_t{input_.byte()} * page_size}, .length = page_size};
-    switch (input_.below(6)) {
+        .fd = world_.ram.fd(), .offset = {std::uint64_t{input().byte()} * page_size}, .length = page_size};
+    switch (input().below(6)) {
       case 0:
         state_.hold = !state_.hold;
         break;
@@ -340,9 +376,9 @@ class Conversation {
   // As the back-end's requests come, the frontend answers them, more or less.
   void answer() {
     if (!channel_) return;
-    const std::uint8_t how = input_.byte();
+    const std::uint8_t how = input().byte();
     if (how == 0xff) return channel_.reset();
-    if (how >= 0xe0) return send_some(channel_.get(), input_.bytes(input_.below(32)), some_fds());
+    if (how >= 0xe0) return send_some(channel_.get(), input().bytes(input().below(32)), some_fds());
     struct {
       Header header;
       std::uint32_t body[10];
@@ -362,7 +398,8 @@ class Conversation {
   }
 
   World& world_;
-  Input& input_;
+  Input* input_;
+  std::optional<std::uint32_t> plain_;  // the queue that is set up as it should be
   OwnedFd socket_, channel_, lent_;
   Replies replies_;
   vhost_user::test::EchoState state_;
