@@ -1,6 +1,6 @@
-// What a client reads from a hostile device: used rings, answers and events in the shared memory are anything,
-// and come at any time. The client does not read beyond its memory, does not believe a chain or a length that
-// it has not offered, and ends in bounded work.
+// What a client reads from a hostile device: used rings, answers and events in the shared memory are
+// anything, and come at any time. The client does not read beyond its memory, does not believe a chain or a
+// length that it has not offered, and ends in bounded work.
 #include <array>
 #include <chrono>
 #include <cstddef>
