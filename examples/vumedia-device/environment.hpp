@@ -1,4 +1,5 @@
-// The environment of a backend's service, next to its reactor: all of it belongs to one device and its thread.
+// The environment of a backend's service, next to its reactor: all of it belongs to one device and its
+// thread.
 #pragma once
 
 #include <cstdint>

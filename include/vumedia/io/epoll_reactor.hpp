@@ -2,7 +2,7 @@
 //
 // A command takes three system calls from kick to call: one that waits, one that reads the kick, and one that
 // signals. A descriptor stays registered between the completion of an operation and the start of the next
-// (io/epoll/watches.hpp), and signals are sent together (io/epoll/event_fd_signals.hpp). As with io_uring, all
+// (io/epoll/watches.hpp); signals are sent together (io/epoll/event_fd_signals.hpp). As with io_uring, all
 // completions of a turn are gathered into a list before the first handler runs, so that a handler may cancel
 // or destroy any other operation, even a completed one.
 //

@@ -32,9 +32,10 @@ class ArenaList {
 
   explicit ArenaList(const Limits& limits) noexcept : limits_(limits) {}
 
-  // Calls `take(arena)` with a shared pointer to each arena, the oldest first, until it returns true. If none
-  // does, `make(size, id)` makes another, of at least `least` bytes, with an id of its own, which is added and
-  // taken from. The lock is held during all calls. ENOMEM: the limits do not allow it; or the error of `make`.
+  // Calls `take(arena)` with each arena, the oldest first, until it returns true. If none does,
+  // `make(size, id)` makes another, of at least `least` bytes, with an id of its own, which is added and
+  // taken from. The lock is held during all calls. ENOMEM: the limits do not allow it; or the error of
+  // `make`.
   template <class Take, class Make>
   [[nodiscard]] Result<std::shared_ptr<Arena>> find_or_make(std::uint64_t least, Take take, Make make);
 

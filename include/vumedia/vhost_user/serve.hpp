@@ -80,9 +80,10 @@ class StopSignals {
 
 }  // namespace detail
 
-// Serves devices of type `D`, a virtio::Device on a SessionHost<R>, on `listener`: one frontend after another,
-// each with a device of its own that is constructed from copies of `arguments`. A connected socket is served
-// until its frontend leaves. R is io::UringReactor, or io::EpollReactor for where io_uring is forbidden.
+// Serves devices of type `D`, a virtio::Device on a SessionHost<R>, on `listener`: one frontend after
+// another, each with a device of its own that is constructed from copies of `arguments`. A connected socket
+// is served until its frontend leaves. R is io::UringReactor, or io::EpollReactor for where io_uring is
+// forbidden.
 //
 // Returns once it has been told to stop, with all sessions closed and the socket's file removed; or with what
 // the host lacks.
