@@ -244,13 +244,13 @@ TEST(JpegDamageTest, ReadsMarkers) {
   EXPECT_EQ(markers.segments, 5u);
 }
 
-struct DamagedSamples {
+struct MarkedFormat {
   AVPixelFormat format;
   int width;
   int height;
 };
 
-class MarksTest : public testing::TestWithParam<DamagedSamples> {
+class MarksTest : public testing::TestWithParam<MarkedFormat> {
  protected:
   void SetUp() override {
     frame->format = GetParam().format;
@@ -386,9 +386,9 @@ TEST_P(MarksTest, BlocksOfFieldsHaveThem) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Formats, MarksTest,
-                         testing::Values(DamagedSamples{AV_PIX_FMT_YUV420P, 64, 48},
-                                         DamagedSamples{AV_PIX_FMT_YUV420P, 227, 149},
-                                         DamagedSamples{AV_PIX_FMT_YUV420P10, 175, 65}),
+                         testing::Values(MarkedFormat{AV_PIX_FMT_YUV420P, 64, 48},
+                                         MarkedFormat{AV_PIX_FMT_YUV420P, 227, 149},
+                                         MarkedFormat{AV_PIX_FMT_YUV420P10, 175, 65}),
                          [](const auto& parameter) {
                            return std::string(av_get_pix_fmt_name(parameter.param.format)) + "_" +
                                   std::to_string(parameter.param.width);
