@@ -17,7 +17,7 @@
 #include <vumedia/v4l2/ioctl_table.hpp>
 #include <vumedia/v4l2/payload.hpp>
 
-namespace vumedia::client::compliance::controls {
+namespace vumedia::client::compliance::detail::controls {
 
 namespace tag = v4l2::tag;
 
@@ -329,4 +329,4 @@ inline constexpr const char* extended_section =
     "V4L2 API, ioctls VIDIOC_G_EXT_CTRLS, VIDIOC_S_EXT_CTRLS and VIDIOC_TRY_EXT_CTRLS";
 inline constexpr const char* single_section = "V4L2 API, ioctls VIDIOC_G_CTRL and VIDIOC_S_CTRL";
 
-}  // namespace vumedia::client::compliance::controls
+}  // namespace vumedia::client::compliance::detail::controls

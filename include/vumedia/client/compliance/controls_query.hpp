@@ -8,7 +8,7 @@
 #include <vumedia/client/compliance/controls_access.hpp>
 #include <vumedia/client/compliance/rule.hpp>
 
-namespace vumedia::client::compliance::controls {
+namespace vumedia::client::compliance::detail::controls {
 
 inline Finding list_ascends(Subject& s) {
   std::vector<Control> all;
@@ -371,4 +371,4 @@ inline constexpr Rule query_rules[] = {
      Scope::device, only_menus_have_items},
 };
 
-}  // namespace vumedia::client::compliance::controls
+}  // namespace vumedia::client::compliance::detail::controls

@@ -8,7 +8,7 @@
 #include <vumedia/client/compliance/controls_access.hpp>
 #include <vumedia/client/compliance/rule.hpp>
 
-namespace vumedia::client::compliance::controls {
+namespace vumedia::client::compliance::detail::controls {
 
 inline Finding all_can_be_read(Subject& s) {
   std::vector<Control> all;
@@ -173,4 +173,4 @@ inline constexpr Rule reading_rules[] = {
      extended_section, Scope::device, small_memory_is_told},
 };
 
-}  // namespace vumedia::client::compliance::controls
+}  // namespace vumedia::client::compliance::detail::controls

@@ -7,7 +7,7 @@
 #include <vumedia/client/compliance/controls_access.hpp>
 #include <vumedia/client/compliance/rule.hpp>
 
-namespace vumedia::client::compliance::controls {
+namespace vumedia::client::compliance::detail::controls {
 
 // A request with a valid control and an unknown one.
 inline Finding add_good_and_unknown(Subject& s, const std::vector<Control>& all, Request& request) {
@@ -150,4 +150,4 @@ inline constexpr Rule request_rules[] = {
      extended_section, Scope::device, nothing_can_be_asked},
 };
 
-}  // namespace vumedia::client::compliance::controls
+}  // namespace vumedia::client::compliance::detail::controls

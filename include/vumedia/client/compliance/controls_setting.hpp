@@ -10,7 +10,7 @@
 #include <vumedia/client/compliance/controls_access.hpp>
 #include <vumedia/client/compliance/rule.hpp>
 
-namespace vumedia::client::compliance::controls {
+namespace vumedia::client::compliance::detail::controls {
 
 inline Finding present_value_can_be_set(Subject& s) {
   std::vector<Control> all;
@@ -273,4 +273,4 @@ inline constexpr Rule setting_rules[] = {
      Scope::device, dynamic_array_changes_size},
 };
 
-}  // namespace vumedia::client::compliance::controls
+}  // namespace vumedia::client::compliance::detail::controls

@@ -20,7 +20,7 @@
 #include <vumedia/client/compliance/finding.hpp>
 #include <vumedia/client/compliance/subject.hpp>
 
-namespace vumedia::client::compliance::decoder {
+namespace vumedia::client::compliance::detail::decoder {
 
 namespace tag = v4l2::tag;
 
@@ -444,4 +444,4 @@ inline Finding Client::take_frame(const v4l2::Buffer& buffer) {
   return passed();
 }
 
-}  // namespace vumedia::client::compliance::decoder
+}  // namespace vumedia::client::compliance::detail::decoder

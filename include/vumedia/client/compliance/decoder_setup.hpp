@@ -8,7 +8,7 @@
 #include <vumedia/client/compliance/decoder_client.hpp>
 #include <vumedia/client/compliance/rule.hpp>
 
-namespace vumedia::client::compliance::decoder {
+namespace vumedia::client::compliance::detail::decoder {
 
 [[nodiscard]] inline const Queue& coded_queue(Subject& s) {
   return *s.facts().queue(true);
@@ -310,4 +310,4 @@ inline constexpr Rule setup_rules[] = {
      Scope::decoder, idle_start},
 };
 
-}  // namespace vumedia::client::compliance::decoder
+}  // namespace vumedia::client::compliance::detail::decoder

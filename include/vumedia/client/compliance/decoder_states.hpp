@@ -9,7 +9,7 @@
 #include <vumedia/client/compliance/decoder_stream.hpp>
 #include <vumedia/client/compliance/rule.hpp>
 
-namespace vumedia::client::compliance::decoder {
+namespace vumedia::client::compliance::detail::decoder {
 
 // -- Drain
 
@@ -276,4 +276,4 @@ inline constexpr Rule change_rules[] = {
      Scope::decoder, no_frame_is_lost},
 };
 
-}  // namespace vumedia::client::compliance::decoder
+}  // namespace vumedia::client::compliance::detail::decoder

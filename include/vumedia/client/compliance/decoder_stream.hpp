@@ -9,7 +9,7 @@
 #include <vumedia/client/compliance/decoder_setup.hpp>
 #include <vumedia/client/compliance/rule.hpp>
 
-namespace vumedia::client::compliance::decoder {
+namespace vumedia::client::compliance::detail::decoder {
 
 // Runs `check(client)` with a client for the run's stream.
 template <class Check>
@@ -280,4 +280,4 @@ inline constexpr Rule stream_rules[] = {
      Scope::decoder, capture_may_pause},
 };
 
-}  // namespace vumedia::client::compliance::decoder
+}  // namespace vumedia::client::compliance::detail::decoder

@@ -11,7 +11,7 @@
 #include <vumedia/client/compliance/rule.hpp>
 #include <vumedia/media/wire.hpp>
 
-namespace vumedia::client::compliance::rules {
+namespace vumedia::client::compliance::detail::rules {
 
 inline Finding known_type(Subject& s) {
   if (s.facts().device_type <= 5) return passed();
@@ -229,4 +229,4 @@ inline constexpr Rule file_rules[] = {
      Scope::device, unknown_command},
 };
 
-}  // namespace vumedia::client::compliance::rules
+}  // namespace vumedia::client::compliance::detail::rules

@@ -9,7 +9,7 @@
 
 #include <vumedia/client/compliance/rule.hpp>
 
-namespace vumedia::client::compliance::rules {
+namespace vumedia::client::compliance::detail::rules {
 
 // Formats with raw pictures in memory are not compressed, others are. 0: not known here.
 enum class Coding : std::uint8_t { unknown, raw, coded };
@@ -419,4 +419,4 @@ inline constexpr Rule enumeration_rules[] = {
      "V4L2 API, ioctl VIDIOC_ENUM_FRAMEINTERVALS, Return Value", Scope::video, interval_unknown},
 };
 
-}  // namespace vumedia::client::compliance::rules
+}  // namespace vumedia::client::compliance::detail::rules

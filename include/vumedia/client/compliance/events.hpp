@@ -15,7 +15,7 @@
 #include <vumedia/client/compliance/controls_access.hpp>
 #include <vumedia/client/compliance/rule.hpp>
 
-namespace vumedia::client::compliance::events {
+namespace vumedia::client::compliance::detail::events {
 
 namespace tag = v4l2::tag;
 using controls::Control;
@@ -347,4 +347,4 @@ inline constexpr Rule event_rules[] = {
      Scope::device, events_are_numbered},
 };
 
-}  // namespace vumedia::client::compliance::events
+}  // namespace vumedia::client::compliance::detail::events

@@ -13,7 +13,7 @@
 #include <vumedia/client/compliance/enumeration.hpp>
 #include <vumedia/client/compliance/rule.hpp>
 
-namespace vumedia::client::compliance::rules {
+namespace vumedia::client::compliance::detail::rules {
 
 [[nodiscard]] inline v4l2_format format_question(std::uint32_t type) noexcept {
   v4l2_format format{};
@@ -368,4 +368,4 @@ inline constexpr Rule format_rules[] = {
      "V4L2 API, ioctl VIDIOC_S_FMT, EBUSY", Scope::buffers, set_while_buffers_exist},
 };
 
-}  // namespace vumedia::client::compliance::rules
+}  // namespace vumedia::client::compliance::detail::rules

@@ -7,7 +7,7 @@
 
 #include <vumedia/client/compliance/rule.hpp>
 
-namespace vumedia::client::compliance::rules {
+namespace vumedia::client::compliance::detail::rules {
 
 // ---- Inputs and outputs, which are the same except for their names
 
@@ -222,4 +222,4 @@ inline constexpr Rule priority_rules[] = {
      "V4L2 API, Application Priority; Generic Error Codes, EBUSY", Scope::device, priority_guards},
 };
 
-}  // namespace vumedia::client::compliance::rules
+}  // namespace vumedia::client::compliance::detail::rules

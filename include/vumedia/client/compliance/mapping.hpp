@@ -11,7 +11,7 @@
 #include <vumedia/client/compliance/buffers.hpp>
 #include <vumedia/client/compliance/rule.hpp>
 
-namespace vumedia::client::compliance::rules {
+namespace vumedia::client::compliance::detail::rules {
 
 // MMAP buffers to be mapped; not applicable to other memory, or without a region to map them into.
 inline Finding mappable(Subject& s, Buffers& buffers, std::uint32_t count) {
@@ -213,4 +213,4 @@ inline constexpr Rule mapping_rules[] = {
      "VIRTIO 1.4, 5.22.6.3.5 Unmapping a MMAP buffer", Scope::device, unmap_unknown},
 };
 
-}  // namespace vumedia::client::compliance::rules
+}  // namespace vumedia::client::compliance::detail::rules

@@ -15,7 +15,7 @@
 #include <vumedia/client/compliance/rule.hpp>
 #include <vumedia/client/compliance/streaming.hpp>
 
-namespace vumedia::client::compliance::m2m {
+namespace vumedia::client::compliance::detail::m2m {
 
 // Both queues with their buffers. Each pair of buffers is one job.
 class Pair {
@@ -387,4 +387,4 @@ inline constexpr Rule rules[] = {
      "V4L2 API, Video Memory-To-Memory Interface", Scope::m2m, stop_of_one},
 };
 
-}  // namespace vumedia::client::compliance::m2m
+}  // namespace vumedia::client::compliance::detail::m2m

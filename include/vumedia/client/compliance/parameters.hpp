@@ -9,7 +9,7 @@
 #include <vumedia/client/compliance/enumeration.hpp>
 #include <vumedia/client/compliance/rule.hpp>
 
-namespace vumedia::client::compliance::rules {
+namespace vumedia::client::compliance::detail::rules {
 
 // ---- VIDIOC_G_PARM, VIDIOC_S_PARM
 
@@ -287,4 +287,4 @@ inline constexpr Rule selection_rules[] = {
      "V4L2 API, ioctl VIDIOC_S_SELECTION", Scope::video, selection_is_got},
 };
 
-}  // namespace vumedia::client::compliance::rules
+}  // namespace vumedia::client::compliance::detail::rules

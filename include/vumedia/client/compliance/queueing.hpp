@@ -9,7 +9,7 @@
 #include <vumedia/client/compliance/enumeration.hpp>
 #include <vumedia/client/compliance/rule.hpp>
 
-namespace vumedia::client::compliance::rules {
+namespace vumedia::client::compliance::detail::rules {
 
 inline constexpr std::uint32_t state_flags =
     V4L2_BUF_FLAG_QUEUED | V4L2_BUF_FLAG_DONE | V4L2_BUF_FLAG_PREPARED | V4L2_BUF_FLAG_IN_REQUEST;
@@ -425,4 +425,4 @@ inline constexpr Rule queueing_rules[] = {
      "V4L2 API, ioctl VIDIOC_STREAMOFF", Scope::buffers, stop_returns},
 };
 
-}  // namespace vumedia::client::compliance::rules
+}  // namespace vumedia::client::compliance::detail::rules

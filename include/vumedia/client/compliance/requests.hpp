@@ -8,7 +8,7 @@
 #include <vumedia/client/compliance/enumeration.hpp>
 #include <vumedia/client/compliance/rule.hpp>
 
-namespace vumedia::client::compliance::rules {
+namespace vumedia::client::compliance::detail::rules {
 
 [[nodiscard]] inline v4l2_requestbuffers buffers_question(Subject& s, std::uint32_t count) noexcept {
   v4l2_requestbuffers request{};
@@ -397,4 +397,4 @@ inline constexpr Rule request_rules[] = {
      "V4L2 API, ioctl VIDIOC_REMOVE_BUFS, Return Value", Scope::buffers, remove_unknown_type},
 };
 
-}  // namespace vumedia::client::compliance::rules
+}  // namespace vumedia::client::compliance::detail::rules

@@ -16,7 +16,7 @@
 #include <vumedia/client/compliance/queueing.hpp>
 #include <vumedia/client/compliance/rule.hpp>
 
-namespace vumedia::client::compliance::rules {
+namespace vumedia::client::compliance::detail::rules {
 
 // A queue that streams, with all of its buffers queued.
 inline Finding start_stream(Buffers& buffers, std::uint32_t count = 4) {
@@ -501,4 +501,4 @@ inline constexpr Rule streaming_rules[] = {
      "V4L2 API, V4L2 close(); VIRTIO 1.4, 5.22.6.3.2 Close device", Scope::stream, close_amid_stream},
 };
 
-}  // namespace vumedia::client::compliance::rules
+}  // namespace vumedia::client::compliance::detail::rules
