@@ -53,14 +53,14 @@
 namespace vumedia::backends {
 
 struct CameraOptions {
-  // The multi-planar API, which adds the formats with separate planes in memory.
+  /// The multi-planar API, which adds the formats with separate planes in memory.
   bool multiplanar = false;
-  // The format that the camera starts in (V4L2_PIX_FMT_*), at the Source's first size. One that it does not
-  // have becomes its first, as for a guest.
+  /// The format that the camera starts in (V4L2_PIX_FMT_*), at the Source's first size. One that it does not
+  /// have becomes its first, as for a guest.
   std::uint32_t pixelformat = 0;
 };
 
-// `S`: a camera::Source. `E`: camera::NoEncoder, or a camera::Encoder for a camera::PaintingSource.
+/// `S`: a camera::Source. `E`: camera::NoEncoder, or a camera::Encoder for a camera::PaintingSource.
 template <class S, class E = camera::NoEncoder>
 class Camera : public v4l2::Ioctls<Camera<S, E>, v4l2::ControlIoctls, v4l2::QueueIoctls, v4l2::EventIoctls,
                                    v4l2::PriorityIoctls> {
@@ -85,7 +85,7 @@ class Camera : public v4l2::Ioctls<Camera<S, E>, v4l2::ControlIoctls, v4l2::Queu
  public:
   using Camera::Ioctls::ioctl;
 
-  // One open file.
+  /// One open file.
   class Session;
 
   explicit Camera(S source, const CameraOptions& options = {}, E encoder = {});
@@ -102,7 +102,7 @@ class Camera : public v4l2::Ioctls<Camera<S, E>, v4l2::ControlIoctls, v4l2::Queu
             .device_type = media::DeviceType::video,
             .card = S::card};
   }
-  // ENODEV, and a line in the log: the modes of the Source are none that a camera can have (valid_modes()).
+  /// ENODEV, and a line in the log: the modes of the Source are none that a camera can have (valid_modes()).
   [[nodiscard]] Result<std::unique_ptr<Session>> open(media::Context context) {
     if (fault_ != nullptr) {
       constexpr std::string_view name(S::card);
@@ -153,7 +153,7 @@ class Camera : public v4l2::Ioctls<Camera<S, E>, v4l2::ControlIoctls, v4l2::Queu
   [[nodiscard]] Result<> ioctl(Session&, v4l2::tag::G_SELECTION, v4l2_selection& selection) const {
     return formats_.g_selection(selection);
   }
-  // There is no rectangle to set. It exists anyway, because programs call it on a device with G_SELECTION.
+  /// There is no rectangle to set. It exists anyway, because programs call it on a device with G_SELECTION.
   [[nodiscard]] Result<> ioctl(Session& session, v4l2::tag::S_SELECTION, v4l2_selection& selection) const {
     if (auto allowed = v4l2::may_run<v4l2::tag::S_SELECTION>(session, selection); !allowed) return allowed;
     return fail(EINVAL);

@@ -48,12 +48,12 @@
 namespace vumedia::backends {
 
 struct M2mOptions {
-  // Which of V4L2's two APIs for video buffers the device has. A buffer has one plane in both.
+  /// Which of V4L2's two APIs for video buffers the device has. A buffer has one plane in both.
   bool multiplanar = false;
-  // Open files at a time; more get ENFILE.
+  /// Open files at a time; more get ENFILE.
   std::uint32_t max_sessions = 256;
-  // What one of them may make us hold: MMAP buffers, copies of USERPTR buffers and their lists of pages, and
-  // what its engine counts there. REQBUFS gives fewer buffers than requested, or ENOMEM.
+  /// What one of them may make us hold: MMAP buffers, copies of USERPTR buffers and their lists of pages, and
+  /// what its engine counts there. REQBUFS gives fewer buffers than requested, or ENOMEM.
   std::uint64_t max_buffer_bytes = std::uint64_t{256} << 20;
 };
 
@@ -68,7 +68,7 @@ struct InstanceOf<E> {
   using Type = typename E::Instance;
 };
 
-// The ioctls that are the same for all devices.
+/// The ioctls that are the same for all devices.
 template <class Backend, class Instance>
 using CommonIoctls = std::conditional_t<
     HasControls<Instance>,
@@ -121,7 +121,7 @@ class M2m : public m2m::CommonIoctls<M2m<Engine>, typename m2m::InstanceOf<Engin
             .device_type = media::DeviceType::video,
             .card = Engine::card};
   }
-  // ENFILE: there are too many; or what the engine answers.
+  /// ENFILE: there are too many; or what the engine answers.
   [[nodiscard]] Result<std::unique_ptr<Session>> open(media::Context context) {
     if constexpr (m2m::ChecksOpen<Engine>) {
       if (auto allowed = engine_.may_open(); !allowed) return std::unexpected(allowed.error());
@@ -130,7 +130,7 @@ class M2m : public m2m::CommonIoctls<M2m<Engine>, typename m2m::InstanceOf<Engin
     return std::make_unique<Session>(*this, context);
   }
 
-  // Mappings of guest pages side by side: those of all files, and of closed ones that are still at work.
+  /// Mappings of guest pages side by side: those of all files, and of closed ones that are still at work.
   [[nodiscard]] const memory::Budget& mappings() const noexcept { return *mappings_; }
 
   // -- Formats

@@ -15,11 +15,11 @@
 
 namespace vumedia::backends {
 
-// Its formats are RGB3, in which it starts at 640x480, YUYV, NV12 and YU12; with the multi-planar API also
-// YM12 and NM12.
+/// Its formats are RGB3, in which it starts at 640x480, YUYV, NV12 and YU12; with the multi-planar API also
+/// YM12 and NM12.
 using TestPatternOptions = CameraOptions;
 
-// `E`: test_pattern::NoEncoder, or a test_pattern::Encoder.
+/// `E`: test_pattern::NoEncoder, or a test_pattern::Encoder.
 template <class E>
 using BasicTestPattern = Camera<test_pattern::PatternSource, E>;
 

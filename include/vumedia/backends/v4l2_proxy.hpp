@@ -32,18 +32,18 @@
 namespace vumedia::backends {
 
 struct V4l2ProxyOptions {
-  // The device, as v4l2_proxy::examine_node found it. Not null.
+  /// The device, as v4l2_proxy::examine_node found it. Not null.
   std::shared_ptr<const v4l2_proxy::NodeInfo> node;
-  // Mappings of guest pages that USERPTR buffers of one open file may take: one for each piece.
+  /// Mappings of guest pages that USERPTR buffers of one open file may take: one for each piece.
   std::size_t max_mappings = 16384;
-  // Memory of the buffers of all open files together. What the driver takes for MMAP buffers counts: beyond
-  // the limit REQBUFS and CREATE_BUFS give fewer than requested, or ENOMEM. Planes of USERPTR buffers count,
-  // too, each byte as often as it is named: beyond the limit QBUF and PREPARE_BUF answer ENOMEM.
+  /// Memory of the buffers of all open files together. What the driver takes for MMAP buffers counts: beyond
+  /// the limit REQBUFS and CREATE_BUFS give fewer than requested, or ENOMEM. Planes of USERPTR buffers count,
+  /// too, each byte as often as it is named: beyond the limit QBUF and PREPARE_BUF answer ENOMEM.
   std::size_t max_buffer_bytes = std::size_t{256} << 20;
-  // Maps MMAP buffers as dmabufs that the driver exports, instead of its own file: for a frontend that does
-  // not map device files. Buffers that cannot be mapped through the node are mapped this way in any case.
+  /// Maps MMAP buffers as dmabufs that the driver exports, instead of its own file: for a frontend that does
+  /// not map device files. Buffers that cannot be mapped through the node are mapped this way in any case.
   bool export_buffers = false;
-  // What all connections share. None: the backend makes its own.
+  /// What all connections share. None: the backend makes its own.
   std::shared_ptr<v4l2_proxy::Shared> shared;
 };
 
@@ -62,8 +62,8 @@ class V4l2Proxy {
             .card = options_.node->card};
   }
 
-  // Answers as open(2) did on the host; ENODEV if the device is gone or was replaced by another. EMFILE,
-  // EAGAIN: there is no thread for it.
+  /// Answers as open(2) did on the host; ENODEV if the device is gone or was replaced by another. EMFILE,
+  /// EAGAIN: there is no thread for it.
   [[nodiscard]] Result<std::unique_ptr<Session>> open(media::Context context, media::Completion opened) {
     auto session = std::make_unique<Session>(context);
     auto mappings = std::make_shared<memory::Budget>(options_.max_mappings, options_.shared->mappings);
@@ -79,7 +79,7 @@ class V4l2Proxy {
     return session.mmap(mem_offset);
   }
 
-  // Every ioctl of the table that a proxy can pass on.
+  /// Every ioctl of the table that a proxy can pass on.
   template <class Tag>
     requires v4l2_proxy::is_passed_on<Tag>
   void ioctl(Session& session, Tag, typename Tag::Payload& payload, media::Completion completion) {

@@ -32,28 +32,28 @@
 
 namespace vumedia::client::compliance {
 
-// The GuestOptions::user_memory needed for USERPTR buffers of 1920x1080 pictures. With none, USERPTR is not
-// examined.
+/// The GuestOptions::user_memory needed for USERPTR buffers of 1920x1080 pictures. With none, USERPTR is not
+/// examined.
 inline constexpr std::size_t user_memory_size = std::size_t{64} << 20;
 
 struct Options {
-  // The rules to run, as a pattern for is_named().
+  /// The rules to run, as a pattern for is_named().
   std::string filter = "*";
-  // The memory types of buffers to examine.
+  /// The memory types of buffers to examine.
   bool mmap = true;
   bool userptr = true;
-  // How long a frame or an event may take; GuestOptions::command_timeout is the limit for a command.
+  /// How long a frame or an event may take; GuestOptions::command_timeout is the limit for a command.
   std::chrono::milliseconds patience{5000};
-  // For decoders; without it, rules that need a stream are not applicable. It outlives the run.
+  /// For decoders; without it, rules that need a stream are not applicable. It outlives the run.
   const CodedStream* stream = nullptr;
 };
 
-// One rule for one queue and memory.
+/// One rule for one queue and memory.
 struct Run {
-  std::uint32_t type = 0;    // V4L2_BUF_TYPE_*; 0: the whole device
-  std::uint32_t memory = 0;  // V4L2_MEMORY_*; 0: no memory in particular
+  std::uint32_t type = 0;    ///< V4L2_BUF_TYPE_*; 0: the whole device
+  std::uint32_t memory = 0;  ///< V4L2_MEMORY_*; 0: no memory in particular
   Finding finding;
-  // Describes the queue and memory; empty for the device.
+  /// Describes the queue and memory; empty for the device.
   [[nodiscard]] std::string name() const {
     std::string text = type != 0 ? type_name(type) : "";
     if (memory != 0) text += std::string(text.empty() ? "" : " ") + memory_name(memory);
@@ -64,9 +64,9 @@ struct Run {
 struct RuleResult {
   const Group* group = nullptr;
   const Rule* rule = nullptr;
-  std::vector<Run> runs;  // none if the device has nothing that the rule is about; see `absent`
+  std::vector<Run> runs;  ///< none if the device has nothing that the rule is about; see `absent`
   std::string absent;
-  // Failed if any run failed; passed if at least one passed and none failed.
+  /// Failed if any run failed; passed if at least one passed and none failed.
   [[nodiscard]] Verdict verdict() const noexcept {
     Verdict verdict = Verdict::not_applicable;
     for (const Run& run : runs) {
@@ -75,7 +75,7 @@ struct RuleResult {
     }
     return verdict;
   }
-  // Why it is not applicable; empty if it is applicable.
+  /// Why it is not applicable; empty if it is applicable.
   [[nodiscard]] std::string reason() const {
     if (verdict() != Verdict::not_applicable) return {};
     return runs.empty() ? absent : runs.front().finding.text;
@@ -87,10 +87,10 @@ struct Report {
   std::uint32_t passed = 0;
   std::uint32_t failed = 0;
   std::uint32_t not_applicable = 0;
-  // Why the run ended before its last rule, or did not begin: the device is gone or stuck. Empty otherwise.
+  /// Why the run ended before its last rule, or did not begin: the device is gone or stuck. Empty otherwise.
   std::string ended;
-  // Only the rules that apply to every device were applicable, on its configuration, files and commands:
-  // nothing is known about what it does, although rules about that were requested.
+  /// Only the rules that apply to every device were applicable, on its configuration, files and commands:
+  /// nothing is known about what it does, although rules about that were requested.
   [[nodiscard]] bool nothing_tried() const noexcept {
     const auto general = [](const RuleResult& result) {
       return result.group == &all_rules[0] || result.group == &all_rules[1] ||
@@ -167,7 +167,7 @@ inline Finding run_once(const Rule& rule, AnyGuest& guest, const Facts& facts, c
 
 }  // namespace detail
 
-// Runs the rules that `options` name, one after another, and calls `on_result` after each.
+/// Runs the rules that `options` name, one after another, and calls `on_result` after each.
 [[nodiscard]] inline Report run(AnyGuest guest, const Options& options = {},
                                 const std::function<void(const RuleResult&)>& on_result = {}) {
   Report report;

@@ -18,22 +18,22 @@
 
 namespace vumedia::client {
 
-// A part of the guest's RAM, as this process and as the guest sees it. Its start is at a page boundary for
-// both.
+/// A part of the guest's RAM, as this process and as the guest sees it. Its start is at a page boundary for
+/// both.
 struct GuestRam {
   std::span<std::byte> bytes;
   memory::GuestAddress base;
 };
 
-// `Host` is a virtio::BasicHost. Device, host and turn outlive the transport, which is used on their loop's
-// thread. `Turn` waits for the loop's next event, until a given time at the latest, and serves it:
-// nothing happens but in calls of the transport.
+/// `Host` is a virtio::BasicHost. Device, host and turn outlive the transport, which is used on their loop's
+/// thread. `Turn` waits for the loop's next event, until a given time at the latest, and serves it:
+/// nothing happens but in calls of the transport.
 template <virtio::Device D, class Host, std::invocable<io::TimePoint> Turn>
 class EmbeddedTransport {
  public:
   using SharedMemory = std::span<std::byte>;
 
-  // `ram` holds what the guest needs, its two queues included, and must be zeroed.
+  /// `ram` holds what the guest needs, its two queues included, and must be zeroed.
   EmbeddedTransport(D& device, Host& host, GuestRam ram, Turn& turn)
       : device_(&device), host_(&host), ram_(ram), turn_(&turn) {}
 

@@ -25,7 +25,7 @@
 
 namespace vumedia::client {
 
-// Events that the device sends.
+/// Events that the device sends.
 struct ErrorEvent {
   std::uint32_t session = 0;
   int error = 0;
@@ -42,38 +42,38 @@ using Event = std::variant<ErrorEvent, DqbufEvent, V4l2Event>;
 
 class EventReceiver {
  public:
-  // Descriptors of the queue, and as many buffers.
+  /// Descriptors of the queue, and as many buffers.
   static constexpr std::uint16_t queue_size = 16;
   static constexpr std::size_t memory_size = queue_size * std::size_t{640};
 
-  // `area` is for the buffers: that many bytes.
+  /// `area` is for the buffers: that many bytes.
   void use(const GuestArea& area) noexcept { area_ = area; }
 
-  // Lends all buffers to the device of an empty `queue`, and forgets the events that are kept.
+  /// Lends all buffers to the device of an empty `queue`, and forgets the events that are kept.
   void begin(virtio::DriverQueue& queue) noexcept {
     kept_.clear();
     for (std::uint32_t slot = 0; slot < queue_size; ++slot) lend(queue, slot);
     static_cast<void>(queue.publish());
   }
 
-  // Takes the events that have come, and lends their buffers anew. Returns whether the device is to be
-  // kicked. EPROTO: it returned a buffer that it does not have.
+  /// Takes the events that have come, and lends their buffers anew. Returns whether the device is to be
+  /// kicked. EPROTO: it returned a buffer that it does not have.
   [[nodiscard]] Result<bool> collect(virtio::DriverQueue& queue);
 
-  // The oldest event that is kept.
+  /// The oldest event that is kept.
   [[nodiscard]] std::optional<Event> take() {
     if (kept_.empty()) return std::nullopt;
     Event event = std::move(kept_.front());
     kept_.pop_front();
     return event;
   }
-  // Drops what is kept of that session.
+  /// Drops what is kept of that session.
   void forget(std::uint32_t session) {
     std::erase_if(kept_, [session](const Event& event) {
       return std::visit([session](const auto& each) { return each.session == session; }, event);
     });
   }
-  // The number of events that were too short for their type; the Linux driver drops them, too.
+  /// The number of events that were too short for their type; the Linux driver drops them, too.
   [[nodiscard]] std::uint64_t dropped() const noexcept { return dropped_; }
 
  private:

@@ -41,21 +41,21 @@
 namespace vumedia::client {
 
 struct GuestOptions {
-  // How long a command may take; the Linux driver gives up after 5 s.
+  /// How long a command may take; the Linux driver gives up after 5 s.
   std::chrono::milliseconds command_timeout{5000};
-  // How long to poll for an answer before sleeping: costs CPU time and saves latency.
+  /// How long to poll for an answer before sleeping: costs CPU time and saves latency.
   std::chrono::microseconds spin{0};
-  // Bytes of guest memory for the caller (user_memory): USERPTR buffers.
+  /// Bytes of guest memory for the caller (user_memory): USERPTR buffers.
   std::size_t user_memory = 0;
 };
 
-// One thread at a time may use it.
+/// One thread at a time may use it.
 template <class Link>
 class BasicGuest {
   static_assert(Transport<Link>, "the argument of client::BasicGuest does not satisfy client::Transport");
 
  public:
-  // Connects to the device at a listening vhost-user socket.
+  /// Connects to the device at a listening vhost-user socket.
   [[nodiscard]] static Outcome<std::unique_ptr<BasicGuest>> connect(const std::string& socket_path,
                                                                     const GuestOptions& options = {})
     requires requires { Link::connect(socket_path); }
@@ -64,8 +64,8 @@ class BasicGuest {
     if (!transport) return std::unexpected(std::move(transport.error()));
     return attach(std::move(*transport), options);
   }
-  // Uses a transport that is connected to its device; for Guest, a connected vhost_user::Frontend will do.
-  // Negotiates and starts the queues.
+  /// Uses a transport that is connected to its device; for Guest, a connected vhost_user::Frontend will do.
+  /// Negotiates and starts the queues.
   [[nodiscard]] static Outcome<std::unique_ptr<BasicGuest>> attach(Link transport,
                                                                    const GuestOptions& options = {}) {
     std::unique_ptr<BasicGuest> guest(new BasicGuest(std::move(transport), options));
@@ -76,43 +76,43 @@ class BasicGuest {
   BasicGuest& operator=(const BasicGuest&) = delete;
 
   [[nodiscard]] const media::wire::virtio_media_config& config() const noexcept { return config_; }
-  // Bytes of shared memory region 0; 0 if there is none, so that nothing can be mapped.
+  /// Bytes of shared memory region 0; 0 if there is none, so that nothing can be mapped.
   [[nodiscard]] std::uint64_t shm_size() const noexcept { return transport_.shm_size(); }
 
   [[nodiscard]] Result<std::uint32_t> open();
   [[nodiscard]] Result<> close(std::uint32_t session);
 
-  // Sends `payload` and replaces it with the answer. A failed ioctl leaves it unchanged, except that
-  // G/S/TRY_EXT_CTRLS return error_idx and sizes. `head.length` is the number of planes that travel. USERPTR
-  // buffers without guest ranges get them from their pointers into user_memory(); controls with a size and no
-  // ranges are copied from and to their `ptr`.
+  /// Sends `payload` and replaces it with the answer. A failed ioctl leaves it unchanged, except that
+  /// G/S/TRY_EXT_CTRLS return error_idx and sizes. `head.length` is the number of planes that travel. USERPTR
+  /// buffers without guest ranges get them from their pointers into user_memory(); controls with a size and
+  /// no ranges are copied from and to their `ptr`.
   template <v4l2::ListedIoctl Tag>
   [[nodiscard]] Result<> ioctl(std::uint32_t session, typename Tag::Payload& payload);
 
   struct Mapped {
     memory::ShmOffset driver_addr;
-    typename Link::SharedMemory memory;  // until munmap, or the device is gone
+    typename Link::SharedMemory memory;  ///< until munmap, or the device is gone
   };
-  // Maps the buffer that has mem_offset `offset`. Each mmap needs its munmap.
+  /// Maps the buffer that has mem_offset `offset`. Each mmap needs its munmap.
   [[nodiscard]] Result<Mapped> mmap(std::uint32_t session, std::uint32_t offset, bool writable = true);
   [[nodiscard]] Result<> munmap(memory::ShmOffset driver_addr);
 
-  // The next event, or nothing within `timeout`.
+  /// The next event, or nothing within `timeout`.
   [[nodiscard]] Result<std::optional<Event>> wait_event(std::chrono::milliseconds timeout);
-  // The number of events that were too short for their type; the Linux driver drops them, too.
+  /// The number of events that were too short for their type; the Linux driver drops them, too.
   [[nodiscard]] std::uint64_t dropped_events() const noexcept { return events_.dropped(); }
 
-  // Guest memory for the caller, and where the device finds it.
+  /// Guest memory for the caller, and where the device finds it.
   [[nodiscard]] std::span<std::byte> user_memory() const noexcept { return user_.bytes; }
   [[nodiscard]] Result<memory::GuestAddress> guest_address(const void* in_user_memory) const noexcept {
     return user_.address_of(in_user_memory);
   }
 
-  // Sends any command, valid or not, and returns the length of the answer in `answer`; for tests of devices.
+  /// Sends any command, valid or not, and returns the length of the answer in `answer`; for tests of devices.
   [[nodiscard]] Result<std::uint32_t> command(std::span<const std::byte> command,
                                               std::span<std::byte> answer);
 
-  // Does what a driver does when it is loaded again: all earlier sessions, mappings and events are gone.
+  /// Does what a driver does when it is loaded again: all earlier sessions, mappings and events are gone.
   [[nodiscard]] Outcome<> reset();
 
   [[nodiscard]] Link& transport() noexcept { return transport_; }
@@ -165,7 +165,7 @@ class BasicGuest {
   Error error_;
 };
 
-// Reaches its device over a vhost-user socket, like a VMM's guest.
+/// Reaches its device over a vhost-user socket, like a VMM's guest.
 using Guest = BasicGuest<VhostUserTransport>;
 
 template <class Link>

@@ -15,11 +15,11 @@ struct GuestArea {
   memory::GuestAddress address;
 
   [[nodiscard]] std::size_t size() const noexcept { return bytes.size(); }
-  // `offset` + `size` must not exceed size().
+  /// `offset` + `size` must not exceed size().
   [[nodiscard]] GuestArea part(std::size_t offset, std::size_t size) const noexcept {
     return {bytes.subspan(offset, size), {address.value + offset}};
   }
-  // Where the device finds what `pointer` points at. EFAULT if that is elsewhere.
+  /// Where the device finds what `pointer` points at. EFAULT if that is elsewhere.
   [[nodiscard]] Result<memory::GuestAddress> address_of(const void* pointer) const noexcept {
     const auto offset =
         reinterpret_cast<std::uintptr_t>(pointer) - reinterpret_cast<std::uintptr_t>(bytes.data());

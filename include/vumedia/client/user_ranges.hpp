@@ -18,7 +18,7 @@
 
 namespace vumedia::client {
 
-// For a buffer whose pointers point into `user`; others are left alone. EFAULT: it is not all there.
+/// For a buffer whose pointers point into `user`; others are left alone. EFAULT: it is not all there.
 [[nodiscard]] inline Result<> add_ranges(v4l2::BufferPayload& payload, const GuestArea& user) {
   const v4l2_buffer& head = payload.buffer.head;
   if (head.memory != V4L2_MEMORY_USERPTR) return {};
@@ -39,7 +39,7 @@ namespace vumedia::client {
   return {};
 }
 
-// Copies the bytes that controls point at into `area`, one control after another. E2BIG: it is too small.
+/// Copies the bytes that controls point at into `area`, one control after another. E2BIG: it is too small.
 [[nodiscard]] inline Result<> add_ranges(v4l2::ExtControls& payload, const GuestArea& area) {
   std::size_t used = 0;
   for (const v4l2_ext_control& control : payload.controls) {
@@ -56,7 +56,7 @@ namespace vumedia::client {
   return {};
 }
 
-// Copies them back, to where the controls that were sent point.
+/// Copies them back, to where the controls that were sent point.
 inline void take_controls(std::span<const v4l2_ext_control> sent, const GuestArea& area) noexcept {
   std::size_t used = 0;
   for (const v4l2_ext_control& control : sent) {

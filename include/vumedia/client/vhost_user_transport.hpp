@@ -25,7 +25,7 @@
 
 namespace vumedia::client {
 
-// A Transport. Guest memory is one sealed memory file, shared memory region 0 a range of addresses here.
+/// A Transport. Guest memory is one sealed memory file, shared memory region 0 a range of addresses here.
 class VhostUserTransport {
  public:
   using SharedMemory = std::span<std::byte>;
@@ -35,7 +35,7 @@ class VhostUserTransport {
     if (!frontend) return std::unexpected(std::move(frontend.error()));
     return VhostUserTransport(std::move(*frontend));
   }
-  // Uses a connected frontend that has not negotiated yet.
+  /// Uses a connected frontend that has not negotiated yet.
   VhostUserTransport(vhost_user::Frontend frontend) noexcept  // NOLINT: implicit on purpose
       : frontend_(std::move(frontend)) {}
 

@@ -7,7 +7,7 @@
 
 namespace vumedia {
 
-// Guest pages, shared-memory granules and our memfds all count in this unit (x86-64 and, here, arm64).
+/// Guest pages, shared-memory granules and our memfds all count in this unit (x86-64 and, here, arm64).
 inline constexpr std::uint64_t page_size = 4096;
 
 template <std::unsigned_integral T>
@@ -28,12 +28,12 @@ template <std::unsigned_integral T>
   return value != 0 && (value & (value - 1)) == 0;
 }
 
-// `alignment` is a power of two.
+/// `alignment` is a power of two.
 [[nodiscard]] constexpr bool is_aligned(std::uint64_t value, std::uint64_t alignment) noexcept {
   return (value & (alignment - 1)) == 0;
 }
 
-// The next multiple of `alignment` (a power of two), or nothing if it does not fit 64 bits.
+/// The next multiple of `alignment` (a power of two), or nothing if it does not fit 64 bits.
 [[nodiscard]] constexpr std::optional<std::uint64_t> align_up(std::uint64_t value,
                                                               std::uint64_t alignment) noexcept {
   const auto raised = checked_add(value, alignment - 1);
@@ -41,7 +41,7 @@ template <std::unsigned_integral T>
   return *raised & ~(alignment - 1);
 }
 
-// Whether [offset, offset + length) lies within [0, size), with no overflow on the way.
+/// Whether [offset, offset + length) lies within [0, size), with no overflow on the way.
 [[nodiscard]] constexpr bool range_fits(std::uint64_t offset, std::uint64_t length,
                                         std::uint64_t size) noexcept {
   return offset <= size && length <= size - offset;

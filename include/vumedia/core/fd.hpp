@@ -13,7 +13,7 @@
 
 namespace vumedia {
 
-// Owns one file descriptor, or none (-1). Closing keeps errno, so that an error path can still report it.
+/// Owns one file descriptor, or none (-1). Closing keeps errno, so that an error path can still report it.
 class OwnedFd {
  public:
   OwnedFd() = default;
@@ -38,7 +38,7 @@ class OwnedFd {
     fd_ = fd;
   }
 
-  // A second descriptor of the same open file, close-on-exec.
+  /// A second descriptor of the same open file, close-on-exec.
   [[nodiscard]] Result<OwnedFd> duplicate() const noexcept {
     OwnedFd copy(::fcntl(fd_, F_DUPFD_CLOEXEC, 0));
     if (!copy) return fail(errno);
@@ -49,14 +49,14 @@ class OwnedFd {
   int fd_ = -1;
 };
 
-// An eventfd, close-on-exec and non-blocking unless `flags` says otherwise.
+/// An eventfd, close-on-exec and non-blocking unless `flags` says otherwise.
 [[nodiscard]] inline Result<OwnedFd> make_event_fd(int flags = EFD_CLOEXEC | EFD_NONBLOCK) noexcept {
   OwnedFd fd(::eventfd(0, flags));
   if (!fd) return fail(errno);
   return fd;
 }
 
-// The size in bytes of the file behind `fd`.
+/// The size in bytes of the file behind `fd`.
 [[nodiscard]] inline Result<std::uint64_t> file_size(int fd) noexcept {
   struct stat status{};
   if (::fstat(fd, &status) != 0) return fail(errno);

@@ -22,8 +22,8 @@
 
 namespace vumedia {
 
-// A node's place in one list: a ring of hooks, of which one is the list's own. A hook that is in no list is a
-// ring by itself.
+/// A node's place in one list: a ring of hooks, of which one is the list's own. A hook that is in no list is
+/// a ring by itself.
 template <class Tag>
 class ListHook {
  public:
@@ -33,15 +33,15 @@ class ListHook {
   ~ListHook() { unlink(); }
 
   [[nodiscard]] bool linked() const noexcept { return next_ != this; }
-  // Leaves the list, if it is in one.
+  /// Leaves the list, if it is in one.
   void unlink() noexcept {
     previous_->next_ = next_;
     next_->previous_ = previous_;
     next_ = previous_ = this;
   }
 
-  // For IntrusiveList. `place`, another hook, is in the ring that this hook joins. It is in none before, or
-  // moves from there.
+  /// For IntrusiveList. `place`, another hook, is in the ring that this hook joins. It is in none before, or
+  /// moves from there.
   void move_before(ListHook& place) noexcept {
     previous_->next_ = next_;
     next_->previous_ = previous_;
@@ -66,7 +66,7 @@ class ListHook {
   ListHook* previous_ = this;
 };
 
-// How a list finds the hook of a node, and the node of a hook: the hook is a public base of the node.
+/// How a list finds the hook of a node, and the node of a hook: the hook is a public base of the node.
 struct HookIsBase {
   template <class Tag, class Node>
   [[nodiscard]] static ListHook<Tag>& hook(Node& node) noexcept {
@@ -78,7 +78,7 @@ struct HookIsBase {
   }
 };
 
-// Does not own its nodes. `Access` is for nodes that hide their hook.
+/// Does not own its nodes. `Access` is for nodes that hide their hook.
 template <class Node, class Tag = Node, class Access = HookIsBase>
 class IntrusiveList {
   using Hook = ListHook<Tag>;
@@ -90,39 +90,39 @@ class IntrusiveList {
   ~IntrusiveList() { clear(); }
 
   [[nodiscard]] bool empty() const noexcept { return !ring_.linked(); }
-  // Counts the nodes, one after another.
+  /// Counts the nodes, one after another.
   [[nodiscard]] std::size_t size() const noexcept {
     std::size_t count = 0;
     for (const Hook* hook = &ring_.next_hook(); hook != &ring_; hook = &hook->next_hook()) ++count;
     return count;
   }
 
-  // `node` is in no list of this tag.
+  /// `node` is in no list of this tag.
   void push_back(Node& node) noexcept { hook_of(node).link_before(ring_); }
   void push_front(Node& node) noexcept { hook_of(node).link_before(ring_.next_hook()); }
-  // `node` is in a list of this tag, this or another, which it leaves.
+  /// `node` is in a list of this tag, this or another, which it leaves.
   void move_back(Node& node) noexcept { hook_of(node).move_before(ring_); }
   void move_front(Node& node) noexcept { hook_of(node).move_after(ring_); }
-  // `node` is in a list of this tag.
+  /// `node` is in a list of this tag.
   static void remove(Node& node) noexcept { hook_of(node).unlink(); }
   [[nodiscard]] static bool linked(Node& node) noexcept { return hook_of(node).linked(); }
 
-  // The first node, and the one after `node`, which is in this list; null if there is none.
+  /// The first node, and the one after `node`, which is in this list; null if there is none.
   [[nodiscard]] Node* front() const noexcept { return at(ring_.next_hook()); }
   [[nodiscard]] Node* after(Node& node) const noexcept { return at(hook_of(node).next_hook()); }
-  // Removes the first node and returns it; null if there is none.
+  /// Removes the first node and returns it; null if there is none.
   [[nodiscard]] Node* pop_front() noexcept {
     Node* const node = front();
     if (node != nullptr) remove(*node);
     return node;
   }
-  // Removes all nodes.
+  /// Removes all nodes.
   void clear() noexcept {
     while (pop_front() != nullptr) {
     }
   }
 
-  // In order. The node that an iterator is at may be removed only after the iterator has gone on.
+  /// In order. The node that an iterator is at may be removed only after the iterator has gone on.
   class Iterator {
    public:
     using value_type = Node;

@@ -11,13 +11,13 @@ namespace vumedia {
 
 enum class LogLevel : int { trace, debug, info, warning, error, off };
 
-// A sink for lines. The default drops everything. Copies share the sink's context but not the level.
-//
-// Any thread may log; the sink must allow that. A line that is not enabled costs one load and one branch; its
-// arguments should therefore cost nothing to evaluate.
+/// A sink for lines. The default drops everything. Copies share the sink's context but not the level.
+///
+/// Any thread may log; the sink must allow that. A line that is not enabled costs one load and one branch;
+/// its arguments should therefore cost nothing to evaluate.
 class Log {
  public:
-  // `line` has no newline and is valid during the call only.
+  /// `line` has no newline and is valid during the call only.
   using Sink = void (*)(void* context, LogLevel level, std::string_view line);
 
   Log() = default;

@@ -15,13 +15,13 @@
 
 namespace vumedia {
 
-// How many lines may pass at once, and how often one more may. The defaults let through 8,640 lines a day.
+/// How many lines may pass at once, and how often one more may. The defaults let through 8,640 lines a day.
 struct LogLimits {
   std::uint32_t burst = 200;
   std::chrono::milliseconds interval{10'000};
 };
 
-// Allows that many lines, by the caller's clock. Used by one thread at a time.
+/// Allows that many lines, by the caller's clock. Used by one thread at a time.
 class LineBudget {
  public:
   using TimePoint = std::chrono::steady_clock::time_point;
@@ -29,8 +29,8 @@ class LineBudget {
   LineBudget(const LogLimits& limits, TimePoint now) noexcept
       : limits_(limits), left_(limits.burst), filled_(now) {}
 
-  // Whether a line may pass at `now`. If so it uses up one of the allowed lines; otherwise it counts as left
-  // out.
+  /// Whether a line may pass at `now`. If so it uses up one of the allowed lines; otherwise it counts as left
+  /// out.
   [[nodiscard]] bool take(TimePoint now) noexcept {
     if (limits_.interval.count() > 0 && now > filled_) {
       const auto earned = static_cast<std::uint64_t>((now - filled_) / limits_.interval);
@@ -44,7 +44,7 @@ class LineBudget {
     --left_;
     return true;
   }
-  // Lines that were left out since the last call.
+  /// Lines that were left out since the last call.
   [[nodiscard]] std::uint64_t take_left_out() noexcept {
     const std::uint64_t count = left_out_;
     left_out_ = 0;
@@ -58,9 +58,9 @@ class LineBudget {
   TimePoint filled_;
 };
 
-// Passes lines on to `target` within limits, and says before the next one how many were left out. Lines of
-// the levels debug and trace always pass: whoever enables them wants all of them. Any thread may log; the
-// limiter outlives its Logs, and neither moves.
+/// Passes lines on to `target` within limits, and says before the next one how many were left out. Lines of
+/// the levels debug and trace always pass: whoever enables them wants all of them. Any thread may log; the
+/// limiter outlives its Logs, and neither moves.
 class LogLimiter {
  public:
   explicit LogLimiter(const Log& target, const LogLimits& limits = {}) noexcept

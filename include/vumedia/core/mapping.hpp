@@ -15,7 +15,7 @@
 
 namespace vumedia {
 
-// Owns one mmap()ed range of this process.
+/// Owns one mmap()ed range of this process.
 class Mapping {
  public:
   Mapping() = default;
@@ -31,7 +31,7 @@ class Mapping {
   }
   ~Mapping() { unmap(); }
 
-  // Maps `length` bytes (> 0) of `fd` from `offset` (a page multiple) on, shared.
+  /// Maps `length` bytes (> 0) of `fd` from `offset` (a page multiple) on, shared.
   [[nodiscard]] static Result<Mapping> map(int fd, std::uint64_t offset, std::size_t length,
                                            int protection = PROT_READ | PROT_WRITE) noexcept {
     void* const data = ::mmap(nullptr, length, protection, MAP_SHARED, fd, static_cast<off_t>(offset));
@@ -54,9 +54,9 @@ class Mapping {
   std::size_t size_ = 0;
 };
 
-// A memory file of `size` bytes (rounded up to whole pages: QEMU refuses others), close-on-exec, sealed
-// against shrinking and growing, so that neither we nor the frontend that receives it can remove pages that
-// the other uses.
+/// A memory file of `size` bytes (rounded up to whole pages: QEMU refuses others), close-on-exec, sealed
+/// against shrinking and growing, so that neither we nor the frontend that receives it can remove pages that
+/// the other uses.
 [[nodiscard]] inline Result<OwnedFd> make_sealed_memfd(const char* name, std::uint64_t size) noexcept {
   const auto rounded = align_up(size, page_size);
   if (!rounded || *rounded == 0 || *rounded > INT64_MAX) return fail(EINVAL);

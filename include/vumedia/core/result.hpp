@@ -18,7 +18,7 @@ namespace vumedia {
 static_assert(sizeof(void*) == 8, "vumedia serves 64-bit hosts only");
 static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "vumedia serves little-endian hosts only");
 
-// A positive errno. Never 0 inside a failed Result.
+/// A positive errno. Never 0 inside a failed Result.
 struct Errno {
   int value = 0;
   friend constexpr bool operator==(Errno, Errno) = default;
@@ -27,13 +27,13 @@ struct Errno {
 template <class T = void>
 using Result = std::expected<T, Errno>;
 
-// `return fail(EINVAL);`
+/// `return fail(EINVAL);`
 [[nodiscard]] constexpr std::unexpected<Errno> fail(int error) noexcept {
   return std::unexpected<Errno>(Errno{error});
 }
 
-// What went wrong, in words, and the errno that caused it (0 if none). The message is one line without a full
-// stop.
+/// What went wrong, in words, and the errno that caused it (0 if none). The message is one line without a
+/// full stop.
 struct Error {
   std::string message;
   int code = 0;
@@ -54,7 +54,7 @@ namespace detail {
 }
 }  // namespace detail
 
-// printf into a string.
+/// printf into a string.
 [[gnu::format(printf, 1, 2)]] inline std::string format_text(const char* format, ...) {
   std::va_list arguments;
   va_start(arguments, format);
@@ -63,7 +63,7 @@ namespace detail {
   return text;
 }
 
-// `return failure("region %u exceeds its file", index);`
+/// `return failure("region %u exceeds its file", index);`
 [[nodiscard, gnu::format(printf, 1, 2)]] inline std::unexpected<Error> failure(const char* format, ...) {
   std::va_list arguments;
   va_start(arguments, format);
@@ -72,7 +72,7 @@ namespace detail {
   return std::unexpected<Error>(Error{std::move(text), 0});
 }
 
-// The same, followed by ": " and the text of `error` (a positive errno).
+/// The same, followed by ": " and the text of `error` (a positive errno).
 [[nodiscard, gnu::format(printf, 2, 3)]] inline std::unexpected<Error> system_failure(int error,
                                                                                       const char* format,
                                                                                       ...) {

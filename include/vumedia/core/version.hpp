@@ -16,7 +16,7 @@
 
 namespace vumedia {
 
-// "MAJOR.MINOR.PATCH".
+/// "MAJOR.MINOR.PATCH".
 inline constexpr char version_string[] =
     VUMEDIA_VERSION_EXPANDED_TEXT(VUMEDIA_VERSION_MAJOR, VUMEDIA_VERSION_MINOR, VUMEDIA_VERSION_PATCH);
 

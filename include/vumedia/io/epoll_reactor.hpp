@@ -46,27 +46,27 @@ class EpollReactor {
   using Notifier = epoll::Notifier;
 
   struct Counters {
-    std::uint64_t waits = 0;        // epoll_wait calls
-    std::uint64_t transfers = 0;    // reads, writes, receives and sends, including those that had to wait
-    std::uint64_t changes = 0;      // epoll_ctl calls
-    std::uint64_t signals = 0;      // calls that signal event fds, of which each may signal several
-    std::uint64_t completions = 0;  // operations completed or cancelled
+    std::uint64_t waits = 0;        ///< epoll_wait calls
+    std::uint64_t transfers = 0;    ///< reads, writes, receives and sends, including those that had to wait
+    std::uint64_t changes = 0;      ///< epoll_ctl calls
+    std::uint64_t signals = 0;      ///< calls that signal event fds, of which each may signal several
+    std::uint64_t completions = 0;  ///< operations completed or cancelled
   };
 
-  // For the calling thread, which must also run and destroy it.
+  /// For the calling thread, which must also run and destroy it.
   [[nodiscard]] static Outcome<std::unique_ptr<EpollReactor>> create() { return make(false); }
-  // One whose completions another loop waits for, on fd().
+  /// One whose completions another loop waits for, on fd().
   [[nodiscard]] static Outcome<std::unique_ptr<EpollReactor>> create_for_other_loop() { return make(true); }
 
   EpollReactor(const EpollReactor&) = delete;
   EpollReactor& operator=(const EpollReactor&) = delete;
 
-  // The owner has to end all its operations and notifiers before this. If some are still pending against that
-  // rule, what they own is released; their handlers are not called.
+  /// The owner has to end all its operations and notifiers before this. If some are still pending against
+  /// that rule, what they own is released; their handlers are not called.
   ~EpollReactor();
 
-  // At most 2 GiB minus a page are transferred at once. Files that have a position are used at that position;
-  // regular files make the loop wait for their disk.
+  /// At most 2 GiB minus a page are transferred at once. Files that have a position are used at that
+  /// position; regular files make the loop wait for their disk.
   void read(Operation& operation, int fd, std::span<std::byte> in) noexcept {
     // The usual read is that of a descriptor whose last one has just completed.
     transfer(
@@ -98,33 +98,33 @@ class EpollReactor {
 
   [[nodiscard]] const std::shared_ptr<Inbox>& inbox() const noexcept { return inbox_; }
 
-  // Takes an event fd of a peer. EINVAL for anything else. One without O_NONBLOCK needs the kernel's
-  // asynchronous I/O: where that is refused, so is this, with the same errno.
+  /// Takes an event fd of a peer. EINVAL for anything else. One without O_NONBLOCK needs the kernel's
+  /// asynchronous I/O: where that is refused, so is this, with the same errno.
   [[nodiscard]] Result<Notifier> make_notifier(OwnedFd fd) noexcept {
     return Notifier::make(signals_, std::move(fd));
   }
-  // Success if `fd` is an event fd, otherwise EINVAL or EBADF. It is signalled once where there is no /proc.
+  /// Success if `fd` is an event fd, otherwise EINVAL or EBADF. It is signalled once where there is no /proc.
   [[nodiscard]] Result<> check_event_fd(int fd) noexcept { return signals_.check_event_fd(fd); }
 
-  // Runs handlers until stop(). An earlier stop() makes it return at once; each run consumes one stop. An
-  // error means that the kernel, or a sandbox, refuses to wait. Operations can be cancelled then.
+  /// Runs handlers until stop(). An earlier stop() makes it return at once; each run consumes one stop. An
+  /// error means that the kernel, or a sandbox, refuses to wait. Operations can be cancelled then.
   [[nodiscard]] Result<> run() noexcept;
 
-  // Callable from any thread while the reactor exists. The handlers of the current batch still run.
+  /// Callable from any thread while the reactor exists. The handlers of the current batch still run.
   void stop() {
     stop_.store(true, std::memory_order_release);
     inbox_->post([] {});
   }
 
-  // One turn: sends signals, runs the handlers of what has completed, and returns how many ran. With `wait`,
-  // it waits for at least one completion, unless a signal interrupts. The inbox is served too. Errors are
-  // those of run().
-  //
-  // Another loop drives the reactor with this and fd(): before each wait it calls run_once(false) until that
-  // returns 0.
+  /// One turn: sends signals, runs the handlers of what has completed, and returns how many ran. With `wait`,
+  /// it waits for at least one completion, unless a signal interrupts. The inbox is served too. Errors are
+  /// those of run().
+  ///
+  /// Another loop drives the reactor with this and fd(): before each wait it calls run_once(false) until that
+  /// returns 0.
   Result<std::size_t> run_once(bool wait) noexcept;
-  // For another loop to wait on: readable (POLLIN) when run_once(false) has something to do; so wait only
-  // after a call that returned 0. It stays the reactor's. -1 if the reactor was not created for this.
+  /// For another loop to wait on: readable (POLLIN) when run_once(false) has something to do; so wait only
+  /// after a call that returned 0. It stays the reactor's. -1 if the reactor was not created for this.
   [[nodiscard]] int fd() const noexcept { return outer_.fd(); }
 
   [[nodiscard]] Counters counters() const noexcept {

@@ -19,10 +19,10 @@
 
 namespace vumedia::io {
 
-// The descriptors of one message, in the order of sending. Closes those that were not taken.
+/// The descriptors of one message, in the order of sending. Closes those that were not taken.
 class FdList {
  public:
-  // As many as any vhost-user message carries.
+  /// As many as any vhost-user message carries.
   static constexpr std::size_t capacity = 32;
 
   FdList() = default;
@@ -35,18 +35,18 @@ class FdList {
     return *this;
   }
 
-  // Includes those that were taken.
+  /// Includes those that were taken.
   [[nodiscard]] std::size_t size() const noexcept { return size_; }
   [[nodiscard]] bool empty() const noexcept { return size_ == 0; }
 
-  // The descriptor at `index`, still owned by the list; -1 if it was taken or never there.
+  /// The descriptor at `index`, still owned by the list; -1 if it was taken or never there.
   [[nodiscard]] int get(std::size_t index) const noexcept { return index < size_ ? fds_[index].get() : -1; }
-  // The same, but hands over ownership.
+  /// The same, but hands over ownership.
   [[nodiscard]] OwnedFd take(std::size_t index) noexcept {
     return index < size_ ? std::move(fds_[index]) : OwnedFd();
   }
 
-  // False if the list is full; the descriptor is then closed.
+  /// False if the list is full; the descriptor is then closed.
   bool add(OwnedFd fd) noexcept {
     if (size_ == capacity) return false;
     fds_[size_++] = std::move(fd);
@@ -63,8 +63,8 @@ class FdList {
   std::size_t size_ = 0;
 };
 
-// Duplicates of `fds`. EMFILE if the process has no more room, EINVAL if there are more than
-// FdList::capacity.
+/// Duplicates of `fds`. EMFILE if the process has no more room, EINVAL if there are more than
+/// FdList::capacity.
 [[nodiscard]] inline Result<FdList> duplicate_fds(std::span<const int> fds) noexcept {
   if (fds.size() > FdList::capacity) return fail(EINVAL);
   FdList list;
@@ -76,8 +76,8 @@ class FdList {
   return list;
 }
 
-// One sendmsg or recvmsg: the message header and all that it points to. Not movable, because it points into
-// itself. `Capacity` is the number of descriptors that fit, at most FdList::capacity.
+/// One sendmsg or recvmsg: the message header and all that it points to. Not movable, because it points into
+/// itself. `Capacity` is the number of descriptors that fit, at most FdList::capacity.
 template <std::size_t Capacity = FdList::capacity>
 class FdMessage {
   static_assert(Capacity <= FdList::capacity);
@@ -89,8 +89,8 @@ class FdMessage {
 
   [[nodiscard]] msghdr& header() noexcept { return header_; }
 
-  // Makes header() ready to receive into `bytes`, which stays valid until the call is done, and up to that
-  // many descriptors.
+  /// Makes header() ready to receive into `bytes`, which stays valid until the call is done, and up to that
+  /// many descriptors.
   void prepare_receive(std::span<std::byte> bytes, std::size_t max_fds = Capacity) noexcept {
     vector_ = {bytes.data(), bytes.size()};
     // The exact length, not CMSG_SPACE: alignment would let one descriptor more through.
@@ -98,8 +98,8 @@ class FdMessage {
     prepare(max_fds == 0 ? 0 : CMSG_LEN(max_fds * sizeof(int)));
   }
 
-  // After a receive that succeeded: adds the descriptors to `fds`. False if some were lost because more came
-  // than fit in `fds` or in this message, or because this process may not open that many.
+  /// After a receive that succeeded: adds the descriptors to `fds`. False if some were lost because more came
+  /// than fit in `fds` or in this message, or because this process may not open that many.
   [[nodiscard]] bool collect(FdList& fds) noexcept {
     bool complete = (header_.msg_flags & MSG_CTRUNC) == 0;
     for (cmsghdr* part = CMSG_FIRSTHDR(&header_); part != nullptr; part = CMSG_NXTHDR(&header_, part)) {
@@ -117,7 +117,7 @@ class FdMessage {
     return complete;
   }
 
-  // Makes header() ready to send `bytes` and `fds`, of which at most Capacity go.
+  /// Makes header() ready to send `bytes` and `fds`, of which at most Capacity go.
   void prepare_send(std::span<const std::byte> bytes, std::span<const int> fds) noexcept {
     // sendmsg only reads, but shares its structs with recvmsg.
     vector_ = {const_cast<std::byte*>(bytes.data()), bytes.size()};
@@ -155,8 +155,8 @@ class FdMessage {
   alignas(cmsghdr) std::array<std::byte, CMSG_SPACE(Capacity * sizeof(int))> control_{};
 };
 
-// Sends all of `bytes`, `fds` with the first of them, and waits as long as the socket does: EAGAIN if it is
-// non-blocking or its SO_SNDTIMEO has passed. Part of the message may have been sent by then.
+/// Sends all of `bytes`, `fds` with the first of them, and waits as long as the socket does: EAGAIN if it is
+/// non-blocking or its SO_SNDTIMEO has passed. Part of the message may have been sent by then.
 [[nodiscard]] inline Result<> send_message(int socket, std::span<const std::byte> bytes,
                                            std::span<const int> fds = {}) noexcept {
   if (fds.size() > FdList::capacity) return fail(EINVAL);
@@ -174,9 +174,9 @@ class FdMessage {
   return {};
 }
 
-// Receives until `bytes` is full or the peer has closed its end; returns how many bytes came. The descriptors
-// that came with them are added to `fds`. Fails with EMSGSIZE if there were more than FdList::capacity,
-// otherwise with the socket's errors (EAGAIN as above).
+/// Receives until `bytes` is full or the peer has closed its end; returns how many bytes came. The
+/// descriptors that came with them are added to `fds`. Fails with EMSGSIZE if there were more than
+/// FdList::capacity, otherwise with the socket's errors (EAGAIN as above).
 [[nodiscard]] inline Result<std::size_t> receive_message(int socket, std::span<std::byte> bytes,
                                                          FdList& fds) noexcept {
   FdMessage<> message;

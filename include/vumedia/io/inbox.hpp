@@ -13,8 +13,8 @@
 
 namespace vumedia::io {
 
-// A callable that is called once, with what it owns. std::move_only_function would do, but <functional> alone
-// makes up some 3 % of the time to compile a device.
+/// A callable that is called once, with what it owns. std::move_only_function would do, but <functional>
+/// alone makes up some 3 % of the time to compile a device.
 class Task {
  public:
   template <class F>
@@ -31,11 +31,11 @@ class Task {
   void (*call_)(void*);
 };
 
-// Tasks for one loop, posted by any thread. Shared by the loop and its posters, so that a worker may outlive
-// the loop: after close() tasks are dropped (destroyed on the posting thread).
-//
-// Posting allocates and locks: it hands over a worker's result and is not on the hot path. The loop polls
-// fd() for reading and calls run().
+/// Tasks for one loop, posted by any thread. Shared by the loop and its posters, so that a worker may outlive
+/// the loop: after close() tasks are dropped (destroyed on the posting thread).
+///
+/// Posting allocates and locks: it hands over a worker's result and is not on the hot path. The loop polls
+/// fd() for reading and calls run().
 class Inbox {
  public:
   using Task = io::Task;
@@ -46,7 +46,7 @@ class Inbox {
     return std::shared_ptr<Inbox>(new Inbox(std::move(*fd)));
   }
 
-  // Callable from any thread. False if the loop is gone; the task is then dropped.
+  /// Callable from any thread. False if the loop is gone; the task is then dropped.
   bool post(Task task) {
     {
       const std::lock_guard lock(mutex_);
@@ -58,17 +58,17 @@ class Inbox {
     return true;
   }
 
-  // Readable while tasks wait. Owned by the inbox.
+  /// Readable while tasks wait. Owned by the inbox.
   [[nodiscard]] int fd() const noexcept { return fd_.get(); }
 
-  // On the loop's thread: consumes the wake-up and runs the waiting tasks in the order of posting.
+  /// On the loop's thread: consumes the wake-up and runs the waiting tasks in the order of posting.
   void run() {
     std::uint64_t count = 0;
     [[maybe_unused]] const auto got = ::read(fd_.get(), &count, sizeof count);
     run_woken();
   }
 
-  // The same for a loop that has read fd() already.
+  /// The same for a loop that has read fd() already.
   void run_woken() {
     std::vector<Task> batch;
     {
@@ -78,7 +78,7 @@ class Inbox {
     for (auto& task : batch) task();
   }
 
-  // On the loop's thread, before the loop ends. Waiting tasks are destroyed without being run.
+  /// On the loop's thread, before the loop ends. Waiting tasks are destroyed without being run.
   void close() {
     std::vector<Task> batch;
     {

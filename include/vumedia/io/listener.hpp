@@ -24,19 +24,20 @@
 
 namespace vumedia::io {
 
-// Owns a Unix stream socket, close-on-exec. One that it made at a path removes its file when it is destroyed,
-// if the file is still its own. Errors are one line for the operator.
+/// Owns a Unix stream socket, close-on-exec. One that it made at a path removes its file when it is
+/// destroyed, if the file is still its own. Errors are one line for the operator.
 class Listener {
  public:
-  // Listens at `path`. An existing file is replaced only if it is a socket on which nobody listens. If no
-  // `mode` is given the umask determines who may connect.
-  //
-  // Programs that call this for the same path at the same time take turns, so that exactly one of them gets
-  // it. It waits up to 2 s for its turn, and up to 1 s for a program that was killed to let go of the socket.
+  /// Listens at `path`. An existing file is replaced only if it is a socket on which nobody listens. If no
+  /// `mode` is given the umask determines who may connect.
+  ///
+  /// Programs that call this for the same path at the same time take turns, so that exactly one of them gets
+  /// it. It waits up to 2 s for its turn, and up to 1 s for a program that was killed to let go of the
+  /// socket.
   [[nodiscard]] static Outcome<Listener> at(const std::string& path, std::optional<mode_t> mode = {});
 
-  // Takes over descriptor `number`, which the parent process left open: a socket that listens or is
-  // connected.
+  /// Takes over descriptor `number`, which the parent process left open: a socket that listens or is
+  /// connected.
   [[nodiscard]] static Outcome<Listener> inherited(int number);
 
   Listener(Listener&& other) noexcept
@@ -47,10 +48,10 @@ class Listener {
   Listener& operator=(Listener&&) = delete;
   ~Listener() { remove_file(); }
 
-  // The socket; whoever serves it may move it away.
+  /// The socket; whoever serves it may move it away.
   [[nodiscard]] OwnedFd& socket() noexcept { return socket_; }
   [[nodiscard]] const OwnedFd& socket() const noexcept { return socket_; }
-  // Removes the file now.
+  /// Removes the file now.
   void remove_file() noexcept {
     struct stat file{};
     if (!path_.empty() && ::lstat(path_.c_str(), &file) == 0 && file.st_dev == device_ &&

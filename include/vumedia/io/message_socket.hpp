@@ -24,14 +24,14 @@
 
 namespace vumedia::io {
 
-// Header and body of a message, and the descriptors that came with it.
+/// Header and body of a message, and the descriptors that came with it.
 struct Message {
-  std::span<const std::byte> bytes;  // valid during on_message
-  FdList fds;                        // closed unless taken
+  std::span<const std::byte> bytes;  ///< valid during on_message
+  FdList fds;                        ///< closed unless taken
 };
 
-// How a stream is divided into messages. `body_size` bounds what it returns, because that much is allocated
-// for a peer's message. An error from it ends the connection.
+/// How a stream is divided into messages. `body_size` bounds what it returns, because that much is allocated
+/// for a peer's message. An error from it ends the connection.
 template <class F>
 concept MessageFraming = requires(std::span<const std::byte> header) {
   { F::header_size } -> std::convertible_to<std::size_t>;
@@ -39,8 +39,8 @@ concept MessageFraming = requires(std::span<const std::byte> header) {
   { F::body_size(header) } -> std::same_as<Outcome<std::size_t>>;
 } && (F::header_size > 0) && (F::max_fds <= FdList::capacity);
 
-// What a MessageSocket calls on its owner: on the loop's thread, never from within a call that the owner
-// makes. In both calls the owner may destroy the socket, and itself.
+/// What a MessageSocket calls on its owner: on the loop's thread, never from within a call that the owner
+/// makes. In both calls the owner may destroy the socket, and itself.
 template <class O>
 concept MessageOwner = requires(O& owner, Message& message, const Error& error) {
   { owner.on_message(message) } noexcept;
@@ -49,15 +49,15 @@ concept MessageOwner = requires(O& owner, Message& message, const Error& error) 
   { owner.on_closed(error) } noexcept;
 };
 
-// Neither movable nor copyable, because the kernel knows its address. Nothing is read before start().
+/// Neither movable nor copyable, because the kernel knows its address. Nothing is read before start().
 template <class Reactor, MessageFraming Framing, class Owner>
 class MessageSocket {
  public:
-  // Bytes that may wait for a peer that does not read. Beyond that, send() refuses.
+  /// Bytes that may wait for a peer that does not read. Beyond that, send() refuses.
   static constexpr std::size_t max_queued_bytes = 256 * 1024;
   static constexpr std::size_t max_queued_messages = 256;
 
-  // `socket` is a connected stream socket, blocking or not; `reactor` and `owner` outlive this.
+  /// `socket` is a connected stream socket, blocking or not; `reactor` and `owner` outlive this.
   MessageSocket(Reactor& reactor, OwnedFd socket, Owner& owner) noexcept
       : reactor_(reactor), owner_(owner), socket_(std::move(socket)) {}
   MessageSocket(const MessageSocket&) = delete;
@@ -67,30 +67,30 @@ class MessageSocket {
     if (destroyed_ != nullptr) *destroyed_ = true;
   }
 
-  // Begins to deliver messages.
+  /// Begins to deliver messages.
   void start() noexcept {
     static_assert(MessageOwner<Owner>,
                   "the owner lacks on_message(Message&) or on_closed(const Error&), noexcept");
     resume();
   }
 
-  // No message is delivered until resume(); at most one is read ahead. An error still closes the socket. If
-  // no read was pending, the end of the peer is noticed only after resume(); peer_has_left() detects it
-  // earlier.
+  /// No message is delivered until resume(); at most one is read ahead. An error still closes the socket. If
+  /// no read was pending, the end of the peer is noticed only after resume(); peer_has_left() detects it
+  /// earlier.
   void pause() noexcept { paused_ = true; }
   void resume() noexcept;
 
-  // Queues a message, which must not be empty; its descriptors are duplicated. False if too much already
-  // waits for the peer, if descriptors cannot be duplicated (none or more than FdList::capacity), or if the
-  // socket is closed.
+  /// Queues a message, which must not be empty; its descriptors are duplicated. False if too much already
+  /// waits for the peer, if descriptors cannot be duplicated (none or more than FdList::capacity), or if the
+  /// socket is closed.
   [[nodiscard]] bool send(std::span<const std::byte> bytes, std::span<const int> fds = {});
-  // The same, but takes ownership of the descriptors.
+  /// The same, but takes ownership of the descriptors.
   [[nodiscard]] bool send_owned(std::span<const std::byte> bytes, FdList fds);
 
-  // Drops what was not sent, and does not call on_closed. May be called again.
+  /// Drops what was not sent, and does not call on_closed. May be called again.
   void close() noexcept;
 
-  // Whether the peer has closed its end; what it sent before may still be unread.
+  /// Whether the peer has closed its end; what it sent before may still be unread.
   [[nodiscard]] bool peer_has_left() const noexcept {
     pollfd state{socket_.get(), 0, 0};
     return is_open() && ::poll(&state, 1, 0) > 0 && (state.revents & (POLLHUP | POLLERR)) != 0;
@@ -98,7 +98,7 @@ class MessageSocket {
 
   [[nodiscard]] bool is_open() const noexcept { return static_cast<bool>(socket_); }
   [[nodiscard]] int fd() const noexcept { return socket_.get(); }
-  // Bytes that wait to be sent.
+  /// Bytes that wait to be sent.
   [[nodiscard]] std::size_t queued_bytes() const noexcept { return queued_bytes_; }
 
  private:

@@ -19,15 +19,15 @@ namespace vumedia::io {
 
 class Operation : public ListHook<Operation> {
  public:
-  // `result` is what the system call would have returned: bytes, a poll mask, 0 for a timer, or a negative
-  // errno.
+  /// `result` is what the system call would have returned: bytes, a poll mask, 0 for a timer, or a negative
+  /// errno.
   using Handler = void (*)(Operation& operation, std::int32_t result) noexcept;
 
   explicit Operation(Handler handler) noexcept : Operation(handler, nullptr) {}
   Operation(const Operation&) = delete;
   Operation& operator=(const Operation&) = delete;
 
-  // From the start until just before the handler runs.
+  /// From the start until just before the handler runs.
   [[nodiscard]] bool pending() const noexcept { return state_ != State::idle; }
 
   // The rest is for the loop to which the operation is lent, and for nobody else. A loop of one's own needs
@@ -44,21 +44,21 @@ class Operation : public ListHook<Operation> {
   //   void on_expired(io::Operation& operation) { operation.complete(0); }
   // clang-format on
 
-  // idle -> pending. A loop may keep a number with it meanwhile.
+  /// idle -> pending. A loop may keep a number with it meanwhile.
   void start(std::int32_t note = 0) noexcept {
     state_ = State::started;
     value_ = note;
   }
   [[nodiscard]] std::int32_t note() const noexcept { return value_; }
 
-  // pending -> idle, and runs the handler: the operation may be gone when this returns.
+  /// pending -> idle, and runs the handler: the operation may be gone when this returns.
   void complete(std::int32_t result) noexcept {
     state_ = State::idle;
     handler_(*this, result);
   }
 
-  // The same in two steps, for loops that gather completions before they run the first handler. In between
-  // the operation owns what came.
+  /// The same in two steps, for loops that gather completions before they run the first handler. In between
+  /// the operation owns what came.
   void arrive(std::int32_t result) noexcept {
     state_ = State::arrived;
     value_ = result;
@@ -66,7 +66,7 @@ class Operation : public ListHook<Operation> {
   [[nodiscard]] bool has_arrived() const noexcept { return state_ == State::arrived; }
   void deliver() noexcept { complete(value_); }
 
-  // Any state -> idle: the handler will not run. What came is released.
+  /// Any state -> idle: the handler will not run. What came is released.
   void cancelled() noexcept {
     const bool brought = discard_ != nullptr && has_arrived() && value_ >= 0;
     state_ = State::idle;
@@ -74,7 +74,7 @@ class Operation : public ListHook<Operation> {
   }
 
  protected:
-  // Releases what a successful completion has brought.
+  /// Releases what a successful completion has brought.
   using Discard = void (*)(Operation& operation) noexcept;
 
   Operation(Handler handler, Discard discard) noexcept : handler_(handler), discard_(discard) {}
@@ -91,12 +91,12 @@ class Operation : public ListHook<Operation> {
   State state_ = State::idle;
 };
 
-// An operation whose completion brings resources. If it is cancelled or destroyed, or if its reactor is
-// destroyed, before its handler has run, it releases what came. Unlike a plain operation it may therefore be
-// destroyed while it is pending, on the reactor's thread.
+/// An operation whose completion brings resources. If it is cancelled or destroyed, or if its reactor is
+/// destroyed, before its handler has run, it releases what came. Unlike a plain operation it may therefore be
+/// destroyed while it is pending, on the reactor's thread.
 class OwningOperation : public Operation {
  public:
-  // For the reactor, at each start: whom the destructor asks to cancel it.
+  /// For the reactor, at each start: whom the destructor asks to cancel it.
   template <class Reactor>
   void lend_to(Reactor& reactor) noexcept {
     reactor_ = &reactor;
@@ -106,8 +106,8 @@ class OwningOperation : public Operation {
  protected:
   OwningOperation(Handler handler, Discard release) noexcept : Operation(handler, release) {}
   ~OwningOperation() = default;
-  // To be called in the destructor of the class that provides `release`, while everything that it uses still
-  // exists.
+  /// To be called in the destructor of the class that provides `release`, while everything that it uses still
+  /// exists.
   void cancel_pending() noexcept {
     if (pending()) cancel_(reactor_, *this);
   }
@@ -117,17 +117,17 @@ class OwningOperation : public Operation {
   void (*cancel_)(void* reactor, Operation& operation) noexcept = nullptr;
 };
 
-// A loop's list of operations, such as those that have completed but whose handlers have not run.
+/// A loop's list of operations, such as those that have completed but whose handlers have not run.
 using OperationList = IntrusiveList<Operation>;
 
-// An operation whose handler is a member function, bound at compile time:
+/// An operation whose handler is a member function, bound at compile time:
 // clang-format off
-//   MemberOperation<&Ring::on_kick> kick_{*this};
+///   MemberOperation<&Ring::on_kick> kick_{*this};
 // clang-format on
 template <auto Function, class Base = Operation>
 class MemberOperation;
 
-// The owner is followed by the further arguments of `Base`.
+/// The owner is followed by the further arguments of `Base`.
 template <class Owner, void (Owner::*Function)(std::int32_t) noexcept, class Base>
 class MemberOperation<Function, Base> final : public Base {
  public:
@@ -144,7 +144,7 @@ class MemberOperation<Function, Base> final : public Base {
   Owner& owner_;
 };
 
-// An operation whose handler is any callable that takes the result; for cold paths and tests.
+/// An operation whose handler is any callable that takes the result; for cold paths and tests.
 template <class Function>
 class CallOperation final : public Operation {
  public:

@@ -45,21 +45,21 @@
 
 namespace vumedia::io {
 
-// CLOCK_MONOTONIC: the clock of V4L2 time stamps and of the reactors' timers.
+/// CLOCK_MONOTONIC: the clock of V4L2 time stamps and of the reactors' timers.
 using Clock = std::chrono::steady_clock;
 using TimePoint = Clock::time_point;
 
-// What is done in one turn of a loop: one wait and the handlers that it brings. Whoever has more to do than
-// others should wait for spends from these accounts, so that several on one loop share its turns. The
-// currency is theirs. A loop has it as `Turn& turn()`; one without leaves each of its users an account of its
-// own. A loop begins each turn with nothing spent.
+/// What is done in one turn of a loop: one wait and the handlers that it brings. Whoever has more to do than
+/// others should wait for spends from these accounts, so that several on one loop share its turns. The
+/// currency is theirs. A loop has it as `Turn& turn()`; one without leaves each of its users an account of
+/// its own. A loop begins each turn with nothing spent.
 struct Turn {
-  std::int64_t spent = 0;          // on what peers ask for
-  std::int64_t spent_on_left = 0;  // on what earlier turns have left to be done
-  std::uint32_t waiting = 0;       // things that are left to be done, of all users
+  std::int64_t spent = 0;          ///< on what peers ask for
+  std::int64_t spent_on_left = 0;  ///< on what earlier turns have left to be done
+  std::uint32_t waiting = 0;       ///< things that are left to be done, of all users
 };
 
-// What wakes for operations beyond byte streams; shared by reactors and by a VMM that embeds a device.
+/// What wakes for operations beyond byte streams; shared by reactors and by a VMM that embeds a device.
 template <class L>
 concept Loop = requires(L& loop, Operation& operation, int fd, unsigned events, TimePoint deadline) {
   // One-shot poll(2) for `events` (POLLIN, ...); the result is the mask that was seen.
@@ -69,9 +69,9 @@ concept Loop = requires(L& loop, Operation& operation, int fd, unsigned events, 
   { loop.inbox() } -> std::convertible_to<std::shared_ptr<Inbox>>;
 };
 
-// The sender's end of an event fd that a peer gave us (a vhost-user call or err fd). It owns the descriptor.
-// `signal` adds 1 without ever blocking the loop, whatever the fd's flags and count; signals that the peer
-// has not consumed may coalesce, but none is lost.
+/// The sender's end of an event fd that a peer gave us (a vhost-user call or err fd). It owns the descriptor.
+/// `signal` adds 1 without ever blocking the loop, whatever the fd's flags and count; signals that the peer
+/// has not consumed may coalesce, but none is lost.
 template <class N>
 concept Notifier = std::movable<N> && requires(N& notifier) {
   { notifier.signal() } -> std::same_as<void>;

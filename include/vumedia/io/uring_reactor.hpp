@@ -38,12 +38,12 @@ class UringReactor {
   using Notifier = uring::Notifier;
   using Counters = uring::Counters;
 
-  // Creates a ring for the calling thread, which must also run and destroy it. `entries` bounds what one
-  // system call submits, not what may be pending: a full queue is submitted early.
+  /// Creates a ring for the calling thread, which must also run and destroy it. `entries` bounds what one
+  /// system call submits, not what may be pending: a full queue is submitted early.
   [[nodiscard]] static Outcome<std::unique_ptr<UringReactor>> create(unsigned entries = 128) {
     return make(entries, false);
   }
-  // One whose completions another loop waits for, on fd(). It takes a little more of the processor.
+  /// One whose completions another loop waits for, on fd(). It takes a little more of the processor.
   [[nodiscard]] static Outcome<std::unique_ptr<UringReactor>> create_for_other_loop(unsigned entries = 128) {
     return make(entries, true);
   }
@@ -51,12 +51,13 @@ class UringReactor {
   UringReactor(const UringReactor&) = delete;
   UringReactor& operator=(const UringReactor&) = delete;
 
-  // The owner has to end all its operations and notifiers before this. If some are still pending against that
-  // rule, the kernel is made to release their memory, and what they own is released; their handlers are not
-  // called.
+  /// The owner has to end all its operations and notifiers before this. If some are still pending against
+  /// that rule, the kernel is made to release their memory, and what they own is released; their handlers are
+  /// not called.
   ~UringReactor() { inbox_->close(); }
 
-  // At most 2 GiB minus a page are transferred at once. Files that have a position are used at that position.
+  /// At most 2 GiB minus a page are transferred at once. Files that have a position are used at that
+  /// position.
   void read(Operation& operation, int fd, std::span<std::byte> in) noexcept {
     if (requests_.ring().full()) [[unlikely]]
       return read_with_room(operation, fd, in);
@@ -91,39 +92,39 @@ class UringReactor {
 
   [[nodiscard]] const std::shared_ptr<Inbox>& inbox() const noexcept { return inbox_; }
 
-  // Takes an event fd of a peer, blocking or not. EINVAL for anything else: a write to a pipe whose reader
-  // has gone would raise SIGPIPE in this process.
+  /// Takes an event fd of a peer, blocking or not. EINVAL for anything else: a write to a pipe whose reader
+  /// has gone would raise SIGPIPE in this process.
   [[nodiscard]] Result<Notifier> make_notifier(OwnedFd fd) noexcept {
     return Notifier::make(requests_, std::move(fd));
   }
 
-  // Success if `fd` is an event fd, otherwise EINVAL or EBADF. It may be signalled once.
+  /// Success if `fd` is an event fd, otherwise EINVAL or EBADF. It may be signalled once.
   [[nodiscard]] Result<> check_event_fd(int fd) noexcept {
     return uring::check_event_fd(requests_.ring(), fd);
   }
 
-  // Runs handlers until stop(). An earlier stop() makes it return at once; each run consumes one stop. An
-  // error means that the kernel refuses io_uring_enter: EINVAL or EEXIST on a thread other than the one that
-  // created the ring, otherwise what a sandbox says. Nothing completes then; operations can be cancelled.
+  /// Runs handlers until stop(). An earlier stop() makes it return at once; each run consumes one stop. An
+  /// error means that the kernel refuses io_uring_enter: EINVAL or EEXIST on a thread other than the one that
+  /// created the ring, otherwise what a sandbox says. Nothing completes then; operations can be cancelled.
   [[nodiscard]] Result<> run() noexcept;
 
-  // Callable from any thread while the reactor exists. The handlers of the current batch still run.
+  /// Callable from any thread while the reactor exists. The handlers of the current batch still run.
   void stop() {
     stop_.store(true, std::memory_order_release);
     inbox_->post([] {});
   }
 
-  // One turn: submits, runs the handlers of what has completed, and returns how many ran. With `wait`, it
-  // waits for at least one completion, unless a signal interrupts. The inbox is served too. Errors are those
-  // of run().
-  //
-  // Another loop drives the reactor with this and fd(): before each wait it calls run_once(false) until that
-  // returns 0, which also submits what the handlers, or others on this thread, have started. Its wait may end
-  // with EINTR when a request completes.
+  /// One turn: submits, runs the handlers of what has completed, and returns how many ran. With `wait`, it
+  /// waits for at least one completion, unless a signal interrupts. The inbox is served too. Errors are those
+  /// of run().
+  ///
+  /// Another loop drives the reactor with this and fd(): before each wait it calls run_once(false) until that
+  /// returns 0, which also submits what the handlers, or others on this thread, have started. Its wait may
+  /// end with EINTR when a request completes.
   Result<std::size_t> run_once(bool wait) noexcept;
-  // For another loop to wait on: readable (POLLIN) when run_once(false) has something to do. What handlers
-  // start is submitted by the next call only, so wait only after a call that returned 0. It stays the
-  // reactor's. -1 if the reactor was not created for this.
+  /// For another loop to wait on: readable (POLLIN) when run_once(false) has something to do. What handlers
+  /// start is submitted by the next call only, so wait only after a call that returned 0. It stays the
+  /// reactor's. -1 if the reactor was not created for this.
   [[nodiscard]] int fd() const noexcept { return for_other_loop_ ? requests_.ring().fd() : -1; }
 
   [[nodiscard]] const Counters& counters() const noexcept { return requests_.counters(); }

@@ -28,9 +28,9 @@
 
 namespace vumedia::media {
 
-// The result of a command: the length of its answer, or that its chain must not be pushed now.
+/// The result of a command: the length of its answer, or that its chain must not be pushed now.
 using Written = std::uint32_t;
-inline constexpr Written not_now = ~Written{0};  // no answer is that long
+inline constexpr Written not_now = ~Written{0};  ///< no answer is that long
 
 template <class Response>
 [[nodiscard]] Written write_response(virtio::Writer writer, const Response& response) noexcept {
@@ -38,25 +38,25 @@ template <class Response>
   return static_cast<Written>(writer.written());
 }
 
-// A command whose answer is owed: memory of whoever will give it. It is in a list of Answers meanwhile.
+/// A command whose answer is owed: memory of whoever will give it. It is in a list of Answers meanwhile.
 struct OwedAnswer : ListHook<OwedAnswer> {
   std::uint16_t head = 0;
   std::uint32_t session = 0;
   io::TimePoint deadline;
-  std::uint64_t begun = 0;  // for the backend's statistics, if it has any
+  std::uint64_t begun = 0;  ///< for the backend's statistics, if it has any
   std::shared_ptr<const memory::GuestMemory> memory;
 };
 
-// One that is given at its deadline if it is not before.
+/// One that is given at its deadline if it is not before.
 struct TimedAnswer : OwedAnswer {
-  // Gives it. The device gives up at the deadline because the driver does so soon after.
+  /// Gives it. The device gives up at the deadline because the driver does so soon after.
   using Expire = void (*)(TimedAnswer& answer) noexcept;
 
   explicit TimedAnswer(Expire when_late) noexcept : expire(when_late) {}
   [[nodiscard]] virtio::Writer writer() const noexcept { return {segments, writable_size}; }
 
   const Expire expire;
-  // The part of the chain's writable segments that the answer needs. The queue forgets them at the next pop.
+  /// The part of the chain's writable segments that the answer needs. The queue forgets them at the next pop.
   std::vector<virtio::Segment> segments;
   std::size_t writable_size = 0;
 };
@@ -64,21 +64,21 @@ struct TimedAnswer : OwedAnswer {
 template <virtio::Host Host, class Backend>
 class Answers {
  public:
-  // Linux has one command under way at a time; other drivers may have one a session.
+  /// Linux has one command under way at a time; other drivers may have one a session.
   static constexpr std::uint32_t max_owed = 128;
 
-  // `timeout`: how long until an answer is late.
+  /// `timeout`: how long until an answer is late.
   Answers(Host& host, Interrupts<Host>& interrupts, Count<Backend> count,
           std::chrono::milliseconds timeout) noexcept
       : host_(host), interrupts_(interrupts), count_(count), timeout_(timeout) {}
-  // What is owed is owed no more.
+  /// What is owed is owed no more.
   ~Answers() { stop(); }
   Answers(const Answers&) = delete;
   Answers& operator=(const Answers&) = delete;
 
   // -- At once
 
-  // A command begins: one from the queue, or one that was owed an answer. end() follows the latter.
+  /// A command begins: one from the queue, or one that was owed an answer. end() follows the latter.
   [[gnu::always_inline]] void begin() noexcept {
     count_([this](auto& statistics) { begun_ = statistics.begin(); });
   }
@@ -88,7 +88,7 @@ class Answers {
   }
   void end() noexcept { memory_.reset(); }
 
-  // Writes a response that is only a status, a positive errno or else EIO; 0 if there is no room for one.
+  /// Writes a response that is only a status, a positive errno or else EIO; 0 if there is no room for one.
   [[nodiscard]] Written status(virtio::Writer writer, int status) noexcept {
     const int error = status > 0 ? status : EIO;
     count_error(error);
@@ -97,12 +97,12 @@ class Answers {
   [[nodiscard, gnu::cold, gnu::noinline]] Written status(const virtio::Chain& chain, int error) noexcept {
     return status(chain.writer(), error);
   }
-  // Counts a failure whose response its caller writes.
+  /// Counts a failure whose response its caller writes.
   void count_error(int error) noexcept {
     count_([error](auto& statistics) { statistics.on_error(error); });
   }
 
-  // Gives the answer of the command that has begun: `written` bytes in the chain of this head.
+  /// Gives the answer of the command that has begun: `written` bytes in the chain of this head.
   [[gnu::always_inline]] void push(virtio::Queue& queue, std::uint16_t head, Written written) noexcept {
     push(queue, head, written, begun_);
   }
@@ -112,13 +112,13 @@ class Answers {
 
   // -- Later
 
-  // A session may be owed no more answers than it leaves places for others: alone half of them, and however
-  // many are greedy, one that has none finds a place.
+  /// A session may be owed no more answers than it leaves places for others: alone half of them, and however
+  /// many are greedy, one that has none finds a place.
   [[nodiscard]] bool too_many(std::uint32_t session) const noexcept {
     return count_all_ + count_of(timed_, session) + count_of(held_, session) >= max_owed;
   }
-  // The answer of the command that has begun will be given later; there are not too_many() yet. Of its chain,
-  // what an answer of up to `room` bytes needs is kept.
+  /// The answer of the command that has begun will be given later; there are not too_many() yet. Of its
+  /// chain, what an answer of up to `room` bytes needs is kept.
   void owe(TimedAnswer& answer, const virtio::Chain& chain, std::size_t room, std::uint32_t session) {
     fill(answer, chain, session);
     answer.writable_size = std::min<std::size_t>(room, chain.writable_size());
@@ -132,13 +132,13 @@ class Answers {
     timed_.push_back(answer);
     arm();
   }
-  // The same for one that never is late, and whose owner keeps the chain.
+  /// The same for one that never is late, and whose owner keeps the chain.
   void owe(OwedAnswer& answer, const virtio::Chain& chain, std::uint32_t session) {
     fill(answer, chain, session);
     held_.push_back(answer);
   }
 
-  // Gives an answer that was owed, of `written` bytes, or only a status.
+  /// Gives an answer that was owed, of `written` bytes, or only a status.
   void give(OwedAnswer& answer, Written written) noexcept {
     const std::uint16_t head = answer.head;
     const std::uint64_t begun = answer.begun;
@@ -146,7 +146,7 @@ class Answers {
     push(host_.queue(wire::commandq), head, written, begun);
     interrupts_.answer_pushed();
   }
-  // Will not be given.
+  /// Will not be given.
   void drop(OwedAnswer& answer) noexcept {
     if (!answer.linked()) return;
     answer.unlink();
@@ -154,9 +154,9 @@ class Answers {
     --count_all_;
   }
 
-  // How many are owed.
+  /// How many are owed.
   [[nodiscard]] std::uint32_t count() const noexcept { return count_all_; }
-  // The queues are reset.
+  /// The queues are reset.
   void stop() noexcept { host_.cancel(deadline_); }
 
  private:

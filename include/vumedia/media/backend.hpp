@@ -51,21 +51,21 @@
 
 namespace vumedia::media {
 
-// VFL_TYPE_* of the specification.
+/// VFL_TYPE_* of the specification.
 enum class DeviceType : std::uint32_t { video = 0, vbi = 1, radio = 2, subdev = 3, sdr = 4, touch = 5 };
 
-// What the guest reads in the configuration space. Constant for the life of the device.
+/// What the guest reads in the configuration space. Constant for the life of the device.
 struct Config {
-  std::uint32_t device_caps = 0;  // V4L2_CAP_*
+  std::uint32_t device_caps = 0;  ///< V4L2_CAP_*
   DeviceType device_type = DeviceType::video;
-  std::string_view card;  // cut to 32 bytes
+  std::string_view card;  ///< cut to 32 bytes
 };
 
 // What mmap() returns: v4l2::BufferQueue::mappable() has one for each plane of its buffers.
 using memory::ForeignMemory;
 using memory::Mappable;
 
-// The parts of a Backend, so that a diagnostic can name the missing one.
+/// The parts of a Backend, so that a diagnostic can name the missing one.
 template <class B>
 concept BackendIsCompleteHere = requires { sizeof(B); };
 
@@ -85,8 +85,8 @@ template <class B>
 concept Opens = requires(B& backend, Context context) {
   { backend.open(context) } -> std::same_as<Result<std::unique_ptr<typename B::Session>>>;
 };
-// The session is returned at once; the completion decides, later and from any thread, whether the guest gets
-// it. If not, it is closed as if the guest had closed it. It fails with ETIMEDOUT like a deferred ioctl.
+/// The session is returned at once; the completion decides, later and from any thread, whether the guest gets
+/// it. If not, it is closed as if the guest had closed it. It fails with ETIMEDOUT like a deferred ioctl.
 template <class B>
 concept OpensDeferred = requires(B& backend, Context context, Completion completion) {
   {
@@ -104,15 +104,15 @@ concept Closes = requires(B& backend, typename B::Session& session) {
   { backend.close(session) } -> std::same_as<void>;
 };
 
-// Optional: what the device reports about its work (media/statistics.hpp).
+/// Optional: what the device reports about its work (media/statistics.hpp).
 template <class B>
 concept HasStatistics = requires(B& backend) { backend.statistics(); };
 
-// What a type must have; its optional members and its ioctls are looked up one by one (media/dispatch.hpp).
+/// What a type must have; its optional members and its ioctls are looked up one by one (media/dispatch.hpp).
 template <class B>
 concept Backend = HasSession<B> && HasConfig<B> && (Opens<B> || OpensDeferred<B>);
 
-// Says what a type that media::Device is given lacks.
+/// Says what a type that media::Device is given lacks.
 template <class BackendType>
 struct CheckedBackend {
   static constexpr bool done = true;

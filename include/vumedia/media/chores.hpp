@@ -10,8 +10,8 @@
 
 namespace vumedia::media {
 
-// A unit of such work: a member of its owner, which may destroy it at any time. Its handler is called once
-// for each time that it is added to Chores.
+/// A unit of such work: a member of its owner, which may destroy it at any time. Its handler is called once
+/// for each time that it is added to Chores.
 class Chore : public ListHook<Chore> {
  public:
   using Handler = void (*)(Chore& chore) noexcept;
@@ -25,28 +25,28 @@ class Chore : public ListHook<Chore> {
   Handler handler_;
 };
 
-// The chores that wait for a turn.
+/// The chores that wait for a turn.
 class Chores {
  public:
-  // `turn`: what all on the loop share, or null.
+  /// `turn`: what all on the loop share, or null.
   explicit Chores(io::Turn* turn = nullptr) noexcept : turn_(turn) {}
   Chores(const Chores&) = delete;
   Chores& operator=(const Chores&) = delete;
-  // Those that wait are done no more.
+  /// Those that wait are done no more.
   ~Chores() {
     waiting_.clear();
     tell();
   }
   [[nodiscard]] bool empty() const noexcept { return waiting_.empty(); }
 
-  // A chore that is waiting already keeps its place.
+  /// A chore that is waiting already keeps its place.
   void add(Chore& chore) noexcept {
     if (!chore.pending()) waiting_.push_back(chore);
   }
 
-  // Calls those that are there, in order, each with an equal part of a turn in `work`, which is given back as
-  // it was; they may add themselves anew, for the next. Should some have spent more than their parts, others
-  // wait for the next turn, and come first in it.
+  /// Calls those that are there, in order, each with an equal part of a turn in `work`, which is given back
+  /// as it was; they may add themselves anew, for the next. Should some have spent more than their parts,
+  /// others wait for the next turn, and come first in it.
   void run(memory::Work& work) noexcept {
     tell();
     if (told_ == 0) return;

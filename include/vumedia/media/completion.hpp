@@ -38,12 +38,12 @@ struct Deferred {
 
 }  // namespace detail
 
-// Move-only; complete it once, from any thread. If it is dropped without an answer, it answers EIO. The
-// device answers ETIMEDOUT after four seconds, because the driver gives up after five; a later answer is
-// discarded.
-//
-// Until then the payload reference that came with it stays valid and belongs to the backend: any thread may
-// fill it before complete(), and none may touch it afterwards.
+/// Move-only; complete it once, from any thread. If it is dropped without an answer, it answers EIO. The
+/// device answers ETIMEDOUT after four seconds, because the driver gives up after five; a later answer is
+/// discarded.
+///
+/// Until then the payload reference that came with it stays valid and belongs to the backend: any thread may
+/// fill it before complete(), and none may touch it afterwards.
 class Completion {
  public:
   explicit Completion(std::shared_ptr<detail::Deferred> command) noexcept : command_(std::move(command)) {}
@@ -57,10 +57,10 @@ class Completion {
   }
   ~Completion() { complete(fail(EIO)); }
 
-  // Whether an answer is still owed through this object.
+  /// Whether an answer is still owed through this object.
   [[nodiscard]] explicit operator bool() const noexcept { return command_ != nullptr; }
 
-  // Answers with the payload as it is now, or with an errno. A second call does nothing.
+  /// Answers with the payload as it is now, or with an errno. A second call does nothing.
   void complete(Result<> result) noexcept {
     if (command_ == nullptr) return;
     const auto command = std::move(command_);

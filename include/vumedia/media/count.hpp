@@ -5,8 +5,8 @@
 
 namespace vumedia::media {
 
-// Calls `f(statistics)` with the statistics of a backend that has them (media/statistics.hpp). For any other
-// backend the call is not compiled.
+/// Calls `f(statistics)` with the statistics of a backend that has them (media/statistics.hpp). For any other
+/// backend the call is not compiled.
 template <class Backend>
 class Count {
  public:

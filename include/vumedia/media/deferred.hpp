@@ -25,9 +25,9 @@
 
 namespace vumedia::media {
 
-// What of a command is still to be read, of its chain's readable part, which its queue forgets as well.
+/// What of a command is still to be read, of its chain's readable part, which its queue forgets as well.
 struct UnreadPart {
-  // `read_to` is where the chain has been read to, `bytes` are of the copy of its readable segments.
+  /// `read_to` is where the chain has been read to, `bytes` are of the copy of its readable segments.
   UnreadPart(const virtio::Chain& chain, const virtio::Reader& read_to, memory::Share bytes)
       : segments(chain.readable().begin(), chain.readable().end()),
         segment_bytes(std::move(bytes)),
@@ -44,24 +44,24 @@ struct UnreadPart {
 };
 
 struct DeferredCommand : TimedAnswer, ListHook<DeferredCommand> {
-  // Ends the command: gives its answer, to which `result` has led.
+  /// Ends the command: gives its answer, to which `result` has led.
   using Finish = void (*)(void* owner, DeferredCommand& command, Result<> result) noexcept;
-  // Does another part. memory::again: there is more. `handed_over`: the backend has got the command.
+  /// Does another part. memory::again: there is more. `handed_over`: the backend has got the command.
   using Step = Result<> (*)(void* owner, DeferredCommand& command) noexcept;
   static constexpr int handed_over = -EINPROGRESS;
 
   using TimedAnswer::TimedAnswer;
 
-  void* owner = nullptr;  // whose functions these are
+  void* owner = nullptr;  ///< whose functions these are
   Finish finish = nullptr;
-  bool finish_if_late = false;  // with ETIMEDOUT; else it is only answered so
+  bool finish_if_late = false;  ///< with ETIMEDOUT; else it is only answered so
   std::shared_ptr<detail::Deferred> deferred;
-  void* payload = nullptr;  // in the storage of that
+  void* payload = nullptr;  ///< in the storage of that
 
-  // While it takes several turns, in each of which the chore calls `step`.
+  /// While it takes several turns, in each of which the chore calls `step`.
   Step step = nullptr;
   SessionOrder* order = nullptr;
-  void* session_record = nullptr;  // for `step` and OPEN, which end with the session at the latest
+  void* session_record = nullptr;  ///< for `step` and OPEN, which end with the session at the latest
   std::unique_ptr<UnreadPart> unread;
 };
 
@@ -73,12 +73,12 @@ class DeferredCommands {
   DeferredCommands(Host& host, Answers<Host, Backend>& answers, HeldCommands<Host, Backend>& held,
                    Turns<Host>& turns, memory::Arenas& arenas)
       : host_(host), answers_(answers), held_(held), turns_(turns), arenas_(arenas) {}
-  // Answers that come from now on are discarded.
+  /// Answers that come from now on are discarded.
   ~DeferredCommands() { clear(); }
   DeferredCommands(const DeferredCommands&) = delete;
   DeferredCommands& operator=(const DeferredCommands&) = delete;
 
-  // For a command and its Completion to share.
+  /// For a command and its Completion to share.
   [[nodiscard]] std::shared_ptr<detail::Deferred> make() {
     auto deferred = std::make_shared<detail::Deferred>();
     deferred->inbox = host_.inbox();
@@ -89,8 +89,8 @@ class DeferredCommands {
     return deferred;
   }
 
-  // The command that has begun is answered later, in up to `room` bytes of its chain, by
-  // `finish(owner, command, result)`. There are not too_many() answers owed.
+  /// The command that has begun is answered later, in up to `room` bytes of its chain, by
+  /// `finish(owner, command, result)`. There are not too_many() answers owed.
   [[nodiscard]] Command& add(const virtio::Chain& chain, std::size_t room, std::uint32_t session,
                              std::shared_ptr<detail::Deferred> deferred, Command::Finish finish,
                              void* owner) {
@@ -114,7 +114,7 @@ class DeferredCommands {
   void refuse(Command& command, int error) noexcept {
     give(command, answers_.status(command.writer(), error));
   }
-  // Without an answer.
+  /// Without an answer.
   void drop(Command& command) noexcept {
     forget(command);
     answers_.drop(command);
@@ -125,8 +125,8 @@ class DeferredCommands {
 
   // -- Commands that take several turns
 
-  // `step(owner, command)` is called in each. Other commands of the session, whose order this is, wait until
-  // it has finished or was handed over, or until abandon().
+  /// `step(owner, command)` is called in each. Other commands of the session, whose order this is, wait until
+  /// it has finished or was handed over, or until abandon().
   void begin_steps(Command& command, SessionOrder& order, Command::Step step) noexcept {
     command.step = step;
     command.order = &order;
@@ -134,7 +134,7 @@ class DeferredCommands {
     order.under_way = true;
     turns_.do_later(static_cast<Stepped&>(command).chore);
   }
-  // The session ends: so do these, with EIO, because after CLOSE nobody waits for them any more.
+  /// The session ends: so do these, with EIO, because after CLOSE nobody waits for them any more.
   void abandon(const SessionOrder& order) noexcept {
     for (auto next = under_way_.begin(); next != under_way_.end();) {
       Command& command = *next++;

@@ -66,8 +66,8 @@
 
 namespace vumedia::media {
 
-// Lives on its host's loop and thread, both of which outlive it; never moves. Destroying it closes all
-// sessions; memory of theirs is freed in turns of the loop, or with it.
+/// Lives on its host's loop and thread, both of which outlive it; never moves. Destroying it closes all
+/// sessions; memory of theirs is freed in turns of the loop, or with it.
 template <class BackendType, virtio::Host Host>
 class Device {
   static_assert(CheckedBackend<BackendType>::done);
@@ -80,7 +80,7 @@ class Device {
   static constexpr std::uint32_t device_id = wire::device_id;
   static constexpr std::uint16_t queue_count = wire::queue_count;
 
-  // The further arguments go to the backend's constructor.
+  /// The further arguments go to the backend's constructor.
   template <class... Arguments>
   explicit Device(Host& host, const DeviceOptions& options, Arguments&&... arguments)
       : host_(host),
@@ -161,7 +161,7 @@ class Device {
 
   // -- For backends, through context.hpp
 
-  // `session` is an id, or the key of a context. Nothing happens if that session is gone.
+  /// `session` is an id, or the key of a context. Nothing happens if that session is gone.
   template <class Which>
   [[nodiscard]] Session* find_session(const Which& session) noexcept {
     Record* const record = sessions_.find(session);

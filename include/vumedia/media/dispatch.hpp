@@ -20,7 +20,7 @@
 
 namespace vumedia::media {
 
-// Without a completion, with one.
+/// Without a completion, with one.
 enum class IoctlShape : std::uint8_t { missing, immediate, deferred };
 
 namespace detail {
@@ -48,7 +48,7 @@ concept TakesCompletion =
 
 }  // namespace detail
 
-// The shape of B's overload for Tag. A near miss is an error, not a missing ioctl.
+/// The shape of B's overload for Tag. A near miss is an error, not a missing ioctl.
 template <class B, class Tag>
   requires detail::HasNoIoctls<B>
 [[nodiscard]] consteval IoctlShape ioctl_shape() {
@@ -104,7 +104,7 @@ constexpr void put_function(Function& place) {
 
 }  // namespace detail
 
-// The functions by ioctl number: `Entries<Tag>::run()` gives that of a tag, if `Entries<Tag>::supported`.
+/// The functions by ioctl number: `Entries<Tag>::run()` gives that of a tag, if `Entries<Tag>::supported`.
 template <class Function, template <class> class Entries>
 [[nodiscard]] consteval std::array<Function, v4l2::ioctl_limit> make_dispatch_table(Function unsupported) {
   std::array<Function, v4l2::ioctl_limit> table{};

@@ -22,7 +22,7 @@
 
 namespace vumedia::media {
 
-// An event as it travels: its header and the struct that the header names.
+/// An event as it travels: its header and the struct that the header names.
 class Event {
  public:
   [[nodiscard]] static Event error(std::uint32_t session, int error) noexcept {
@@ -32,7 +32,7 @@ class Event {
     return event;
   }
 
-  // Always the full struct, because the driver drops a shorter one.
+  /// Always the full struct, because the driver drops a shorter one.
   [[nodiscard]] static Event dqbuf(std::uint32_t session, const v4l2::Buffer& buffer) noexcept {
     Event event;
     wire::virtio_media_event_dqbuf& dqbuf = event.wire_.dqbuf;
@@ -58,11 +58,11 @@ class Event {
   [[nodiscard]] std::uint32_t kind() const noexcept { return wire_.hdr.event; }
   [[nodiscard]] std::uint32_t session() const noexcept { return wire_.hdr.session_id; }
 
-  // The body of a DQBUF event, or null.
+  /// The body of a DQBUF event, or null.
   [[nodiscard]] const wire::virtio_media_event_dqbuf* as_dqbuf() const noexcept {
     return kind() == wire::event_dqbuf ? &wire_.dqbuf : nullptr;
   }
-  // The body of an EVENT event, or null.
+  /// The body of an EVENT event, or null.
   [[nodiscard]] const v4l2_event* as_v4l2() const noexcept {
     return kind() == wire::event_event ? &wire_.event.event : nullptr;
   }
@@ -71,26 +71,27 @@ class Event {
     return kind() == wire::event_dqbuf && wire_.dqbuf.buffer.type == buffer_type;
   }
 
-  // Whether this is a V4L2 event that VIDIOC_UNSUBSCRIBE_EVENT withdraws.
+  /// Whether this is a V4L2 event that VIDIOC_UNSUBSCRIBE_EVENT withdraws.
   [[nodiscard]] bool is_of(const v4l2_event_subscription& request) const noexcept {
     const v4l2_event* const body = as_v4l2();
     return body != nullptr &&
            (request.type == V4L2_EVENT_ALL || (request.type == body->type && request.id == body->id));
   }
-  // Whether both are V4L2 events of the same subscription.
+  /// Whether both are V4L2 events of the same subscription.
   [[nodiscard]] bool same_subscription(const Event& other) const noexcept {
     return kind() == wire::event_event && other.kind() == wire::event_event &&
            wire_.event.event.type == other.wire_.event.event.type &&
            wire_.event.event.id == other.wire_.event.event.id;
   }
-  // Whether a later event of the subscription contains everything in this one, once their flags are combined.
+  /// Whether a later event of the subscription contains everything in this one, once their flags are
+  /// combined.
   [[nodiscard]] bool mergeable() const noexcept {
     return kind() == wire::event_event && (wire_.event.event.type == V4L2_EVENT_CTRL || is_source_change());
   }
   [[nodiscard]] bool is_source_change() const noexcept {
     return kind() == wire::event_event && wire_.event.event.type == V4L2_EVENT_SOURCE_CHANGE;
   }
-  // For mergeable events: what has changed.
+  /// For mergeable events: what has changed.
   [[nodiscard]] std::uint32_t changes() const noexcept {
     const v4l2_event& body = wire_.event.event;
     return is_source_change() ? body.u.src_change.changes : body.u.ctrl.changes;
@@ -121,10 +122,10 @@ class EventQueue {
   struct Node;
 
  public:
-  // A session's room in the list. It must be empty when it is destroyed.
+  /// A session's room in the list. It must be empty when it is destroyed.
   class Store {
    public:
-    // Makes room for `capacity` waiting events, unless it exists. ENOMEM.
+    /// Makes room for `capacity` waiting events, unless it exists. ENOMEM.
     [[nodiscard]] Result<> reserve(std::uint32_t capacity) noexcept {
       if (nodes_ != nullptr) return {};
       // Left uninitialised, so that unused room is never paged in.
@@ -134,7 +135,7 @@ class EventQueue {
       return {};
     }
 
-    // Frees the room of an empty store.
+    /// Frees the room of an empty store.
     void release() noexcept {
       free_.clear();
       nodes_.reset();
@@ -142,13 +143,13 @@ class EventQueue {
       held_ = false;
     }
 
-    // While held, events are kept back, because the guest does not know the session yet.
+    /// While held, events are kept back, because the guest does not know the session yet.
     void hold(bool held) noexcept { held_ = held; }
     [[nodiscard]] bool held() const noexcept { return held_; }
 
     // -- For EventQueue
 
-    // Null if the store is full.
+    /// Null if the store is full.
     [[nodiscard]] Node* add(const Event& event) noexcept;
     void remove(Node& node) noexcept;
     [[nodiscard]] const IntrusiveList<Node, OfStore>& events() const noexcept { return events_; }
@@ -172,10 +173,10 @@ class EventQueue {
 
   [[nodiscard]] std::size_t size() const noexcept { return size_; }
 
-  // Appends an event, with the rules of a kernel whose events are not read (v4l2-event.c): of each
-  // subscription's control or source changes only the last is kept, and it contains all changes so far; of
-  // other events, the oldest of the subscription is dropped when the store is full. False if there is none to
-  // drop.
+  /// Appends an event, with the rules of a kernel whose events are not read (v4l2-event.c): of each
+  /// subscription's control or source changes only the last is kept, and it contains all changes so far; of
+  /// other events, the oldest of the subscription is dropped when the store is full. False if there is none
+  /// to drop.
   [[nodiscard]] bool push(Store& store, const Event& event) noexcept {
     std::uint32_t changes = 0;
     if (event.mergeable()) {
@@ -204,19 +205,19 @@ class EventQueue {
     return true;
   }
 
-  // The first event that is not held back, or null.
+  /// The first event that is not held back, or null.
   [[nodiscard]] Event* front() const noexcept {
     Node* node = events_.front();
     while (node != nullptr && node->owner.held()) node = events_.after(*node);
     return node;
   }
-  // Removes it: `first` is what front() has returned.
+  /// Removes it: `first` is what front() has returned.
   void pop(Event& first) noexcept { remove(static_cast<Node&>(first)); }
   void pop_front() noexcept {
     if (Event* const event = front()) pop(*event);
   }
 
-  // Removes the store's events for which `unwanted(const Event&)` holds.
+  /// Removes the store's events for which `unwanted(const Event&)` holds.
   template <class Predicate>
   void purge(Store& store, Predicate unwanted) noexcept {
     for (auto next = store.events().begin(); next != store.events().end();) {
@@ -268,10 +269,10 @@ inline void EventQueue::Store::remove(Node& node) noexcept {
   free_.move_front(node);
 }
 
-// A session, as events know it.
+/// A session, as events know it.
 struct SessionEvents {
   std::uint32_t session = 0;
-  int error = 0;  // not 0 after an error event, which is its last
+  int error = 0;  ///< not 0 after an error event, which is its last
   EventQueue::Store waiting;
 };
 

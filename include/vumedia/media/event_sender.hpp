@@ -26,8 +26,8 @@ namespace vumedia::media {
 template <virtio::Host Host, class Backend>
 class EventSender {
  public:
-  // Of each session up to `max_waiting` events wait for buffers, but at least one: without a place the end of
-  // a session could not even be reported.
+  /// Of each session up to `max_waiting` events wait for buffers, but at least one: without a place the end
+  /// of a session could not even be reported.
   EventSender(Host& host, Turns<Host>& turns, Interrupts<Host>& interrupts, Trace trace, Count<Backend> count,
               std::uint32_t max_waiting) noexcept
       : host_(host),
@@ -41,7 +41,7 @@ class EventSender {
 
   // -- Sessions
 
-  // A session begins. Its events are kept back until introduce(): the guest does not know it yet. ENOMEM.
+  /// A session begins. Its events are kept back until introduce(): the guest does not know it yet. ENOMEM.
   [[nodiscard]] Result<> begin(SessionEvents& events, std::uint32_t session) noexcept {
     events.session = session;
     events.error = 0;
@@ -53,13 +53,13 @@ class EventSender {
     events.waiting.hold(false);
     process();
   }
-  // The session ends, and so do its events.
+  /// The session ends, and so do its events.
   void end(SessionEvents& events) noexcept { queue_.purge(events.waiting); }
 
   // -- Sending
 
-  // Sends the event, or keeps it until there is a buffer. If there is no room to keep it, the session ends
-  // with an error event.
+  /// Sends the event, or keeps it until there is a buffer. If there is no room to keep it, the session ends
+  /// with an error event.
   void send(SessionEvents& to, const Event& event) noexcept {
     if (to.error != 0) return;  // ERROR was the last event of this session
     if (send_or_keep(to, event)) [[likely]]
@@ -68,11 +68,11 @@ class EventSender {
                       max_waiting_);
     end_with(to, ENOBUFS);
   }
-  // Ends the session with an error event. `error` is a positive errno; anything else stands for EIO.
+  /// Ends the session with an error event. `error` is a positive errno; anything else stands for EIO.
   void fail(SessionEvents& of, int error) noexcept {
     if (of.error == 0) end_with(of, error > 0 ? error : EIO);
   }
-  // Withdraws what waits: the events for which `unwanted(const Event&)` holds.
+  /// Withdraws what waits: the events for which `unwanted(const Event&)` holds.
   template <class Predicate>
   void purge(SessionEvents& of, Predicate unwanted) noexcept {
     queue_.purge(of.waiting, unwanted);
@@ -83,9 +83,9 @@ class EventSender {
 
   // -- The queue
 
-  // There may be buffers: sends what waits, as much of it as a turn allows.
+  /// There may be buffers: sends what waits, as much of it as a turn allows.
   void process() noexcept;
-  // In another turn: continues.
+  /// In another turn: continues.
   void resume() noexcept {
     if (std::exchange(resume_, false)) process();
   }

@@ -25,10 +25,10 @@ namespace vumedia::media {
 template <virtio::Host Host, class Backend>
 class HeldCommands {
  public:
-  // Carries out a command that waits no more, as one from the queue.
+  /// Carries out a command that waits no more, as one from the queue.
   using CarryOut = Written (*)(void* owner, const virtio::Chain& chain);
 
-  // `budget` is for the copies of their chains.
+  /// `budget` is for the copies of their chains.
   HeldCommands(Answers<Host, Backend>& answers, Interrupts<Host>& interrupts, Turns<Host>& turns,
                std::shared_ptr<memory::Budget> budget, CarryOut function, void* owner)
       : answers_(answers),
@@ -41,7 +41,7 @@ class HeldCommands {
   HeldCommands(const HeldCommands&) = delete;
   HeldCommands& operator=(const HeldCommands&) = delete;
 
-  // The command waits for those in `order`, which lives until abandon(). EBUSY: too many wait.
+  /// The command waits for those in `order`, which lives until abandon(). EBUSY: too many wait.
   [[nodiscard]] Result<> hold(SessionOrder& order, const virtio::Chain& chain, std::uint32_t session) {
     if (answers_.too_many(session)) return fail(EBUSY);
     const auto segments = chain.segments();
@@ -57,18 +57,18 @@ class HeldCommands {
     return {};
   }
 
-  // Some need not wait any more: they are carried out in another turn.
+  /// Some need not wait any more: they are carried out in another turn.
   void wake() noexcept {
     if (!held_.empty()) turns_.do_later(serve_);
   }
-  // The session ends: nothing is before its commands any more.
+  /// The session ends: nothing is before its commands any more.
   void abandon(const SessionOrder& order) noexcept {
     for (Held& held : held_) {
       if (held.order == &order) held.order = nullptr;
     }
     wake();
   }
-  // They are not answered.
+  /// They are not answered.
   void clear() noexcept {
     for (Held& held : held_) answers_.drop(held);
     held_.clear();

@@ -16,7 +16,7 @@ class Interrupts {
   Interrupts(const Interrupts&) = delete;
   Interrupts& operator=(const Interrupts&) = delete;
 
-  // From begin() to end() there is a batch. begin() returns whether there was one already; end() takes that.
+  /// From begin() to end() there is a batch. begin() returns whether there was one already; end() takes that.
   [[nodiscard]] bool in_batch() const noexcept { return in_batch_; }
   bool begin() noexcept { return std::exchange(in_batch_, true); }
   [[gnu::always_inline]] void end(bool outer = false) noexcept {
@@ -24,7 +24,7 @@ class Interrupts {
     if (!outer) now();
   }
 
-  // An event was pushed, of several perhaps; and the last of them.
+  /// An event was pushed, of several perhaps; and the last of them.
   void event_pushed() noexcept { has_events_ = true; }
   void events_done() noexcept {
     if (!in_batch_ && has_events_) flush_events();
@@ -33,14 +33,14 @@ class Interrupts {
     if (!in_batch_) host_.flush(wire::commandq);
   }
 
-  // Tells of everything, even within a batch.
+  /// Tells of everything, even within a batch.
   [[gnu::always_inline]] void now() noexcept {
     if (has_events_) [[unlikely]]
       flush_events();
     host_.flush(wire::commandq);
   }
 
-  // The queues were reset: nothing is left to be told.
+  /// The queues were reset: nothing is left to be told.
   void reset() noexcept { has_events_ = false; }
 
  private:

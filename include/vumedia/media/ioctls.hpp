@@ -40,7 +40,7 @@ class Ioctls {
   using Session = typename BackendType::Session;
   using Record = typename Sessions<Session>::Record;
 
-  // What is around the ioctls, which it outlives.
+  /// What is around the ioctls, which it outlives.
   struct Surroundings {
     BackendType& backend;
     Sessions<Session>& sessions;
@@ -48,14 +48,14 @@ class Ioctls {
     Answers<Host, BackendType>& answers;
     DeferredCommands<Host, BackendType>& deferred;
     memory::Work& work;
-    std::shared_ptr<memory::Budget> budget;  // for lists of guest ranges, and chains that have them
+    std::shared_ptr<memory::Budget> budget;  ///< for lists of guest ranges, and chains that have them
     Trace trace;
   };
   explicit Ioctls(Surroundings around) noexcept : around_(std::move(around)) {}
   Ioctls(const Ioctls&) = delete;
   Ioctls& operator=(const Ioctls&) = delete;
 
-  // Carries out the ioctl of this number, whose payload is what `payload` has not read of the chain.
+  /// Carries out the ioctl of this number, whose payload is what `payload` has not read of the chain.
   [[nodiscard, gnu::always_inline]] Written carry_out(Record& record, const virtio::Chain& chain,
                                                       std::uint32_t number, const virtio::Reader& payload) {
     if (number >= Table::functions.size()) [[unlikely]]
@@ -86,7 +86,7 @@ class Ioctls {
   v4l2::PayloadStorage payload_;  // of the ioctl that is being carried out
 };
 
-// How the backend supports one ioctl of the table.
+/// How the backend supports one ioctl of the table.
 template <virtio::Host H, class B>
 template <class Tag>
 struct Ioctls<H, B>::Entry {
@@ -139,7 +139,7 @@ struct Ioctls<H, B>::Entry {
     return self.template answer<Tag>(record.id, chain.writer(), payload, result);
   }
 
-  // Checked before the backend acts: what it has done must not go unanswered for lack of room.
+  /// Checked before the backend acts: what it has done must not go unanswered for lack of room.
   static bool has_room(const virtio::Chain& chain, const Payload& payload) noexcept {
     return chain.writable_size() >= room(payload);
   }
@@ -149,7 +149,7 @@ struct Ioctls<H, B>::Entry {
 
   // -- Later
 
-  // Keeps a command of which the backend has done a part.
+  /// Keeps a command of which the backend has done a part.
   [[gnu::cold]] static Written begin(Ioctls& self, Record& record, const virtio::Chain& chain,
                                      Payload& payload) {
     auto deferred = self.around_.deferred.make();
@@ -168,7 +168,7 @@ struct Ioctls<H, B>::Entry {
                                                               payload_of(command));
   }
 
-  // Null if no more commands may wait, or their lists, of so many ranges, are too long.
+  /// Null if no more commands may wait, or their lists, of so many ranges, are too long.
   static DeferredCommand* keep(Ioctls& self, Record& record, const virtio::Chain& chain, Deferred deferred,
                                Payload& payload, [[maybe_unused]] std::size_t ranges) {
     if (self.around_.answers.too_many(record.id)) return nullptr;
@@ -222,7 +222,7 @@ struct Ioctls<H, B>::Entry {
     return not_now;
   }
 
-  // Keeps a command whose lists are longer than this turn of the loop has time for.
+  /// Keeps a command whose lists are longer than this turn of the loop has time for.
   [[gnu::cold]] static Written read_later(Ioctls& self, Record& record, const virtio::Chain& chain,
                                           const virtio::Reader& reader, Payload& begun)
     requires carries_lists

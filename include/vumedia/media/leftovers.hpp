@@ -13,11 +13,11 @@
 
 namespace vumedia::media {
 
-// Memory that is freed a part a turn: a task that posts itself again until there is no more. A loop that ends
-// before frees the rest at once.
+/// Memory that is freed a part a turn: a task that posts itself again until there is no more. A loop that
+/// ends before frees the rest at once.
 class Leftovers {
  public:
-  // Frees `leavings` in turns of the loop behind `inbox`; `turn` is what it shares out, null if it does not.
+  /// Frees `leavings` in turns of the loop behind `inbox`; `turn` is what it shares out, null if it does not.
   static void free(const std::shared_ptr<io::Inbox>& inbox, memory::Arenas::Leavings leavings,
                    io::Turn* turn) {
     if (!leavings.empty()) inbox->post(Leftovers(inbox, std::move(leavings), turn));

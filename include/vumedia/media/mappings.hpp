@@ -37,7 +37,7 @@
 
 namespace vumedia::media {
 
-// A command, whose first bytes have been read as those of an IOCTL. ENODATA: the rest is not there.
+/// A command, whose first bytes have been read as those of an IOCTL. ENODATA: the rest is not there.
 template <class Command>
 [[nodiscard]] Result<Command> read_rest(const wire::virtio_media_cmd_ioctl& head,
                                         virtio::Reader& rest) noexcept {
@@ -54,7 +54,7 @@ class Mappings {
   using State = Window::State;
 
  public:
-  // `size` is the size of the region; arenas of up to `ordinary_arena` bytes are kept when they run empty.
+  /// `size` is the size of the region; arenas of up to `ordinary_arena` bytes are kept when they run empty.
   Mappings(Host& host, Answers<Host, Backend>& answers, Trace trace, std::uint64_t size,
            std::uint64_t ordinary_arena)
       : host_(host), answers_(answers), trace_(trace), places_(size), ordinary_arena_(ordinary_arena) {}
@@ -62,8 +62,8 @@ class Mappings {
   Mappings& operator=(const Mappings&) = delete;
   ~Mappings() { reset(); }
 
-  // Reads an MMAP, whose first bytes are in `head`. EINVAL: the chain is shorter than the command or its
-  // answer.
+  /// Reads an MMAP, whose first bytes are in `head`. EINVAL: the chain is shorter than the command or its
+  /// answer.
   [[nodiscard]] static Result<wire::virtio_media_cmd_mmap> read(const virtio::Chain& chain,
                                                                 const wire::virtio_media_cmd_ioctl& head,
                                                                 virtio::Reader& rest) noexcept {
@@ -72,10 +72,10 @@ class Mappings {
     return *command;
   }
 
-  // Maps `buffer` for that command, counts a reference to it and answers with its driver address, or with an
-  // errno, at once or when the frontend has answered. There are not too_many() answers owed. ENXIO: no shared
-  // memory. EACCES: write access to read-only memory. ENOMEM: the region is full. EIO: the frontend refused,
-  // or the queues were stopped. EINVAL: not a multiple of a page.
+  /// Maps `buffer` for that command, counts a reference to it and answers with its driver address, or with an
+  /// errno, at once or when the frontend has answered. There are not too_many() answers owed. ENXIO: no
+  /// shared memory. EACCES: write access to read-only memory. ENOMEM: the region is full. EIO: the frontend
+  /// refused, or the queues were stopped. EINVAL: not a multiple of a page.
   void map(const virtio::Chain& chain, const wire::virtio_media_cmd_mmap& command, memory::Mappable buffer) {
     WaitingMap& map = maps_.emplace_back(this, &on_late, std::move(buffer));
     map.self = std::prev(maps_.end());
@@ -88,7 +88,7 @@ class Mappings {
     if (remove_unused()) retry_places();
   }
 
-  // Carries out an MUNMAP, which drops a reference. EINVAL: no buffer is mapped at exactly this address.
+  /// Carries out an MUNMAP, which drops a reference. EINVAL: no buffer is mapped at exactly this address.
   [[nodiscard]] Written unmap(const virtio::Chain& chain, const wire::virtio_media_cmd_ioctl& head,
                               virtio::Reader& rest) noexcept {
     if (chain.writable_size() < sizeof(wire::virtio_media_resp_munmap)) return 0;
@@ -99,8 +99,8 @@ class Mappings {
     return write_response(chain.writer(), wire::virtio_media_resp_munmap{});
   }
 
-  // The queues are about to stop: pending operations are abandoned, maps that wait for them are answered EIO,
-  // and nothing is started until map() is called again.
+  /// The queues are about to stop: pending operations are abandoned, maps that wait for them are answered
+  /// EIO, and nothing is started until map() is called again.
   void stop() noexcept {
     for (Window& window : windows_) {
       if (!window.busy()) continue;
@@ -112,7 +112,7 @@ class Mappings {
     static_cast<void>(remove_unused());
   }
 
-  // The device was reset: the guest has no buffer mapped any more, and waits for no answer.
+  /// The device was reset: the guest has no buffer mapped any more, and waits for no answer.
   void reset() noexcept {
     while (!maps_.empty()) {
       answers_.drop(maps_.front());
@@ -126,7 +126,7 @@ class Mappings {
     buffers_.clear();
   }
 
-  // Buffers that the guest has mapped; ranges that the frontend has, or may have.
+  /// Buffers that the guest has mapped; ranges that the frontend has, or may have.
   [[nodiscard]] std::size_t buffer_count() const noexcept { return buffers_.size(); }
   [[nodiscard]] std::size_t window_count() const noexcept { return windows_.size(); }
 

@@ -25,11 +25,11 @@ struct MediaServeOptions : ServeOptions {
   media::DeviceOptions device;
 };
 
-// Serves virtio-media devices with this backend (media/backend.hpp) until it is told to stop; see
-// serve_device(). Each frontend has a backend of its own, made of copies of `arguments`. Where io_uring is
-// forbidden, serve<Backend, io::EpollReactor> does the same with three system calls for each command instead
-// of one; its header is io/epoll_reactor.hpp. A program that has both can try the first (create() of the
-// reactor says whether it is granted) and then the second; each is compiled by itself.
+/// Serves virtio-media devices with this backend (media/backend.hpp) until it is told to stop; see
+/// serve_device(). Each frontend has a backend of its own, made of copies of `arguments`. Where io_uring is
+/// forbidden, serve<Backend, io::EpollReactor> does the same with three system calls for each command instead
+/// of one; its header is io/epoll_reactor.hpp. A program that has both can try the first (create() of the
+/// reactor says whether it is granted) and then the second; each is compiled by itself.
 template <class Backend, io::Reactor R = io::UringReactor, class... Arguments>
 [[nodiscard]] Outcome<> serve(io::Listener listener, const MediaServeOptions& options = {},
                               const Arguments&... arguments) {

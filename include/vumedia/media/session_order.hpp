@@ -4,10 +4,10 @@
 namespace vumedia::media {
 
 struct SessionOrder {
-  // Commands that no other may overtake: an unfinished one that takes several turns of the loop, and those
-  // that wait for it.
+  /// Commands that no other may overtake: an unfinished one that takes several turns of the loop, and those
+  /// that wait for it.
   int waiting = 0;
-  bool under_way = false;  // that one
+  bool under_way = false;  ///< that one
 };
 
 }  // namespace vumedia::media

@@ -24,13 +24,13 @@ template <class Session>
 class Sessions {
  public:
   struct Record {
-    std::uint32_t id = 0;  // never 0 while the record is in use; see Sessions::mark_free()
+    std::uint32_t id = 0;  ///< never 0 while the record is in use; see Sessions::mark_free()
     SessionOrder order;
     SessionEvents events;
     std::unique_ptr<Session> session;
   };
 
-  // Makes room for `limit` sessions, clamped to [1, 65536].
+  /// Makes room for `limit` sessions, clamped to [1, 65536].
   explicit Sessions(std::uint32_t limit) : slots_(std::clamp(limit, 1u, 65536u)) {
     size_ = static_cast<std::uint32_t>(slots_.size());
     bits_ = std::max(static_cast<std::uint32_t>(std::bit_width(size_ - 1)), 1u);
@@ -38,7 +38,7 @@ class Sessions {
     for (Slot& slot : slots_) mark_free(slot);
   }
 
-  // The record that the guest calls `id`, or null.
+  /// The record that the guest calls `id`, or null.
   [[nodiscard]] Record* find(std::uint32_t id) noexcept {
     const std::uint32_t index = id & mask_;
     if (index >= size_) return nullptr;
@@ -46,15 +46,15 @@ class Sessions {
     return slot.record.id == id ? &slot.record : nullptr;
   }
 
-  // The same, by a key, without a search.
+  /// The same, by a key, without a search.
   [[nodiscard]] Record* find(const detail::SessionKey& session) noexcept {
     auto* const record = static_cast<Record*>(session.place);
     return record->id == session.id ? record : nullptr;
   }
-  // `record` is in use.
+  /// `record` is in use.
   [[nodiscard]] static detail::SessionKey key(Record& record) noexcept { return {record.id, &record}; }
 
-  // Takes a record with a new id and no session; it stays in use until release(). ENFILE if none is free.
+  /// Takes a record with a new id and no session; it stays in use until release(). ENFILE if none is free.
   [[nodiscard]] Result<Record*> reserve() noexcept {
     Slot* const slot = free_.pop_front();
     if (slot == nullptr) return fail(ENFILE);
@@ -68,7 +68,7 @@ class Sessions {
     return &record;
   }
 
-  // Destroys the session and forgets the id. None of its events may be waiting any more.
+  /// Destroys the session and forgets the id. None of its events may be waiting any more.
   void release(Record& record) noexcept {
     Slot& slot = slots_[record.id & mask_];
     record.session.reset();
@@ -79,7 +79,7 @@ class Sessions {
 
   [[nodiscard]] std::uint32_t count() const noexcept { return count_; }
 
-  // Calls `f(Record&)` for each record in use; it may release it.
+  /// Calls `f(Record&)` for each record in use; it may release it.
   template <class F>
   void for_each(F&& f) noexcept {
     for (Slot& slot : slots_) {

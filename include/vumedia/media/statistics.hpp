@@ -32,7 +32,7 @@
 
 namespace vumedia::media {
 
-// One number with one writer.
+/// One number with one writer.
 class Counter {
  public:
   void add(std::uint64_t n = 1) noexcept {
@@ -44,8 +44,8 @@ class Counter {
   std::atomic<std::uint64_t> value_{0};
 };
 
-// The processor's own clock: reading it takes one instruction, where clock_gettime() takes about a hundred.
-// On the supported systems it runs at a constant rate on all processors.
+/// The processor's own clock: reading it takes one instruction, where clock_gettime() takes about a hundred.
+/// On the supported systems it runs at a constant rate on all processors.
 class TickClock {
  public:
   [[nodiscard]] static std::uint64_t now() noexcept {
@@ -60,8 +60,8 @@ class TickClock {
 #endif
   }
 
-  // Nanoseconds per tick, measured against CLOCK_MONOTONIC since this object was made: the longer ago, the
-  // more accurate.
+  /// Nanoseconds per tick, measured against CLOCK_MONOTONIC since this object was made: the longer ago, the
+  /// more accurate.
   [[nodiscard]] double tick() const noexcept {
     const std::uint64_t ticks = now() - ticks_;
     const auto elapsed = std::chrono::nanoseconds(Steady::now() - time_);
@@ -74,8 +74,8 @@ class TickClock {
   Steady::time_point time_ = Steady::now();
 };
 
-// A histogram of values, with four buckets between a power of two and the next, so that a value is known to
-// within a quarter.
+/// A histogram of values, with four buckets between a power of two and the next, so that a value is known to
+/// within a quarter.
 class Histogram {
  public:
   static constexpr std::size_t bucket_count = 252;
@@ -88,7 +88,7 @@ class Histogram {
     const auto width = static_cast<unsigned>(std::bit_width(value));  // 3 to 64: the index is at most 251
     return static_cast<std::size_t>((width - 2) * 4 + (value >> (width - 3) & 3));
   }
-  // The largest value that falls into `bucket` < bucket_count.
+  /// The largest value that falls into `bucket` < bucket_count.
   [[nodiscard]] static constexpr std::uint64_t highest(std::size_t bucket) noexcept {
     if (bucket < 4) return bucket;
     const std::size_t shift = bucket / 4 - 1;  // of the value's three leading bits: 0 to 61
@@ -99,22 +99,22 @@ class Histogram {
   std::array<Counter, bucket_count> buckets_;
 };
 
-// All counters of one device: 4 KiB, initially zero.
+/// All counters of one device: 4 KiB, initially zero.
 class Statistics {
  public:
-  // Commands other than ioctls are counted by their number (wire::cmd_open...). 0 counts what is not a
-  // command, cmd_ioctl counts ioctls beyond the table.
+  /// Commands other than ioctls are counted by their number (wire::cmd_open...). 0 counts what is not a
+  /// command, cmd_ioctl counts ioctls beyond the table.
   static constexpr std::size_t command_kinds = wire::cmd_munmap + 1;
 
-  // The highest errno in use is 133 (EHWPOISON); higher ones count as the last.
+  /// The highest errno in use is 133 (EHWPOISON); higher ones count as the last.
   static constexpr std::size_t error_kinds = 134;
 
-  // Buffers that were returned to the guest (DQBUF events).
+  /// Buffers that were returned to the guest (DQBUF events).
   struct Buffers {
-    Counter frames;  // with data, and not marked as bad
-    Counter bytes;   // in them (bytesused of all planes)
-    Counter bad;     // marked V4L2_BUF_FLAG_ERROR
-    Counter empty;   // without data, such as LAST
+    Counter frames;  ///< with data, and not marked as bad
+    Counter bytes;   ///< in them (bytesused of all planes)
+    Counter bad;     ///< marked V4L2_BUF_FLAG_ERROR
+    Counter empty;   ///< without data, such as LAST
   };
 
   Statistics() = default;
@@ -124,14 +124,14 @@ class Statistics {
   // -- Any thread
 
   Counter sessions_opened, sessions_closed;
-  Counter sessions_failed;                        // ended by an error event
-  std::array<Counter, v4l2::ioctl_limit> ioctls;  // by number, including unsupported ones
+  Counter sessions_failed;                        ///< ended by an error event
+  std::array<Counter, v4l2::ioctl_limit> ioctls;  ///< by number, including unsupported ones
   std::array<Counter, command_kinds> commands;
-  std::array<Counter, error_kinds> errors;  // commands that were answered with this errno
-  std::array<Counter, 3> events;            // that reached the guest, by wire::event_*
-  Counter events_waited;                    // that found no guest buffer at first
+  std::array<Counter, error_kinds> errors;  ///< commands that were answered with this errno
+  std::array<Counter, 3> events;            ///< that reached the guest, by wire::event_*
+  Counter events_waited;                    ///< that found no guest buffer at first
   Buffers captured, output;
-  // Ticks from popping a command to pushing its answer, if enabled.
+  /// Ticks from popping a command to pushing its answer, if enabled.
   Histogram latency;
   TickClock clock;
 
@@ -142,14 +142,14 @@ class Statistics {
   [[nodiscard]] std::uint64_t command_count() const noexcept { return sum(ioctls) + sum(commands); }
   [[nodiscard]] std::uint64_t error_count() const noexcept { return sum(errors); }
 
-  // Latency costs each command two readings of the processor's clock; it must be enabled before the device is
-  // made.
+  /// Latency costs each command two readings of the processor's clock; it must be enabled before the device
+  /// is made.
   void measure_latency(bool measured) noexcept { measures_latency_ = measured; }
   [[nodiscard]] bool measures_latency() const noexcept { return measures_latency_; }
 
   // -- The device, on its loop's thread
 
-  // A command begins; returns the time for on_answer(), or 0.
+  /// A command begins; returns the time for on_answer(), or 0.
   [[nodiscard]] std::uint64_t begin() const noexcept {
     return measures_latency_ ? std::max(TickClock::now(), std::uint64_t{1}) : 0;
   }
@@ -206,11 +206,11 @@ class Statistics {
   bool measures_latency_ = false;
 };
 
-// A backend whose device keeps statistics.
+/// A backend whose device keeps statistics.
 template <class Backend>
 class Counted : public Backend {
  public:
-  // `statistics` outlives the device; `arguments` go to the backend's constructor.
+  /// `statistics` outlives the device; `arguments` go to the backend's constructor.
   template <class... Arguments>
   explicit Counted(Statistics& statistics, Arguments&&... arguments)
       : Backend(std::forward<Arguments>(arguments)...), statistics_(&statistics) {}

@@ -16,10 +16,10 @@ namespace vumedia::media {
 
 class Trace {
  public:
-  // DeviceOptions::describe.
+  /// DeviceOptions::describe.
   using Describe = std::string (*)(std::uint32_t ioctl, const void* payload);
 
-  // `log` outlives this. A null `describe` means that no fields are shown.
+  /// `log` outlives this. A null `describe` means that no fields are shown.
   Trace(const Log& log, Describe describe) noexcept : log_(log), describe_(describe) {}
 
   [[nodiscard]] bool enabled() const noexcept { return log_.enabled(LogLevel::trace); }
@@ -28,7 +28,7 @@ class Trace {
     if (enabled()) [[unlikely]]
       write(what, session, result);
   }
-  // To be called if enabled().
+  /// To be called if enabled().
   [[gnu::cold]] void write(const char* what, std::uint32_t session, Result<> result, std::uint32_t ioctl = 0,
                            const void* payload = nullptr) const noexcept {
     const char* const name = result ? "done" : strerrorname_np(result.error().value);

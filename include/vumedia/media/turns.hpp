@@ -15,7 +15,7 @@ namespace vumedia::media {
 template <virtio::Host Host>
 class Turns {
  public:
-  // Whether others on the loop share its turns (io::Turn).
+  /// Whether others on the loop share its turns (io::Turn).
   static constexpr bool shared = requires(Host& host) {
     { host.turn() } -> std::same_as<io::Turn&>;
   };
@@ -26,7 +26,7 @@ class Turns {
       return nullptr;
   }
 
-  // `resume(owner)` is called in a turn that follows a wake(), before the chores.
+  /// `resume(owner)` is called in a turn that follows a wake(), before the chores.
   using Resume = void (*)(void* owner) noexcept;
   Turns(Host& host, Resume resume, void* owner) noexcept
       : host_(host),
@@ -38,18 +38,18 @@ class Turns {
   Turns(const Turns&) = delete;
   Turns& operator=(const Turns&) = delete;
 
-  // What may be done in this turn. Where it has a loop's turns to itself, a call by the host is one, which
-  // begins with begin().
+  /// What may be done in this turn. Where it has a loop's turns to itself, a call by the host is one, which
+  /// begins with begin().
   [[nodiscard]] memory::Work& work() noexcept { return work_; }
   void begin() noexcept {
     if constexpr (!shared) work_.begin();
   }
 
-  // Asks for another turn.
+  /// Asks for another turn.
   void wake() noexcept {
     if (!timer_.pending()) host_.timer(timer_, io::TimePoint{});
   }
-  // Calls `chore` in another turn.
+  /// Calls `chore` in another turn.
   void do_later(Chore& chore) noexcept {
     chores_.add(chore);
     wake();
@@ -61,7 +61,7 @@ class Turns {
     if (!chores_.empty()) wake();
   }
 
-  // Takes the wish for another turn back.
+  /// Takes the wish for another turn back.
   void stop() noexcept { host_.cancel(timer_); }
 
  private:

@@ -19,14 +19,14 @@
 
 namespace vumedia::media {
 
-// An operation of a host whose answer may come before the call that starts it returns: then it is the call's
-// result. Only later ones reach the handler.
+/// An operation of a host whose answer may come before the call that starts it returns: then it is the call's
+/// result. Only later ones reach the handler.
 class ShmRequest : public virtio::ShmOperation {
  public:
   using Answered = void (*)(ShmRequest& request, Result<> result) noexcept;
   explicit ShmRequest(Answered answered) noexcept : ShmOperation(&on_done), answered_(answered) {}
 
-  // Calls `start()`, which gives this to the host. Nothing: the answer will come.
+  /// Calls `start()`, which gives this to the host. Nothing: the answer will come.
   template <class Start>
   [[nodiscard]] std::optional<Result<>> send(Start start) {
     state_ = State::starting;
@@ -36,7 +36,7 @@ class ShmRequest : public virtio::ShmOperation {
     return std::nullopt;
   }
   [[nodiscard]] bool busy() const noexcept { return state_ == State::pending; }
-  // The host has forgotten it.
+  /// The host has forgotten it.
   void abandoned() noexcept { state_ = State::idle; }
 
  protected:
@@ -56,7 +56,7 @@ class ShmRequest : public virtio::ShmOperation {
   State state_ = State::idle;
 };
 
-// An MMAP that waits for the frontend.
+/// An MMAP that waits for the frontend.
 struct WaitingMap final : TimedAnswer, ListHook<WaitingMap> {
   WaitingMap(void* waits_in, Expire when_late, memory::Mappable of) noexcept
       : TimedAnswer(when_late), mappings(waits_in), buffer(std::move(of)) {}
@@ -66,7 +66,7 @@ struct WaitingMap final : TimedAnswer, ListHook<WaitingMap> {
   std::list<WaitingMap>::iterator self;
 };
 
-// What a buffer requires of the frontend.
+/// What a buffer requires of the frontend.
 struct WantedWindow {
   explicit WantedWindow(const memory::Mappable& buffer) {
     if (const memory::Block* const block = buffer.block.get()) {
@@ -97,24 +97,24 @@ struct WantedWindow {
   int fd = -1;
   std::uint64_t fd_offset = 0;
   std::uint64_t length = 0;
-  std::uint64_t within = 0;    // where the buffer begins in the window
-  std::uint64_t capacity = 0;  // of the buffer
+  std::uint64_t within = 0;    ///< where the buffer begins in the window
+  std::uint64_t capacity = 0;  ///< of the buffer
   bool writable = true;
-  bool shared = false;  // with other buffers: an arena
+  bool shared = false;  ///< with other buffers: an arena
 };
 
-// A range of the region. What the frontend has mapped is not always what we expect. After a reset some
-// frontends have dropped everything and others nothing; an operation that was cut off by a stopping queue may
-// have been carried out. Such windows are stale: before their place is used again, the frontend is told to
-// unmap exactly that range, and it does not matter if it refuses.
+/// A range of the region. What the frontend has mapped is not always what we expect. After a reset some
+/// frontends have dropped everything and others nothing; an operation that was cut off by a stopping queue
+/// may have been carried out. Such windows are stale: before their place is used again, the frontend is told
+/// to unmap exactly that range, and it does not matter if it refuses.
 struct Window final : ShmRequest {
   enum class State : std::uint8_t {
-    unmapped,   // only a reserved place; the frontend has nothing there
-    mapping,    // requested
-    mapped,     // confirmed
-    stale,      // the frontend may have it
-    clearing,   // stale, being unmapped before it is mapped again
-    releasing,  // being unmapped for good
+    unmapped,   ///< only a reserved place; the frontend has nothing there
+    mapping,    ///< requested
+    mapped,     ///< confirmed
+    stale,      ///< the frontend may have it
+    clearing,   ///< stale, being unmapped before it is mapped again
+    releasing,  ///< being unmapped for good
   };
 
   Window(void* owner, Answered on_answer, const WantedWindow& wanted, memory::ShmOffset at) noexcept
@@ -126,9 +126,9 @@ struct Window final : ShmRequest {
         length(wanted.length),
         shared(wanted.shared) {}
 
-  // Whether a buffer is in it, or will be.
+  /// Whether a buffer is in it, or will be.
   [[nodiscard]] bool needed() const noexcept { return buffers != 0 || !waiting.empty(); }
-  // Whether nobody would miss it.
+  /// Whether nobody would miss it.
   [[nodiscard]] bool unused() const noexcept { return state == State::unmapped && !needed(); }
   [[nodiscard]] virtio::ShmMapping range() const noexcept {
     virtio::ShmMapping mapping;
@@ -138,7 +138,7 @@ struct Window final : ShmRequest {
     return mapping;
   }
 
-  // What the answer to its request makes of it.
+  /// What the answer to its request makes of it.
   void answered(Result<> result) noexcept {
     // The frontend may still have what it should have unmapped.
     const bool unanswered = !result && virtio::ShmOperation::is_unanswered(result.error().value);
@@ -153,7 +153,7 @@ struct Window final : ShmRequest {
   void* const mappings;
   const void* const key;
   const std::weak_ptr<const void> memory;
-  std::shared_ptr<const void> holder;  // keeps an arena that has become empty
+  std::shared_ptr<const void> holder;  ///< keeps an arena that has become empty
   const memory::ShmOffset place;
   const std::uint64_t length;
   std::uint32_t buffers = 0;

@@ -17,18 +17,18 @@ namespace vumedia::media::wire {
 
 inline constexpr std::uint32_t device_id = 48;
 
-// Queues, by index.
+/// Queues, by index.
 inline constexpr std::uint16_t commandq = 0;
 inline constexpr std::uint16_t eventq = 1;
 inline constexpr std::uint16_t queue_count = 2;
 
-// The shared memory region that mapped buffers appear in.
+/// The shared memory region that mapped buffers appear in.
 inline constexpr std::uint8_t mmap_region = 0;
 
 struct virtio_media_config {
   std::uint32_t device_caps;
-  std::uint32_t device_type;  // VFL_TYPE_*
-  std::array<char, 32> card;  // ends with a NUL only if it is shorter
+  std::uint32_t device_type;  ///< VFL_TYPE_*
+  std::array<char, 32> card;  ///< ends with a NUL only if it is shorter
 };
 static_assert(sizeof(virtio_media_config) == 40 && offsetof(virtio_media_config, card) == 8);
 
@@ -42,10 +42,10 @@ enum : std::uint32_t {
 
 struct virtio_media_cmd_header {
   std::uint32_t cmd;
-  std::uint32_t reserved;  // drivers leave it uninitialised
+  std::uint32_t reserved;  ///< drivers leave it uninitialised
 };
 struct virtio_media_resp_header {
-  std::uint32_t status;  // 0 or a positive errno
+  std::uint32_t status;  ///< 0 or a positive errno
   std::uint32_t reserved;
 };
 static_assert(sizeof(virtio_media_cmd_header) == 8 && sizeof(virtio_media_resp_header) == 8);
@@ -60,7 +60,7 @@ struct virtio_media_resp_open {
 };
 static_assert(sizeof(virtio_media_cmd_open) == 8 && sizeof(virtio_media_resp_open) == 16);
 
-// Has no response: its chain is returned with length 0.
+/// Has no response: its chain is returned with length 0.
 struct virtio_media_cmd_close {
   virtio_media_cmd_header hdr;
   std::uint32_t session_id;
@@ -68,11 +68,11 @@ struct virtio_media_cmd_close {
 };
 static_assert(sizeof(virtio_media_cmd_close) == 16);
 
-// The payload follows if the ioctl is _IOW or _IOWR, and it follows the response if it is _IOR or _IOWR.
+/// The payload follows if the ioctl is _IOW or _IOWR, and it follows the response if it is _IOR or _IOWR.
 struct virtio_media_cmd_ioctl {
   virtio_media_cmd_header hdr;
   std::uint32_t session_id;
-  std::uint32_t code;  // the number field of the ioctl's code
+  std::uint32_t code;  ///< the number field of the ioctl's code
 };
 struct virtio_media_resp_ioctl {
   virtio_media_resp_header hdr;
@@ -85,12 +85,12 @@ struct virtio_media_cmd_mmap {
   virtio_media_cmd_header hdr;
   std::uint32_t session_id;
   std::uint32_t flags;
-  std::uint32_t offset;  // mem_offset of QUERYBUF
+  std::uint32_t offset;  ///< mem_offset of QUERYBUF
 };
 struct virtio_media_resp_mmap {
   virtio_media_resp_header hdr;
-  std::uint64_t driver_addr;  // offset into the shared memory region
-  std::uint64_t len;          // of the buffer
+  std::uint64_t driver_addr;  ///< offset into the shared memory region
+  std::uint64_t len;          ///< of the buffer
 };
 static_assert(sizeof(virtio_media_cmd_mmap) == 20 && sizeof(virtio_media_resp_mmap) == 24);
 
@@ -116,7 +116,7 @@ struct virtio_media_event_header {
 
 struct virtio_media_event_error {
   virtio_media_event_header hdr;
-  std::uint32_t error;  // "errno" in the specification, which is a macro here
+  std::uint32_t error;  ///< "errno" in the specification, which is a macro here
   std::uint32_t reserved;
 };
 static_assert(sizeof(virtio_media_event_error) == 16);

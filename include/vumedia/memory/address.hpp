@@ -6,19 +6,19 @@
 
 namespace vumedia::memory {
 
-// Where the guest sees a byte: descriptors and ranges carry these.
+/// Where the guest sees a byte: descriptors and ranges carry these.
 struct GuestAddress {
   std::uint64_t value = 0;
   friend constexpr auto operator<=>(GuestAddress, GuestAddress) = default;
 };
 
-// Where the frontend's own process sees a byte of guest memory: vhost-user names rings by these.
+/// Where the frontend's own process sees a byte of guest memory: vhost-user names rings by these.
 struct FrontendAddress {
   std::uint64_t value = 0;
   friend constexpr auto operator<=>(FrontendAddress, FrontendAddress) = default;
 };
 
-// An offset into a VIRTIO shared memory region: what virtio-media calls driver_addr.
+/// An offset into a VIRTIO shared memory region: what virtio-media calls driver_addr.
 struct ShmOffset {
   std::uint64_t value = 0;
   friend constexpr auto operator<=>(ShmOffset, ShmOffset) = default;

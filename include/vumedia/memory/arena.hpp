@@ -31,8 +31,8 @@
 
 namespace vumedia::memory {
 
-// A piece of an arena. When the last pointer to it goes away, its place is cleared and free again; decoders,
-// mappings and sessions that still use the memory hold one each. Made by Arenas.
+/// A piece of an arena. When the last pointer to it goes away, its place is cleared and free again; decoders,
+/// mappings and sessions that still use the memory hold one each. Made by Arenas.
 class Block {
  public:
   Block(std::shared_ptr<Arena> arena, ShmOffset place, Share size, std::shared_ptr<Cleaner> cleaner) noexcept
@@ -48,11 +48,11 @@ class Block {
   Block& operator=(const Block&) = delete;
 
   [[nodiscard]] const std::shared_ptr<Arena>& arena() const noexcept { return arena_; }
-  // Of the arena: borrowed.
+  /// Of the arena: borrowed.
   [[nodiscard]] int fd() const noexcept { return arena_->fd(); }
-  // Where the block begins in the arena and its file, page-aligned.
+  /// Where the block begins in the arena and its file, page-aligned.
   [[nodiscard]] std::uint64_t fd_offset() const noexcept { return place_.value; }
-  // A page multiple.
+  /// A page multiple.
   [[nodiscard]] std::uint64_t size() const noexcept { return size_.count(); }
   [[nodiscard]] std::byte* data() const noexcept { return arena_->data() + place_.value; }
   [[nodiscard]] std::span<std::byte> bytes() const noexcept { return {data(), size()}; }
@@ -64,63 +64,63 @@ class Block {
   std::shared_ptr<Cleaner> cleaner_;
 };
 
-// Makes arenas and blocks. Any thread may use it and release blocks; both take locks and make system calls,
-// so neither is for the hot path. Blocks and arenas may outlive it.
+/// Makes arenas and blocks. Any thread may use it and release blocks; both take locks and make system calls,
+/// so neither is for the hot path. Blocks and arenas may outlive it.
 class Arenas {
  public:
   struct Limits {
-    std::uint64_t arena_size = std::uint64_t{64} << 20;  // of an ordinary arena
-    // For all living arenas, whether full or not, and separately for all blocks and other uses of budget().
+    std::uint64_t arena_size = std::uint64_t{64} << 20;  ///< of an ordinary arena
+    /// For all living arenas, whether full or not, and separately for all blocks and other uses of budget().
     std::uint64_t total_bytes = std::uint64_t{1} << 30;
   };
 
   Arenas() : Arenas(Limits{}) {}
-  // Both limits are rounded down to pages.
+  /// Both limits are rounded down to pages.
   explicit Arenas(Limits limits);
 
-  // A block of `size` bytes, rounded up to pages, all zero. It comes from the oldest arena that has room,
-  // otherwise from a new one. A new arena has the size of the block if that exceeds the ordinary one, and is
-  // smaller than the ordinary one if the total allows no more. EINVAL: size 0. ENOMEM: the total does not
-  // allow it. Otherwise the system's error, such as EMFILE.
+  /// A block of `size` bytes, rounded up to pages, all zero. It comes from the oldest arena that has room,
+  /// otherwise from a new one. A new arena has the size of the block if that exceeds the ordinary one, and is
+  /// smaller than the ordinary one if the total allows no more. EINVAL: size 0. ENOMEM: the total does not
+  /// allow it. Otherwise the system's error, such as EMFILE.
   [[nodiscard]] Result<std::shared_ptr<Block>> allocate(std::uint64_t size);
 
-  // The budget for blocks and for whatever else a peer makes us hold, with the limit Limits::total_bytes.
+  /// The budget for blocks and for whatever else a peer makes us hold, with the limit Limits::total_bytes.
   [[nodiscard]] const std::shared_ptr<Budget>& budget() const noexcept { return budget_; }
-  // The same arenas for some of the users, whose blocks also count against `budget`, which must share
-  // budget().
+  /// The same arenas for some of the users, whose blocks also count against `budget`, which must share
+  /// budget().
   [[nodiscard]] Arenas within(std::shared_ptr<Budget> budget) const {
     Arenas part(*this);
     part.budget_ = std::move(budget);
     return part;
   }
 
-  // What is left of blocks, and what was given to discard(): to be cleaned and freed.
+  /// What is left of blocks, and what was given to discard(): to be cleaned and freed.
   using Leavings = memory::Leavings;
 
-  // From here on, what ends on this thread is kept until clean() is called on it, and counts as used until
-  // then: blocks, and what was given to discard(). `dirtied(owner)` says so, from within destructors. What
-  // ends on another thread is cleaned there at once.
+  /// From here on, what ends on this thread is kept until clean() is called on it, and counts as used until
+  /// then: blocks, and what was given to discard(). `dirtied(owner)` says so, from within destructors. What
+  /// ends on another thread is cleaned there at once.
   using Dirty = Cleaner::Dirty;
   void clean_later(Dirty dirtied, void* owner) noexcept { cleaner_->begin(dirtied, owner); }
-  // What is kept, to be cleaned without these arenas. They keep nothing any more.
+  /// What is kept, to be cleaned without these arenas. They keep nothing any more.
   [[nodiscard]] Leavings leave() noexcept { return cleaner_->end(); }
-  // Cleans up as much as `work` allows. Whether there is more.
+  /// Cleans up as much as `work` allows. Whether there is more.
   bool clean(Work& work) noexcept { return cleaner_->clean(work); }
-  // Whether memory is kept that could be had after clean().
+  /// Whether memory is kept that could be had after clean().
   [[nodiscard]] bool dirty() const noexcept { return cleaner_->dirty(); }
   void discard(ContiguousRange range) noexcept {
     if (!range || !cleaner_->keeps()) return;  // it ends here
     cleaner_->keep(std::move(range));
   }
-  // Lets go of `memory`, of so many bytes, as a whole. For what is large: it costs an allocation.
+  /// Lets go of `memory`, of so many bytes, as a whole. For what is large: it costs an allocation.
   void discard(std::shared_ptr<const void> memory, std::size_t bytes) noexcept {
     if (memory == nullptr || !cleaner_->keeps()) return;  // it ends here
     cleaner_->keep(std::move(memory), bytes);
   }
 
-  // Bytes of all living arenas.
+  /// Bytes of all living arenas.
   [[nodiscard]] std::uint64_t total_bytes() const { return arenas_->total(); }
-  // Bytes of all living blocks.
+  /// Bytes of all living blocks.
   [[nodiscard]] std::uint64_t used_bytes() const { return arenas_->used(); }
   [[nodiscard]] std::size_t arena_count() const { return arenas_->count(); }
 

@@ -21,37 +21,37 @@ namespace vumedia::memory {
 
 class Arena;
 
-// The living arenas, in order of age. It does not own them. Any thread may use it.
+/// The living arenas, in order of age. It does not own them. Any thread may use it.
 class ArenaList {
  public:
-  // What a new arena may have, of the total that is left.
+  /// What a new arena may have, of the total that is left.
   struct Limits {
-    std::uint64_t arena_size = 0;  // of an ordinary one
-    std::uint64_t total = 0;       // of all living ones
+    std::uint64_t arena_size = 0;  ///< of an ordinary one
+    std::uint64_t total = 0;       ///< of all living ones
   };
 
   explicit ArenaList(const Limits& limits) noexcept : limits_(limits) {}
 
-  // Calls `take(arena)` with each arena, the oldest first, until it returns true. If none does,
-  // `make(size, id)` makes another, of at least `least` bytes, with an id of its own, which is added and
-  // taken from. The lock is held during all calls. ENOMEM: the limits do not allow it; or the error of
-  // `make`.
+  /// Calls `take(arena)` with each arena, the oldest first, until it returns true. If none does,
+  /// `make(size, id)` makes another, of at least `least` bytes, with an id of its own, which is added and
+  /// taken from. The lock is held during all calls. ENOMEM: the limits do not allow it; or the error of
+  /// `make`.
   template <class Take, class Make>
   [[nodiscard]] Result<std::shared_ptr<Arena>> find_or_make(std::uint64_t least, Take take, Make make);
 
-  // For arenas that end.
+  /// For arenas that end.
   void remove(const Arena& arena, std::uint64_t size) noexcept {
     const std::lock_guard lock(mutex_);
     total_ -= size;
     std::erase(arenas_, &arena);
   }
 
-  // Counts bytes that come into use in the arenas, or go out of it.
+  /// Counts bytes that come into use in the arenas, or go out of it.
   void use(std::uint64_t bytes) noexcept { used_.fetch_add(bytes, std::memory_order_relaxed); }
   void free(std::uint64_t bytes) noexcept { used_.fetch_sub(bytes, std::memory_order_relaxed); }
   [[nodiscard]] std::uint64_t used() const noexcept { return used_.load(std::memory_order_relaxed); }
 
-  // Bytes of all arenas.
+  /// Bytes of all arenas.
   [[nodiscard]] std::uint64_t total() const {
     const std::lock_guard lock(mutex_);
     return total_;
@@ -70,10 +70,10 @@ class ArenaList {
   std::vector<Arena*> arenas_;
 };
 
-// Mapped here for reading and writing throughout its life. Any thread may use it.
+/// Mapped here for reading and writing throughout its life. Any thread may use it.
 class Arena : public std::enable_shared_from_this<Arena> {
  public:
-  // `file` has the size of `mapping`, which is of all of it. It removes itself from `list` as it ends.
+  /// `file` has the size of `mapping`, which is of all of it. It removes itself from `list` as it ends.
   Arena(std::shared_ptr<ArenaList> list, OwnedFd file, Mapping mapping, std::uint64_t id) noexcept
       : list_(std::move(list)),
         fd_(std::move(file)),
@@ -84,7 +84,7 @@ class Arena : public std::enable_shared_from_this<Arena> {
   Arena& operator=(const Arena&) = delete;
   ~Arena() { list_->remove(*this, mapping_.size()); }
 
-  // Makes the file. The error is the system's, such as EMFILE.
+  /// Makes the file. The error is the system's, such as EMFILE.
   [[nodiscard]] static Result<std::shared_ptr<Arena>> create(std::shared_ptr<ArenaList> list,
                                                              std::uint64_t size, std::uint64_t id) {
     auto fd = make_sealed_memfd("vumedia-arena", size);
@@ -94,7 +94,7 @@ class Arena : public std::enable_shared_from_this<Arena> {
     return std::make_shared<Arena>(std::move(list), std::move(*fd), std::move(*mapping), id);
   }
 
-  // Unique among all arenas of its list.
+  /// Unique among all arenas of its list.
   [[nodiscard]] std::uint64_t id() const noexcept { return id_; }
   [[nodiscard]] int fd() const noexcept { return fd_.get(); }
   [[nodiscard]] std::uint64_t size() const noexcept { return mapping_.size(); }
@@ -102,21 +102,21 @@ class Arena : public std::enable_shared_from_this<Arena> {
 
   // The rest is for those who make and end blocks, and for nobody else.
 
-  // A free place of that many bytes, a page multiple, which count as used. ENOMEM if there is none.
+  /// A free place of that many bytes, a page multiple, which count as used. ENOMEM if there is none.
   [[nodiscard]] Result<ShmOffset> take(std::uint64_t size) {
     const std::lock_guard lock(mutex_);
     auto place = places_.allocate(size);
     if (place) list_->use(size);
     return place;
   }
-  // Ends the use of those bytes at `place`. Only if they read as zeros is the place given out again.
+  /// Ends the use of those bytes at `place`. Only if they read as zeros is the place given out again.
   void give_back(ShmOffset place, std::uint64_t size, bool cleared) {
     const std::lock_guard lock(mutex_);
     list_->free(size);
     if (cleared) static_cast<void>(places_.release(place));
   }
-  // Makes [offset, offset + size) read as zeros again, and gives its memory back. False if that was not
-  // possible.
+  /// Makes [offset, offset + size) read as zeros again, and gives its memory back. False if that was not
+  /// possible.
   [[nodiscard]] bool clear(std::uint64_t offset, std::uint64_t size) noexcept {
     return ::fallocate(fd_.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(offset),
                        static_cast<off_t>(size)) == 0;

@@ -12,11 +12,11 @@
 
 namespace vumedia::memory {
 
-// How many of something, such as mappings, a session may have, and how many all sessions together. Any thread
-// may use it.
+/// How many of something, such as mappings, a session may have, and how many all sessions together. Any
+/// thread may use it.
 class Budget {
  public:
-  // What is taken here is taken from `shared` too, if there is one.
+  /// What is taken here is taken from `shared` too, if there is one.
   explicit Budget(std::size_t limit, std::shared_ptr<Budget> shared = nullptr) noexcept
       : limit_(limit), shared_(std::move(shared)) {}
 
@@ -29,7 +29,7 @@ class Budget {
     used_.fetch_sub(count, std::memory_order_relaxed);
     return false;
   }
-  // For things that exist already: exceeds the limit if necessary.
+  /// For things that exist already: exceeds the limit if necessary.
   void take_anyway(std::size_t count) noexcept {
     used_.fetch_add(count, std::memory_order_relaxed);
     if (shared_ != nullptr) shared_->take_anyway(count);
@@ -39,7 +39,7 @@ class Budget {
     if (shared_ != nullptr) shared_->give_back(count);
   }
   [[nodiscard]] std::size_t used() const noexcept { return used_.load(std::memory_order_relaxed); }
-  // How much could be taken, if nobody else takes it first.
+  /// How much could be taken, if nobody else takes it first.
   [[nodiscard]] std::size_t left() const noexcept {
     const std::size_t used = this->used();
     const std::size_t own = used < limit_ ? limit_ - used : 0;
@@ -52,12 +52,12 @@ class Budget {
   std::shared_ptr<Budget> shared_;
 };
 
-// A part of a Budget, which is returned when this is destroyed.
+/// A part of a Budget, which is returned when this is destroyed.
 class Share {
  public:
-  // Nothing.
+  /// Nothing.
   Share() = default;
-  // ENOMEM: not enough is left. Without a budget nothing is counted.
+  /// ENOMEM: not enough is left. Without a budget nothing is counted.
   [[nodiscard]] static Result<Share> take(std::shared_ptr<Budget> of, std::size_t count) noexcept {
     if (of != nullptr && !of->take(count)) return fail(ENOMEM);
     Share share;

@@ -26,20 +26,20 @@
 
 namespace vumedia::memory {
 
-// The bytes of a list of guest ranges, in their order. It keeps the underlying files by itself: it stays
-// valid when a table is replaced or a frontend leaves.
+/// The bytes of a list of guest ranges, in their order. It keeps the underlying files by itself: it stays
+/// valid when a table is replaced or a frontend leaves.
 class ContiguousRange {
  public:
-  // None.
+  /// None.
   ContiguousRange() = default;
 
-  // Maps `ranges` (structs with `start`, a GuestAddress, and `length`, in bytes) side by side. Where one
-  // range meets the next, both must be at the edge of a page; the first may begin and the last may end within
-  // one. Errors:
+  /// Maps `ranges` (structs with `start`, a GuestAddress, and `length`, in bytes) side by side. Where one
+  /// range meets the next, both must be at the edge of a page; the first may begin and the last may end
+  /// within one. Errors:
   // clang-format off
-  //   EINVAL  no bytes, an edge within a page, or memory of huge pages, which cannot be mapped in pieces;
-  //   EFAULT  not guest memory, or memory whose file is gone;
-  //   ENOMEM  more mappings than `budget` has, or than the process may have.
+  ///   EINVAL  no bytes, an edge within a page, or memory of huge pages, which cannot be mapped in pieces;
+  ///   EFAULT  not guest memory, or memory whose file is gone;
+  ///   ENOMEM  more mappings than `budget` has, or than the process may have.
   // clang-format on
   template <class Range>
   [[nodiscard]] static Result<ContiguousRange> create(const GuestMemory& memory,
@@ -66,8 +66,8 @@ class ContiguousRange {
   };
   using Pieces = std::vector<Piece>;
 
-  // Adds the pieces of one range as they are mapped already; those that follow each other become one. Only
-  // within a region: what lies after its end in this process may be another file. EFAULT.
+  /// Adds the pieces of one range as they are mapped already; those that follow each other become one. Only
+  /// within a region: what lies after its end in this process may be another file. EFAULT.
   template <class Range>
   [[nodiscard]] static Result<> collect(const GuestMemory& memory, const Range& range, Pieces& pieces) {
     GuestAddress address = range.start;
@@ -90,7 +90,7 @@ class ContiguousRange {
     return {};
   }
 
-  // EINVAL, ENOMEM.
+  /// EINVAL, ENOMEM.
   [[nodiscard]] static Result<ContiguousRange> reserve(const GuestMemory& memory, const Pieces& pieces,
                                                        std::shared_ptr<Budget> budget) {
     if (pieces.empty()) return fail(EINVAL);
@@ -116,7 +116,7 @@ class ContiguousRange {
     return range;
   }
 
-  // The next piece of those that room was reserved for.
+  /// The next piece of those that room was reserved for.
   [[nodiscard]] Result<> add(const Piece& piece) {
     const std::size_t skipped = filled_ == 0 ? before_ : 0;
     const std::size_t length = *align_up(skipped + piece.size, page_size);
@@ -130,7 +130,7 @@ class ContiguousRange {
 
   // -- And its end
 
-  // Unmaps `pages` from the end, or all that are left; then nothing is mapped.
+  /// Unmaps `pages` from the end, or all that are left; then nothing is mapped.
   void shrink(std::size_t pages) noexcept {
     entry_.reset();  // an unmapped range may be reused at once, and nobody uses the rest
     const std::size_t length = std::min(mapped_, pages * page_size);
@@ -167,10 +167,10 @@ class ContiguousRange {
   ~ContiguousRange() { reset(); }
 
   [[nodiscard]] explicit operator bool() const noexcept { return base_ != nullptr; }
-  // The first byte of the first range, at the same offset within a page as in the guest.
+  /// The first byte of the first range, at the same offset within a page as in the guest.
   [[nodiscard]] std::byte* data() const noexcept { return base_ == nullptr ? nullptr : base_ + before_; }
   [[nodiscard]] std::size_t size() const noexcept { return size_; }
-  // Mappings that it costs.
+  /// Mappings that it costs.
   [[nodiscard]] std::size_t mappings() const noexcept { return pieces_.count(); }
 
  private:

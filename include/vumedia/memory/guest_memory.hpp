@@ -35,25 +35,25 @@
 
 namespace vumedia::memory {
 
-// One region as the frontend sends it: [guest, guest + size) is [file_offset, file_offset + size) of `fd`.
+/// One region as the frontend sends it: [guest, guest + size) is [file_offset, file_offset + size) of `fd`.
 struct RegionSpec {
   GuestAddress guest;
   FrontendAddress frontend;
   std::uint64_t size = 0;
-  std::uint64_t file_offset = 0;  // need not be page-aligned
+  std::uint64_t file_offset = 0;  ///< need not be page-aligned
   OwnedFd fd;
 };
 
-// One checked region and its mapping. Shared by all tables that hold it; unmapped with the last of them.
+/// One checked region and its mapping. Shared by all tables that hold it; unmapped with the last of them.
 class Region {
   struct Key {};
 
  public:
-  // Errors name the region by `index`: size 0, a range that leaves 64 bits, no file or one that is too short.
-  // Its mapping will be listed in `mapped`.
+  /// Errors name the region by `index`: size 0, a range that leaves 64 bits, no file or one that is too
+  /// short. Its mapping will be listed in `mapped`.
   [[nodiscard]] static Outcome<std::shared_ptr<const Region>> create(RegionSpec spec, std::size_t index,
                                                                      std::shared_ptr<MappedRanges> mapped);
-  // Identifies the file it is a piece of: no two living files share these numbers.
+  /// Identifies the file it is a piece of: no two living files share these numbers.
   struct File {
     std::uint64_t device = 0;
     std::uint64_t number = 0;
@@ -68,8 +68,8 @@ class Region {
   [[nodiscard]] std::uint64_t frontend() const noexcept { return frontend_; }
   [[nodiscard]] std::uint64_t size() const noexcept { return size_; }
 
-  // The first byte of the region in this process, which is mapped now if it was not. Null if it cannot be
-  // mapped; that is tried once.
+  /// The first byte of the region in this process, which is mapped now if it was not. Null if it cannot be
+  /// mapped; that is tried once.
   [[nodiscard]] std::byte* data() const noexcept {
     // Acquire: pairs with the release in map(), so that the mapping was made before its address is seen.
     std::byte* const data = data_.load(std::memory_order_acquire);
@@ -98,55 +98,55 @@ class GuestMemory {
   struct Key {};
 
  public:
-  // The number of memory slots that back-ends commonly offer.
+  /// The number of memory slots that back-ends commonly offer.
   static constexpr std::size_t max_regions = 509;
 
-  // A mapped region, for callers that translate many addresses: valid as long as the table it came from.
+  /// A mapped region, for callers that translate many addresses: valid as long as the table it came from.
   struct Window {
     std::uint64_t guest = 0;
     std::uint64_t size = 0;
     std::byte* data = nullptr;
 
-    // Whether `length` bytes from `offset` = address - guest on all lie in this window. For an address below
-    // `guest` that difference wraps to at least 2^64 - guest, which exceeds `size`, since guest + size <
-    // 2^64.
+    /// Whether `length` bytes from `offset` = address - guest on all lie in this window. For an address below
+    /// `guest` that difference wraps to at least 2^64 - guest, which exceeds `size`, since guest + size <
+    /// 2^64.
     [[nodiscard]] bool holds(std::uint64_t offset, std::uint64_t length) const noexcept {
       return offset < size && length <= size - offset;
     }
-    // The `length` bytes at `address`, or null unless they all lie in this window.
+    /// The `length` bytes at `address`, or null unless they all lie in this window.
     [[nodiscard]] std::byte* at(GuestAddress address, std::uint64_t length) const noexcept {
       const std::uint64_t offset = address.value - guest;
       return holds(offset, length) ? data + offset : nullptr;
     }
   };
 
-  // A table of `regions` in any order. Fails, with a message that names index and numbers, if Region::create
-  // refuses a region, if there are more than max_regions, or if ranges overlap for the guest. They may
-  // overlap in the frontend: a VMM can show the guest one piece of its memory at two places.
+  /// A table of `regions` in any order. Fails, with a message that names index and numbers, if Region::create
+  /// refuses a region, if there are more than max_regions, or if ranges overlap for the guest. They may
+  /// overlap in the frontend: a VMM can show the guest one piece of its memory at two places.
   [[nodiscard]] static Outcome<std::shared_ptr<const GuestMemory>> create(std::vector<RegionSpec> regions) {
     return create(std::move(regions), std::make_shared<MappedRanges>());
   }
-  // A table without regions: every address is outside.
+  /// A table without regions: every address is outside.
   [[nodiscard]] static std::shared_ptr<const GuestMemory> empty() {
     return std::make_shared<const GuestMemory>(Key{}, std::vector<Entry>{}, std::make_shared<MappedRanges>());
   }
 
-  // Like create(): a table that replaces this one, from the same frontend (SET_MEM_TABLE).
+  /// Like create(): a table that replaces this one, from the same frontend (SET_MEM_TABLE).
   [[nodiscard]] Outcome<std::shared_ptr<const GuestMemory>> successor(std::vector<RegionSpec> regions) const {
     return create(std::move(regions), mapped_);
   }
-  // This table plus one region (ADD_MEM_REG).
+  /// This table plus one region (ADD_MEM_REG).
   [[nodiscard]] Outcome<std::shared_ptr<const GuestMemory>> with(RegionSpec region) const;
-  // This table without the region that has exactly these numbers (REM_MEM_REG).
+  /// This table without the region that has exactly these numbers (REM_MEM_REG).
   [[nodiscard]] Outcome<std::shared_ptr<const GuestMemory>> without(GuestAddress guest, std::uint64_t size,
                                                                     FrontendAddress frontend) const;
 
   [[nodiscard]] std::size_t region_count() const noexcept { return entries_.size(); }
-  // Differs between any two tables of this process and is never 0: a translation is valid as long as the
-  // generation is the same.
+  /// Differs between any two tables of this process and is never 0: a translation is valid as long as the
+  /// generation is the same.
   [[nodiscard]] std::uint64_t generation() const noexcept { return generation_; }
 
-  // The region around `address`, mapped; one of size 0 if there is none or it cannot be mapped.
+  /// The region around `address`, mapped; one of size 0 if there is none or it cannot be mapped.
   [[nodiscard]] Window window(GuestAddress address) const noexcept {
     const Entry* const entry = find(address.value);
     if (entry == nullptr) return {};
@@ -155,29 +155,29 @@ class GuestMemory {
     return {entry->start, entry->size, data};
   }
 
-  // The `length` bytes at `address`, or null unless they all lie in one region that can be mapped.
+  /// The `length` bytes at `address`, or null unless they all lie in one region that can be mapped.
   [[nodiscard]] std::byte* contiguous(GuestAddress address, std::uint64_t length) const noexcept {
     return window(address).at(address, length);
   }
 
-  // Calls `f(std::span<std::byte>)` for each piece of [address, address + length) in order; the range may
-  // continue from one region into an adjacent one. EFAULT where memory ends, after the calls for the pieces
-  // before that point. If `f` returns a bool, false ends the walk early (which is not an error).
+  /// Calls `f(std::span<std::byte>)` for each piece of [address, address + length) in order; the range may
+  /// continue from one region into an adjacent one. EFAULT where memory ends, after the calls for the pieces
+  /// before that point. If `f` returns a bool, false ends the walk early (which is not an error).
   template <class F>
   Result<> for_each_piece(GuestAddress address, std::uint64_t length, F&& f) const;
 
-  // Whether the `length` bytes at `address` are in both tables and are the same bytes of the same file: as
-  // long as a mapping from one table keeps the file alive, it is as good as a new one from the other.
-  // Frontends send a new table for changes that have nothing to do with the memory of a buffer.
+  /// Whether the `length` bytes at `address` are in both tables and are the same bytes of the same file: as
+  /// long as a mapping from one table keeps the file alive, it is as good as a new one from the other.
+  /// Frontends send a new table for changes that have nothing to do with the memory of a buffer.
   [[nodiscard]] bool same_bytes(const GuestMemory& other, GuestAddress address,
                                 std::uint64_t length) const noexcept;
 
-  // Whether memory of this table's frontend is mapped at `address` of this process: a region of this table,
-  // or of one before or after it that somebody still uses, or a view that is listed in mapped().
+  /// Whether memory of this table's frontend is mapped at `address` of this process: a region of this table,
+  /// or of one before or after it that somebody still uses, or a view that is listed in mapped().
   [[nodiscard]] bool holds(std::uintptr_t address) const noexcept { return mapped_->holds(address); }
   [[nodiscard]] const std::shared_ptr<MappedRanges>& mapped() const noexcept { return mapped_; }
 
-  // Where the guest sees what the frontend has at `address`; the lowest place if there are several.
+  /// Where the guest sees what the frontend has at `address`; the lowest place if there are several.
   [[nodiscard]] std::optional<GuestAddress> guest_address(FrontendAddress address) const noexcept {
     for (const Entry& entry : entries_) {
       const std::uint64_t offset = address.value - entry.region->frontend();  // wraps as in Window::holds

@@ -20,7 +20,7 @@
 
 namespace vumedia::memory {
 
-// What is left of a block: its place in an arena, not all of which reads as zeros.
+/// What is left of a block: its place in an arena, not all of which reads as zeros.
 class BlockRemains {
  public:
   BlockRemains(std::shared_ptr<Arena> arena, ShmOffset place, Share size) noexcept
@@ -28,7 +28,7 @@ class BlockRemains {
 
   [[nodiscard]] std::uint64_t pages_left() const noexcept { return (size_.count() - cleared_) / page_size; }
 
-  // Clears up to `pages` more pages. Returns whether it is done and the place is free.
+  /// Clears up to `pages` more pages. Returns whether it is done and the place is free.
   [[nodiscard]] bool clear(std::uint64_t pages) noexcept {
     // In parts, because other users of the file wait while this runs.
     constexpr std::uint64_t part = 512;
@@ -53,13 +53,13 @@ class BlockRemains {
   bool failed_ = false;
 };
 
-// Counts as used until it is cleaned.
+/// Counts as used until it is cleaned.
 class Leavings {
  public:
   Leavings() = default;
   Leavings(Leavings&&) = default;
   Leavings& operator=(Leavings&&) = delete;
-  // Whatever is there still is cleaned at once.
+  /// Whatever is there still is cleaned at once.
   ~Leavings() {
     Work work;
     do {
@@ -69,13 +69,13 @@ class Leavings {
 
   void add(BlockRemains remains) { blocks_.push_back(std::move(remains)); }
   void add(ContiguousRange range) { ranges_.push_back(std::move(range)); }
-  // Memory of so many bytes, let go of as a whole.
+  /// Memory of so many bytes, let go of as a whole.
   void add(std::shared_ptr<const void> memory, std::size_t bytes) {
     memory_.push_back({std::move(memory), bytes});
   }
 
   [[nodiscard]] bool empty() const noexcept { return blocks_.empty() && ranges_.empty() && memory_.empty(); }
-  // Cleans as much as `work` allows. Whether there is more.
+  /// Cleans as much as `work` allows. Whether there is more.
   bool clean(Work& work) noexcept {
     while (!ranges_.empty()) {
       ContiguousRange& last = ranges_.back();
@@ -108,31 +108,31 @@ class Leavings {
   std::vector<Memory> memory_;
 };
 
-// Keeps what ends on a loop's thread until that has time for it. What ends on another thread, or before there
-// is a loop, is not kept: the caller cleans it at once.
+/// Keeps what ends on a loop's thread until that has time for it. What ends on another thread, or before
+/// there is a loop, is not kept: the caller cleans it at once.
 class Cleaner {
  public:
   using Dirty = void (*)(void* owner) noexcept;
 
-  // Said once, on the loop's thread, before there are others. `dirtied(owner)` is called when something is
-  // kept that was not before, from within destructors.
+  /// Said once, on the loop's thread, before there are others. `dirtied(owner)` is called when something is
+  /// kept that was not before, from within destructors.
   void begin(Dirty dirtied, void* owner) noexcept {
     dirtied_ = dirtied;
     owner_ = owner;
     loop_ = ::pthread_self();
   }
-  // What is kept; nothing more will be.
+  /// What is kept; nothing more will be.
   [[nodiscard]] Leavings end() noexcept {
     dirtied_ = nullptr;
     dirty_.store(false, std::memory_order_relaxed);
     return std::move(kept_);
   }
 
-  // Whether the caller is to keep what it has.
+  /// Whether the caller is to keep what it has.
   [[nodiscard]] bool keeps() const noexcept {
     return ::pthread_equal(::pthread_self(), loop_) != 0 && dirtied_ != nullptr;
   }
-  // See Leavings::add. Only if keeps().
+  /// See Leavings::add. Only if keeps().
   template <class... Left>
   void keep(Left&&... left) {
     kept_.add(std::forward<Left>(left)...);
@@ -140,7 +140,7 @@ class Cleaner {
   }
 
   [[nodiscard]] bool dirty() const noexcept { return dirty_.load(std::memory_order_relaxed); }
-  // On the loop's thread. Whether there is more.
+  /// On the loop's thread. Whether there is more.
   bool clean(Work& work) noexcept {
     if (kept_.clean(work)) return true;
     dirty_.store(false, std::memory_order_relaxed);

@@ -10,17 +10,17 @@
 
 namespace vumedia::memory {
 
-// Memory that is not ours, such as a host device's buffer: mapped by itself, at the cost of one of the
-// frontend's slots.
+/// Memory that is not ours, such as a host device's buffer: mapped by itself, at the cost of one of the
+/// frontend's slots.
 struct ForeignMemory {
   OwnedFd fd;
-  std::uint64_t fd_offset = 0;  // a page multiple
-  std::uint64_t length = 0;     // bytes of the buffer; the file holds them rounded up to whole pages
+  std::uint64_t fd_offset = 0;  ///< a page multiple
+  std::uint64_t length = 0;     ///< bytes of the buffer; the file holds them rounded up to whole pages
   bool writable = true;
 };
 
-// A buffer that the guest may map, kept alive by the mapping: a block of the device's arenas, or foreign
-// memory. The object is its identity: the same pointer is the same buffer, at the same address.
+/// A buffer that the guest may map, kept alive by the mapping: a block of the device's arenas, or foreign
+/// memory. The object is its identity: the same pointer is the same buffer, at the same address.
 struct Mappable {
   Mappable(std::shared_ptr<const Block> of, std::uint64_t buffer_length)
       : block(std::move(of)), length(buffer_length) {}
@@ -28,10 +28,10 @@ struct Mappable {
   explicit Mappable(std::shared_ptr<const ForeignMemory> of)
       : foreign(std::move(of)), length(foreign->length) {}
 
-  // One of the two is set.
+  /// One of the two is set.
   std::shared_ptr<const Block> block;
   std::shared_ptr<const ForeignMemory> foreign;
-  // Bytes of the buffer (a plane's length): at most what the memory holds.
+  /// Bytes of the buffer (a plane's length): at most what the memory holds.
   std::uint64_t length;
 };
 

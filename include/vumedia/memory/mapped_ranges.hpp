@@ -15,11 +15,11 @@
 
 namespace vumedia::memory {
 
-// Disjoint ranges of addresses. Any thread may use it.
+/// Disjoint ranges of addresses. Any thread may use it.
 class MappedRanges {
  public:
-  // A listed range. It is removed before the range is unmapped, because the addresses may be reused
-  // afterwards.
+  /// A listed range. It is removed before the range is unmapped, because the addresses may be reused
+  /// afterwards.
   class Entry {
    public:
     Entry() = default;

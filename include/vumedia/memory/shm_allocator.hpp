@@ -14,23 +14,23 @@
 
 namespace vumedia::memory {
 
-// [offset, offset + size) of a shared memory region, in bytes.
+/// [offset, offset + size) of a shared memory region, in bytes.
 struct ShmRange {
   ShmOffset offset;
   std::uint64_t size = 0;
   friend constexpr bool operator==(const ShmRange&, const ShmRange&) = default;
 };
 
-// First fit over whole pages; neighbouring free ranges are merged. Not for use by several threads at once.
+/// First fit over whole pages; neighbouring free ranges are merged. Not for use by several threads at once.
 class ShmAllocator {
  public:
-  // Manages [0, size); a last partial page is left out.
+  /// Manages [0, size); a last partial page is left out.
   explicit ShmAllocator(std::uint64_t size) : size_(size & ~(page_size - 1)) {
     if (size_ != 0) free_.emplace(0, size_);
   }
 
-  // The lowest free range of `size` bytes, rounded up to pages, at a multiple of `alignment`. EINVAL: size 0,
-  // or an alignment that is not a power of two of at least a page. ENOMEM: no free range is large enough.
+  /// The lowest free range of `size` bytes, rounded up to pages, at a multiple of `alignment`. EINVAL: size
+  /// 0, or an alignment that is not a power of two of at least a page. ENOMEM: no free range is large enough.
   [[nodiscard]] Result<ShmOffset> allocate(std::uint64_t size, std::uint64_t alignment = page_size) {
     if (size == 0 || alignment < page_size || !is_power_of_two(alignment)) return fail(EINVAL);
     const auto rounded = align_up(size, page_size);
@@ -54,7 +54,7 @@ class ShmAllocator {
     return fail(ENOMEM);
   }
 
-  // Frees the range that was allocated at exactly `offset`; EINVAL if there is none.
+  /// Frees the range that was allocated at exactly `offset`; EINVAL if there is none.
   Result<> release(ShmOffset offset) {
     const auto range = used_.find(offset.value);
     if (range == used_.end()) return fail(EINVAL);
@@ -62,14 +62,14 @@ class ShmAllocator {
     return {};
   }
 
-  // The allocated range that contains `offset`.
+  /// The allocated range that contains `offset`.
   [[nodiscard]] std::optional<ShmRange> find(ShmOffset offset) const {
     const auto range = containing(offset);
     if (range == used_.end()) return std::nullopt;
     return ShmRange{ShmOffset{range->first}, range->second};
   }
 
-  // Frees the allocated range that contains `offset` and returns it; EINVAL if there is none.
+  /// Frees the allocated range that contains `offset` and returns it; EINVAL if there is none.
   Result<ShmRange> release_containing(ShmOffset offset) {
     const auto range = containing(offset);
     if (range == used_.end()) return fail(EINVAL);
@@ -81,7 +81,7 @@ class ShmAllocator {
   [[nodiscard]] std::uint64_t size() const noexcept { return size_; }
   [[nodiscard]] std::uint64_t used_bytes() const noexcept { return used_bytes_; }
   [[nodiscard]] std::size_t used_count() const noexcept { return used_.size(); }
-  // The number of pieces of free space.
+  /// The number of pieces of free space.
   [[nodiscard]] std::size_t free_count() const noexcept { return free_.size(); }
 
  private:

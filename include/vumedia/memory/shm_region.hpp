@@ -19,11 +19,11 @@
 
 namespace vumedia::memory {
 
-// A reserved range of addresses into which pieces of the back-end's files are mapped. Unmapped parts cannot
-// be accessed.
+/// A reserved range of addresses into which pieces of the back-end's files are mapped. Unmapped parts cannot
+/// be accessed.
 class ShmRegion {
  public:
-  // More than any back-end needs, and far less than a process may have.
+  /// More than any back-end needs, and far less than a process may have.
   static constexpr std::size_t max_mappings = 16384;
 
   ShmRegion() = default;
@@ -41,7 +41,7 @@ class ShmRegion {
     if (base_ != nullptr) ::munmap(base_, size_);
   }
 
-  // `size` is a page multiple, not 0.
+  /// `size` is a page multiple, not 0.
   [[nodiscard]] static Result<ShmRegion> reserve(std::uint64_t size) noexcept {
     if (size == 0 || !is_aligned(size, page_size)) return fail(EINVAL);
     void* const base = ::mmap(nullptr, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -54,8 +54,8 @@ class ShmRegion {
 
   [[nodiscard]] std::uint64_t size() const noexcept { return size_; }
 
-  // Shows `length` bytes of `fd` at `offset`; all page multiples. EINVAL: outside the region. EEXIST:
-  // overlaps another mapping. ENXIO: the file ends before. ENOSPC: too many mappings.
+  /// Shows `length` bytes of `fd` at `offset`; all page multiples. EINVAL: outside the region. EEXIST:
+  /// overlaps another mapping. ENXIO: the file ends before. ENOSPC: too many mappings.
   [[nodiscard]] Result<> map(int fd, std::uint64_t fd_offset, ShmOffset offset, std::uint64_t length,
                              bool writable) {
     if (length == 0 || !range_fits(offset.value, length, size_)) return fail(EINVAL);
@@ -84,7 +84,7 @@ class ShmRegion {
     return {};
   }
 
-  // Unmaps exactly what an earlier map showed; ENOENT otherwise.
+  /// Unmaps exactly what an earlier map showed; ENOENT otherwise.
   [[nodiscard]] Result<> unmap(ShmOffset offset, std::uint64_t length) {
     const auto piece = first_behind(offset.value);
     if (piece == pieces_.end() || piece->offset != offset.value || piece->length != length)
@@ -101,8 +101,8 @@ class ShmRegion {
 
   [[nodiscard]] std::size_t mapping_count() const noexcept { return pieces_.size(); }
 
-  // The bytes at `offset`, or none unless all of them are mapped. Valid until they are unmapped, which the
-  // back-end decides.
+  /// The bytes at `offset`, or none unless all of them are mapped. Valid until they are unmapped, which the
+  /// back-end decides.
   [[nodiscard]] std::span<std::byte> bytes(ShmOffset offset, std::uint64_t length) const noexcept {
     if (length == 0 || !range_fits(offset.value, length, size_)) return {};
     std::uint64_t covered = offset.value;

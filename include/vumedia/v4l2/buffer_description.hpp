@@ -40,7 +40,7 @@ namespace detail {
 
 }  // namespace detail
 
-// Fills in `buffer` for `slot`, which is slots[index]. Leaves a multi-planar `m.planes` as it is.
+/// Fills in `buffer` for `slot`, which is slots[index]. Leaves a multi-planar `m.planes` as it is.
 inline void describe_buffer(const BufferQueueOptions& options, const BufferSlots& slots,
                             const BufferSlot& slot, std::uint32_t index, Buffer& buffer) noexcept {
   v4l2_buffer& head = buffer.head;

@@ -22,31 +22,31 @@
 
 namespace vumedia::v4l2 {
 
-// One buffer at a time: whoever owns the queue makes the next one wait.
+/// One buffer at a time: whoever owns the queue makes the next one wait.
 class BufferHandOver {
  public:
-  // Guest ranges that all USERPTR buffers of a queue together may have: 2 GiB of single pages.
+  /// Guest ranges that all USERPTR buffers of a queue together may have: 2 GiB of single pages.
   static constexpr std::size_t max_ranges = 8 * max_guest_ranges;
 
   explicit BufferHandOver(const BufferQueueOptions& options) : options_(options) {}
 
-  // What the guest says about the contents, which it does for OUTPUT buffers only. EINVAL: it cannot be.
+  /// What the guest says about the contents, which it does for OUTPUT buffers only. EINVAL: it cannot be.
   [[nodiscard]] Result<> check(const BufferSlots& slots, const BufferSlot& slot,
                                const BufferPayload& payload) const noexcept;
 
-  // Takes over what the guest says about a dequeued buffer, which check() has found valid. Changes nothing if
-  // it fails. EINVAL, EFAULT, ENOMEM: see BufferQueue::qbuf().
+  /// Takes over what the guest says about a dequeued buffer, which check() has found valid. Changes nothing
+  /// if it fails. EINVAL, EFAULT, ENOMEM: see BufferQueue::qbuf().
   [[nodiscard]] Result<> prepare(const BufferSlots& slots, BufferSlot& slot, const BufferPayload& payload,
                                  const UserMemory* user);
-  // Whether an earlier call has prepared the buffer of this payload, which is not queued yet.
+  /// Whether an earlier call has prepared the buffer of this payload, which is not queued yet.
   [[nodiscard]] bool has_prepared(const BufferPayload& payload) const noexcept {
     return goes_on(payload) && progress_->prepared;
   }
 
-  // OUTPUT: gets the bytes that the guest has written into planes that are copied, and its time stamp.
+  /// OUTPUT: gets the bytes that the guest has written into planes that are copied, and its time stamp.
   [[nodiscard]] Result<> fetch(BufferSlot& slot, const BufferPayload& payload, const UserMemory* user);
 
-  // The buffer is handed over, or taken back.
+  /// The buffer is handed over, or taken back.
   void reset() noexcept { progress_.reset(); }
 
  private:

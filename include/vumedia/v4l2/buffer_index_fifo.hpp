@@ -8,17 +8,17 @@
 
 namespace vumedia::v4l2 {
 
-// Buffer indices below `capacity`. Each is in the list at most once, so the list is bounded and never
-// allocates.
+/// Buffer indices below `capacity`. Each is in the list at most once, so the list is bounded and never
+/// allocates.
 class BufferIndexFifo {
  public:
-  // As many buffers as one queue may have.
+  /// As many buffers as one queue may have.
   static constexpr std::size_t capacity = 64;
 
   [[nodiscard]] std::uint32_t size() const noexcept { return size_; }
   void clear() noexcept { size_ = 0; }
 
-  // The index is not in the list yet, so there is room.
+  /// The index is not in the list yet, so there is room.
   void push_back(std::uint32_t index) noexcept {
     at(size_) = static_cast<std::uint8_t>(index);
     ++size_;
@@ -29,7 +29,7 @@ class BufferIndexFifo {
     ++size_;
   }
 
-  // Removes and returns the first index that satisfies `accepts`.
+  /// Removes and returns the first index that satisfies `accepts`.
   template <class Accepts>
   [[nodiscard]] std::optional<std::uint32_t> take_if(Accepts&& accepts) {
     for (std::uint32_t i = 0; i < size_; ++i) {

@@ -56,83 +56,83 @@ class BufferQueue {
 
   // ---- Ioctls. Each takes the payload as the guest sent it and fills it in as vb2 would.
 
-  // `sizes`: bytes of each plane in the current format, 1 to max_planes of them, none 0. EINVAL: the type or
-  // memory is not that of this queue. EBUSY: streaming. ENOMEM: there is no memory even for `min_buffers`.
-  // memory::again: `arenas` lack the room until they are cleaned. The last also holds for create_bufs().
+  /// `sizes`: bytes of each plane in the current format, 1 to max_planes of them, none 0. EINVAL: the type or
+  /// memory is not that of this queue. EBUSY: streaming. ENOMEM: there is no memory even for `min_buffers`.
+  /// memory::again: `arenas` lack the room until they are cleaned. The last also holds for create_bufs().
   [[nodiscard]] Result<> reqbufs(v4l2_requestbuffers& request, std::span<const std::uint32_t> sizes,
                                  memory::Arenas& arenas);
 
-  // `minimum`: bytes that each plane of the current format needs; the guest may ask for more, up to
-  // `max_length`, but not for less. EINVAL: as above, or a size or plane count that does not fit. ENOBUFS: no
-  // index is free.
+  /// `minimum`: bytes that each plane of the current format needs; the guest may ask for more, up to
+  /// `max_length`, but not for less. EINVAL: as above, or a size or plane count that does not fit. ENOBUFS:
+  /// no index is free.
   [[nodiscard]] Result<> create_bufs(v4l2_create_buffers& request, std::span<const std::uint32_t> minimum,
                                      memory::Arenas& arenas);
 
-  // EINVAL: a buffer of the range does not exist. EBUSY: one is queued.
+  /// EINVAL: a buffer of the range does not exist. EBUSY: one is queued.
   [[nodiscard]] Result<> remove_bufs(const RemoveBuffers& request);
 
   [[nodiscard]] Result<> querybuf(BufferPayload& payload) const;
-  // EINVAL, EIO (after set_error), EBADR (QBUF: the guest asks for a request). USERPTR: EINVAL for a plane
-  // that is shorter than the format's or longer than `max_length`, EFAULT, ENOMEM as UserPlane::map says,
-  // EFAULT for a null pointer, and ENOMEM for more ranges than a queue may have.
+  /// EINVAL, EIO (after set_error), EBADR (QBUF: the guest asks for a request). USERPTR: EINVAL for a plane
+  /// that is shorter than the format's or longer than `max_length`, EFAULT, ENOMEM as UserPlane::map says,
+  /// EFAULT for a null pointer, and ENOMEM for more ranges than a queue may have.
   [[nodiscard]] Result<> qbuf(BufferPayload& payload, const UserMemory& user) {
     return enqueue(payload, &user);
   }
   [[nodiscard]] Result<> prepare_buf(BufferPayload& payload, const UserMemory& user) {
     return prepare_buf(payload, &user);
   }
-  // For a queue without USERPTR buffers; such buffers fail with EFAULT.
+  /// For a queue without USERPTR buffers; such buffers fail with EFAULT.
   [[nodiscard]] Result<> qbuf(BufferPayload& payload) { return enqueue(payload, nullptr); }
   [[nodiscard]] Result<> prepare_buf(BufferPayload& payload) { return prepare_buf(payload, nullptr); }
 
-  // EINVAL: wrong type, no buffers, or fewer than `min_queued`. It is not an error if the queue streams
-  // already.
+  /// EINVAL: wrong type, no buffers, or fewer than `min_queued`. It is not an error if the queue streams
+  /// already.
   [[nodiscard]] Result<> stream_on(std::uint32_t type);
-  // All buffers return to the dequeued state, including those that a backend holds; the caller has to purge
-  // waiting DQBUF events. EINVAL: wrong type.
+  /// All buffers return to the dequeued state, including those that a backend holds; the caller has to purge
+  /// waiting DQBUF events. EINVAL: wrong type.
   [[nodiscard]] Result<> stream_off(std::uint32_t type);
 
-  // The plane at a mem_offset, as a backend's mmap() returns it: with the plane's own length, and shown to
-  // the guest for as long as its block is held. While one is held, every call returns the same block. EINVAL:
-  // there is no such plane.
+  /// The plane at a mem_offset, as a backend's mmap() returns it: with the plane's own length, and shown to
+  /// the guest for as long as its block is held. While one is held, every call returns the same block.
+  /// EINVAL: there is no such plane.
   [[nodiscard]] Result<memory::Mappable> mappable(std::uint32_t mem_offset) {
     return slots_.mappable(mem_offset);
   }
 
   // ---- The backend's side.
 
-  // The oldest queued buffer, which becomes active.
+  /// The oldest queued buffer, which becomes active.
   [[nodiscard]] std::optional<std::uint32_t> take_next() noexcept {
     return take_if([](const Slot&) { return true; });
   }
-  // The oldest that satisfies `accepts(const Slot&)`; a decoder skips memory that it still references.
+  /// The oldest that satisfies `accepts(const Slot&)`; a decoder skips memory that it still references.
   template <class Accepts>
   [[nodiscard]] std::optional<std::uint32_t> take_if(Accepts&& accepts) {
     const auto index = queued_.take_if([&](std::uint32_t i) { return accepts(std::as_const(slots_[i])); });
     if (index) slots_[*index].state = State::active;
     return index;
   }
-  // An active buffer goes back to the head of the queue, unused.
+  /// An active buffer goes back to the head of the queue, unused.
   void give_back(std::uint32_t index) noexcept {
     if (!is_active(index)) return;
     storing_.forget(index);
     slots_[index].state = State::queued;
     queued_.push_front(index);
   }
-  // An active buffer becomes dequeued. Returns what the guest's VIDIOC_DQBUF returns, for the DQBUF event;
-  // or nothing if the buffer is not active (any more). For a USERPTR CAPTURE plane that is `copied`, stores
-  // those of the `bytesused` bytes in the guest's memory that store() has not stored yet.
+  /// An active buffer becomes dequeued. Returns what the guest's VIDIOC_DQBUF returns, for the DQBUF event;
+  /// or nothing if the buffer is not active (any more). For a USERPTR CAPTURE plane that is `copied`, stores
+  /// those of the `bytesused` bytes in the guest's memory that store() has not stored yet.
   [[nodiscard]] std::optional<Buffer> complete(std::uint32_t index, const Completion& done) noexcept;
 
-  // Stores what complete() would store, as much as `work` allows (null: nothing). True if nothing is left;
-  // otherwise it must be called again for this buffer, in another turn, before it is called for another one.
+  /// Stores what complete() would store, as much as `work` allows (null: nothing). True if nothing is left;
+  /// otherwise it must be called again for this buffer, in another turn, before it is called for another one.
   [[nodiscard]] bool store(std::uint32_t index, const Completion& done, memory::Work* work) noexcept {
     if (!is_active(index) || is_output(options_.type)) return true;
     return storing_.go_on(index, slots_[index], done.bytesused, work);
   }
 
-  // Bumped whenever buffers are taken from the backend (STREAMOFF, REQBUFS): a worker that took a buffer in
-  // an earlier generation must not complete it.
+  /// Bumped whenever buffers are taken from the backend (STREAMOFF, REQBUFS): a worker that took a buffer in
+  /// an earlier generation must not complete it.
   [[nodiscard]] std::uint64_t generation() const noexcept { return generation_; }
   [[nodiscard]] bool is_active(std::uint32_t index, std::uint64_t generation) const noexcept {
     return generation == generation_ && is_active(index);
@@ -142,19 +142,19 @@ class BufferQueue {
     return found != nullptr && found->state == State::active;
   }
 
-  // Null if there is no such buffer.
+  /// Null if there is no such buffer.
   [[nodiscard]] const Slot* slot(std::uint32_t index) const noexcept { return slots_.find(index); }
-  // A share in a plane's memory; null if there is no such plane.
+  /// A share in a plane's memory; null if there is no such plane.
   [[nodiscard]] std::shared_ptr<memory::Block> plane(std::uint32_t index,
                                                      std::uint32_t plane) const noexcept {
     const Slot* const found = slots_.find(index);
     return found != nullptr && plane < found->plane_count ? found->planes[plane].block : nullptr;
   }
 
-  // Whether buffers exist, so that the format must not change (vb2_is_busy).
+  /// Whether buffers exist, so that the format must not change (vb2_is_busy).
   [[nodiscard]] bool is_busy() const noexcept { return busy_; }
   [[nodiscard]] bool streaming() const noexcept { return streaming_; }
-  // Whether the queue streams and enough buffers have been queued once.
+  /// Whether the queue streams and enough buffers have been queued once.
   [[nodiscard]] bool started() const noexcept { return started_; }
   [[nodiscard]] std::uint32_t count() const noexcept { return slots_.count(); }
   [[nodiscard]] std::uint32_t queued_count() const noexcept { return queued_.size(); }
@@ -162,10 +162,10 @@ class BufferQueue {
   [[nodiscard]] const BufferQueueOptions& options() const noexcept { return options_; }
   [[nodiscard]] std::uint32_t capabilities() const noexcept { return buffer_capabilities(options_); }
 
-  // Reports a fatal error: the guest's QBUF fails with EIO until STREAMOFF.
+  /// Reports a fatal error: the guest's QBUF fails with EIO until STREAMOFF.
   void set_error() noexcept { failed_ = true; }
 
-  // Stops and frees everything, as closing the file does.
+  /// Stops and frees everything, as closing the file does.
   void release() noexcept {
     cancel();
     slots_.free_all();

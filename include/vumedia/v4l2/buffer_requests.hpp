@@ -17,7 +17,7 @@
 
 namespace vumedia::v4l2 {
 
-// Capabilities that the headers of Debian 12 lack (Linux 6.8 and 6.10).
+/// Capabilities that the headers of Debian 12 lack (Linux 6.8 and 6.10).
 inline constexpr std::uint32_t buf_cap_supports_max_num_buffers = 1U << 7;
 inline constexpr std::uint32_t buf_cap_supports_remove_bufs = 1U << 8;
 
@@ -26,11 +26,11 @@ inline constexpr std::uint32_t buf_cap_supports_remove_bufs = 1U << 8;
          (options.userptr ? V4L2_BUF_CAP_SUPPORTS_USERPTR : 0U);
 }
 
-// Bytes of each plane; a range of up to VIDEO_MAX_PLANES of them.
+/// Bytes of each plane; a range of up to VIDEO_MAX_PLANES of them.
 class PlaneSizes {
  public:
   constexpr PlaneSizes() = default;
-  // `count` planes without bytes.
+  /// `count` planes without bytes.
   explicit constexpr PlaneSizes(std::uint32_t count) noexcept : count_(count) {}
 
   [[nodiscard]] constexpr std::size_t size() const noexcept { return count_; }
@@ -95,7 +95,7 @@ namespace detail {
 
 }  // namespace detail
 
-// The bytes that a format asks for. EINVAL: an unknown type, or a plane without bytes.
+/// The bytes that a format asks for. EINVAL: an unknown type, or a plane without bytes.
 [[nodiscard]] inline Result<PlaneSizes> requested_sizes(const v4l2_format& format) noexcept {
   auto sizes = detail::stated_sizes(format);
   if (!sizes) return sizes;
@@ -124,8 +124,8 @@ inline void set_max_num_buffers(v4l2_create_buffers& request, std::uint32_t valu
 
 }  // namespace detail
 
-// Fill in what is answered whether or not the request succeeds. EINVAL: the queue has not this type or this
-// kind of memory.
+/// Fill in what is answered whether or not the request succeeds. EINVAL: the queue has not this type or this
+/// kind of memory.
 [[nodiscard]] inline Result<> begin_request(const BufferQueueOptions& options,
                                             v4l2_requestbuffers& request) noexcept {
   // Linux sets this bit itself, before it calls a driver, if the driver forwards the ioctl. Otherwise we
@@ -135,7 +135,7 @@ inline void set_max_num_buffers(v4l2_create_buffers& request, std::uint32_t valu
   std::memset(request.reserved, 0, sizeof request.reserved);
   return detail::check_memory_and_type(options, request.memory, request.type);
 }
-// `count`: the buffers that the queue has.
+/// `count`: the buffers that the queue has.
 [[nodiscard]] inline Result<> begin_request(const BufferQueueOptions& options, std::uint32_t count,
                                             v4l2_create_buffers& request) noexcept {
   request.capabilities = buffer_capabilities(options) | buf_cap_supports_max_num_buffers |

@@ -14,34 +14,34 @@
 
 namespace vumedia::v4l2 {
 
-// `active` buffers are in the backend's hands.
+/// `active` buffers are in the backend's hands.
 enum class BufferState : std::uint8_t { dequeued, prepared, queued, active };
 
 struct BufferPlane {
-  std::shared_ptr<memory::Block> block;  // MMAP
-  UserPlane user;                        // USERPTR
+  std::shared_ptr<memory::Block> block;  ///< MMAP
+  UserPlane user;                        ///< USERPTR
   std::uint32_t length = 0;
   std::uint32_t min_length = 0;
   std::uint32_t bytesused = 0;
   std::uint32_t data_offset = 0;
-  unsigned long userptr = 0;            // the guest's placeholder
-  std::weak_ptr<memory::Block> mapped;  // alive while the guest maps the plane
+  unsigned long userptr = 0;            ///< the guest's placeholder
+  std::weak_ptr<memory::Block> mapped;  ///< alive while the guest maps the plane
 
-  // The plane's `length` bytes in this process. For a USERPTR plane they are empty until it is first
-  // queued.
+  /// The plane's `length` bytes in this process. For a USERPTR plane they are empty until it is first
+  /// queued.
   [[nodiscard]] std::span<std::byte> bytes() const noexcept {
     return block != nullptr ? block->bytes().first(length) : user.bytes();
   }
-  // Keeps bytes() valid, on any thread; null if they are empty. It identifies the memory: as long as a
-  // buffer has the same owner and the same data(), it is in the same pages, so a decoder may safely keep a
-  // reference picture there. Guest pages that move in memory, or that come with another index, have another
-  // owner, because they may still be referenced under the old one.
+  /// Keeps bytes() valid, on any thread; null if they are empty. It identifies the memory: as long as a
+  /// buffer has the same owner and the same data(), it is in the same pages, so a decoder may safely keep a
+  /// reference picture there. Guest pages that move in memory, or that come with another index, have another
+  /// owner, because they may still be referenced under the old one.
   [[nodiscard]] std::shared_ptr<const void> owner() const noexcept {
     return block != nullptr ? block : user.owner();
   }
 };
 
-// What a backend may know about a buffer.
+/// What a backend may know about a buffer.
 struct BufferSlot {
   static constexpr std::uint32_t max_planes = VIDEO_MAX_PLANES;
 
@@ -54,24 +54,24 @@ struct BufferSlot {
   v4l2_timecode timecode{};
   std::uint32_t sequence = 0;
 
-  // Whether the backend has it, or is to have it.
+  /// Whether the backend has it, or is to have it.
   [[nodiscard]] bool is_backends() const noexcept {
     return state == BufferState::queued || state == BufferState::active;
   }
 };
 
-// What a backend reports for a buffer that it is done with.
+/// What a backend reports for a buffer that it is done with.
 struct BufferCompletion {
-  // CAPTURE: bytes from the start of each plane, data_offset included; OUTPUT buffers keep the values that
-  // were queued.
+  /// CAPTURE: bytes from the start of each plane, data_offset included; OUTPUT buffers keep the values that
+  /// were queued.
   std::array<std::uint32_t, BufferSlot::max_planes> bytesused{};
-  // V4L2_BUF_FLAG_KEYFRAME, PFRAME, BFRAME, LAST, TIMECODE; TSTAMP_SRC bits if time stamps are copied.
+  /// V4L2_BUF_FLAG_KEYFRAME, PFRAME, BFRAME, LAST, TIMECODE; TSTAMP_SRC bits if time stamps are copied.
   std::uint32_t flags = 0;
   bool error = false;
-  // CAPTURE, and OUTPUT with CLOCK_MONOTONIC; an OUTPUT queue that copies time stamps keeps the guest's.
+  /// CAPTURE, and OUTPUT with CLOCK_MONOTONIC; an OUTPUT queue that copies time stamps keeps the guest's.
   std::uint64_t timestamp_ns = 0;
   std::uint32_t sequence = 0;
-  std::uint32_t field = V4L2_FIELD_NONE;  // CAPTURE
+  std::uint32_t field = V4L2_FIELD_NONE;  ///< CAPTURE
   v4l2_timecode timecode{};
 };
 

@@ -28,28 +28,28 @@ namespace vumedia::v4l2 {
 class BufferSlots {
  public:
   static constexpr std::uint32_t max_planes = BufferSlot::max_planes;
-  // Every plane of every buffer has an offset of its own: one page for each.
+  /// Every plane of every buffer has an offset of its own: one page for each.
   static constexpr std::uint32_t mem_offset_span =
       static_cast<std::uint32_t>(BufferIndexFifo::capacity * max_planes * page_size);
 
-  // Indices are below `capacity`; mem_offsets are in [base, base + mem_offset_span).
+  /// Indices are below `capacity`; mem_offsets are in [base, base + mem_offset_span).
   BufferSlots(std::uint32_t capacity, std::uint32_t mem_offset_base)
       : slots_(capacity), mem_offset_base_(mem_offset_base) {}
 
   [[nodiscard]] std::uint32_t capacity() const noexcept { return static_cast<std::uint32_t>(slots_.size()); }
   [[nodiscard]] std::uint32_t count() const noexcept { return count_; }
-  // V4L2_MEMORY_*, 0 while there are no buffers.
+  /// V4L2_MEMORY_*, 0 while there are no buffers.
   [[nodiscard]] std::uint32_t memory() const noexcept { return memory_; }
 
-  // Null if there is no such buffer.
+  /// Null if there is no such buffer.
   [[nodiscard]] BufferSlot* find(std::uint32_t index) const noexcept {
     return index < slots_.size() ? slots_[index].get() : nullptr;
   }
-  // Of one that exists.
+  /// Of one that exists.
   [[nodiscard]] BufferSlot& operator[](std::uint32_t index) const noexcept { return *slots_[index]; }
 
-  // The first hole of `wanted` indices, or else the first of as many as possible: where it starts, and its
-  // length. Nothing if no index is free.
+  /// The first hole of `wanted` indices, or else the first of as many as possible: where it starts, and its
+  /// length. Nothing if no index is free.
   struct Hole {
     std::uint32_t first = 0;
     std::uint32_t count = 0;
@@ -65,8 +65,8 @@ class BufferSlots {
     return std::nullopt;
   }
 
-  // Makes buffers in a hole, with planes of these sizes (1 to max_planes, none 0), until the arenas have no
-  // more memory. Returns how many. If there are others, they have the same kind of memory.
+  /// Makes buffers in a hole, with planes of these sizes (1 to max_planes, none 0), until the arenas have no
+  /// more memory. Returns how many. If there are others, they have the same kind of memory.
   std::uint32_t allocate(const Hole& hole, std::uint32_t memory, std::span<const std::uint32_t> sizes,
                          memory::Arenas& arenas) {
     memory_ = memory;
@@ -75,7 +75,7 @@ class BufferSlots {
     if (count_ == 0) memory_ = 0;
     return made;
   }
-  // Frees those of the range that exist.
+  /// Frees those of the range that exist.
   void free(std::uint32_t first, std::uint32_t count) noexcept {
     for (std::uint32_t i = first; i < first + count; ++i) {
       if (!slots_[i]) continue;
@@ -85,7 +85,7 @@ class BufferSlots {
     if (count_ == 0) memory_ = 0;
   }
   void free_all() noexcept { free(0, capacity()); }
-  // Whether the guest may free a range of at least one. EINVAL: not all of it exists. EBUSY: one is in use.
+  /// Whether the guest may free a range of at least one. EINVAL: not all of it exists. EBUSY: one is in use.
   [[nodiscard]] Result<> may_free(std::uint32_t first, std::uint32_t count) const noexcept {
     if (count > count_ || !range_fits(first, count, capacity())) return fail(EINVAL);
     for (std::uint32_t i = first; i < first + count; ++i) {
@@ -96,7 +96,7 @@ class BufferSlots {
     return {};
   }
 
-  // All go back to the guest.
+  /// All go back to the guest.
   void dequeue_all() noexcept {
     for (auto& slot : slots_) {
       if (slot) slot->state = BufferState::dequeued;
@@ -106,11 +106,11 @@ class BufferSlots {
   [[nodiscard]] std::uint32_t mem_offset(std::uint32_t index, std::uint32_t plane) const noexcept {
     return mem_offset_base_ + static_cast<std::uint32_t>((index * max_planes + plane) * page_size);
   }
-  // The plane at a mem_offset, as a backend's mmap() returns it; the same block while one is held. EINVAL:
-  // there is no such plane.
+  /// The plane at a mem_offset, as a backend's mmap() returns it; the same block while one is held. EINVAL:
+  /// there is no such plane.
   [[nodiscard]] Result<memory::Mappable> mappable(std::uint32_t mem_offset);
 
-  // Guest ranges that USERPTR planes keep.
+  /// Guest ranges that USERPTR planes keep.
   [[nodiscard]] std::size_t range_count() const noexcept {
     std::size_t count = 0;
     for (const auto& slot : slots_) {
@@ -129,7 +129,7 @@ class BufferSlots {
   std::uint32_t memory_ = 0;
 };
 
-// Whether `count` buffers of these sizes must wait until freed memory has been cleaned.
+/// Whether `count` buffers of these sizes must wait until freed memory has been cleaned.
 [[nodiscard]] inline bool must_wait_for_memory(std::uint32_t count, std::span<const std::uint32_t> sizes,
                                                const memory::Arenas& arenas) noexcept {
   std::uint64_t bytes = 0;  // no overflow: 64 buffers of 8 planes below 2^32

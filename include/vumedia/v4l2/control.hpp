@@ -24,15 +24,15 @@ namespace vumedia::v4l2 {
 
 class Control {
  public:
-  // A valid_control(), or a class. `limits`: announce V4L2_CTRL_WHICH_MIN_VAL and MAX_VAL where the kernel
-  // does.
+  /// A valid_control(), or a class. `limits`: announce V4L2_CTRL_WHICH_MIN_VAL and MAX_VAL where the kernel
+  /// does.
   Control(const ControlInfo& info, bool limits);
 
-  // As it was declared, except for range, dimensions and flags that have changed since.
+  /// As it was declared, except for range, dimensions and flags that have changed since.
   [[nodiscard]] const ControlInfo& info() const noexcept { return info_; }
   [[nodiscard]] std::uint32_t id() const noexcept { return info_.id; }
   [[nodiscard]] bool has_flag(std::uint32_t flag) const noexcept { return (info_.flags & flag) != 0; }
-  // Those that guests see.
+  /// Those that guests see.
   [[nodiscard]] std::uint32_t visible_flags() const noexcept {
     return info_.flags | (has_payload_ ? V4L2_CTRL_FLAG_HAS_PAYLOAD : 0U);
   }
@@ -40,22 +40,22 @@ class Control {
   [[nodiscard]] bool is_dynamic() const noexcept { return has_flag(V4L2_CTRL_FLAG_DYNAMIC_ARRAY); }
   [[nodiscard]] bool is_string() const noexcept { return !array_ && info_.type == V4L2_CTRL_TYPE_STRING; }
   [[nodiscard]] bool is_wide() const noexcept { return info_.type == V4L2_CTRL_TYPE_INTEGER64; }
-  // A number of 32 bits, which VIDIOC_G_CTRL and S_CTRL take.
+  /// A number of 32 bits, which VIDIOC_G_CTRL and S_CTRL take.
   [[nodiscard]] bool is_int() const noexcept { return !has_payload_ && !is_wide(); }
   [[nodiscard]] bool is_compound() const noexcept { return array_ || info_.type >= V4L2_CTRL_COMPOUND_TYPES; }
-  // Whether the value is bytes() rather than number().
+  /// Whether the value is bytes() rather than number().
   [[nodiscard]] bool has_payload() const noexcept { return has_payload_; }
 
   [[nodiscard]] std::int64_t number() const noexcept { return number_; }
   [[nodiscard]] std::span<const std::byte> bytes() const noexcept { return bytes_; }
   [[nodiscard]] std::uint32_t elements() const noexcept { return elements_; }
   [[nodiscard]] std::uint32_t element_bytes() const noexcept { return element_bytes_; }
-  // Of the present value, if it is bytes.
+  /// Of the present value, if it is bytes.
   [[nodiscard]] std::uint32_t size() const noexcept { return elements_ * element_bytes_; }
-  // Of the largest value of a dynamic array.
+  /// Of the largest value of a dynamic array.
   [[nodiscard]] std::uint32_t largest_size() const noexcept { return info_.dimensions[0] * element_bytes_; }
 
-  // Makes a value valid by rounding it in place, or says why it cannot be. EINVAL, ERANGE.
+  /// Makes a value valid by rounding it in place, or says why it cannot be. EINVAL, ERANGE.
   [[nodiscard]] Result<> validate(std::int64_t& number) const noexcept {
     return validate_number(info_, number);
   }
@@ -65,7 +65,7 @@ class Control {
   [[nodiscard]] bool is_valued(std::int64_t number, std::span<const std::byte> bytes) const noexcept {
     return has_payload_ ? std::ranges::equal(bytes_, bytes) : number_ == number;
   }
-  // A valid value: `number`, or `bytes` if it has_payload(), whole elements and no more than it may have.
+  /// A valid value: `number`, or `bytes` if it has_payload(), whole elements and no more than it may have.
   void assign(std::int64_t number, std::span<const std::byte> bytes) {
     if (!has_payload_) {
       number_ = number;
@@ -74,24 +74,24 @@ class Control {
     bytes_.assign(bytes.begin(), bytes.end());
     elements_ = static_cast<std::uint32_t>(bytes.size() / element_bytes_);
   }
-  // The value that `bytes`, which may be fewer than all, give: elements that are missing have their default.
-  // Empty if there are too many, or if the value is not valid.
+  /// The value that `bytes`, which may be fewer than all, give: elements that are missing have their default.
+  /// Empty if there are too many, or if the value is not valid.
   [[nodiscard]] std::vector<std::byte> complete(std::span<const std::byte> bytes) const;
 
-  // False if nothing changed.
+  /// False if nothing changed.
   [[nodiscard]] bool set_flag(std::uint32_t flag, bool on) noexcept {
     const std::uint32_t flags = on ? info_.flags | flag : info_.flags & ~flag;
     return std::exchange(info_.flags, flags) != flags;
   }
-  // Returns V4L2_EVENT_CTRL_CH_* of what changed: a value outside the new range is clamped to it. EINVAL: not
-  // a number, or not a sensible range.
+  /// Returns V4L2_EVENT_CTRL_CH_* of what changed: a value outside the new range is clamped to it. EINVAL:
+  /// not a number, or not a sensible range.
   [[nodiscard]] Result<std::uint32_t> modify_range(std::int64_t minimum, std::int64_t maximum,
                                                    std::uint64_t step, std::int64_t default_value);
-  // The value returns to the default. EINVAL: not an array, a dynamic one, too large, or another number of
-  // dimensions.
+  /// The value returns to the default. EINVAL: not an array, a dynamic one, too large, or another number of
+  /// dimensions.
   [[nodiscard]] Result<> modify_dimensions(std::array<std::uint32_t, V4L2_CTRL_MAX_DIMS> dimensions);
 
-  // The event that tells of V4L2_EVENT_CTRL_CH_* changes.
+  /// The event that tells of V4L2_EVENT_CTRL_CH_* changes.
   [[nodiscard]] v4l2_event event(std::uint32_t changes) const noexcept;
 
  private:

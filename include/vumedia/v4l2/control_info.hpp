@@ -14,44 +14,44 @@
 
 namespace vumedia::v4l2 {
 
-// Linux 6.14 has these, older headers do not: VIDIOC_G_EXT_CTRLS returns the limits of controls with this
-// flag.
-inline constexpr std::uint32_t ctrl_which_min_val = 0x0f020000;       // V4L2_CTRL_WHICH_MIN_VAL
-inline constexpr std::uint32_t ctrl_which_max_val = 0x0f030000;       // V4L2_CTRL_WHICH_MAX_VAL
-inline constexpr std::uint32_t ctrl_flag_has_which_min_max = 0x1000;  // V4L2_CTRL_FLAG_HAS_WHICH_MIN_MAX
+/// Linux 6.14 has these, older headers do not: VIDIOC_G_EXT_CTRLS returns the limits of controls with this
+/// flag.
+inline constexpr std::uint32_t ctrl_which_min_val = 0x0f020000;       ///< V4L2_CTRL_WHICH_MIN_VAL
+inline constexpr std::uint32_t ctrl_which_max_val = 0x0f030000;       ///< V4L2_CTRL_WHICH_MAX_VAL
+inline constexpr std::uint32_t ctrl_flag_has_which_min_max = 0x1000;  ///< V4L2_CTRL_FLAG_HAS_WHICH_MIN_MAX
 
-// One control, like the kernel's v4l2_ctrl_config. Names are in English and have at most 31 bytes.
-//
+/// One control, like the kernel's v4l2_ctrl_config. Names are in English and have at most 31 bytes.
+///
 // clang-format off
-//   constexpr ControlInfo controls[] = {
-//       {.id = V4L2_CID_BRIGHTNESS, .name = "Brightness", .maximum = 255, .default_value = 128},
-//       {.id = V4L2_CID_TEST_PATTERN, .type = V4L2_CTRL_TYPE_MENU, .name = "Test Pattern", .maximum = 2,
-//        .menu = names}};
-//   static_assert(valid_controls(controls));
+///   constexpr ControlInfo controls[] = {
+///       {.id = V4L2_CID_BRIGHTNESS, .name = "Brightness", .maximum = 255, .default_value = 128},
+///       {.id = V4L2_CID_TEST_PATTERN, .type = V4L2_CTRL_TYPE_MENU, .name = "Test Pattern", .maximum = 2,
+///        .menu = names}};
+///   static_assert(valid_controls(controls));
 // clang-format on
 struct ControlInfo {
   std::uint32_t id = 0;
   std::uint32_t type = V4L2_CTRL_TYPE_INTEGER;
   const char* name = "";
-  // For strings: the shortest and longest length without the NUL. For a bitmask: `maximum` is the mask,
-  // `step` is 0.
+  /// For strings: the shortest and longest length without the NUL. For a bitmask: `maximum` is the mask,
+  /// `step` is 0.
   std::int64_t minimum = 0;
   std::int64_t maximum = 0;
   std::uint64_t step = 1;
   std::int64_t default_value = 0;
-  // V4L2_CTRL_FLAG_READ_ONLY, WRITE_ONLY, VOLATILE, SLIDER, UPDATE, INACTIVE, DYNAMIC_ARRAY, ...
+  /// V4L2_CTRL_FLAG_READ_ONLY, WRITE_ONLY, VOLATILE, SLIDER, UPDATE, INACTIVE, DYNAMIC_ARRAY, ...
   std::uint32_t flags = 0;
-  // Menus: an item for each value up to `maximum`. A null or empty name, or a bit in `skipped`, leaves a gap;
-  // with bits in `skipped`, `maximum` is at most 63.
+  /// Menus: an item for each value up to `maximum`. A null or empty name, or a bit in `skipped`, leaves a
+  /// gap; with bits in `skipped`, `maximum` is at most 63.
   std::span<const char* const> menu = {};
   std::span<const std::int64_t> integer_menu = {};
   std::uint64_t skipped = 0;
-  // Arrays: elements in each dimension, 0 after the last. A dynamic array has one dimension, its largest
-  // size.
+  /// Arrays: elements in each dimension, 0 after the last. A dynamic array has one dimension, its largest
+  /// size.
   std::array<std::uint32_t, V4L2_CTRL_MAX_DIMS> dimensions = {};
-  // Compound types: bytes of an element, its initial value (null: zeros), and a check that may also clear
-  // padding (null: everything is valid). The least and the greatest element (null: zeros) count only if the
-  // flags have ctrl_flag_has_which_min_max.
+  /// Compound types: bytes of an element, its initial value (null: zeros), and a check that may also clear
+  /// padding (null: everything is valid). The least and the greatest element (null: zeros) count only if the
+  /// flags have ctrl_flag_has_which_min_max.
   std::uint32_t element_size = 0;
   const void* default_element = nullptr;
   const void* minimum_element = nullptr;
@@ -63,8 +63,8 @@ struct ControlInfo {
   return type == V4L2_CTRL_TYPE_MENU || type == V4L2_CTRL_TYPE_INTEGER_MENU;
 }
 
-// The number of elements in all dimensions; 1 if it is not an array. Not exact above 2^32, where no control
-// is valid.
+/// The number of elements in all dimensions; 1 if it is not an array. Not exact above 2^32, where no control
+/// is valid.
 [[nodiscard]] constexpr std::uint64_t element_count(const ControlInfo& info) noexcept {
   std::uint64_t count = 1;
   for (const std::uint32_t dimension : info.dimensions) {
@@ -74,7 +74,7 @@ struct ControlInfo {
   return count;
 }
 
-// Bytes of one element; 0 for a compound type that does not state it.
+/// Bytes of one element; 0 for a compound type that does not state it.
 [[nodiscard]] constexpr std::uint32_t element_size(const ControlInfo& info) noexcept {
   switch (info.type) {
     case V4L2_CTRL_TYPE_INTEGER64:
@@ -92,7 +92,7 @@ struct ControlInfo {
   }
 }
 
-// Whether the type can hold values as small as `minimum` and as large as `maximum`.
+/// Whether the type can hold values as small as `minimum` and as large as `maximum`.
 [[nodiscard]] constexpr bool fits_type(std::uint32_t type, std::int64_t minimum,
                                        std::int64_t maximum) noexcept {
   switch (type) {
@@ -110,7 +110,7 @@ struct ControlInfo {
   }
 }
 
-// The kernel's own sanity checks of a control's range, and that its type can hold it.
+/// The kernel's own sanity checks of a control's range, and that its type can hold it.
 [[nodiscard]] constexpr bool valid_range(std::uint32_t type, std::int64_t minimum, std::int64_t maximum,
                                          std::uint64_t step, std::int64_t default_value) noexcept {
   if (!fits_type(type, minimum, maximum)) return false;
@@ -136,7 +136,7 @@ struct ControlInfo {
   }
 }
 
-// Whether menu value `index` can be chosen.
+/// Whether menu value `index` can be chosen.
 [[nodiscard]] constexpr bool has_menu_item(const ControlInfo& info, std::int64_t index) noexcept {
   if (index < 0) return false;
   if (index < 64 && ((info.skipped >> index) & 1) != 0) return false;
@@ -161,7 +161,7 @@ struct ControlInfo {
   return !dynamic || (array && info.dimensions[1] == 0);
 }
 
-// For a static_assert next to a table: every control is valid and none appears twice.
+/// For a static_assert next to a table: every control is valid and none appears twice.
 [[nodiscard]] constexpr bool valid_controls(std::span<const ControlInfo> table) noexcept {
   for (std::size_t i = 0; i < table.size(); ++i) {
     if (!valid_control(table[i])) return false;
@@ -172,7 +172,7 @@ struct ControlInfo {
   return true;
 }
 
-// The kernel's name of a control class.
+/// The kernel's name of a control class.
 [[nodiscard]] constexpr const char* control_class_name(std::uint32_t id) noexcept {
   switch (id & 0x0fff0000U) {
     case 0x00980000:

@@ -12,10 +12,10 @@
 
 namespace vumedia::v4l2 {
 
-// The backend has
-//   Controls& controls_of(Session&);
-// and its sessions have `context`, and `subscriptions`: a session is not told of what it changed itself,
-// unless it asked for that.
+/// The backend has
+///   Controls& controls_of(Session&);
+/// and its sessions have `context`, and `subscriptions`: a session is not told of what it changed itself,
+/// unless it asked for that.
 template <class Backend>
 class ControlIoctls {
  public:
@@ -56,7 +56,7 @@ class ControlIoctls {
   }
 
  protected:
-  // Compiled once the backend is complete, so it can look at all of it.
+  /// Compiled once the backend is complete, so it can look at all of it.
   ControlIoctls() noexcept {
     using S = typename Backend::Session;
     static_assert(

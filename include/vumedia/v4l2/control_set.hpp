@@ -19,18 +19,18 @@ namespace vumedia::v4l2 {
 
 class ControlSet {
  public:
-  // See Controls.
+  /// See Controls.
   ControlSet(std::span<const ControlInfo> table, bool limits);
 
-  // By a guest's id, whose flags do not count; null if there is none.
+  /// By a guest's id, whose flags do not count; null if there is none.
   [[nodiscard]] const Control* find(std::uint32_t id) const noexcept;
   [[nodiscard]] Control* find(std::uint32_t id) noexcept {
     return const_cast<Control*>(static_cast<const ControlSet*>(this)->find(id));
   }
-  // Classes included.
+  /// Classes included.
   [[nodiscard]] std::size_t size() const noexcept { return controls_.size(); }
 
-  // EINVAL: there is no such control, or no more of them; no such item.
+  /// EINVAL: there is no such control, or no more of them; no such item.
   [[nodiscard]] Result<> query_ext_ctrl(v4l2_query_ext_ctrl& query) const noexcept;
   [[nodiscard]] Result<> queryctrl(v4l2_queryctrl& query) const noexcept;
   [[nodiscard]] Result<> querymenu(v4l2_querymenu& query) const noexcept;

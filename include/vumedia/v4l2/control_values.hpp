@@ -15,7 +15,7 @@
 
 namespace vumedia::v4l2 {
 
-// Whether VIDIOC_G_EXT_CTRLS asks for what a control could be rather than for its current value.
+/// Whether VIDIOC_G_EXT_CTRLS asks for what a control could be rather than for its current value.
 [[nodiscard]] constexpr bool is_which_limit(std::uint32_t which) noexcept {
   return which == V4L2_CTRL_WHICH_DEF_VAL || which == ctrl_which_min_val || which == ctrl_which_max_val;
 }
@@ -52,7 +52,7 @@ void store(std::span<std::byte> bytes, T value) noexcept {
 
 }  // namespace detail
 
-// Rounds a number in place. ERANGE, EINVAL: there is no such item in the menu.
+/// Rounds a number in place. ERANGE, EINVAL: there is no such item in the menu.
 [[nodiscard]] inline Result<> validate_number(const ControlInfo& info, std::int64_t& number) noexcept {
   switch (info.type) {
     case V4L2_CTRL_TYPE_BOOLEAN:
@@ -77,8 +77,9 @@ void store(std::span<std::byte> bytes, T value) noexcept {
   }
 }
 
-// Checks each element, of `size` bytes, of a string, an array or a compound, and rounds the numbers in place.
-// ERANGE: a string is too short or too long, or has a wrong length; and what its check says of a compound.
+/// Checks each element, of `size` bytes, of a string, an array or a compound, and rounds the numbers in
+/// place. ERANGE: a string is too short or too long, or has a wrong length; and what its check says of a
+/// compound.
 [[nodiscard]] inline Result<> validate_elements(const ControlInfo& info, std::uint32_t size,
                                                 std::span<std::byte> bytes) noexcept {
   const auto each_number = [&]<class T>(T) -> Result<> {
@@ -119,8 +120,8 @@ void store(std::span<std::byte> bytes, T value) noexcept {
   return {};
 }
 
-// The default, the least or the greatest value of a number. `which` is V4L2_CTRL_WHICH_MIN_VAL or MAX_VAL;
-// any other value means the default.
+/// The default, the least or the greatest value of a number. `which` is V4L2_CTRL_WHICH_MIN_VAL or MAX_VAL;
+/// any other value means the default.
 [[nodiscard]] inline std::int64_t limit_of(const ControlInfo& info, std::uint32_t which) noexcept {
   const std::int64_t number = which == ctrl_which_min_val   ? info.minimum
                               : which == ctrl_which_max_val ? info.maximum
@@ -129,7 +130,7 @@ void store(std::span<std::byte> bytes, T value) noexcept {
   return info.type == V4L2_CTRL_TYPE_BITMASK ? static_cast<std::int32_t>(number) : number;
 }
 
-// The same in each element, of `size` bytes.
+/// The same in each element, of `size` bytes.
 inline void write_limits(const ControlInfo& info, std::uint32_t size, std::uint32_t which,
                          std::span<std::byte> bytes) noexcept {
   const std::int64_t number = limit_of(info, which);

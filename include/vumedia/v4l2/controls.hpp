@@ -35,7 +35,7 @@
 
 namespace vumedia::v4l2 {
 
-// The value of a control: a number, or the bytes of a string (with its NUL), an array or a compound.
+/// The value of a control: a number, or the bytes of a string (with its NUL), an array or a compound.
 struct ControlValue {
   std::int64_t number = 0;
   std::span<const std::byte> payload = {};
@@ -43,18 +43,18 @@ struct ControlValue {
 
 class Controls {
  public:
-  // A guest is about to change `id`; the value is valid. An error keeps the old value and is returned to the
-  // guest.
+  /// A guest is about to change `id`; the value is valid. An error keeps the old value and is returned to the
+  /// guest.
   using Apply = std::move_only_function<Result<>(std::uint32_t id, const ControlValue& value)>;
-  // A control changed as `event` describes. Deliver it to the Subscriptions of every session that sees these
-  // controls; `origin` is the one that requested the change, null if none did (Subscriptions::deliver).
+  /// A control changed as `event` describes. Deliver it to the Subscriptions of every session that sees these
+  /// controls; `origin` is the one that requested the change, null if none did (Subscriptions::deliver).
   using Notify = std::move_only_function<void(const v4l2_event& event, const Subscriptions* origin)>;
-  // The present value of a volatile control.
+  /// The present value of a volatile control.
   using Read = std::move_only_function<Result<std::int64_t>(std::uint32_t id)>;
 
-  // The table must satisfy valid_controls() and outlive this. `limits`: support V4L2_CTRL_WHICH_MIN_VAL and
-  // MAX_VAL, which Linux has since 6.14, and the flag that announces them. Older kernels pass the flag to
-  // their programs and then refuse the values, so do not use it for a device whose guest may have one.
+  /// The table must satisfy valid_controls() and outlive this. `limits`: support V4L2_CTRL_WHICH_MIN_VAL and
+  /// MAX_VAL, which Linux has since 6.14, and the flag that announces them. Older kernels pass the flag to
+  /// their programs and then refuse the values, so do not use it for a device whose guest may have one.
   explicit Controls(std::span<const ControlInfo> table, bool limits = true) : set_(table, limits) {}
 
   void on_apply(Apply hook) { apply_ = std::move(hook); }
@@ -72,10 +72,10 @@ class Controls {
   [[nodiscard]] Result<> querymenu(v4l2_querymenu& query) const { return set_.querymenu(query); }
   [[nodiscard]] Result<> g_ctrl(v4l2_control& control);
   [[nodiscard]] Result<> s_ctrl(v4l2_control& control, const Subscriptions* origin = nullptr);
-  // These set error_idx as the kernel does; a failure is answered with the payload too. With `work` (a
-  // Context's), from which the hooks spend as well, they go as far as it allows and answer memory::again: to
-  // be called again in another turn, with the same request. What other requests do in between comes between
-  // two controls, as it may in the kernel.
+  /// These set error_idx as the kernel does; a failure is answered with the payload too. With `work` (a
+  /// Context's), from which the hooks spend as well, they go as far as it allows and answer memory::again: to
+  /// be called again in another turn, with the same request. What other requests do in between comes between
+  /// two controls, as it may in the kernel.
   [[nodiscard]] Result<> g_ext_ctrls(ExtControls& request, const memory::GuestMemory& memory,
                                      memory::Work* work = nullptr) {
     return access_.get(set_, request, {memory, work},
@@ -98,27 +98,27 @@ class Controls {
   [[nodiscard]] std::int64_t value(std::uint32_t id) const noexcept;
   [[nodiscard]] std::span<const std::byte> payload(std::uint32_t id) const noexcept;
   [[nodiscard]] std::string_view string(std::uint32_t id) const noexcept;
-  // Can also set controls that guests may only read. Clamps the value, sends events to all and does not call
-  // the apply hook; sets nothing if the value is not valid. A string ends at a NUL. Elements of a fixed-size
-  // array that are not given get their default; a dynamic array has the elements that are given.
+  /// Can also set controls that guests may only read. Clamps the value, sends events to all and does not call
+  /// the apply hook; sets nothing if the value is not valid. A string ends at a NUL. Elements of a fixed-size
+  /// array that are not given get their default; a dynamic array has the elements that are given.
   void set_value(std::uint32_t id, std::int64_t value);
   void set_payload(std::uint32_t id, std::span<const std::byte> bytes);
-  // Changes V4L2_CTRL_FLAG_INACTIVE, GRABBED, READ_ONLY and so on, several at once if needed, with one event.
-  // In the apply hook of V4L2_CID_AUTOGAIN and similar controls, INACTIVE | VOLATILE on the controls that it
-  // takes over has the effect of v4l2_ctrl_auto_cluster().
+  /// Changes V4L2_CTRL_FLAG_INACTIVE, GRABBED, READ_ONLY and so on, several at once if needed, with one
+  /// event. In the apply hook of V4L2_CID_AUTOGAIN and similar controls, INACTIVE | VOLATILE on the controls
+  /// that it takes over has the effect of v4l2_ctrl_auto_cluster().
   void set_flag(std::uint32_t id, std::uint32_t flag, bool on);
-  // EINVAL: not a number, or not a sensible range. A value outside the new range is clamped to it. A menu's
-  // items stay as they are, whatever its `step`.
+  /// EINVAL: not a number, or not a sensible range. A value outside the new range is clamped to it. A menu's
+  /// items stay as they are, whatever its `step`.
   [[nodiscard]] Result<> modify_range(std::uint32_t id, std::int64_t minimum, std::int64_t maximum,
                                       std::uint64_t step, std::int64_t default_value);
-  // EINVAL: not an array, a dynamic one, too large, or a different number of dimensions from before. Its
-  // values return to their defaults.
+  /// EINVAL: not an array, a dynamic one, too large, or a different number of dimensions from before. Its
+  /// values return to their defaults.
   [[nodiscard]] Result<> modify_dimensions(std::uint32_t id,
                                            std::array<std::uint32_t, V4L2_CTRL_MAX_DIMS> dimensions);
 
   [[nodiscard]] bool has(std::uint32_t id) const noexcept { return set_.find(id) != nullptr; }
-  [[nodiscard]] std::size_t size() const noexcept { return set_.size(); }  // classes included
-  // The event that SEND_INITIAL sends; none for classes and for controls that do not exist.
+  [[nodiscard]] std::size_t size() const noexcept { return set_.size(); }  ///< classes included
+  /// The event that SEND_INITIAL sends; none for classes and for controls that do not exist.
   [[nodiscard]] std::optional<v4l2_event> initial_event(std::uint32_t id) const noexcept;
 
  private:
@@ -136,9 +136,9 @@ class Controls {
   Read read_;
 };
 
-// VIDIOC_SUBSCRIBE_EVENT for a session: `types` are the events without state that the backend sends
-// (V4L2_EVENT_SOURCE_CHANGE, V4L2_EVENT_EOS, ...); V4L2_EVENT_CTRL is allowed for controls that exist.
-// Initial events are sent before this returns. EINVAL: no such event. ENOMEM: too many.
+/// VIDIOC_SUBSCRIBE_EVENT for a session: `types` are the events without state that the backend sends
+/// (V4L2_EVENT_SOURCE_CHANGE, V4L2_EVENT_EOS, ...); V4L2_EVENT_CTRL is allowed for controls that exist.
+/// Initial events are sent before this returns. EINVAL: no such event. ENOMEM: too many.
 template <class Send>
 [[nodiscard]] Result<> subscribe_event(Subscriptions& subscriptions, const v4l2_event_subscription& request,
                                        std::span<const std::uint32_t> types, const Controls* controls,

@@ -28,10 +28,10 @@
 
 namespace vumedia::v4l2 {
 
-// The payload of the ioctl with this number: `payload` points to its tag's Payload, as a backend is given it.
-// Two ioctls that are not in the table are known as well: VIDIOC_DQBUF, whose payload is a v4l2::Buffer, and
-// VIDIOC_DQEVENT, whose payload is a v4l2_event. Any other number gives "{}", and so does an ioctl without a
-// payload.
+/// The payload of the ioctl with this number: `payload` points to its tag's Payload, as a backend is given
+/// it. Two ioctls that are not in the table are known as well: VIDIOC_DQBUF, whose payload is a v4l2::Buffer,
+/// and VIDIOC_DQEVENT, whose payload is a v4l2_event. Any other number gives "{}", and so does an ioctl
+/// without a payload.
 [[nodiscard]] inline std::string describe_payload(std::uint32_t ioctl, const void* payload);
 
 namespace detail {

@@ -14,9 +14,9 @@
 
 namespace vumedia::v4l2 {
 
-// Sessions have `context` and `subscriptions`. Events of controls can be subscribed to if the backend has
-// controls_of(session) (v4l2/control_ioctls.hpp); of others, those types that it names in
-//   static constexpr std::array<std::uint32_t, N> event_types{V4L2_EVENT_EOS, ...};
+/// Sessions have `context` and `subscriptions`. Events of controls can be subscribed to if the backend has
+/// controls_of(session) (v4l2/control_ioctls.hpp); of others, those types that it names in
+///   static constexpr std::array<std::uint32_t, N> event_types{V4L2_EVENT_EOS, ...};
 template <class Backend>
 class EventIoctls {
  public:
@@ -51,8 +51,8 @@ class EventIoctls {
   }
 };
 
-// Sends the event to those of `sessions`, a range of pointers, that have subscribed to it. `origin`: as
-// Controls' Notify hook has it.
+/// Sends the event to those of `sessions`, a range of pointers, that have subscribed to it. `origin`: as
+/// Controls' Notify hook has it.
 template <class Sessions>
 void send_to_subscribers(const Sessions& sessions, const v4l2_event& event,
                          const Subscriptions* origin = nullptr) {

@@ -29,21 +29,21 @@ namespace vumedia::v4l2 {
 
 class ExtControlAccess {
  public:
-  // Where a request's values are, and how much may be done now (null: everything).
+  /// Where a request's values are, and how much may be done now (null: everything).
   struct Means {
     const memory::GuestMemory& memory;
     memory::Work* work = nullptr;
   };
 
-  // `current(control)`: the present number of a control without payload, as Result<std::int64_t>.
+  /// `current(control)`: the present number of a control without payload, as Result<std::int64_t>.
   template <class Current>
   [[nodiscard]] Result<> get(ControlSet& set, ExtControls& request, const Means& means, Current&& current);
 
-  // `change(control, number, bytes)`: makes a valid value the current one, or refuses, as Result<>.
+  /// `change(control, number, bytes)`: makes a valid value the current one, or refuses, as Result<>.
   template <class Change>
   [[nodiscard]] Result<> set(ControlSet& set, ExtControls& request, const Means& means, Change&& change);
 
-  // TRY_EXT_CTRLS: checks and rounds the values as set() does, and sets nothing.
+  /// TRY_EXT_CTRLS: checks and rounds the values as set() does, and sets nothing.
   [[nodiscard]] Result<> attempt(ControlSet& set, ExtControls& request, const Means& means);
 
  private:

@@ -24,12 +24,12 @@ namespace vumedia::v4l2 {
          static_cast<std::uint32_t>(static_cast<unsigned char>(d)) << 24;
 }
 
-// A stateful decoder's AV1 (temporal units of OBUs), which older headers lack.
+/// A stateful decoder's AV1 (temporal units of OBUs), which older headers lack.
 inline constexpr std::uint32_t pix_fmt_av1 = fourcc('A', 'V', '0', '1');
-// YUYV with 10 bits per sample, in the upper bits of little-endian words, which they lack as well.
+/// YUYV with 10 bits per sample, in the upper bits of little-endian words, which they lack as well.
 inline constexpr std::uint32_t pix_fmt_y210 = fourcc('Y', '2', '1', '0');
 
-// A readable fourcc: four characters, with '.' for those that cannot be printed, and "-BE" if bit 31 is set.
+/// A readable fourcc: four characters, with '.' for those that cannot be printed, and "-BE" if bit 31 is set.
 struct FourccText {
   std::array<char, 8> text{};
   [[nodiscard]] constexpr const char* c_str() const noexcept { return text.data(); }
@@ -48,7 +48,7 @@ struct FourccText {
   return result;
 }
 
-// One component plane of a raw format: `bytes` for each group of `horizontal` x `vertical` pixels.
+/// One component plane of a raw format: `bytes` for each group of `horizontal` x `vertical` pixels.
 struct Component {
   std::uint8_t bytes = 0;
   std::uint8_t horizontal = 1;
@@ -57,11 +57,11 @@ struct Component {
 
 struct PixelFormat {
   std::uint32_t code = 0;
-  const char* description = "";  // the kernel's
+  const char* description = "";  ///< the kernel's
   bool compressed = false;
-  // Planes in separate memory; 1 for all formats of the single-planar API.
+  /// Planes in separate memory; 1 for all formats of the single-planar API.
   std::uint8_t memory_planes = 1;
-  std::uint8_t component_count = 0;  // 0 if compressed
+  std::uint8_t component_count = 0;  ///< 0 if compressed
   std::array<Component, 3> components{};
   std::uint8_t bit_depth = 8;
 };
@@ -90,23 +90,23 @@ inline constexpr auto pixel_formats = std::to_array<PixelFormat>({
     {V4L2_PIX_FMT_JPEG, "JFIF JPEG", true},
 });
 
-// Null for a format that is not known here.
+/// Null for a format that is not known here.
 [[nodiscard]] constexpr const PixelFormat* find_pixel_format(std::uint32_t code) noexcept {
   const auto found = std::ranges::find(pixel_formats, code, &PixelFormat::code);
   return found == pixel_formats.end() ? nullptr : &*found;
 }
 
-// Where the bytes of a raw picture are.
+/// Where the bytes of a raw picture are.
 struct Layout {
   struct Plane {
     std::uint32_t bytesperline = 0;
     std::uint32_t sizeimage = 0;
   };
   struct Place {
-    std::uint32_t plane = 0;   // in memory
-    std::uint32_t offset = 0;  // within it
+    std::uint32_t plane = 0;   ///< in memory
+    std::uint32_t offset = 0;  ///< within it
     std::uint32_t stride = 0;
-    std::uint32_t width_bytes = 0;  // of a line that carry picture
+    std::uint32_t width_bytes = 0;  ///< of a line that carry picture
     std::uint32_t lines = 0;
   };
   std::uint32_t plane_count = 0;
@@ -116,19 +116,19 @@ struct Layout {
 };
 
 struct LayoutOptions {
-  // Bytes; the first component's stride is a multiple of it, a power of two.
+  /// Bytes; the first component's stride is a multiple of it, a power of two.
   std::uint32_t stride_alignment = 1;
-  // Bytes that a client asked for; more than needed is granted up to `max_stride`.
+  /// Bytes that a client asked for; more than needed is granted up to `max_stride`.
   std::uint32_t stride = 0;
   std::uint32_t max_stride = 1U << 20;
-  // Lines; the height of the first component in memory is a multiple of it, a power of two.
+  /// Lines; the height of the first component in memory is a multiple of it, a power of two.
   std::uint32_t height_alignment = 1;
-  // Bytes after the last component, for decoders that read beyond it.
+  /// Bytes after the last component, for decoders that read beyond it.
   std::uint32_t slack = 0;
 };
 
-// The layout of a raw format at a size, as V4L2 defines it: the stride of a chroma plane follows from that of
-// the luma plane. Nothing if it is compressed, if a side is 0, or if a plane does not fit 32 bits.
+/// The layout of a raw format at a size, as V4L2 defines it: the stride of a chroma plane follows from that
+/// of the luma plane. Nothing if it is compressed, if a side is 0, or if a plane does not fit 32 bits.
 [[nodiscard]] constexpr std::optional<Layout> compute_layout(const PixelFormat& format, std::uint32_t width,
                                                              std::uint32_t height,
                                                              const LayoutOptions& options = {}) noexcept {
@@ -181,8 +181,8 @@ struct LayoutOptions {
   return layout;
 }
 
-// The size of a buffer of coded data for pictures of this size: what the client asks for, or else what one
-// picture can reasonably need; at least 256 KiB and at most 64 MiB.
+/// The size of a buffer of coded data for pictures of this size: what the client asks for, or else what one
+/// picture can reasonably need; at least 256 KiB and at most 64 MiB.
 [[nodiscard]] constexpr std::uint32_t coded_buffer_size(std::uint32_t width, std::uint32_t height,
                                                         std::uint32_t asked) noexcept {
   constexpr std::uint64_t smallest = 256 << 10;
@@ -193,8 +193,8 @@ struct LayoutOptions {
   return static_cast<std::uint32_t>(std::clamp(wanted, smallest, largest));
 }
 
-// Fills in the size, stride and fourcc fields of `format` for its type, single- or multi-planar; others stay
-// as they are, reserved ones become zero. `sizes`: bytes of each plane (bytesperline 0 for coded data).
+/// Fills in the size, stride and fourcc fields of `format` for its type, single- or multi-planar; others stay
+/// as they are, reserved ones become zero. `sizes`: bytes of each plane (bytesperline 0 for coded data).
 inline void fill_format(v4l2_format& format, std::uint32_t code, std::uint32_t width, std::uint32_t height,
                         std::span<const Layout::Plane> planes) noexcept {
   if (is_multiplanar(format.type)) {
@@ -232,10 +232,10 @@ inline void fill_format(v4l2_format& format, const PixelFormat& pixel_format, st
 
 struct EnumeratedFormat {
   std::uint32_t code = 0;
-  std::uint32_t flags = 0;  // V4L2_FMT_FLAG_DYN_RESOLUTION, ... ; COMPRESSED is added
+  std::uint32_t flags = 0;  ///< V4L2_FMT_FLAG_DYN_RESOLUTION, ... ; COMPRESSED is added
 };
 
-// VIDIOC_ENUM_FMT for one buffer type, which the caller has checked. All formats must be in pixel_formats.
+/// VIDIOC_ENUM_FMT for one buffer type, which the caller has checked. All formats must be in pixel_formats.
 [[nodiscard]] inline Result<> enum_fmt(v4l2_fmtdesc& query,
                                        std::span<const EnumeratedFormat> formats) noexcept {
   if (query.index >= formats.size()) return fail(EINVAL);
@@ -260,7 +260,7 @@ struct FrameSize {
   friend constexpr bool operator==(FrameSize, FrameSize) = default;
 };
 
-// VIDIOC_ENUM_FRAMESIZES with a list of sizes, for a format the caller has checked.
+/// VIDIOC_ENUM_FRAMESIZES with a list of sizes, for a format the caller has checked.
 [[nodiscard]] inline Result<> enum_framesizes(v4l2_frmsizeenum& query,
                                               std::span<const FrameSize> sizes) noexcept {
   if (query.index >= sizes.size()) return fail(EINVAL);
@@ -273,7 +273,7 @@ struct FrameSize {
   return {};
 }
 
-// The same with a range; both steps 1 make it continuous.
+/// The same with a range; both steps 1 make it continuous.
 [[nodiscard]] inline Result<> enum_framesizes(v4l2_frmsizeenum& query,
                                               const v4l2_frmsize_stepwise& range) noexcept {
   if (query.index != 0) return fail(EINVAL);
@@ -286,7 +286,7 @@ struct FrameSize {
   return {};
 }
 
-// VIDIOC_ENUM_FRAMEINTERVALS with a list of seconds per frame, for a format and size the caller has checked.
+/// VIDIOC_ENUM_FRAMEINTERVALS with a list of seconds per frame, for a format and size the caller has checked.
 [[nodiscard]] inline Result<> enum_frameintervals(v4l2_frmivalenum& query,
                                                   std::span<const v4l2_fract> intervals) noexcept {
   if (query.index >= intervals.size()) return fail(EINVAL);

@@ -26,10 +26,10 @@ struct GuestRange {
   friend constexpr bool operator==(const GuestRange&, const GuestRange&) = default;
 };
 
-// Ranges in all lists of one payload: 256 MiB of single pages, 1 MiB of list.
+/// Ranges in all lists of one payload: 256 MiB of single pages, 1 MiB of list.
 inline constexpr std::size_t max_guest_ranges = 65536;
 
-// The lists of one payload, in one vector that is reused.
+/// The lists of one payload, in one vector that is reused.
 class GuestRangeLists {
  public:
   void clear() noexcept {
@@ -40,18 +40,18 @@ class GuestRangeLists {
 
   [[nodiscard]] std::size_t size() const noexcept { return ends_.size(); }
   [[nodiscard]] bool empty() const noexcept { return ends_.empty(); }
-  // The number of ranges in all lists.
+  /// The number of ranges in all lists.
   [[nodiscard]] std::size_t range_count() const noexcept { return ranges_.size(); }
 
-  // The ranges of list `index`; empty if there is no such list.
+  /// The ranges of list `index`; empty if there is no such list.
   [[nodiscard]] std::span<const GuestRange> operator[](std::size_t index) const noexcept {
     if (index >= ends_.size()) return {};
     const std::size_t begin = index == 0 ? 0 : ends_[index - 1];
     return {ranges_.data() + begin, ends_[index] - begin};
   }
 
-  // Reads the next list, which covers `length` bytes. Guest addresses are looked up when they are used. With
-  // `work` as far as that allows: memory::again, to be called again for the same list.
+  /// Reads the next list, which covers `length` bytes. Guest addresses are looked up when they are used. With
+  /// `work` as far as that allows: memory::again, to be called again for the same list.
   [[nodiscard]] Result<> read_list(virtio::Reader& reader, std::uint64_t length,
                                    memory::Work* work = nullptr) {
     if (!unfinished_) {
@@ -74,7 +74,7 @@ class GuestRangeLists {
     return {};
   }
 
-  // Adds a list; for tests and for commands that do not come from a queue.
+  /// Adds a list; for tests and for commands that do not come from a queue.
   void add_list(std::span<const GuestRange> list) {
     ranges_.insert(ranges_.end(), list.begin(), list.end());
     ends_.push_back(ranges_.size());
@@ -108,9 +108,9 @@ class GuestRangeLists {
   bool unfinished_ = false;  // there is one
 };
 
-// Calls `visit(std::span<std::byte>)` for the pieces of host memory that hold the first `length` bytes of
-// `ranges`, in order. EFAULT if the ranges are shorter or not in guest memory; pieces before the fault have
-// been visited by then.
+/// Calls `visit(std::span<std::byte>)` for the pieces of host memory that hold the first `length` bytes of
+/// `ranges`, in order. EFAULT if the ranges are shorter or not in guest memory; pieces before the fault have
+/// been visited by then.
 template <class Visit>
 [[nodiscard]] Result<> for_each_piece(const memory::GuestMemory& memory, std::span<const GuestRange> ranges,
                                       std::uint64_t length, Visit&& visit) {
@@ -124,7 +124,7 @@ template <class Visit>
   return {};
 }
 
-// Fills `out` from guest memory. Each byte is read once.
+/// Fills `out` from guest memory. Each byte is read once.
 [[nodiscard]] inline Result<> copy_from_ranges(const memory::GuestMemory& memory,
                                                std::span<const GuestRange> ranges, std::span<std::byte> out) {
   return for_each_piece(memory, ranges, out.size(), [&out](std::span<std::byte> piece) {
@@ -133,7 +133,7 @@ template <class Visit>
   });
 }
 
-// Stores `in` in guest memory. On EFAULT a part of it may have been stored.
+/// Stores `in` in guest memory. On EFAULT a part of it may have been stored.
 [[nodiscard]] inline Result<> copy_to_ranges(const memory::GuestMemory& memory,
                                              std::span<const GuestRange> ranges,
                                              std::span<const std::byte> in) {

@@ -25,19 +25,19 @@
 
 namespace vumedia::v4l2 {
 
-// The direction in which the payload travels, in the kernel's terms: _IO, _IOR (after the response), _IOW
-// (after the command), _IOWR.
+/// The direction in which the payload travels, in the kernel's terms: _IO, _IOR (after the response), _IOW
+/// (after the command), _IOWR.
 enum class Direction : std::uint8_t { none = 0, write = 1, read = 2, read_write = 3 };
 
-// Whether a file may be refused the ioctl because another file has a higher priority (priority.hpp).
+/// Whether a file may be refused the ioctl because another file has a higher priority (priority.hpp).
 enum class Allowed : std::uint8_t { always, by_priority };
 
-// payload.hpp: payloads that cannot travel as one plain struct.
+/// payload.hpp: payloads that cannot travel as one plain struct.
 struct Buffer;
 struct BufferPayload;
 struct ExtControls;
 
-// VIDIOC_REMOVE_BUFS (Linux 6.10); with the layout of struct v4l2_remove_buffers, which older headers lack.
+/// VIDIOC_REMOVE_BUFS (Linux 6.10); with the layout of struct v4l2_remove_buffers, which older headers lack.
 struct RemoveBuffers {
   std::uint32_t index;
   std::uint32_t count;
@@ -46,9 +46,9 @@ struct RemoveBuffers {
 };
 static_assert(sizeof(RemoveBuffers) == 64);
 
-// What an ioctl carries: a struct of the kernel header, or one of these where a type alone does not tell what
-// travels or what it means. `Wire` is what travels first (and, with the number, makes up the ioctl's code).
-// `Payload` is what a backend is given: the same unless planes, controls or guest ranges follow.
+/// What an ioctl carries: a struct of the kernel header, or one of these where a type alone does not tell
+/// what travels or what it means. `Wire` is what travels first (and, with the number, makes up the ioctl's
+/// code). `Payload` is what a backend is given: the same unless planes, controls or guest ranges follow.
 namespace body {
 
 template <class WireType, class PayloadType = WireType>
@@ -57,20 +57,20 @@ struct Body {
   using Payload = PayloadType;
 };
 
-// Plain numbers. Buffer types and indices are unsigned, as V4L2 documents them.
+/// Plain numbers. Buffer types and indices are unsigned, as V4L2 documents them.
 struct Index : Body<std::uint32_t> {};
 struct BufferType : Body<std::uint32_t> {};
 struct PriorityLevel : Body<std::uint32_t> {};
 struct Switch : Body<std::int32_t> {};
 struct Standards : Body<v4l2_std_id> {};
 
-// A buffer with its planes; one that is handed over is followed by guest ranges, if its memory is USERPTR.
+/// A buffer with its planes; one that is handed over is followed by guest ranges, if its memory is USERPTR.
 struct BufferWithPlanes : Body<v4l2_buffer, BufferPayload> {};
 struct QueuedBuffer : Body<v4l2_buffer, BufferPayload> {};
-// As DQBUF events carry it.
+/// As DQBUF events carry it.
 struct DequeuedBuffer : Body<v4l2_buffer, Buffer> {};
 
-// A list of controls, followed by guest ranges for those that are larger than a number.
+/// A list of controls, followed by guest ranges for those that are larger than a number.
 struct Controls : Body<v4l2_ext_controls, ExtControls> {};
 
 struct Nothing : Body<void> {};
@@ -92,7 +92,7 @@ inline constexpr std::size_t wire_size<void> = 0;
 
 }  // namespace detail
 
-// The contents of a tag.
+/// The contents of a tag.
 template <std::uint32_t Number, Direction Way, Allowed Rule, class BodyType>
 struct Ioctl {
   static constexpr std::uint32_t number = Number;
@@ -102,12 +102,12 @@ struct Ioctl {
   using Wire = typename detail::BodyOf<BodyType>::Wire;
   using Payload = typename detail::BodyOf<BodyType>::Payload;
 
-  // The code as ioctl(2) takes it, and as a proxy passes it to the kernel.
+  /// The code as ioctl(2) takes it, and as a proxy passes it to the kernel.
   static constexpr unsigned long code =
       _IOC(static_cast<unsigned long>(Way), 'V', Number, detail::wire_size<Wire>);
 };
 
-// Whether a payload follows the command, or the response.
+/// Whether a payload follows the command, or the response.
 template <class Tag>
 inline constexpr bool carries_input =
     Tag::direction == Direction::write || Tag::direction == Direction::read_write;
@@ -127,11 +127,11 @@ inline constexpr bool carries_output =
 
 namespace tag {
 
-// The names that backends and clients use for payloads that are plain numbers.
+/// The names that backends and clients use for payloads that are plain numbers.
 using Index = std::uint32_t;
 using BufferType = std::uint32_t;
 
-// Which numbers have been declared.
+/// Which numbers have been declared.
 template <std::uint32_t Number>
 inline constexpr bool is_declared = false;
 
@@ -163,7 +163,7 @@ VUMEDIA_IOCTL(QUERYCTRL, 36, read_write, always, v4l2_queryctrl);
 VUMEDIA_IOCTL(QUERYMENU, 37, read_write, always, v4l2_querymenu);
 VUMEDIA_IOCTL(G_INPUT, 38, read, always, body::Index);
 VUMEDIA_IOCTL(S_INPUT, 39, read_write, by_priority, body::Index);
-// The blocks that an EDID pointer refers to do not travel: the specification has no guest ranges for them.
+/// The blocks that an EDID pointer refers to do not travel: the specification has no guest ranges for them.
 VUMEDIA_IOCTL(G_EDID, 40, read_write, always, v4l2_edid);
 VUMEDIA_IOCTL(S_EDID, 41, read_write, by_priority, v4l2_edid);
 VUMEDIA_IOCTL(G_OUTPUT, 46, read, always, body::Index);
@@ -219,11 +219,11 @@ static_assert(REMOVE_BUFS::code == VIDIOC_REMOVE_BUFS, "VIDIOC_REMOVE_BUFS diffe
 
 }  // namespace tag
 
-// These are not carried: the driver answers them from its own state, or they are deprecated. Logs know their
-// names, and events carry what DQBUF and DQEVENT return.
+/// These are not carried: the driver answers them from its own state, or they are deprecated. Logs know their
+/// names, and events carry what DQBUF and DQEVENT return.
 namespace uncarried {
 
-// Of these no entry is required: nothing but logs would miss it.
+/// Of these no entry is required: nothing but logs would miss it.
 template <std::uint32_t Number>
 inline constexpr bool is_declared = false;
 
@@ -239,7 +239,7 @@ VUMEDIA_IOCTL(DQEVENT, 89, read, always, v4l2_event);
 #undef VUMEDIA_IOCTL
 #undef VUMEDIA_IOCTL_OF_NEWER_KERNELS
 
-// The carried ioctls, as a tuple of hana::type. Each has its entry here.
+/// The carried ioctls, as a tuple of hana::type. Each has its entry here.
 inline constexpr auto ioctl_tags = boost::hana::tuple_t<
     tag::ENUM_FMT, tag::G_FMT, tag::S_FMT, tag::REQBUFS, tag::QUERYBUF, tag::G_FBUF, tag::S_FBUF,
     tag::OVERLAY, tag::QBUF, tag::EXPBUF, tag::STREAMON, tag::STREAMOFF, tag::G_PARM, tag::S_PARM, tag::G_STD,
@@ -268,8 +268,8 @@ constexpr void with_types(const boost::hana::tuple<Types...>&, F& f) {
 
 }  // namespace detail
 
-// Calls `f.operator()<Tags...>()` with all of them. hana::unpack passes them as arguments instead, which
-// takes longer to compile, three times in every file that has a device.
+/// Calls `f.operator()<Tags...>()` with all of them. hana::unpack passes them as arguments instead, which
+/// takes longer to compile, three times in every file that has a device.
 template <class F>
 constexpr void with_ioctl_tags(F f) {
   detail::with_types(ioctl_tags, f);
@@ -286,7 +286,7 @@ Entries<Types...> entries_of(const boost::hana::tuple<Types...>&);
 
 }  // namespace detail
 
-// An ioctl that is carried. One that is not in the sequence can be neither dispatched nor sent.
+/// An ioctl that is carried. One that is not in the sequence can be neither dispatched nor sent.
 template <class Tag>
 concept ListedIoctl = std::is_base_of_v<detail::Entry<Tag>, decltype(detail::entries_of(ioctl_tags))>;
 
@@ -340,14 +340,14 @@ struct HighestNumber {
 
 }  // namespace detail
 
-// Every number of the table is below this: the size of a dense table by number.
+/// Every number of the table is below this: the size of a dense table by number.
 inline constexpr std::uint32_t ioctl_limit = [] {
   detail::HighestNumber highest;
   detail::with_types(ioctl_tags, highest);
   return highest.value + 1;
 }();
 
-// For logs: the kernel's name of an ioctl, or "unknown ioctl". Any number.
+/// For logs: the kernel's name of an ioctl, or "unknown ioctl". Any number.
 [[nodiscard]] constexpr const char* ioctl_name(std::uint32_t number) noexcept {
   const char* const name = number < detail::possible_numbers ? detail::ioctl_names.at[number] : nullptr;
   return name != nullptr ? name : "unknown ioctl";

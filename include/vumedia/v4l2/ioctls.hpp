@@ -33,7 +33,7 @@
 
 namespace vumedia::v4l2 {
 
-// Several parts, so that one using-declaration shows all their overloads.
+/// Several parts, so that one using-declaration shows all their overloads.
 template <class Backend, template <class> class... Parts>
 class Ioctls : public Parts<Backend>... {
  public:

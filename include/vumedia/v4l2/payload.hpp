@@ -37,49 +37,49 @@ namespace vumedia::v4l2 {
   return type == V4L2_BUF_TYPE_VIDEO_CAPTURE_MPLANE || type == V4L2_BUF_TYPE_VIDEO_OUTPUT_MPLANE;
 }
 
-// Whether the guest fills buffers of this type. Unlike V4L2_TYPE_IS_OUTPUT, false for overlays, which have
-// none.
+/// Whether the guest fills buffers of this type. Unlike V4L2_TYPE_IS_OUTPUT, false for overlays, which have
+/// none.
 [[nodiscard]] constexpr bool is_output(std::uint32_t type) noexcept {
   return type == V4L2_BUF_TYPE_VIDEO_OUTPUT || type == V4L2_BUF_TYPE_VIDEO_OUTPUT_MPLANE ||
          type == V4L2_BUF_TYPE_VBI_OUTPUT || type == V4L2_BUF_TYPE_SLICED_VBI_OUTPUT ||
          type == V4L2_BUF_TYPE_SDR_OUTPUT || type == V4L2_BUF_TYPE_META_OUTPUT;
 }
 
-// A v4l2_buffer and its planes, as DQBUF events carry them. `head.m.planes` never points to `planes`: it is
-// the guest's placeholder, or null.
+/// A v4l2_buffer and its planes, as DQBUF events carry them. `head.m.planes` never points to `planes`: it is
+/// the guest's placeholder, or null.
 struct Buffer {
   v4l2_buffer head;
   std::array<v4l2_plane, VIDEO_MAX_PLANES> planes;
 };
 static_assert(std::is_trivially_copyable_v<Buffer> && sizeof(Buffer) == 88 + 8 * 64);
 
-// QUERYBUF, QBUF, PREPARE_BUF. In a multi-planar buffer `head.length` counts the planes that travelled (at
-// most VIDEO_MAX_PLANES) until the backend changes it; the remaining `planes` are zero.
+/// QUERYBUF, QBUF, PREPARE_BUF. In a multi-planar buffer `head.length` counts the planes that travelled (at
+/// most VIDEO_MAX_PLANES) until the backend changes it; the remaining `planes` are zero.
 struct BufferPayload {
   Buffer buffer;
-  // Different for each one that is read into a storage.
+  /// Different for each one that is read into a storage.
   std::uint64_t serial = 0;
-  // For USERPTR buffers, on QBUF and PREPARE_BUF: list p covers exactly the length of plane p (0 if
-  // single-planar).
+  /// For USERPTR buffers, on QBUF and PREPARE_BUF: list p covers exactly the length of plane p (0 if
+  /// single-planar).
   GuestRangeLists ranges;
-  std::uint32_t lists = 0;  // that came with it
+  std::uint32_t lists = 0;  ///< that came with it
 
-  // What the guest sent. It decides the shape of the answer, and replaces pointers in the answer.
+  /// What the guest sent. It decides the shape of the answer, and replaces pointers in the answer.
   struct Sent {
     std::uint32_t planes = 0;
     std::uint32_t memory = 0;
-    bool restores_memory = false;  // QBUF, PREPARE_BUF: m.userptr, unless null, and m.fd come back as well
+    bool restores_memory = false;  ///< QBUF, PREPARE_BUF: m.userptr, unless null, and m.fd come back as well
     Buffer buffer;
   } sent;
 };
 
-// G/S/TRY_EXT_CTRLS. `controls` is what travels; `head.controls` is the guest's placeholder.
+/// G/S/TRY_EXT_CTRLS. `controls` is what travels; `head.controls` is the guest's placeholder.
 struct ExtControls {
   v4l2_ext_controls head;
-  std::vector<v4l2_ext_control> controls;  // head.count of them, at most V4L2_CID_MAX_CTRLS
-  // List i covers `controls[i].ptr`, with exactly the `controls[i].size` bytes that were sent.
+  std::vector<v4l2_ext_control> controls;  ///< head.count of them, at most V4L2_CID_MAX_CTRLS
+  /// List i covers `controls[i].ptr`, with exactly the `controls[i].size` bytes that were sent.
   GuestRangeLists ranges;
-  // Of a command that takes several calls, between two of them: controls that are got, tried or set.
+  /// Of a command that takes several calls, between two of them: controls that are got, tried or set.
   std::uint32_t done = 0;
 
   struct Sent {
@@ -100,12 +100,12 @@ inline constexpr std::size_t plain_payload_size = [] {
 
 }  // namespace detail
 
-// Room for one payload of any ioctl, reused from command to command: plain payloads and MMAP buffers are read
-// with no allocation, and controls and guest ranges are, too, once the vectors have grown to what a guest
-// uses. A deferred command needs a storage of its own until it is answered.
+/// Room for one payload of any ioctl, reused from command to command: plain payloads and MMAP buffers are
+/// read with no allocation, and controls and guest ranges are, too, once the vectors have grown to what a
+/// guest uses. A deferred command needs a storage of its own until it is answered.
 class PayloadStorage {
  public:
-  // Returns a zeroed payload of this type and ends the previous one. It is valid until the next call.
+  /// Returns a zeroed payload of this type and ends the previous one. It is valid until the next call.
   template <class Payload>
   [[nodiscard]] Payload& make() noexcept {
     if constexpr (std::same_as<Payload, BufferPayload>) {
@@ -251,7 +251,7 @@ inline constexpr bool hands_over_buffer = std::same_as<typename Tag::Body, body:
 
 }  // namespace detail
 
-// Bytes that write_payload will write.
+/// Bytes that write_payload will write.
 template <class Tag>
 [[nodiscard]] std::size_t payload_size(const typename Tag::Payload& payload) noexcept {
   if constexpr (!carries_output<Tag>) {
@@ -263,25 +263,25 @@ template <class Tag>
   }
 }
 
-// Whether a failed command should still carry its payload back: error_idx and sizes are part of the error.
+/// Whether a failed command should still carry its payload back: error_idx and sizes are part of the error.
 template <class Tag>
 inline constexpr bool answers_failure = std::same_as<typename Tag::Payload, ExtControls>;
 
-// Whether lists of guest ranges may come behind the payload.
+/// Whether lists of guest ranges may come behind the payload.
 template <class Payload>
 inline constexpr bool carries_lists = requires(Payload& payload) { payload.ranges; };
 
-// Reads the lists of a payload, whose structs have been read, or what is left of them: memory::again until
-// all are read, if `work` does not allow it in one call.
+/// Reads the lists of a payload, whose structs have been read, or what is left of them: memory::again until
+/// all are read, if `work` does not allow it in one call.
 template <class Payload>
   requires carries_lists<Payload>
 [[nodiscard]] Result<> read_lists(virtio::Reader& reader, Payload& payload, memory::Work* work) {
   return detail::read_lists(reader, payload, work);
 }
 
-// The payload of a command, from behind its header. What the guest does not send (_IOR, _IO) is zero. The
-// payload belongs to `storage` and lives until the next read into it. memory::again, if `work` is not null:
-// the structs are there, and read_lists() is to go on with the payload.
+/// The payload of a command, from behind its header. What the guest does not send (_IOR, _IO) is zero. The
+/// payload belongs to `storage` and lives until the next read into it. memory::again, if `work` is not null:
+/// the structs are there, and read_lists() is to go on with the payload.
 template <class Tag>
 [[nodiscard]] Result<typename Tag::Payload*> read_payload(virtio::Reader& reader, PayloadStorage& storage,
                                                           memory::Work* work = nullptr) {
@@ -303,7 +303,7 @@ template <class Tag>
   return &payload;
 }
 
-// Writes the payload of an answer after the response header. Writes nothing for _IOW and _IO.
+/// Writes the payload of an answer after the response header. Writes nothing for _IOW and _IO.
 template <class Tag>
 [[nodiscard]] Result<> write_payload(virtio::Writer& writer, const typename Tag::Payload& payload) noexcept {
   if constexpr (!carries_output<Tag>) {

@@ -12,11 +12,11 @@
 
 namespace vumedia::v4l2 {
 
-// One buffer at a time; another one begins anew.
+/// One buffer at a time; another one begins anew.
 class PlaneStoring {
  public:
-  // Stores the first `bytesused` bytes of each plane, as much as `work` allows (null: nothing). True if
-  // nothing is left; otherwise it must be called again for this buffer.
+  /// Stores the first `bytesused` bytes of each plane, as much as `work` allows (null: nothing). True if
+  /// nothing is left; otherwise it must be called again for this buffer.
   [[nodiscard]] bool go_on(std::uint32_t index, const BufferSlot& slot,
                            std::span<const std::uint32_t, BufferSlot::max_planes> bytesused,
                            memory::Work* work) noexcept {
@@ -32,10 +32,10 @@ class PlaneStoring {
     }
     return true;
   }
-  // Whether bytes of the buffer did not reach the guest.
+  /// Whether bytes of the buffer did not reach the guest.
   [[nodiscard]] bool failed() const noexcept { return failed_; }
 
-  // The buffer is complete, or taken back.
+  /// The buffer is complete, or taken back.
   void reset() noexcept { *this = PlaneStoring(); }
   void forget(std::uint32_t index) noexcept {
     if (index_ == index) reset();

@@ -23,25 +23,25 @@
 
 namespace vumedia::v4l2 {
 
-// The ioctls that are refused to files whose priority is too low.
+/// The ioctls that are refused to files whose priority is too low.
 template <class Tag>
 inline constexpr bool needs_priority = Tag::allowed == Allowed::by_priority;
 
-// The priorities of all files of a device. Not thread-safe: it belongs to one loop.
+/// The priorities of all files of a device. Not thread-safe: it belongs to one loop.
 class Priorities {
  public:
   Priorities() = default;
   Priorities(const Priorities&) = delete;
   Priorities& operator=(const Priorities&) = delete;
 
-  // V4L2_PRIORITY_UNSET if no file is open.
+  /// V4L2_PRIORITY_UNSET if no file is open.
   [[nodiscard]] std::uint32_t highest() const noexcept {
     std::uint32_t priority = V4L2_PRIORITY_RECORD;
     while (priority > V4L2_PRIORITY_UNSET && files_[priority] == 0) --priority;
     return priority;
   }
 
-  // A file has this priority from now on, or has it no more. For Priority, which pairs them.
+  /// A file has this priority from now on, or has it no more. For Priority, which pairs them.
   void add(std::uint32_t priority) noexcept { ++files_[priority]; }
   void remove(std::uint32_t priority) noexcept { --files_[priority]; }
 
@@ -49,7 +49,7 @@ class Priorities {
   std::array<std::uint32_t, V4L2_PRIORITY_RECORD + 1> files_{};  // that have each priority
 };
 
-// The priority of a file, from its open to its close. `all` outlives it.
+/// The priority of a file, from its open to its close. `all` outlives it.
 class Priority {
  public:
   explicit Priority(Priorities& all) noexcept : all_(all) { all_.add(own_); }
@@ -57,15 +57,15 @@ class Priority {
   Priority(const Priority&) = delete;
   Priority& operator=(const Priority&) = delete;
 
-  // EBUSY: another file has a higher one.
+  /// EBUSY: another file has a higher one.
   [[nodiscard]] Result<> may_change() const noexcept {
     if (own_ < all_.highest()) return fail(EBUSY);
     return {};
   }
 
-  // VIDIOC_G_PRIORITY: the highest of all files.
+  /// VIDIOC_G_PRIORITY: the highest of all files.
   void get(std::uint32_t& priority) const noexcept { priority = all_.highest(); }
-  // VIDIOC_S_PRIORITY: this file's own. EBUSY: may_change() refuses. EINVAL: it is none of the three.
+  /// VIDIOC_S_PRIORITY: this file's own. EBUSY: may_change() refuses. EINVAL: it is none of the three.
   [[nodiscard]] Result<> set(std::uint32_t priority) noexcept {
     if (auto allowed = may_change(); !allowed) return allowed;
     if (priority < V4L2_PRIORITY_BACKGROUND || priority > V4L2_PRIORITY_RECORD) return fail(EINVAL);
@@ -80,14 +80,14 @@ class Priority {
   std::uint32_t own_ = V4L2_PRIORITY_DEFAULT;
 };
 
-// A session whose file has a priority.
+/// A session whose file has a priority.
 template <class Session>
 concept HasPriority = requires(const Session& session) {
   { session.priority } -> std::same_as<const Priority&>;
 };
 
-// Whether the session's file may have this ioctl carried out. EBUSY: `Tag` changes the device, and another
-// file has a higher priority. A request that goes on in a later turn was allowed in its first one.
+/// Whether the session's file may have this ioctl carried out. EBUSY: `Tag` changes the device, and another
+/// file has a higher priority. A request that goes on in a later turn was allowed in its first one.
 template <class Tag, class Session>
 [[nodiscard]] Result<> may_run([[maybe_unused]] const Session& session,
                                [[maybe_unused]] const typename Tag::Payload& payload) noexcept {

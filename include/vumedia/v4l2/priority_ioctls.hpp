@@ -10,7 +10,7 @@
 
 namespace vumedia::v4l2 {
 
-// Sessions have `priority`.
+/// Sessions have `priority`.
 template <class Backend>
 class PriorityIoctls {
  public:

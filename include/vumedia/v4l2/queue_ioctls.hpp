@@ -19,7 +19,7 @@
 
 namespace vumedia::v4l2 {
 
-// `queues_of(session)`: the queues, in the order of their mem_offsets.
+/// `queues_of(session)`: the queues, in the order of their mem_offsets.
 template <class Backend, class Session>
 concept HasOneQueue = requires(Backend& backend, Session& session) {
   { backend.queues_of(session) } -> std::same_as<BufferQueue&>;
@@ -28,19 +28,19 @@ template <class Backend, class Session>
 concept HasQueues = HasOneQueue<Backend, Session> || requires(Backend& backend, Session& session) {
   { *backend.queues_of(session).begin() } -> std::convertible_to<BufferQueue*>;
 };
-// `plane_sizes(session, queue)`: the bytes of each plane in the queue's current format.
+/// `plane_sizes(session, queue)`: the bytes of each plane in the queue's current format.
 template <class Backend, class Session>
 concept HasPlaneSizes = requires(Backend& backend, Session& session, const BufferQueue& queue) {
   std::span<const std::uint32_t>(backend.plane_sizes(session, queue));
 };
 
-// The backend has
-//   BufferQueue& queues_of(Session&);                     the device's one queue, or the session's; or, of
-//   std::array<BufferQueue*, 2> queues_of(Session&);      several, those of the session
-//   std::array<std::uint32_t, N> plane_sizes(Session&, const BufferQueue&);
-//                                                         or anything else that is a span of them
-// and sessions have `context`. It declares those of the hooks below that it needs, as public members, with
-// the parameters that they have here: a declaration hides the default of that name.
+/// The backend has
+///   BufferQueue& queues_of(Session&);                     the device's one queue, or the session's; or, of
+///   std::array<BufferQueue*, 2> queues_of(Session&);      several, those of the session
+///   std::array<std::uint32_t, N> plane_sizes(Session&, const BufferQueue&);
+///                                                         or anything else that is a span of them
+/// and sessions have `context`. It declares those of the hooks below that it needs, as public members, with
+/// the parameters that they have here: a declaration hides the default of that name.
 template <class Backend>
 class QueueIoctls {
  public:
@@ -138,39 +138,39 @@ class QueueIoctls {
  protected:
   // ---- Hooks
 
-  // Where MMAP buffers, and copies of USERPTR buffers, come from.
+  /// Where MMAP buffers, and copies of USERPTR buffers, come from.
   template <class Session>
   [[nodiscard]] static memory::Arenas& arenas_of(Session& session) noexcept {
     return session.context.arenas();
   }
-  // The owner of a queue that all sessions share: `v4l2::QueueOwner<Session>& queue_owner()`.
+  /// The owner of a queue that all sessions share: `v4l2::QueueOwner<Session>& queue_owner()`.
   [[nodiscard]] static constexpr NoQueueOwner queue_owner() noexcept { return {}; }
 
-  // REQBUFS and CREATE_BUFS: `request` is a v4l2_requestbuffers or a v4l2_create_buffers of the queue's type.
-  // May lower its count.
+  /// REQBUFS and CREATE_BUFS: `request` is a v4l2_requestbuffers or a v4l2_create_buffers of the queue's
+  /// type. May lower its count.
   template <class Session, class Request>
   [[nodiscard]] static Result<> may_allocate(Session&, BufferQueue&, Request&) noexcept {
     return {};
   }
-  // QBUF, checked for nothing yet.
+  /// QBUF, checked for nothing yet.
   template <class Session>
   [[nodiscard]] static Result<> may_queue(Session&, BufferQueue&, const BufferPayload&) noexcept {
     return {};
   }
-  // QBUF has succeeded.
+  /// QBUF has succeeded.
   template <class Session>
   static void queued(Session&, BufferQueue&) noexcept {}
-  // STREAMON of a queue that does not stream, before BufferQueue has looked at it; and after it succeeded.
+  /// STREAMON of a queue that does not stream, before BufferQueue has looked at it; and after it succeeded.
   template <class Session>
   [[nodiscard]] static Result<> may_start(Session&, BufferQueue&) noexcept {
     return {};
   }
   template <class Session>
   static void started(Session&, BufferQueue&) noexcept {}
-  // STREAMOFF, or REQBUFS of new buffers or none, has taken all buffers from the backend.
+  /// STREAMOFF, or REQBUFS of new buffers or none, has taken all buffers from the backend.
   template <class Session>
   static void cancelled(Session&, BufferQueue&) noexcept {}
-  // Buffers [first, first + count) are gone, or, after REQBUFS, are new ones.
+  /// Buffers [first, first + count) are gone, or, after REQBUFS, are new ones.
   template <class Session>
   static void removed(Session&, BufferQueue&, std::uint32_t /*first*/, std::uint32_t /*count*/) noexcept {}
 

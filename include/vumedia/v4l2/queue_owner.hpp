@@ -14,9 +14,9 @@
 
 namespace vumedia::v4l2 {
 
-// The answers to a file that calls these while another one owns the queue: EBUSY, unless the request is
-// invalid for any file (EINVAL) or changes nothing. Of the other ioctls, QUERYBUF is open to all, and the
-// rest take a type: QBUF, PREPARE_BUF, STREAMON, STREAMOFF.
+/// The answers to a file that calls these while another one owns the queue: EBUSY, unless the request is
+/// invalid for any file (EINVAL) or changes nothing. Of the other ioctls, QUERYBUF is open to all, and the
+/// rest take a type: QBUF, PREPARE_BUF, STREAMON, STREAMOFF.
 [[nodiscard]] inline Result<> refuse_other(const BufferQueue& queue, v4l2_requestbuffers& request) noexcept {
   if (auto valid = begin_request(queue.options(), request); !valid) return valid;
   return fail(EBUSY);
@@ -38,16 +38,16 @@ namespace vumedia::v4l2 {
 template <class Session>
 class QueueOwner {
  public:
-  // Null while there are no buffers.
+  /// Null while there are no buffers.
   [[nodiscard]] Session* session() const noexcept { return session_; }
-  // Whether the buffers, if there are any, belong to this session. To others refuse_other()
-  // gives the answer.
+  /// Whether the buffers, if there are any, belong to this session. To others refuse_other()
+  /// gives the answer.
   [[nodiscard]] bool admits(const Session& session) const noexcept {
     return session_ == nullptr || session_ == &session;
   }
 
-  // After a call of this session, which admits() let in, that may have made the first buffers or freed the
-  // last ones.
+  /// After a call of this session, which admits() let in, that may have made the first buffers or freed the
+  /// last ones.
   void update(Session& session, const BufferQueue& queue) noexcept {
     session_ = queue.is_busy() ? &session : nullptr;
   }
@@ -57,7 +57,7 @@ class QueueOwner {
   Session* session_ = nullptr;
 };
 
-// Of queues that belong to one session from the start.
+/// Of queues that belong to one session from the start.
 struct NoQueueOwner {
   template <class Session>
   [[nodiscard]] static constexpr bool admits(const Session&) noexcept {

@@ -15,7 +15,7 @@
 
 namespace vumedia::v4l2 {
 
-// `context`: what open() was given; the mix-ins know of it only these.
+/// `context`: what open() was given; the mix-ins know of it only these.
 template <class Session>
 concept HasContext = requires(Session& session, const v4l2_event& event) {
   { session.context.memory() } -> std::same_as<const std::shared_ptr<const memory::GuestMemory>&>;
@@ -24,13 +24,13 @@ concept HasContext = requires(Session& session, const v4l2_event& event) {
   session.context.send_event(event);
 };
 
-// `subscriptions`: the events that the session asked for.
+/// `subscriptions`: the events that the session asked for.
 template <class Session>
 concept HasSubscriptions = requires(Session& session) {
   { session.subscriptions } -> std::same_as<Subscriptions&>;
 };
 
-// `controls_of(session)`: the controls that the session sees; the device's, or its own.
+/// `controls_of(session)`: the controls that the session sees; the device's, or its own.
 template <class Backend, class Session>
 concept HasControls = requires(Backend& backend, Session& session) {
   { backend.controls_of(session) } -> std::same_as<Controls&>;

@@ -20,11 +20,11 @@ namespace vumedia::v4l2 {
 
 class Subscriptions {
  public:
-  // No device has so many controls and sources that a guest needs more.
+  /// No device has so many controls and sources that a guest needs more.
   static constexpr std::size_t max_subscriptions = 512;
 
-  // True if the subscription is new, false if it existed already (which changes nothing, as in the kernel).
-  // EINVAL: V4L2_EVENT_ALL. ENOMEM: too many. The caller checks which types and ids exist.
+  /// True if the subscription is new, false if it existed already (which changes nothing, as in the kernel).
+  /// EINVAL: V4L2_EVENT_ALL. ENOMEM: too many. The caller checks which types and ids exist.
   [[nodiscard]] Result<bool> add(const v4l2_event_subscription& request) {
     if (request.type == V4L2_EVENT_ALL) return fail(EINVAL);
     if (find(request.type, request.id) != nullptr) return false;
@@ -33,7 +33,7 @@ class Subscriptions {
     return true;
   }
 
-  // VIDIOC_UNSUBSCRIBE_EVENT. V4L2_EVENT_ALL ends all; it is not an error if the event is not subscribed.
+  /// VIDIOC_UNSUBSCRIBE_EVENT. V4L2_EVENT_ALL ends all; it is not an error if the event is not subscribed.
   void remove(const v4l2_event_subscription& request) noexcept {
     if (request.type == V4L2_EVENT_ALL) {
       entries_.clear();
@@ -48,8 +48,9 @@ class Subscriptions {
   }
   [[nodiscard]] std::size_t size() const noexcept { return entries_.size(); }
 
-  // Passes the event to `send(const v4l2_event&)`, numbered and stamped, if it is subscribed. `origin` is the
-  // session whose own request caused it: that one receives it only with V4L2_EVENT_SUB_FL_ALLOW_FEEDBACK.
+  /// Passes the event to `send(const v4l2_event&)`, numbered and stamped, if it is subscribed. `origin` is
+  /// the session whose own request caused it: that one receives it only with
+  /// V4L2_EVENT_SUB_FL_ALLOW_FEEDBACK.
   template <class Send>
   bool deliver(v4l2_event event, const Subscriptions* origin, Send&& send) {
     const Entry* const entry = find(event.type, event.id);

@@ -36,13 +36,13 @@
 
 namespace vumedia::v4l2 {
 
-// The default number of mappings for pages side by side: for a session, ten frames of 1080p (4:2:0, 8 bits)
-// from single pages; for all sessions of a device, a quarter of what Linux allows a process.
+/// The default number of mappings for pages side by side: for a session, ten frames of 1080p (4:2:0, 8 bits)
+/// from single pages; for all sessions of a device, a quarter of what Linux allows a process.
 inline constexpr std::size_t max_session_mappings = 8192;
 inline constexpr std::size_t max_device_mappings = 16384;
 
-// The means to map USERPTR planes: a Context's memory(), arenas() and work(), which bounds a call (null:
-// everything is done at once). Borrowed for the call.
+/// The means to map USERPTR planes: a Context's memory(), arenas() and work(), which bounds a call (null:
+/// everything is done at once). Borrowed for the call.
 struct UserMemory {
   const std::shared_ptr<const memory::GuestMemory>& table;
   memory::Arenas& arenas;
@@ -53,16 +53,16 @@ class UserPlane {
  public:
   enum class Way : std::uint8_t { unmapped, direct, side_by_side, copied };
 
-  // None.
+  /// None.
   UserPlane() = default;
 
-  // Maps all bytes of `ranges`, which together must have `length` (> 0) bytes. If `mappings` is null no page
-  // is mapped a second time. Errors:
+  /// Maps all bytes of `ranges`, which together must have `length` (> 0) bytes. If `mappings` is null no page
+  /// is mapped a second time. Errors:
   // clang-format off
-  //   EFAULT  not guest memory, memory whose file is gone, or other than `length` bytes;
-  //   ENOMEM  neither mappings nor arenas have room, or the arenas' budget none for the list.
+  ///   EFAULT  not guest memory, memory whose file is gone, or other than `length` bytes;
+  ///   ENOMEM  neither mappings nor arenas have room, or the arenas' budget none for the list.
   // clang-format on
-  // or the system's own error, such as EMFILE.
+  /// or the system's own error, such as EMFILE.
   [[nodiscard]] static Result<UserPlane> map(const UserMemory& user, std::span<const GuestRange> ranges,
                                              std::uint64_t length,
                                              const std::shared_ptr<memory::Budget>& mappings) {
@@ -72,48 +72,48 @@ class UserPlane {
       return std::unexpected(mapped.error());
     return plane;
   }
-  // The same in as many calls as user.work requires, for a plane that is unmapped: memory::again until it is
-  // done. The memory is that of the table of the first call. If it fails the plane stays unmapped.
+  /// The same in as many calls as user.work requires, for a plane that is unmapped: memory::again until it is
+  /// done. The memory is that of the table of the first call. If it fails the plane stays unmapped.
   [[nodiscard]] Result<> begin_or_go_on(const UserMemory& user, std::span<const GuestRange> ranges,
                                         std::uint64_t length,
                                         const std::shared_ptr<memory::Budget>& mappings);
 
-  // Whether map() would give the same memory: it was called with these ranges and length, with this table or
-  // one that has the same bytes of the same files there.
+  /// Whether map() would give the same memory: it was called with these ranges and length, with this table or
+  /// one that has the same bytes of the same files there.
   [[nodiscard]] bool maps(const UserMemory& user, std::span<const GuestRange> ranges,
                           std::uint64_t length) noexcept {
     Comparison comparison;
     return *maps({user.table, user.arenas}, ranges, length, comparison);
   }
-  // How far that has come.
+  /// How far that has come.
   struct Comparison {
-    std::size_t equal = 0;         // ranges that are as before
-    std::size_t same = 0;          // ranges that are where they were
-    std::uint64_t generation = 0;  // of the table that has them there
+    std::size_t equal = 0;         ///< ranges that are as before
+    std::size_t same = 0;          ///< ranges that are where they were
+    std::uint64_t generation = 0;  ///< of the table that has them there
   };
-  // The same in as many calls as user.work takes: memory::again until it is known.
+  /// The same in as many calls as user.work takes: memory::again until it is known.
   [[nodiscard]] Result<bool> maps(const UserMemory& user, std::span<const GuestRange> ranges,
                                   std::uint64_t length, Comparison& comparison) noexcept;
 
   [[nodiscard]] Way way() const noexcept { return way_; }
-  // Whether begin_or_go_on() is to be called again.
+  /// Whether begin_or_go_on() is to be called again.
   [[nodiscard]] bool unfinished() const noexcept { return building_ != nullptr; }
-  // Empty unless mapped. The first byte has the guest's alignment, which may be arbitrary.
+  /// Empty unless mapped. The first byte has the guest's alignment, which may be arbitrary.
   [[nodiscard]] std::span<std::byte> bytes() const noexcept { return bytes_; }
-  // Keeps bytes() valid. The same pointer for as long as maps() stays true.
+  /// Keeps bytes() valid. The same pointer for as long as maps() stays true.
   [[nodiscard]] const std::shared_ptr<const void>& owner() const noexcept { return owner_; }
   [[nodiscard]] std::size_t range_count() const noexcept {
     return list_ == nullptr ? 0 : list_->ranges.size();
   }
 
-  // The progress of a copy.
+  /// The progress of a copy.
   struct Cursor {
-    std::size_t done = 0;      // bytes
-    std::size_t range = 0;     // the next one
-    std::uint32_t within = 0;  // bytes of it that are done
+    std::size_t done = 0;      ///< bytes
+    std::size_t range = 0;     ///< the next one
+    std::uint32_t within = 0;  ///< bytes of it that are done
   };
-  // Copies the first `count` bytes (at most all) from the guest's memory, or to it. Does nothing unless the
-  // plane is `copied`. EFAULT does not occur, because the table has been held since the memory was found.
+  /// Copies the first `count` bytes (at most all) from the guest's memory, or to it. Does nothing unless the
+  /// plane is `copied`. EFAULT does not occur, because the table has been held since the memory was found.
   [[nodiscard]] Result<> fetch(std::size_t count) noexcept {
     Cursor cursor;
     return fetch(count, cursor, nullptr);
@@ -122,7 +122,7 @@ class UserPlane {
     Cursor cursor;
     return store(count, cursor, nullptr);
   }
-  // The same in as many calls as `work` requires: memory::again until all is copied.
+  /// The same in as many calls as `work` requires: memory::again until all is copied.
   [[nodiscard]] Result<> fetch(std::size_t count, Cursor& cursor, memory::Work* work) noexcept {
     return copy(count, cursor, work, [](std::span<const GuestRange> from, const auto& table, auto bytes) {
       return copy_from_ranges(table, from, bytes);

@@ -23,7 +23,7 @@
 
 namespace vumedia::vhost_user {
 
-// The only messages that a frontend may send on this channel are replies to maps and unmaps.
+/// The only messages that a frontend may send on this channel are replies to maps and unmaps.
 struct ReplyFraming {
   static constexpr std::size_t header_size = sizeof(Header);
   static constexpr std::size_t max_fds = 0;
@@ -42,22 +42,22 @@ struct ReplyFraming {
 template <io::Reactor R>
 class BackendChannel {
  public:
-  // Requests that may wait for their answer. A device needs one for each mapping that it is about to make.
+  /// Requests that may wait for their answer. A device needs one for each mapping that it is about to make.
   static constexpr std::size_t max_pending = 64;
 
   BackendChannel(R& reactor, const Log& log) noexcept : reactor_(reactor), log_(log) {}
   BackendChannel(const BackendChannel&) = delete;
   BackendChannel& operator=(const BackendChannel&) = delete;
-  // Pending operations are forgotten: no handler is called.
+  /// Pending operations are forgotten: no handler is called.
   ~BackendChannel() { reactor_.cancel(failed_); }
 
-  // Replaces the channel: operations pending on an earlier one end with ECANCELED.
+  /// Replaces the channel: operations pending on an earlier one end with ECANCELED.
   void open(OwnedFd socket) {
     close();
     socket_.emplace(reactor_, std::move(socket), *this);
     socket_->start();
   }
-  // Ends the channel and the operations pending on it.
+  /// Ends the channel and the operations pending on it.
   void close() noexcept {
     reactor_.cancel(failed_);
     socket_.reset();
@@ -66,7 +66,7 @@ class BackendChannel {
   }
   [[nodiscard]] bool is_open() const noexcept { return socket_ && socket_->is_open() && !failed_.pending(); }
 
-  // Sends the request `Spec`. EBUSY if too many wait.
+  /// Sends the request `Spec`. EBUSY if too many wait.
   template <ListedRequest Spec>
   void start(virtio::ShmOperation& operation, const virtio::ShmMapping& mapping) noexcept {
     static_assert(std::is_same_v<typename Spec::Head, ShmemMap> && Spec::fds.most <= 1);
@@ -91,7 +91,7 @@ class BackendChannel {
     ++count_;
   }
 
-  // Forgets `operation`; its answer is still awaited, to stay in step.
+  /// Forgets `operation`; its answer is still awaited, to stay in step.
   void abandon(virtio::ShmOperation& operation) noexcept {
     for (std::size_t i = 0; i < count_; ++i) {
       Pending& pending = pending_[(first_ + i) % max_pending];

@@ -18,8 +18,8 @@
 
 namespace vumedia::vhost_user {
 
-// Owns its socket, and never waits. After a failure the position in the byte stream is unknown: the channel
-// cannot be used any more.
+/// Owns its socket, and never waits. After a failure the position in the byte stream is unknown: the channel
+/// cannot be used any more.
 class BlockingChannel {
  public:
   struct Message {
@@ -39,12 +39,12 @@ class BlockingChannel {
     received_ = 0;
   }
 
-  // Sends as much of `bytes` from `sent` on as fits now, with `fds` attached to the first byte, and advances
-  // `sent`. False: the rest has to wait for POLLOUT.
+  /// Sends as much of `bytes` from `sent` on as fits now, with `fds` attached to the first byte, and advances
+  /// `sent`. False: the rest has to wait for POLLOUT.
   [[nodiscard]] Outcome<bool> send_some(std::span<const std::byte> bytes, std::size_t& sent,
                                         std::span<const int> fds);
 
-  // Returns a message if all of it has arrived.
+  /// Returns a message if all of it has arrived.
   [[nodiscard]] Outcome<std::optional<Message>> receive_some();
 
  private:

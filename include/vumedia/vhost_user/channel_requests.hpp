@@ -7,7 +7,7 @@
 
 namespace vumedia::vhost_user {
 
-// `Host` is a SessionHost, which outlives this: something with open_channel().
+/// `Host` is a SessionHost, which outlives this: something with open_channel().
 template <class Host>
 class ChannelRequests {
  public:

@@ -18,7 +18,7 @@
 
 namespace vumedia::vhost_user {
 
-// `Served` is a ServedDevice, which outlives this: something with a device(), and reset().
+/// `Served` is a ServedDevice, which outlives this: something with a device(), and reset().
 template <class Served>
 class DeviceRequests {
  public:
@@ -36,8 +36,8 @@ class DeviceRequests {
     return answered(std::span<const std::byte>(body).first(sizeof head + head.size));
   }
 
-  // No device served here has anything that can be written. The guest tries this, not the frontend, so it is
-  // no reason to end the connection.
+  /// No device served here has anything that can be written. The guest tries this, not the frontend, so it is
+  /// no reason to end the connection.
   Verdict handle(const Received<request::SetConfig>& message) {
     if (Verdict checked = check(message); checked.is_error()) return checked;
     return {Verdict::Kind::tolerated, {"the configuration space is read-only", EPERM}};

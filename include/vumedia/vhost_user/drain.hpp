@@ -11,8 +11,8 @@
 
 namespace vumedia::vhost_user {
 
-// Whom a Drain asks, and tells. One of the last two is called once, as the last thing that the drain does: it
-// may destroy it.
+/// Whom a Drain asks, and tells. One of the last two is called once, as the last thing that the drain does:
+/// it may destroy it.
 template <class Owner>
 concept DrainOwner = requires(Owner& owner, std::uint16_t index, const Error& error) {
   // Commands of the queue that are not completed.
@@ -24,21 +24,21 @@ concept DrainOwner = requires(Owner& owner, std::uint16_t index, const Error& er
   { owner.on_drain_failed(error) } -> std::same_as<void>;
 };
 
-// One queue at a time.
+/// One queue at a time.
 template <io::Loop Loop, class Owner>
 class Drain {
  public:
-  // How often the queue is looked at, and for how long. A device answers everything within 4 seconds.
+  /// How often the queue is looked at, and for how long. A device answers everything within 4 seconds.
   static constexpr std::chrono::milliseconds interval{1};
   static constexpr std::chrono::seconds deadline{5};
 
-  // `loop` and `owner` outlive it.
+  /// `loop` and `owner` outlive it.
   Drain(Loop& loop, Owner& owner) noexcept : loop_(loop), owner_(owner) {}
   Drain(const Drain&) = delete;
   Drain& operator=(const Drain&) = delete;
   ~Drain() { loop_.cancel(timer_); }
 
-  // From start() until the queue is drained; after a failure it stays active.
+  /// From start() until the queue is drained; after a failure it stays active.
   [[nodiscard]] bool active() const noexcept { return active_; }
 
   void start(std::uint16_t index) noexcept {

@@ -12,16 +12,16 @@
 
 namespace vumedia::vhost_user {
 
-// `Served` is a ServedDevice, which outlives this.
+/// `Served` is a ServedDevice, which outlives this.
 template <class Served>
 class FeatureRequests {
  public:
-  // `mem_slots`: whether CONFIGURE_MEM_SLOTS is offered.
+  /// `mem_slots`: whether CONFIGURE_MEM_SLOTS is offered.
   FeatureRequests(Served& served, bool mem_slots) noexcept : served_(served), mem_slots_(mem_slots) {}
 
   [[nodiscard]] std::uint64_t features() const noexcept { return features_; }
   [[nodiscard]] std::uint64_t protocol_features() const noexcept { return protocol_features_; }
-  // Whether all of these protocol features are negotiated.
+  /// Whether all of these protocol features are negotiated.
   [[nodiscard]] bool has(std::uint64_t protocol_features) const noexcept {
     return (protocol_features & ~protocol_features_) == 0;
   }
@@ -29,7 +29,7 @@ class FeatureRequests {
   Verdict handle(const Received<request::GetFeatures>&) { return answered(U64{offered_features()}); }
   Verdict handle(const Received<request::SetFeatures>& message);
   Verdict handle(const Received<request::SetOwner>&) { return {}; }
-  // Deprecated, and ignored as the specification recommends.
+  /// Deprecated, and ignored as the specification recommends.
   Verdict handle(const Received<request::ResetOwner>&) { return {}; }
   Verdict handle(const Received<request::GetProtocolFeatures>&) {
     return answered(U64{offered_protocol_features()});

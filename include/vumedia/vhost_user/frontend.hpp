@@ -31,10 +31,10 @@
 
 namespace vumedia::vhost_user {
 
-// Movable. One thread at a time may use it.
+/// Movable. One thread at a time may use it.
 class Frontend {
  public:
-  // A piece of guest memory, as it is described to the back-end. The fd is borrowed for the call.
+  /// A piece of guest memory, as it is described to the back-end. The fd is borrowed for the call.
   struct Region {
     memory::GuestAddress guest;
     memory::FrontendAddress user;
@@ -46,10 +46,10 @@ class Frontend {
   using ShmemRequest = vhost_user::ShmemRequest;
   using ShmemHandler = vhost_user::ShmemHandler;
 
-  // How long one call may take in total.
+  /// How long one call may take in total.
   static constexpr std::chrono::milliseconds default_deadline{10'000};
 
-  // What negotiate() asks for by default: everything that this class can use.
+  /// What negotiate() asks for by default: everything that this class can use.
   static constexpr std::uint64_t default_features =
       feature::version_1 | feature::ring_indirect_desc | feature::ring_event_idx | feature::protocol_features;
   static constexpr std::uint64_t default_protocol_features =
@@ -57,15 +57,15 @@ class Frontend {
       protocol_feature::backend_send_fd | protocol_feature::config | protocol_feature::reset_device |
       protocol_feature::configure_mem_slots | protocol_feature::status | protocol_feature::shmem;
 
-  // Connects to a listening back-end.
+  /// Connects to a listening back-end.
   [[nodiscard]] static Outcome<Frontend> connect(const std::string& path,
                                                  std::chrono::milliseconds deadline = default_deadline);
-  // Uses a connected stream socket.
+  /// Uses a connected stream socket.
   explicit Frontend(OwnedFd socket, std::chrono::milliseconds deadline = default_deadline) noexcept
       : connection_(std::move(socket), deadline) {}
 
-  // Sends SET_OWNER, then sets the features that are both offered and wanted, and (if there are any) the
-  // protocol features. Opens the back-end's channel if BACKEND_REQ is among them and a handler is set.
+  /// Sends SET_OWNER, then sets the features that are both offered and wanted, and (if there are any) the
+  /// protocol features. Opens the back-end's channel if BACKEND_REQ is among them and a handler is set.
   [[nodiscard]] Outcome<> negotiate(std::uint64_t features = default_features,
                                     std::uint64_t protocol_features = default_protocol_features);
   [[nodiscard]] std::uint64_t features() const noexcept { return features_; }
@@ -74,7 +74,7 @@ class Frontend {
     return (protocol_features_ & protocol_feature) != 0;
   }
 
-  // The steps of negotiate(), one by one.
+  /// The steps of negotiate(), one by one.
   [[nodiscard]] Outcome<std::uint64_t> get_features() { return ask_u64<request::GetFeatures>(); }
   [[nodiscard]] Outcome<> set_features(std::uint64_t features);
   [[nodiscard]] Outcome<std::uint64_t> get_protocol_features() {
@@ -87,7 +87,7 @@ class Frontend {
 
   [[nodiscard]] Outcome<std::uint64_t> queue_count() { return ask_u64<request::GetQueueNum>(); }
 
-  // At most 32 regions; other back-ends may accept only 8.
+  /// At most 32 regions; other back-ends may accept only 8.
   [[nodiscard]] Outcome<> set_memory(std::span<const Region> regions);
   [[nodiscard]] Outcome<std::uint64_t> max_memory_slots() { return ask_u64<request::GetMaxMemSlots>(); }
   [[nodiscard]] Outcome<> add_region(const Region& region);
@@ -105,7 +105,7 @@ class Frontend {
     return tell<request::SetVringAddr>(
         VringAddress{index, 0, descriptors.value, used.value, available.value, 0});
   }
-  // The fds are borrowed; -1 for none (kick: the back-end polls the ring; call: the driver does).
+  /// The fds are borrowed; -1 for none (kick: the back-end polls the ring; call: the driver does).
   [[nodiscard]] Outcome<> set_vring_kick(std::uint32_t index, int fd) {
     return tell_fd<request::SetVringKick>(index, fd);
   }
@@ -118,26 +118,26 @@ class Frontend {
   [[nodiscard]] Outcome<> enable_vring(std::uint32_t index, bool enabled) {
     return tell<request::SetVringEnable>(VringState{index, enabled ? 1u : 0u});
   }
-  // Stops the ring once its commands are completed; returns the index at which it can continue.
+  /// Stops the ring once its commands are completed; returns the index at which it can continue.
   [[nodiscard]] Outcome<std::uint32_t> stop_vring(std::uint32_t index);
 
-  // Fills `out` from the device's configuration space.
+  /// Fills `out` from the device's configuration space.
   [[nodiscard]] Outcome<> get_config(std::uint32_t offset, std::span<std::byte> out);
   [[nodiscard]] Outcome<> set_config(std::uint32_t offset, std::span<const std::byte> bytes);
-  // A back-end of an earlier draft answers with fewer sizes; the others are 0.
+  /// A back-end of an earlier draft answers with fewer sizes; the others are 0.
   [[nodiscard]] Outcome<ShmemConfig> shmem_config();
 
   [[nodiscard]] Outcome<> set_status(std::uint8_t status) { return tell<request::SetStatus>(U64{status}); }
   [[nodiscard]] Outcome<std::uint64_t> get_status() { return ask_u64<request::GetStatus>(); }
   [[nodiscard]] Outcome<> reset_device() { return tell<request::ResetDevice>(NoBody{}); }
 
-  // Called from within any call that waits, and from serve_backend(). It must not use this Frontend.
+  /// Called from within any call that waits, and from serve_backend(). It must not use this Frontend.
   void set_shmem_handler(ShmemHandler handler) { connection_.shmem().set_handler(std::move(handler)); }
-  // Serves the requests of the back-end that have arrived, without waiting for more.
+  /// Serves the requests of the back-end that have arrived, without waiting for more.
   [[nodiscard]] Outcome<> serve_backend() { return connection_.serve_shmem(); }
-  // Readable when serve_backend() has something to do; -1 without a channel.
+  /// Readable when serve_backend() has something to do; -1 without a channel.
   [[nodiscard]] int backend_fd() const noexcept { return connection_.shmem().fd(); }
-  // The main socket. Between calls it is readable only if the back-end has gone.
+  /// The main socket. Between calls it is readable only if the back-end has gone.
   [[nodiscard]] int fd() const noexcept { return connection_.fd(); }
 
  private:

@@ -23,25 +23,25 @@
 
 namespace vumedia::vhost_user {
 
-// Movable. An answer that does not fit the request, or comes too late, ends the connection: every later call
-// fails with the same message.
+/// Movable. An answer that does not fit the request, or comes too late, ends the connection: every later call
+/// fails with the same message.
 class FrontendConnection {
  public:
   using Message = BlockingChannel::Message;
 
-  // `socket` is a connected stream socket; `deadline` is for one call in total.
+  /// `socket` is a connected stream socket; `deadline` is for one call in total.
   FrontendConnection(OwnedFd socket, std::chrono::milliseconds deadline) noexcept
       : main_(std::move(socket)), deadline_(deadline) {}
 
-  // Sends a request that has no answer of its own. With `wants_ack` it asks for the acknowledgement and
-  // receives that; an error with the back-end's errno says that it refused, and the connection goes on.
+  /// Sends a request that has no answer of its own. With `wants_ack` it asks for the acknowledgement and
+  /// receives that; an error with the back-end's errno says that it refused, and the connection goes on.
   [[nodiscard]] Outcome<> tell(std::uint32_t request, const char* name, std::span<const std::byte> body,
                                std::span<const int> fds, bool wants_ack);
-  // Sends a request and receives its answer.
+  /// Sends a request and receives its answer.
   [[nodiscard]] Outcome<Message> ask(std::uint32_t request, const char* name,
                                      std::span<const std::byte> body);
 
-  // Ends the connection, for whoever finds that an answer does not fit.
+  /// Ends the connection, for whoever finds that an answer does not fit.
   std::unexpected<Error> broken(Error error) {
     main_.close();
     shmem_.close();
@@ -49,10 +49,10 @@ class FrontendConnection {
     return std::unexpected(std::move(error));
   }
 
-  // The back-end's channel.
+  /// The back-end's channel.
   [[nodiscard]] ShmemServer& shmem() noexcept { return shmem_; }
   [[nodiscard]] const ShmemServer& shmem() const noexcept { return shmem_; }
-  // Serves what has come on it, without waiting for more.
+  /// Serves what has come on it, without waiting for more.
   [[nodiscard]] Outcome<> serve_shmem() {
     auto served = shmem_.serve();
     if (!served) return broken(std::move(served.error()));

@@ -24,13 +24,13 @@
 
 namespace vumedia::vhost_user {
 
-// One message of the request `Spec`. Its size and the number of its descriptors are within the limits of
-// `Spec`; nothing else is checked.
+/// One message of the request `Spec`. Its size and the number of its descriptors are within the limits of
+/// `Spec`; nothing else is checked.
 template <ListedRequest Spec>
 struct Received {
   typename Spec::Head body{};
-  std::span<const std::byte> tail;  // what follows the body
-  io::FdList& fds;                  // those that a handler does not take are closed
+  std::span<const std::byte> tail;  ///< what follows the body
+  io::FdList& fds;                  ///< those that a handler does not take are closed
 };
 
 template <class Group, class Spec>
@@ -38,13 +38,13 @@ concept HandlesRequest = requires(Group& group, const Received<Spec>& message) {
   { group.handle(message) } -> std::same_as<Verdict>;
 };
 
-// For the requests of a direction. Groups are borrowed, and outlive this.
+/// For the requests of a direction. Groups are borrowed, and outlive this.
 template <class Direction, class... Groups>
 class Handlers {
  public:
   explicit Handlers(Groups&... groups) noexcept : groups_(groups...) {}
 
-  // `number` is that of a request in the table, whose framing has been checked.
+  /// `number` is that of a request in the table, whose framing has been checked.
   [[nodiscard]] Verdict handle(std::uint32_t number, std::span<const std::byte> body, io::FdList& fds) {
     return table_[number](*this, body, fds);
   }

@@ -20,7 +20,7 @@
 
 namespace vumedia::vhost_user {
 
-// The operation that completes when the driver kicks. It names its ring and the owner to call.
+/// The operation that completes when the driver kicks. It names its ring and the owner to call.
 class Wakeup final : public io::Operation {
  public:
   Wakeup(Handler handler, void* owner_of_it, std::uint16_t index_of_ring) noexcept
@@ -32,28 +32,28 @@ class Wakeup final : public io::Operation {
 template <io::Reactor R>
 class Kick {
  public:
-  // How often a ring is looked at that has no kick descriptor, or one that cannot be trusted.
+  /// How often a ring is looked at that has no kick descriptor, or one that cannot be trusted.
   static constexpr std::chrono::milliseconds poll_interval{1};
-  // This many kicks in a row that find nothing new are accepted. Then up to as many more are consumed at
-  // once, which uses up all that an honest driver may have sent in vain. If there are still more, it is an
-  // event fd in semaphore mode whose count costs its driver nothing: the ring is then looked at in intervals
-  // for as long as more than this many kicks come in one interval.
+  /// This many kicks in a row that find nothing new are accepted. Then up to as many more are consumed at
+  /// once, which uses up all that an honest driver may have sent in vain. If there are still more, it is an
+  /// event fd in semaphore mode whose count costs its driver nothing: the ring is then looked at in intervals
+  /// for as long as more than this many kicks come in one interval.
   static constexpr int vain_kicks = 32;
   static constexpr int surplus_kicks = 1024;
   static constexpr int surplus_kicks_an_interval = 16;
 
-  // The meaning of a completed wake-up.
+  /// The meaning of a completed wake-up.
   enum class Wake { process, nothing, broken };
 
-  // `handler` is called with a Wakeup that names `owner` and `index`.
+  /// `handler` is called with a Wakeup that names `owner` and `index`.
   Kick(R& reactor, io::Operation::Handler handler, void* owner, std::uint16_t index) noexcept
       : reactor_(reactor), wakeup_(handler, owner, index) {}
   Kick(const Kick&) = delete;
   Kick& operator=(const Kick&) = delete;
   ~Kick() { disarm(); }
 
-  // Takes the descriptor, or none: the ring is then looked at in intervals. EINVAL if it is not an event fd:
-  // other files may always be readable, which would keep the loop busy, or may not support poll at all.
+  /// Takes the descriptor, or none: the ring is then looked at in intervals. EINVAL if it is not an event fd:
+  /// other files may always be readable, which would keep the loop busy, or may not support poll at all.
   [[nodiscard]] Result<> set(OwnedFd fd) noexcept {
     if (fd) {
       if (auto checked = reactor_.check_event_fd(fd.get()); !checked) return checked;
@@ -70,7 +70,7 @@ class Kick {
     wait_ = Wait::timer;
   }
 
-  // Waits for the next kick, once.
+  /// Waits for the next kick, once.
   void arm() noexcept {
     if (wakeup_.pending()) return;
     if (wait_ == Wait::read) [[likely]]
@@ -83,15 +83,15 @@ class Kick {
   }
   [[nodiscard]] bool armed() const noexcept { return wakeup_.pending(); }
 
-  // Returns what the completion of the wake-up with `result` means. The caller processes the ring if told to,
-  // and arms it.
+  /// Returns what the completion of the wake-up with `result` means. The caller processes the ring if told
+  /// to, and arms it.
   [[nodiscard]] Wake woken(std::int32_t result) noexcept {
     if (wait_ == Wait::read && result == sizeof count_) [[likely]]
       return Wake::process;
     return woken_otherwise(result);
   }
 
-  // Called when the ring has been processed for a wake-up, before it is armed.
+  /// Called when the ring has been processed for a wake-up, before it is armed.
   void processed(virtio::Queue& queue, const memory::GuestMemory& memory) noexcept {
     const std::uint16_t base = queue.base();
     if (base == processed_) [[unlikely]]

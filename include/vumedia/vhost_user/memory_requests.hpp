@@ -20,7 +20,7 @@
 
 namespace vumedia::vhost_user {
 
-// `Host` is a SessionHost, which outlives this: something with a table, memory(), and replace_memory().
+/// `Host` is a SessionHost, which outlives this: something with a table, memory(), and replace_memory().
 template <class Host>
 class MemoryRequests {
  public:

@@ -28,17 +28,17 @@
 
 namespace vumedia::vhost_user {
 
-// What the answer is: an acknowledgement if the frontend asks for one, or always a reply with a body of its
-// own.
+/// What the answer is: an acknowledgement if the frontend asks for one, or always a reply with a body of its
+/// own.
 enum class ReplyKind : std::uint8_t { acknowledgement, own };
 
-// How many descriptors may come with a message.
+/// How many descriptors may come with a message.
 struct FdCount {
   std::uint8_t least = 0;
   std::uint8_t most = 0;
 };
 
-// A body that continues after `Head` by at most `MaxTail` bytes; the handler checks the exact length.
+/// A body that continues after `Head` by at most `MaxTail` bytes; the handler checks the exact length.
 template <class Head, std::uint32_t MaxTail>
 struct WithTail {};
 
@@ -68,11 +68,11 @@ struct Text {
 
 }  // namespace detail
 
-// Who sends a request. A direction has a sequence of its requests: sequence_of.
+/// Who sends a request. A direction has a sequence of its requests: sequence_of.
 struct FromFrontend;
 struct FromBackend;
 
-// The contents of a request, each of which is a type derived from this.
+/// The contents of a request, each of which is a type derived from this.
 template <class Way, std::uint32_t Number, detail::Text Name, detail::Text Description, class Body,
           ReplyKind Kind, FdCount Fds = FdCount{}, std::uint64_t ProtocolFeature = 0>
 struct RequestSpec {
@@ -80,7 +80,7 @@ struct RequestSpec {
   static constexpr Request number{Number};
   static constexpr const char* name = Name.text;
   static constexpr const char* description = Description.text;
-  // What a handler is given; a tail follows it in the message.
+  /// What a handler is given; a tail follows it in the message.
   using Head = typename detail::BodyTraits<Body>::Head;
   static constexpr std::uint32_t least_size = detail::BodyTraits<Body>::least;
   static constexpr std::uint32_t most_size = detail::BodyTraits<Body>::most;
@@ -93,7 +93,7 @@ template <std::uint32_t Number, detail::Text Name, detail::Text Description, cla
           FdCount Fds = FdCount{}, std::uint64_t ProtocolFeature = 0>
 using FrontendRequest =
     RequestSpec<FromFrontend, Number, Name, Description, Body, Kind, Fds, ProtocolFeature>;
-// They can be asked to acknowledge.
+/// They can be asked to acknowledge.
 template <std::uint32_t Number, detail::Text Name, detail::Text Description, class Body,
           FdCount Fds = FdCount{}, std::uint64_t ProtocolFeature = protocol_feature::backend_req>
 using BackendRequest = RequestSpec<FromBackend, Number, Name, Description, Body, ReplyKind::acknowledgement,
@@ -163,7 +163,7 @@ struct GetMaxMemSlots final : FrontendRequest<36, "GET_MAX_MEM_SLOTS", "how many
                                               NoBody, own, no_fds, protocol_feature::configure_mem_slots> {};
 struct AddMemReg final : FrontendRequest<37, "ADD_MEM_REG", "guest memory has one more region", SingleRegion,
                                          ack, one_fd, protocol_feature::configure_mem_slots> {};
-// A descriptor has no meaning here, but some frontends send one.
+/// A descriptor has no meaning here, but some frontends send one.
 struct RemMemReg final : FrontendRequest<38, "REM_MEM_REG", "guest memory has one region less", SingleRegion,
                                          ack, maybe_fd, protocol_feature::configure_mem_slots> {};
 struct SetStatus final : FrontendRequest<39, "SET_STATUS", "the driver has changed the device's status", U64,
@@ -174,7 +174,7 @@ struct GetShmemConfig final
     : FrontendRequest<44, "GET_SHMEM_CONFIG", "the sizes of the device's shared memory regions", NoBody, own,
                       no_fds, protocol_feature::shmem> {};
 
-// Known, so that they can be refused by name: the features that they need are never offered.
+/// Known, so that they can be refused by name: the features that they need are never offered.
 struct SetLogBase final
     : FrontendRequest<6, "SET_LOG_BASE", "where to note which memory is written, for a migration", LogBase,
                       own, maybe_fd, protocol_feature::log_shmfd> {};
@@ -222,7 +222,7 @@ struct ShmemUnmap final : BackendRequest<10, "SHMEM_UNMAP", "takes it away again
 
 }  // namespace backend_request
 
-// The requests of a direction. Each has its entry here: table, names, framing and dispatch follow from it.
+/// The requests of a direction. Each has its entry here: table, names, framing and dispatch follow from it.
 template <class Direction>
 inline constexpr auto sequence_of = boost::hana::tuple_t<>;
 
@@ -243,23 +243,23 @@ inline constexpr auto sequence_of<FromBackend> =
     boost::hana::tuple_t<backend_request::ConfigChangeMsg, backend_request::VringCall,
                          backend_request::VringErr, backend_request::ShmemMap, backend_request::ShmemUnmap>;
 
-// A request that is in the sequence of its direction. One that is declared but not entered there can be
-// neither handled nor sent.
+/// A request that is in the sequence of its direction. One that is declared but not entered there can be
+/// neither handled nor sent.
 template <class Spec>
 concept ListedRequest =
     boost::hana::unpack(sequence_of<typename Spec::Direction>, []<class... Entries>(Entries...) {
       return (std::is_same_v<typename Entries::type, Spec> || ...);
     });
 
-// What a back-end may offer: what these requests and their answers need, and REPLY_ACK.
+/// What a back-end may offer: what these requests and their answers need, and REPLY_ACK.
 inline constexpr std::uint64_t offerable_protocol_features =
     protocol_feature::mq | protocol_feature::reply_ack | protocol_feature::backend_req |
     protocol_feature::backend_send_fd | protocol_feature::config | protocol_feature::reset_device |
     protocol_feature::status | protocol_feature::shmem | protocol_feature::configure_mem_slots;
 
-// A request as data, for the checks that are common to all requests.
+/// A request as data, for the checks that are common to all requests.
 struct RequestRow {
-  const char* name = nullptr;  // null: no such request
+  const char* name = nullptr;  ///< null: no such request
   const char* description = nullptr;
   std::uint32_t least_size = 0;
   std::uint32_t most_size = 0;
@@ -268,11 +268,11 @@ struct RequestRow {
   std::uint64_t protocol_feature = 0;
 };
 
-// The requests of a direction by their numbers.
+/// The requests of a direction by their numbers.
 template <class Direction>
 class RequestTable {
  public:
-  // One more than the highest number.
+  /// One more than the highest number.
   static constexpr std::size_t limit = [] {
     std::size_t highest = 0;
     boost::hana::for_each(sequence_of<Direction>, [&highest](auto type) {
@@ -281,7 +281,7 @@ class RequestTable {
     return highest + 1;
   }();
 
-  // The row for a number as it was received, or null.
+  /// The row for a number as it was received, or null.
   [[nodiscard]] static constexpr const RequestRow* find(std::uint32_t number) noexcept {
     return number < limit && rows_[number].name != nullptr ? &rows_[number] : nullptr;
   }
@@ -306,7 +306,7 @@ class RequestTable {
                 "two requests of a direction have the same number");
 };
 
-// For those of a frontend.
+/// For those of a frontend.
 inline constexpr std::size_t request_limit = RequestTable<FromFrontend>::limit;
 [[nodiscard]] constexpr const RequestRow* find_request(std::uint32_t number) noexcept {
   return RequestTable<FromFrontend>::find(number);
@@ -321,8 +321,8 @@ inline constexpr std::size_t request_limit = RequestTable<FromFrontend>::limit;
   return header;
 }
 
-// How a byte stream of requests is divided into messages; for io::MessageSocket. After an error here the next
-// message cannot be found, so the connection ends.
+/// How a byte stream of requests is divided into messages; for io::MessageSocket. After an error here the
+/// next message cannot be found, so the connection ends.
 template <class Direction>
 struct BasicRequestFraming {
   using Table = RequestTable<Direction>;
@@ -352,8 +352,8 @@ struct BasicRequestFraming {
 
 using RequestFraming = BasicRequestFraming<FromFrontend>;
 
-// Whether as many descriptors came as the request takes. Not for unknown requests, whose descriptors are
-// closed.
+/// Whether as many descriptors came as the request takes. Not for unknown requests, whose descriptors are
+/// closed.
 [[nodiscard]] inline Outcome<> check_fds(const RequestRow& row, std::size_t count) {
   if (count < row.fds.least) return failure("%s: its file descriptor is missing", row.name);
   if (count > row.fds.most)

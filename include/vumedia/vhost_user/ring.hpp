@@ -22,14 +22,14 @@
 
 namespace vumedia::vhost_user {
 
-// Where a ring lies, as SET_VRING_ADDR names it.
+/// Where a ring lies, as SET_VRING_ADDR names it.
 struct RingAddresses {
   memory::FrontendAddress descriptors;
   memory::FrontendAddress available;
   memory::FrontendAddress used;
 };
 
-// The same in guest addresses. It stays valid when the frontend's own addresses change.
+/// The same in guest addresses. It stays valid when the frontend's own addresses change.
 struct RingPlace {
   memory::GuestAddress descriptors;
   memory::GuestAddress available;
@@ -37,36 +37,36 @@ struct RingPlace {
   friend constexpr bool operator==(const RingPlace&, const RingPlace&) = default;
 };
 
-// The state of a ring when it stopped, which distinguishes a pause from a reset.
+/// The state of a ring when it stopped, which distinguishes a pause from a reset.
 struct StoppedRing {
   std::uint16_t base = 0;
   std::uint32_t size = 0;
   RingPlace place;
 };
 
-// What the negotiated features mean for rings.
+/// What the negotiated features mean for rings.
 struct RingFeatures {
   bool event_idx = false;
   bool indirect = false;
-  // Rings of a frontend that did not negotiate PROTOCOL_FEATURES have no SET_VRING_ENABLE.
+  /// Rings of a frontend that did not negotiate PROTOCOL_FEATURES have no SET_VRING_ENABLE.
   bool start_enabled = true;
 };
 
 enum class RingState : std::uint8_t {
   stopped,
-  started,  // but not served: it is disabled, or about to stop
-  running,  // served
-  failed,   // not served until it is stopped and started again
+  started,  ///< but not served: it is disabled, or about to stop
+  running,  ///< served
+  failed,   ///< not served until it is stopped and started again
 };
 
-// The functions are the transitions; each says from which states it leads where. Whether one is due depends
-// on the other rings as well: see rings.hpp.
+/// The functions are the transitions; each says from which states it leads where. Whether one is due depends
+/// on the other rings as well: see rings.hpp.
 template <io::Reactor R>
 class Ring {
  public:
   using Wake = typename Kick<R>::Wake;
 
-  // `on_kick` is called with a Wakeup that names `owner` and `index`.
+  /// `on_kick` is called with a Wakeup that names `owner` and `index`.
   Ring(R& reactor, io::Operation::Handler on_kick, void* owner, std::uint16_t index) noexcept
       : kick_(reactor, on_kick, owner, index), reactor_(reactor), index_(index) {}
   Ring(const Ring&) = delete;
@@ -76,32 +76,32 @@ class Ring {
   [[nodiscard]] virtio::Queue& queue() noexcept { return queue_; }
   [[nodiscard]] std::uint16_t base() const noexcept { return queue_.base(); }
   [[nodiscard]] std::uint32_t size() const noexcept { return queue_.size(); }
-  // Since the last start.
+  /// Since the last start.
   [[nodiscard]] const RingPlace& place() const noexcept { return place_; }
 
   [[nodiscard]] RingState state() const noexcept { return state_; }
   [[nodiscard]] bool started() const noexcept { return state_ != RingState::stopped; }
   [[nodiscard]] bool running() const noexcept { return state_ == RingState::running; }
   [[nodiscard]] bool failed() const noexcept { return state_ == RingState::failed; }
-  // At some time since the last start.
+  /// At some time since the last start.
   [[nodiscard]] bool was_running() const noexcept { return was_running_; }
-  // As set by SET_VRING_ENABLE, if it came.
+  /// As set by SET_VRING_ENABLE, if it came.
   [[nodiscard]] std::optional<bool> enabled() const noexcept { return enabled_; }
-  // Since GET_VRING_BASE, until the next start or reset.
+  /// Since GET_VRING_BASE, until the next start or reset.
   [[nodiscard]] const std::optional<StoppedRing>& stopped_at() const noexcept { return stopped_at_; }
 
-  // Settings, of a stopped ring. EINVAL if no queue can have that size.
+  /// Settings, of a stopped ring. EINVAL if no queue can have that size.
   [[nodiscard]] Result<> set_size(std::uint32_t size) noexcept { return queue_.set_size(size); }
   void set_base(std::uint16_t base) noexcept { queue_.set_base(base); }
   void set_addresses(const RingAddresses& addresses) noexcept { addresses_ = addresses; }
 
   void set_enabled(bool enabled) noexcept { enabled_ = enabled; }
 
-  // See Kick.
+  /// See Kick.
   [[nodiscard]] Result<> set_kick(OwnedFd fd) noexcept { return kick_.set(std::move(fd)); }
   void drop_kick() noexcept { kick_.drop(); }
 
-  // Takes the descriptor that interrupts the driver, or none. EINVAL if it is not an event fd.
+  /// Takes the descriptor that interrupts the driver, or none. EINVAL if it is not an event fd.
   [[nodiscard]] Result<> set_call(OwnedFd fd) noexcept {
     // The last interrupt may have gone to the former descriptor when the frontend no longer looked at it:
     // QEMU, which gives another when the driver masks or unmasks an interrupt, does not wait until we have
@@ -113,25 +113,25 @@ class Ring {
     if (std::exchange(missed_call_, false)) call_->signal();
     return {};
   }
-  // The same for the descriptor that reports that the ring has failed.
+  /// The same for the descriptor that reports that the ring has failed.
   [[nodiscard]] Result<> set_err(OwnedFd fd) noexcept {
     if (auto taken = take(err_, std::move(fd)); !taken || !err_) return taken;
     if (failure_to_tell_) err_->signal();
     return {};
   }
 
-  // stopped -> started. An error leaves it stopped.
+  /// stopped -> started. An error leaves it stopped.
   [[nodiscard]] Outcome<> start(const memory::GuestMemory& memory, const RingFeatures& features);
 
-  // started -> running. Buffers may be waiting already, and a kick for them may never come: the caller
-  // processes the ring.
+  /// started -> running. Buffers may be waiting already, and a kick for them may never come: the caller
+  /// processes the ring.
   void run() noexcept {
     state_ = RingState::running;
     was_running_ = true;
     kick_.arm();
   }
 
-  // running -> started. Returns whether it was running.
+  /// running -> started. Returns whether it was running.
   bool suspend() noexcept {
     if (!running()) return false;
     state_ = RingState::started;
@@ -139,14 +139,14 @@ class Ring {
     return true;
   }
 
-  // started, failed -> stopped, so that its settings can change. The kick descriptor stays. That it has
-  // failed is still to be told: the frontend need not have given an err descriptor yet.
+  /// started, failed -> stopped, so that its settings can change. The kick descriptor stays. That it has
+  /// failed is still to be told: the frontend need not have given an err descriptor yet.
   void withdraw() noexcept {
     queue_.stop();
     state_ = RingState::stopped;
   }
 
-  // started, failed -> stopped, at the frontend's request and with no command left.
+  /// started, failed -> stopped, at the frontend's request and with no command left.
   void stop() noexcept {
     withdraw();
     failure_to_tell_ = false;
@@ -155,7 +155,7 @@ class Ring {
   }
   void forget_stop() noexcept { stopped_at_.reset(); }
 
-  // The queue holds something that no driver may put there. Any state but stopped -> failed.
+  /// The queue holds something that no driver may put there. Any state but stopped -> failed.
   void fail() noexcept {
     if (started()) {
       state_ = RingState::failed;
@@ -165,7 +165,7 @@ class Ring {
     if (err_) err_->signal();
   }
 
-  // Any state -> stopped: the driver has reset the device. Size, addresses, call and err stay.
+  /// Any state -> stopped: the driver has reset the device. Size, addresses, call and err stay.
   void reset() noexcept {
     withdraw();
     queue_.set_base(0);
@@ -175,16 +175,16 @@ class Ring {
     kick_.drop();
   }
 
-  // Waits for the next kick, once.
+  /// Waits for the next kick, once.
   void arm() noexcept { kick_.arm(); }
   [[nodiscard]] Wake woken(std::int32_t result) noexcept { return kick_.woken(result); }
   void processed(const memory::GuestMemory& memory) noexcept { kick_.processed(queue_, memory); }
 
-  // Notes a wake-up that came while the device must not be called.
+  /// Notes a wake-up that came while the device must not be called.
   void hold_back() noexcept { held_back_ = true; }
   [[nodiscard]] bool take_held_back() noexcept { return std::exchange(held_back_, false); }
 
-  // After pushes: publishes the used index and interrupts the driver if it asks for that.
+  /// After pushes: publishes the used index and interrupts the driver if it asks for that.
   [[gnu::always_inline]] void flush(const memory::GuestMemory& memory) noexcept {
     if (!queue_.flush(memory)) return;
     if (call_) [[likely]]
@@ -193,7 +193,7 @@ class Ring {
       missed_call_ = true;
   }
 
-  // Whether all of it is in `memory`, at its guest addresses.
+  /// Whether all of it is in `memory`, at its guest addresses.
   [[nodiscard]] bool lies_in(const memory::GuestMemory& memory) const noexcept {
     const std::uint32_t entries = size();
     return memory.contiguous(place_.descriptors, virtio::ring::descriptors_bytes(entries)) != nullptr &&

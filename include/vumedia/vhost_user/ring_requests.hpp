@@ -17,7 +17,7 @@
 
 namespace vumedia::vhost_user {
 
-// `Served` is a ServedDevice, which outlives this.
+/// `Served` is a ServedDevice, which outlives this.
 template <class Served>
 class RingRequests {
  public:
@@ -65,7 +65,7 @@ class RingRequests {
     return state ? answered(*state) : Verdict{Verdict::Kind::later};
   }
 
-  // Starts the ring; on a started one it changes the descriptor.
+  /// Starts the ring; on a started one it changes the descriptor.
   Verdict handle(const Received<request::SetVringKick>& message) {
     return with_descriptor(message, [this](std::uint16_t index, OwnedFd fd) {
       return verdict_of(served_.set_kick(index, std::move(fd)));

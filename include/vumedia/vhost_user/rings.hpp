@@ -25,14 +25,14 @@ namespace vumedia::vhost_user {
 template <io::Reactor R>
 class Rings {
  public:
-  // Whether the settings of a ring may change.
+  /// Whether the settings of a ring may change.
   enum class SetUp {
     allowed,
-    refused,      // while it, or another ring, is served
-    after_reset,  // the driver has reset the device, and the caller resets it first
+    refused,      ///< while it, or another ring, is served
+    after_reset,  ///< the driver has reset the device, and the caller resets it first
   };
 
-  // `on_kick` is the handler of each ring's Wakeup, whose owner is `owner`.
+  /// `on_kick` is the handler of each ring's Wakeup, whose owner is `owner`.
   Rings(R& reactor, std::uint16_t count, io::Operation::Handler on_kick, void* owner) {
     rings_.reserve(count);
     for (std::uint16_t i = 0; i < count; ++i)
@@ -43,7 +43,7 @@ class Rings {
   [[nodiscard]] Ring<R>& operator[](std::size_t index) noexcept { return *rings_[index]; }
   [[nodiscard]] const Ring<R>& operator[](std::size_t index) const noexcept { return *rings_[index]; }
 
-  // Those that decide how rings start, and whether they start enabled. Rings that are started keep theirs.
+  /// Those that decide how rings start, and whether they start enabled. Rings that are started keep theirs.
   void set_features(const RingFeatures& features) noexcept { features_ = features; }
   [[nodiscard]] const RingFeatures& features() const noexcept { return features_; }
 
@@ -54,14 +54,14 @@ class Rings {
     return any([](const Ring<R>& ring) { return ring.running(); });
   }
 
-  // Whether `ring` should be served. Some frontends set the features after the first rings, so this is to be
-  // asked again whenever one of its inputs changes.
+  /// Whether `ring` should be served. Some frontends set the features after the first rings, so this is to be
+  /// asked again whenever one of its inputs changes.
   [[nodiscard]] bool should_run(const Ring<R>& ring) const noexcept {
     return ring.started() && !ring.failed() && ring.enabled().value_or(features_.start_enabled);
   }
 
-  // Whether the settings of `ring` may change now. A ring that was started but never served since is stopped
-  // for the change, and its next kick descriptor starts it again.
+  /// Whether the settings of `ring` may change now. A ring that was started but never served since is stopped
+  /// for the change, and its next kick descriptor starts it again.
   [[nodiscard]] SetUp prepare_set_up(Ring<R>& ring) noexcept {
     if (!ring.started()) return SetUp::allowed;
     if (any_running()) return SetUp::refused;
@@ -70,29 +70,29 @@ class Rings {
     return SetUp::allowed;
   }
 
-  // Whether the driver has reset the device before `ring`, which has just started, was set up.
+  /// Whether the driver has reset the device before `ring`, which has just started, was set up.
   [[nodiscard]] bool looks_reset(const Ring<R>& ring) const noexcept {
     const auto& stopped = ring.stopped_at();
     if (!stopped || ring.base() != 0 || any_running()) return false;
     return stopped->base != 0 || stopped->size != ring.size() || stopped->place != ring.place();
   }
-  // After a reset: where a ring stopped says nothing any more.
+  /// After a reset: where a ring stopped says nothing any more.
   void forget_stops() noexcept {
     for (const auto& ring : rings_) ring->forget_stop();
   }
 
-  // Returns whether any was served.
+  /// Returns whether any was served.
   bool suspend() noexcept {
     bool ran = false;
     for (const auto& ring : rings_) ran = ring->suspend() || ran;
     return ran;
   }
-  // All return to their initial state.
+  /// All return to their initial state.
   void reset() noexcept {
     for (const auto& ring : rings_) ring->reset();
   }
 
-  // Calls `lost` with the index of each started ring that does not lie in `memory`.
+  /// Calls `lost` with the index of each started ring that does not lie in `memory`.
   template <class Function>
   void for_each_outside(const memory::GuestMemory& memory, Function lost) noexcept {
     for (const auto& ring : rings_) {

@@ -27,12 +27,12 @@
 namespace vumedia::vhost_user {
 
 struct ServeOptions {
-  // Its log takes what serving has to say, too. The library itself writes nowhere.
+  /// Its log takes what serving has to say, too. The library itself writes nowhere.
   SessionOptions session;
-  // Stop when SIGINT or SIGTERM comes. They are blocked in this thread, and in those that it starts, until
-  // serve() returns; other threads of the program must block them as well.
+  /// Stop when SIGINT or SIGTERM comes. They are blocked in this thread, and in those that it starts, until
+  /// serve() returns; other threads of the program must block them as well.
   bool stop_on_signals = true;
-  // Stop when this descriptor becomes readable; borrowed, and not read. -1: there is none.
+  /// Stop when this descriptor becomes readable; borrowed, and not read. -1: there is none.
   int stop_fd = -1;
 };
 
@@ -80,13 +80,13 @@ class StopSignals {
 
 }  // namespace detail
 
-// Serves devices of type `D`, a virtio::Device on a SessionHost<R>, on `listener`: one frontend after
-// another, each with a device of its own that is constructed from copies of `arguments`. A connected socket
-// is served until its frontend leaves. R is io::UringReactor, or io::EpollReactor for where io_uring is
-// forbidden.
-//
-// Returns once it has been told to stop, with all sessions closed and the socket's file removed; or with what
-// the host lacks.
+/// Serves devices of type `D`, a virtio::Device on a SessionHost<R>, on `listener`: one frontend after
+/// another, each with a device of its own that is constructed from copies of `arguments`. A connected socket
+/// is served until its frontend leaves. R is io::UringReactor, or io::EpollReactor for where io_uring is
+/// forbidden.
+///
+/// Returns once it has been told to stop, with all sessions closed and the socket's file removed; or with
+/// what the host lacks.
 template <class D, io::Reactor R = io::UringReactor, class... Arguments>
 [[nodiscard]] Outcome<> serve_device(io::Listener listener, const ServeOptions& options,
                                      const Arguments&... arguments) {

@@ -22,8 +22,8 @@
 
 namespace vumedia::vhost_user {
 
-// Whom a ServedDevice asks, and tells. One of the last two is called once for each stop() that returned
-// nothing; it may destroy the device.
+/// Whom a ServedDevice asks, and tells. One of the last two is called once for each stop() that returned
+/// nothing; it may destroy the device.
 template <class Owner>
 concept ServedDeviceOwner = requires(Owner& owner, const VringState& state, const Error& error) {
   // Whether the frontend has closed the connection; asked while the rest of what it sent is not read.
@@ -33,14 +33,14 @@ concept ServedDeviceOwner = requires(Owner& owner, const VringState& state, cons
   { owner.on_stop_failed(error) } -> std::same_as<void>;
 };
 
-// Created, used and destroyed on the reactor's thread.
+/// Created, used and destroyed on the reactor's thread.
 template <class DeviceType, io::Reactor R, class Owner>
 class ServedDevice {
  public:
   using Device = DeviceType;
   using Host = SessionHost<R>;
 
-  // The device is constructed from its host and `arguments`. `reactor` and `owner` outlive this.
+  /// The device is constructed from its host and `arguments`. `reactor` and `owner` outlive this.
   template <class... Arguments>
   ServedDevice(R& reactor, const Log& log, Owner& owner, Arguments&&... arguments)
       : owner_(owner),
@@ -61,31 +61,31 @@ class ServedDevice {
 
   // Queue indices from here on are below queue_count().
 
-  // Whether the settings of the ring may change now. It may reset the device to make that so.
+  /// Whether the settings of the ring may change now. It may reset the device to make that so.
   [[nodiscard]] bool may_set_up(std::uint16_t index) noexcept;
 
-  // Whether features that decide how rings are laid out may change now; likewise.
+  /// Whether features that decide how rings are laid out may change now; likewise.
   [[nodiscard]] bool may_change_features() noexcept;
-  // Takes the features. Rings that were started, but never served since, start again with `again`; the last
-  // of them that cannot makes the result.
+  /// Takes the features. Rings that were started, but never served since, start again with `again`; the last
+  /// of them that cannot makes the result.
   [[nodiscard]] Outcome<> change_features(const RingFeatures& features, bool again);
 
-  // Takes a kick descriptor or none, which starts the ring; on a started one it changes the descriptor.
+  /// Takes a kick descriptor or none, which starts the ring; on a started one it changes the descriptor.
   [[nodiscard]] Outcome<> set_kick(std::uint16_t index, OwnedFd fd);
 
-  // Starts or stops serving the ring, depending on its states.
+  /// Starts or stops serving the ring, depending on its states.
   void update(std::uint16_t index) noexcept;
 
-  // Stops the ring once its commands are completed. Returns the answer to GET_VRING_BASE, or nothing if it
-  // will be given to the owner. Until then the device is not called, and wake-ups are held back.
+  /// Stops the ring once its commands are completed. Returns the answer to GET_VRING_BASE, or nothing if it
+  /// will be given to the owner. Until then the device is not called, and wake-ups are held back.
   [[nodiscard]] std::optional<VringState> stop(std::uint16_t index) noexcept;
-  // To be called after the owner has been given the answer: what was held back is served.
+  /// To be called after the owner has been given the answer: what was held back is served.
   void resume() noexcept;
 
-  // The driver has reset the device: all rings return to their initial state.
+  /// The driver has reset the device: all rings return to their initial state.
   void reset() noexcept;
 
-  // DrainOwner.
+  /// DrainOwner.
   [[nodiscard]] std::uint32_t commands_left(std::uint16_t index) const noexcept {
     return device_.in_flight(index);
   }

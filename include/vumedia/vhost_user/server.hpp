@@ -23,18 +23,18 @@
 
 namespace vumedia::vhost_user {
 
-// `SessionType` is a Session<Device, R>. Created, used and destroyed on the reactor's thread.
+/// `SessionType` is a Session<Device, R>. Created, used and destroyed on the reactor's thread.
 template <io::Reactor R, class SessionType>
 class Server {
  public:
-  // Makes a session for a connected socket. The session must call the handler when it ends.
+  /// Makes a session for a connected socket. The session must call the handler when it ends.
   using Factory = std::move_only_function<Outcome<std::unique_ptr<SessionType>>(
       OwnedFd socket, typename SessionType::ClosedHandler closed)>;
-  // Called when the only session of an already connected socket has ended. It may stop the reactor or destroy
-  // the server.
+  /// Called when the only session of an already connected socket has ended. It may stop the reactor or
+  /// destroy the server.
   using FinishedHandler = std::move_only_function<void()>;
 
-  // `socket` is a listening stream socket or a connected one; the kernel is asked which.
+  /// `socket` is a listening stream socket or a connected one; the kernel is asked which.
   [[nodiscard]] static Outcome<std::unique_ptr<Server>> create(R& reactor, OwnedFd socket, const Log& log,
                                                                Factory factory,
                                                                FinishedHandler finished = {});
@@ -42,7 +42,7 @@ class Server {
   Server& operator=(const Server&) = delete;
   ~Server() { reactor_.cancel(acceptable_); }
 
-  // The current session, or null.
+  /// The current session, or null.
   [[nodiscard]] SessionType* session() noexcept { return session_.get(); }
 
  private:

@@ -41,15 +41,15 @@
 namespace vumedia::vhost_user {
 
 struct SessionOptions {
-  // A frontend can cause a log line with each message that it sends; see core/log_limiter.hpp.
+  /// A frontend can cause a log line with each message that it sends; see core/log_limiter.hpp.
   Log log;
-  // Offer CONFIGURE_MEM_SLOTS. If it is offered, QEMU 11.1 crashes when a guest resets the device while a
-  // mapping exists.
+  /// Offer CONFIGURE_MEM_SLOTS. If it is offered, QEMU 11.1 crashes when a guest resets the device while a
+  /// mapping exists.
   bool mem_slots = false;
 };
 
-// Created, used and destroyed on the reactor's thread; the reactor outlives it. Everything that came over the
-// socket, descriptors and mappings, is released when it is destroyed.
+/// Created, used and destroyed on the reactor's thread; the reactor outlives it. Everything that came over
+/// the socket, descriptors and mappings, is released when it is destroyed.
 template <class Device, io::Reactor R>
 class Session {
   static_assert(
@@ -58,12 +58,12 @@ class Session {
 
  public:
   using Host = SessionHost<R>;
-  // Called once, as the last thing that the session does: the connection has ended (with an empty message if
-  // the frontend closed it cleanly). It may destroy the session.
+  /// Called once, as the last thing that the session does: the connection has ended (with an empty message if
+  /// the frontend closed it cleanly). It may destroy the session.
   using ClosedHandler = std::move_only_function<void(const Error& error)>;
 
-  // Serves the connected stream socket `socket` from now on. The device is constructed from its host and
-  // `arguments`.
+  /// Serves the connected stream socket `socket` from now on. The device is constructed from its host and
+  /// `arguments`.
   template <class... Arguments>
   Session(R& reactor, OwnedFd socket, const SessionOptions& options, ClosedHandler closed,
           Arguments&&... arguments)
@@ -80,14 +80,14 @@ class Session {
   [[nodiscard]] Device& device() noexcept { return served_.device(); }
   [[nodiscard]] Host& host() noexcept { return served_.host(); }
 
-  // Ends the session as if its frontend had left: calls the closed handler, which may destroy it.
+  /// Ends the session as if its frontend had left: calls the closed handler, which may destroy it.
   void close() noexcept { end({}); }
 
-  // io::MessageOwner.
+  /// io::MessageOwner.
   void on_message(io::Message& message) noexcept;
   void on_closed(const Error& error) noexcept { end(error); }
 
-  // ServedDeviceOwner.
+  /// ServedDeviceOwner.
   [[nodiscard]] bool peer_has_left() const noexcept { return socket_.peer_has_left(); }
   void on_stopped(const VringState& state) noexcept;
   void on_stop_failed(const Error& error) noexcept { end(error); }

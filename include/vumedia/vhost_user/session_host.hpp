@@ -25,7 +25,7 @@ class SessionHost {
  public:
   using Reactor = R;
 
-  // `on_kick` is the handler of each ring's Wakeup, whose owner is `owner`.
+  /// `on_kick` is the handler of each ring's Wakeup, whose owner is `owner`.
   SessionHost(R& reactor, const Log& log, std::uint16_t queues, io::Operation::Handler on_kick, void* owner)
       : reactor_(reactor),
         log_(log),
@@ -43,7 +43,7 @@ class SessionHost {
 
   [[gnu::always_inline]] void flush(std::uint16_t index) noexcept { rings_[index].flush(*memory_); }
 
-  // Does not serve the queue any more until it is stopped and started again.
+  /// Does not serve the queue any more until it is stopped and started again.
   void queue_failed(std::uint16_t index, const Error& error) noexcept {
     log_.write(LogLevel::error, "queue %u is broken: %s", index, error.message.c_str());
     rings_[index].fail();
@@ -82,7 +82,7 @@ class SessionHost {
 
   [[nodiscard]] Rings<R>& rings() noexcept { return rings_; }
 
-  // Started rings continue in the new table, at their guest addresses; those that are not in it fail.
+  /// Started rings continue in the new table, at their guest addresses; those that are not in it fail.
   void replace_memory(std::shared_ptr<const memory::GuestMemory> table) noexcept {
     memory_ = std::move(table);
     rings_.for_each_outside(*memory_, [this](std::uint16_t index) {
@@ -90,12 +90,12 @@ class SessionHost {
     });
   }
 
-  // Whether the frontend can be asked to map at all.
+  /// Whether the frontend can be asked to map at all.
   void set_shm_negotiated(bool negotiated) noexcept { shm_negotiated_ = negotiated; }
-  // Whether it may be asked now: from the moment a ring runs until the frontend begins to stop rings. It
-  // disables all of them, then stops one after the other, and may have torn down what a map needs.
+  /// Whether it may be asked now: from the moment a ring runs until the frontend begins to stop rings. It
+  /// disables all of them, then stops one after the other, and may have torn down what a map needs.
   void allow_shm(bool allowed) noexcept { shm_allowed_ = allowed; }
-  // Replaces the channel to the frontend, with the end of a connected socket.
+  /// Replaces the channel to the frontend, with the end of a connected socket.
   void open_channel(OwnedFd socket) { channel_.open(std::move(socket)); }
 
  private:

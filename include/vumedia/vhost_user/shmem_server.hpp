@@ -17,9 +17,9 @@
 
 namespace vumedia::vhost_user {
 
-// A SHMEM_MAP or SHMEM_UNMAP: offsets and length are page multiples (a length is rounded up), the length is
-// not 0, and no end overflows. Only a map has an `fd`. The handler decides whether the range exists and is
-// free: an errno refuses the request.
+/// A SHMEM_MAP or SHMEM_UNMAP: offsets and length are page multiples (a length is rounded up), the length is
+/// not 0, and no end overflows. Only a map has an `fd`. The handler decides whether the range exists and is
+/// free: an errno refuses the request.
 struct ShmemRequest {
   bool map = false;
   ShmemMap range{};
@@ -27,20 +27,20 @@ struct ShmemRequest {
 };
 using ShmemHandler = std::move_only_function<Result<>(ShmemRequest request)>;
 
-// Never waits.
+/// Never waits.
 class ShmemServer {
  public:
   void set_handler(ShmemHandler handler) { handler_ = std::move(handler); }
   [[nodiscard]] bool has_handler() const noexcept { return handler_ != nullptr; }
 
-  // The frontend's end of a socket pair whose other end the back-end has.
+  /// The frontend's end of a socket pair whose other end the back-end has.
   void open(OwnedFd socket) { channel_ = BlockingChannel(std::move(socket)); }
   void close() noexcept { channel_.close(); }
-  // -1 without a channel.
+  /// -1 without a channel.
   [[nodiscard]] int fd() const noexcept { return channel_.fd(); }
 
-  // Serves the requests that have arrived. An error means that the back-end breaks the protocol, which ends
-  // the whole connection. A channel that the back-end closes, or does not read, is closed; that is no error.
+  /// Serves the requests that have arrived. An error means that the back-end breaks the protocol, which ends
+  /// the whole connection. A channel that the back-end closes, or does not read, is closed; that is no error.
   [[nodiscard]] Outcome<> serve() {
     for (int i = 0; channel_ && i < requests_a_turn; ++i) {
       auto message = channel_.receive_some();

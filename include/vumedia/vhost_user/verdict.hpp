@@ -14,19 +14,19 @@
 
 namespace vumedia::vhost_user {
 
-// By default: done.
+/// By default: done.
 struct Verdict {
   enum class Kind : std::uint8_t {
-    done,       // to be acknowledged if the frontend asks for it
-    answered,   // has a reply of its own
-    later,      // will have one; until then no message is read
-    refused,    // a valid request that cannot be served
-    tolerated,  // the same, but the connection goes on even without acknowledgements
-    malformed,  // the connection ends
+    done,       ///< to be acknowledged if the frontend asks for it
+    answered,   ///< has a reply of its own
+    later,      ///< will have one; until then no message is read
+    refused,    ///< a valid request that cannot be served
+    tolerated,  ///< the same, but the connection goes on even without acknowledgements
+    malformed,  ///< the connection ends
   };
   Kind kind = Kind::done;
-  Error error{};                    // of the last three
-  std::vector<std::byte> answer{};  // the body of the reply
+  Error error{};                    ///< of the last three
+  std::vector<std::byte> answer{};  ///< the body of the reply
 
   [[nodiscard]] bool is_error() const noexcept { return kind >= Kind::refused; }
 };
@@ -42,17 +42,17 @@ template <class Body>
 [[nodiscard]] inline Verdict refused(Error error) {
   return {Verdict::Kind::refused, std::move(error), {}};
 }
-// Done, or refused for the reason given.
+/// Done, or refused for the reason given.
 [[nodiscard]] inline Verdict verdict_of(Outcome<> outcome) {
   return outcome ? Verdict{} : refused(std::move(outcome.error()));
 }
 
-// For %llx.
+/// For %llx.
 [[nodiscard]] constexpr unsigned long long printable(std::uint64_t value) noexcept {
   return value;
 }
 
-// The text as printf makes it.
+/// The text as printf makes it.
 [[nodiscard, gnu::cold, gnu::format(printf, 2, 3)]] inline Verdict refused(int code, const char* format,
                                                                            ...) {
   std::va_list arguments;

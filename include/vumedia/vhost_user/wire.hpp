@@ -12,10 +12,10 @@
 
 namespace vumedia::vhost_user {
 
-// The number of a request. requests.hpp lists them.
+/// The number of a request. requests.hpp lists them.
 enum class Request : std::uint32_t {};
 
-// Bits of GET_FEATURES and SET_FEATURES that belong to the transport and the ring.
+/// Bits of GET_FEATURES and SET_FEATURES that belong to the transport and the ring.
 namespace feature {
 inline constexpr std::uint64_t ring_indirect_desc = 1ull << 28;
 inline constexpr std::uint64_t ring_event_idx = 1ull << 29;
@@ -23,7 +23,7 @@ inline constexpr std::uint64_t protocol_features = 1ull << 30;
 inline constexpr std::uint64_t version_1 = 1ull << 32;
 }  // namespace feature
 
-// Bits of GET_PROTOCOL_FEATURES and SET_PROTOCOL_FEATURES.
+/// Bits of GET_PROTOCOL_FEATURES and SET_PROTOCOL_FEATURES.
 namespace protocol_feature {
 inline constexpr std::uint64_t mq = 1ull << 0;
 inline constexpr std::uint64_t log_shmfd = 1ull << 1;
@@ -45,7 +45,7 @@ inline constexpr std::uint64_t shmem = 1ull << 22;
 struct Header {
   std::uint32_t request;
   std::uint32_t flags;
-  std::uint32_t size;  // of the body that follows
+  std::uint32_t size;  ///< of the body that follows
 };
 static_assert(sizeof(Header) == 12);
 
@@ -56,18 +56,18 @@ inline constexpr std::uint32_t reply = 1u << 2;
 inline constexpr std::uint32_t need_reply = 1u << 3;
 }  // namespace flag
 
-// No message of the protocol as served here has a longer body. GET_SHMEM_CONFIG's answer is the longest one.
+/// No message of the protocol as served here has a longer body. GET_SHMEM_CONFIG's answer is the longest one.
 inline constexpr std::uint32_t max_body_size = 4096;
-// SET_MEM_TABLE brings the most descriptors, one for each region. QEMU sends at most 8, and other back-ends
-// may accept no more; the VMMs in Rust (crosvm, cloud-hypervisor, libkrun) send up to 32.
+/// SET_MEM_TABLE brings the most descriptors, one for each region. QEMU sends at most 8, and other back-ends
+/// may accept no more; the VMMs in Rust (crosvm, cloud-hypervisor, libkrun) send up to 32.
 inline constexpr std::uint32_t max_table_regions = 32;
 inline constexpr std::size_t max_message_fds = max_table_regions;
-// What GET_MAX_MEM_SLOTS answers.
+/// What GET_MAX_MEM_SLOTS answers.
 inline constexpr std::uint64_t max_mem_slots = 509;
-// For GET_CONFIG and SET_CONFIG, from the specification.
+/// For GET_CONFIG and SET_CONFIG, from the specification.
 inline constexpr std::uint32_t max_config_size = 256;
 
-// Bodies. `NoBody` stands for none.
+/// Bodies. `NoBody` stands for none.
 struct NoBody {};
 
 struct U64 {
@@ -83,7 +83,7 @@ static_assert(sizeof(VringState) == 8);
 
 struct VringAddress {
   std::uint32_t index;
-  std::uint32_t flags;  // bit 0: log writes of the used ring (never negotiated here)
+  std::uint32_t flags;  ///< bit 0: log writes of the used ring (never negotiated here)
   std::uint64_t descriptor;
   std::uint64_t used;
   std::uint64_t available;
@@ -91,7 +91,7 @@ struct VringAddress {
 };
 static_assert(sizeof(VringAddress) == 40);
 
-// The u64 of SET_VRING_KICK, CALL and ERR: a queue index and a bit for "no descriptor comes with this".
+/// The u64 of SET_VRING_KICK, CALL and ERR: a queue index and a bit for "no descriptor comes with this".
 inline constexpr std::uint64_t vring_index_mask = 0xff;
 inline constexpr std::uint64_t vring_no_fd = 1ull << 8;
 
@@ -103,21 +103,21 @@ struct MemoryRegion {
 };
 static_assert(sizeof(MemoryRegion) == 32);
 
-// SET_MEM_TABLE: the header, then `count` MemoryRegions.
+/// SET_MEM_TABLE: the header, then `count` MemoryRegions.
 struct MemoryTableHeader {
   std::uint32_t count;
   std::uint32_t padding;
 };
 static_assert(sizeof(MemoryTableHeader) == 8);
 
-// ADD_MEM_REG, REM_MEM_REG.
+/// ADD_MEM_REG, REM_MEM_REG.
 struct SingleRegion {
   std::uint64_t padding;
   MemoryRegion region;
 };
 static_assert(sizeof(SingleRegion) == 40);
 
-// GET_CONFIG, SET_CONFIG: the header, then `size` bytes.
+/// GET_CONFIG, SET_CONFIG: the header, then `size` bytes.
 struct ConfigHeader {
   std::uint32_t offset;
   std::uint32_t size;
@@ -128,18 +128,18 @@ static_assert(sizeof(ConfigHeader) == 12);
 struct ShmemConfig {
   std::uint32_t count;
   std::uint32_t padding;
-  std::uint64_t size[256];  // by region id; 0: no such region
+  std::uint64_t size[256];  ///< by region id; 0: no such region
 };
 static_assert(sizeof(ShmemConfig) == 2056);
 
-// SET_LOG_BASE; known so that it can be refused by name.
+/// SET_LOG_BASE; known so that it can be refused by name.
 struct LogBase {
   std::uint64_t size;
   std::uint64_t offset;
 };
 static_assert(sizeof(LogBase) == 16);
 
-// GET_INFLIGHT_FD, SET_INFLIGHT_FD; likewise.
+/// GET_INFLIGHT_FD, SET_INFLIGHT_FD; likewise.
 struct InflightDescription {
   std::uint64_t mmap_size;
   std::uint64_t mmap_offset;
@@ -149,19 +149,19 @@ struct InflightDescription {
 };
 static_assert(sizeof(InflightDescription) == 24);
 
-// GET_SHARED_OBJECT; likewise.
+/// GET_SHARED_OBJECT; likewise.
 struct SharedObject {
   unsigned char uuid[16];
 };
 
-// SET_DEVICE_STATE_FD; likewise.
+/// SET_DEVICE_STATE_FD; likewise.
 struct DeviceStateTransfer {
   std::uint32_t direction;
   std::uint32_t phase;
 };
 static_assert(sizeof(DeviceStateTransfer) == 8);
 
-// SHMEM_MAP, SHMEM_UNMAP.
+/// SHMEM_MAP, SHMEM_UNMAP.
 struct ShmemMap {
   std::uint8_t region;
   std::uint8_t padding[7];
@@ -173,7 +173,7 @@ struct ShmemMap {
 static_assert(sizeof(ShmemMap) == 40 && offsetof(ShmemMap, fd_offset) == 8);
 inline constexpr std::uint64_t shmem_map_writable = 1;
 
-// The bytes of a struct as it travels.
+/// The bytes of a struct as it travels.
 template <class T>
   requires std::is_trivially_copyable_v<T>
 [[nodiscard]] inline std::span<const std::byte> bytes_of(const T& value) noexcept {

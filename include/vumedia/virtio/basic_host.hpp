@@ -30,26 +30,26 @@
 
 namespace vumedia::virtio {
 
-// What a driver sets of a queue, through the registers of its transport, before it is started.
+/// What a driver sets of a queue, through the registers of its transport, before it is started.
 struct QueueSetup {
-  std::uint32_t size = 0;  // a power of two up to 32768
+  std::uint32_t size = 0;  ///< a power of two up to 32768
   memory::GuestAddress descriptors;
   memory::GuestAddress available;
   memory::GuestAddress used;
-  bool event_idx = false;  // VIRTIO_F_EVENT_IDX was negotiated
-  bool indirect = true;    // VIRTIO_F_INDIRECT_DESC was negotiated
+  bool event_idx = false;  ///< VIRTIO_F_EVENT_IDX was negotiated
+  bool indirect = true;    ///< VIRTIO_F_INDIRECT_DESC was negotiated
 };
 
-// A Host for a device with up to `max_queues` queues, on the thread of its loop, which outlives it.
-// `Interrupt` is called with the index of a queue whose driver wants to know that something is on its used
-// ring; it must not call the host or the device.
-//
-// The loop is an io::Reactor, or any io::Loop of the VMM's own.
+/// A Host for a device with up to `max_queues` queues, on the thread of its loop, which outlives it.
+/// `Interrupt` is called with the index of a queue whose driver wants to know that something is on its used
+/// ring; it must not call the host or the device.
+///
+/// The loop is an io::Reactor, or any io::Loop of the VMM's own.
 template <io::Loop L, std::invocable<std::uint16_t> Interrupt, std::uint16_t max_queues = 2>
 class BasicHost {
  public:
-  // `memory` is what the guest has as RAM (never null). What the guest can make the host and its device log
-  // is limited (core/log_limiter.hpp).
+  /// `memory` is what the guest has as RAM (never null). What the guest can make the host and its device log
+  /// is limited (core/log_limiter.hpp).
   BasicHost(L& loop, std::shared_ptr<const memory::GuestMemory> memory, Interrupt interrupt, Log log = {},
             const LogLimits& limits = {})
       : loop_(loop), memory_(std::move(memory)), interrupt_(std::move(interrupt)), limiter_(log, limits) {}
@@ -58,23 +58,23 @@ class BasicHost {
 
   // -- The transport's side
 
-  // Reserves addresses in this process for the device's shared memory region 0; without it nothing can be
-  // mapped. EINVAL unless `size` is a page multiple and not 0; ENOMEM.
+  /// Reserves addresses in this process for the device's shared memory region 0; without it nothing can be
+  /// mapped. EINVAL unless `size` is a page multiple and not 0; ENOMEM.
   [[nodiscard]] Result<> reserve_shm(std::uint64_t size) {
     auto region = memory::ShmRegion::reserve(size);
     if (!region) return std::unexpected(region.error());
     shm_ = std::move(*region);
     return {};
   }
-  // What the guest sees of it.
+  /// What the guest sees of it.
   [[nodiscard]] const memory::ShmRegion& shm() const noexcept { return shm_; }
 
-  // The guest's RAM has changed. Memory that has gone stays mapped for as long as the device uses it.
+  /// The guest's RAM has changed. Memory that has gone stays mapped for as long as the device uses it.
   void set_memory(std::shared_ptr<const memory::GuestMemory> memory) noexcept { memory_ = std::move(memory); }
 
-  // Starts queue `index` < max_queues where the driver has put it, from its beginning. EINVAL: the device has
-  // no such queue, or `setup` is none. EFAULT: its rings are not in guest memory. ENOMEM. EBUSY: it is
-  // started.
+  /// Starts queue `index` < max_queues where the driver has put it, from its beginning. EINVAL: the device
+  /// has no such queue, or `setup` is none. EFAULT: its rings are not in guest memory. ENOMEM. EBUSY: it is
+  /// started.
   template <Device D>
   [[nodiscard]] Result<> start(D& device, std::uint16_t index, const QueueSetup& setup) {
     static_assert(D::queue_count <= max_queues, "virtio::BasicHost has fewer queues than its device");
@@ -92,15 +92,15 @@ class BasicHost {
     return {};
   }
 
-  // The driver has rung the doorbell of queue `index`. One that does not run is none of the device's
-  // business.
+  /// The driver has rung the doorbell of queue `index`. One that does not run is none of the device's
+  /// business.
   template <Device D>
   void kick(D& device, std::uint16_t index) {
     if (index < D::queue_count && queues_[index].running) device.process(index);
   }
 
-  // Stops all queues, for example to pause the machine. The device takes nothing from them any more, and
-  // answers what it has: run the loop until drained() says that it has, then resume().
+  /// Stops all queues, for example to pause the machine. The device takes nothing from them any more, and
+  /// answers what it has: run the loop until drained() says that it has, then resume().
   template <Device D>
   void pause(D& device) {
     for (std::uint16_t index = 0; index < D::queue_count; ++index) {
@@ -124,7 +124,7 @@ class BasicHost {
     }
   }
 
-  // The driver has reset the device: its queues have to be started anew, and nothing is mapped any more.
+  /// The driver has reset the device: its queues have to be started anew, and nothing is mapped any more.
   template <Device D>
   void reset(D& device) {
     pause(device);
@@ -136,7 +136,7 @@ class BasicHost {
     shm_.unmap_all();
   }
 
-  // Whether a queue held what no driver may put there: the transport sets DEVICE_NEEDS_RESET.
+  /// Whether a queue held what no driver may put there: the transport sets DEVICE_NEEDS_RESET.
   [[nodiscard]] bool needs_reset() const noexcept {
     for (const Side& side : queues_) {
       if (side.broken) return true;
@@ -158,7 +158,7 @@ class BasicHost {
     queues_[index].broken = true;
   }
   [[nodiscard]] bool has_shm() const noexcept { return shm_.size() != 0; }
-  // A mapping is there at once, so the operations end within the call.
+  /// A mapping is there at once, so the operations end within the call.
   void shm_map(ShmOperation& operation, const ShmMapping& mapping) noexcept {
     if (!has_shm()) return operation.complete(fail(ENXIO));
     operation.complete(mapping.region == 0 ? shm_.map(mapping.fd, mapping.fd_offset, mapping.offset,

@@ -8,25 +8,25 @@
 
 namespace vumedia::virtio {
 
-// What a driver can do wrong with a queue. Each error leaves the queue as it was: the device must stop
-// serving it.
+/// What a driver can do wrong with a queue. Each error leaves the queue as it was: the device must stop
+/// serving it.
 enum class ChainError : std::uint8_t {
   none,
-  avail_index_jump,         // the available index is more than the queue size ahead of ours
-  head_out_of_range,        // the available ring names a descriptor that the table does not have
-  head_in_flight,           // it names a chain that the device has not given back
-  next_out_of_range,        // a descriptor's next one is not in its table
-  loop,                     // more descriptors than their table has
-  too_long,                 // more descriptors than the queue size, including those of an indirect table
-  nested_indirect,          // an indirect table refers to another
-  indirect_with_next,       // a descriptor is both indirect and continued
-  indirect_not_negotiated,  // an indirect table without VIRTIO_F_INDIRECT_DESC
-  bad_indirect_size,        // an indirect table of zero, or of a fractional number of descriptors
-  readable_after_writable,  // a device-readable descriptor after a device-writable one
-  outside_memory,           // a buffer or an indirect table that is not guest memory
-  length_overflow,          // more than 2^32 - 1 bytes in all
-  too_many_segments,        // buffers that cross more regions than any real table has
-  ring_outside_memory,      // the rings are no longer in guest memory: the table was replaced
+  avail_index_jump,         ///< the available index is more than the queue size ahead of ours
+  head_out_of_range,        ///< the available ring names a descriptor that the table does not have
+  head_in_flight,           ///< it names a chain that the device has not given back
+  next_out_of_range,        ///< a descriptor's next one is not in its table
+  loop,                     ///< more descriptors than their table has
+  too_long,                 ///< more descriptors than the queue size, including those of an indirect table
+  nested_indirect,          ///< an indirect table refers to another
+  indirect_with_next,       ///< a descriptor is both indirect and continued
+  indirect_not_negotiated,  ///< an indirect table without VIRTIO_F_INDIRECT_DESC
+  bad_indirect_size,        ///< an indirect table of zero, or of a fractional number of descriptors
+  readable_after_writable,  ///< a device-readable descriptor after a device-writable one
+  outside_memory,           ///< a buffer or an indirect table that is not guest memory
+  length_overflow,          ///< more than 2^32 - 1 bytes in all
+  too_many_segments,        ///< buffers that cross more regions than any real table has
+  ring_outside_memory,      ///< the rings are no longer in guest memory: the table was replaced
 };
 
 [[nodiscard]] constexpr const char* to_string(ChainError error) noexcept {
@@ -67,13 +67,13 @@ enum class ChainError : std::uint8_t {
   return "unknown error";
 }
 
-// The buffers of one chain in this process's address space, readable ones first. It belongs to its Queue and
-// is valid until the next pop; the bytes are, as long as the GuestMemory it was popped with lives. Whoever is
-// given one only reads it.
+/// The buffers of one chain in this process's address space, readable ones first. It belongs to its Queue and
+/// is valid until the next pop; the bytes are, as long as the GuestMemory it was popped with lives. Whoever
+/// is given one only reads it.
 class Chain {
  public:
   Chain() = default;
-  // A chain that was taken before; `segments` are a copy of its own.
+  /// A chain that was taken before; `segments` are a copy of its own.
   Chain(const Chain& taken, std::span<const Segment> segments) noexcept
       : segments_(segments.data()),
         first_writable_(segments.data() + taken.readable().size()),
@@ -82,7 +82,7 @@ class Chain {
         writable_size_(taken.writable_size_),
         head_(taken.head_) {}
 
-  // Names the chain in Queue::push.
+  /// Names the chain in Queue::push.
   [[nodiscard]] std::uint16_t head() const noexcept { return head_; }
 
   [[nodiscard]] std::span<const Segment> readable() const noexcept { return {segments_, first_writable_}; }
@@ -96,8 +96,8 @@ class Chain {
 
   // The rest is for the queue that fills it, as it follows the descriptors, and for nobody else.
 
-  // In this order: where its segments are, its head, where the writable ones begin (after `size` bytes), and
-  // the end of all (after `size` bytes, those before the writable ones included).
+  /// In this order: where its segments are, its head, where the writable ones begin (after `size` bytes), and
+  /// the end of all (after `size` bytes, those before the writable ones included).
   void use(const Segment* segments) noexcept { segments_ = segments; }
   void begin(std::uint16_t head) noexcept { head_ = head; }
   void begin_writable(const Segment* first, std::uint32_t size) noexcept {
@@ -118,7 +118,7 @@ class Chain {
   std::uint16_t head_ = 0;
 };
 
-// What Queue::pop found: a chain, nothing, or a driver that broke the rules.
+/// What Queue::pop found: a chain, nothing, or a driver that broke the rules.
 struct [[nodiscard]] PopResult {
   Chain* chain = nullptr;
   ChainError error = ChainError::none;

@@ -25,32 +25,33 @@
 
 namespace vumedia::virtio {
 
-// A piece of a file to be shown to the guest in a VIRTIO shared memory region. All numbers in bytes,
-// page-aligned.
+/// A piece of a file to be shown to the guest in a VIRTIO shared memory region. All numbers in bytes,
+/// page-aligned.
 struct ShmMapping {
   std::uint8_t region = 0;
-  int fd = -1;  // borrowed until the call returns (a host duplicates what it must keep)
+  int fd = -1;  ///< borrowed until the call returns (a host duplicates what it must keep)
   std::uint64_t fd_offset = 0;
   memory::ShmOffset offset;
   std::uint64_t length = 0;
   bool writable = true;
 };
 
-// One pending map or unmap; memory of its owner, like an io::Operation. The handler runs exactly once, on the
-// loop's thread, possibly before the call that started it returns, unless the operation is abandoned first.
+/// One pending map or unmap; memory of its owner, like an io::Operation. The handler runs exactly once, on
+/// the loop's thread, possibly before the call that started it returns, unless the operation is abandoned
+/// first.
 class ShmOperation {
  public:
-  // Success, or the errno with which the other side refused. If it has not answered, an errno that it cannot
-  // answer with: ENXIO means that there is no shared memory, EBUSY that too many are pending; in neither case
-  // was it sent. ECANCELED means that the queues were stopped or that the peer left, before or after it was
-  // sent.
+  /// Success, or the errno with which the other side refused. If it has not answered, an errno that it cannot
+  /// answer with: ENXIO means that there is no shared memory, EBUSY that too many are pending; in neither
+  /// case was it sent. ECANCELED means that the queues were stopped or that the peer left, before or after it
+  /// was sent.
   using Handler = void (*)(ShmOperation& operation, Result<> result) noexcept;
   explicit ShmOperation(Handler handler) noexcept : handler_(handler) {}
   ShmOperation(const ShmOperation&) = delete;
   ShmOperation& operator=(const ShmOperation&) = delete;
   void complete(Result<> result) noexcept { handler_(*this, result); }
 
-  // Whether `error` says that the other side has not answered.
+  /// Whether `error` says that the other side has not answered.
   [[nodiscard]] static constexpr bool is_unanswered(int error) noexcept {
     return error == ENXIO || error == EBUSY || error == ECANCELED;
   }
@@ -62,13 +63,13 @@ class ShmOperation {
   Handler handler_;
 };
 
-// Among its own members a class is incomplete and satisfies no concept. A VMM that is a Host therefore has
-// its device in a class defined after it, or behind a pointer to such a class.
+/// Among its own members a class is incomplete and satisfies no concept. A VMM that is a Host therefore has
+/// its device in a class defined after it, or behind a pointer to such a class.
 template <class H>
 concept HostIsCompleteHere = requires { sizeof(H); };
 
-// A host whose loop others use as well may have `io::Turn& turn()`, so that they share what one turn of the
-// loop does; without it each device has a whole turn to itself.
+/// A host whose loop others use as well may have `io::Turn& turn()`, so that they share what one turn of the
+/// loop does; without it each device has a whole turn to itself.
 template <class H>
 concept Host =
     HostIsCompleteHere<H> && io::Loop<H> &&
@@ -93,7 +94,7 @@ concept Host =
       { constant.log() } -> std::same_as<const Log&>;
     };
 
-// Before its definition a class satisfies nothing, either.
+/// Before its definition a class satisfies nothing, either.
 template <class D>
 concept DeviceIsCompleteHere = requires { sizeof(D); };
 

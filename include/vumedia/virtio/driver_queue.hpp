@@ -22,40 +22,40 @@
 
 namespace vumedia::virtio {
 
-// A buffer as the driver offers it.
+/// A buffer as the driver offers it.
 struct Piece {
   memory::GuestAddress address;
   std::uint32_t length = 0;
-  bool writable = false;  // by the device; such pieces come last
+  bool writable = false;  ///< by the device; such pieces come last
 };
 
-// A buffer that came back.
+/// A buffer that came back.
 struct Used {
   std::uint16_t head = 0;
-  std::uint32_t length = 0;  // bytes that the device wrote, at most the writable size of the chain
+  std::uint32_t length = 0;  ///< bytes that the device wrote, at most the writable size of the chain
 };
 
 class DriverQueue {
  public:
   using GuestAddress = memory::GuestAddress;
 
-  // Descriptors of an indirect table.
+  /// Descriptors of an indirect table.
   static constexpr std::uint32_t max_indirect = 16;
 
-  // Bytes of shared memory for a queue of `size`.
+  /// Bytes of shared memory for a queue of `size`.
   [[nodiscard]] static constexpr std::size_t bytes(std::uint32_t size) noexcept {
     return tables_offset(size) + std::size_t{size} * table_bytes;
   }
 
-  // A queue of `size` (a power of two up to 32768) in the bytes(size) bytes at `memory`, which the guest sees
-  // at `guest`; both aligned to 16. The memory outlives the queue. It is cleared here, so the device must
-  // start later.
+  /// A queue of `size` (a power of two up to 32768) in the bytes(size) bytes at `memory`, which the guest
+  /// sees at `guest`; both aligned to 16. The memory outlives the queue. It is cleared here, so the device
+  /// must start later.
   DriverQueue(std::byte* memory, GuestAddress guest, std::uint16_t size, bool event_idx)
       : memory_(memory), guest_(guest), size_(size), event_idx_(event_idx), chains_(size), links_(size) {
     reset();
   }
 
-  // Makes the queue empty again, with index 0; for use after a reset of the device.
+  /// Makes the queue empty again, with index 0; for use after a reset of the device.
   void reset() noexcept {
     std::memset(memory_, 0, bytes(size_));
     for (std::uint32_t i = 0; i < size_; ++i) links_[i] = static_cast<std::uint16_t>(i + 1);
@@ -71,27 +71,27 @@ class DriverQueue {
   [[nodiscard]] GuestAddress available() const noexcept { return {guest_.value + available_offset(size_)}; }
   [[nodiscard]] GuestAddress used() const noexcept { return {guest_.value + used_offset(size_)}; }
 
-  // Free descriptors; chains that the device has (or that were added but not published).
+  /// Free descriptors; chains that the device has (or that were added but not published).
   [[nodiscard]] std::uint32_t free_count() const noexcept { return free_; }
   [[nodiscard]] std::uint32_t in_flight() const noexcept { return in_flight_; }
 
-  // Adds a chain of `pieces` and returns its head, which names it until it comes back. `indirect` puts it
-  // into a table of its own, so that it takes one descriptor of the queue. EINVAL: no pieces, or readable
-  // ones after writable ones. E2BIG: more than the queue, or a table, can hold. ENOSPC: too few descriptors
-  // are free now.
+  /// Adds a chain of `pieces` and returns its head, which names it until it comes back. `indirect` puts it
+  /// into a table of its own, so that it takes one descriptor of the queue. EINVAL: no pieces, or readable
+  /// ones after writable ones. E2BIG: more than the queue, or a table, can hold. ENOSPC: too few descriptors
+  /// are free now.
   [[nodiscard]] Result<std::uint16_t> add(std::span<const Piece> pieces, bool indirect = false) noexcept;
 
-  // Shows the device what was added. Returns whether it wants to be kicked.
+  /// Shows the device what was added. Returns whether it wants to be kicked.
   [[nodiscard]] bool publish() noexcept;
 
-  // The next chain that came back, or nothing. EPROTO: the device named a chain that it does not have, claims
-  // to have written more than there is room for, or has returned more than it was given.
+  /// The next chain that came back, or nothing. EPROTO: the device named a chain that it does not have,
+  /// claims to have written more than there is room for, or has returned more than it was given.
   [[nodiscard]] Result<std::optional<Used>> pop_used() noexcept;
 
-  // Asks to be interrupted for the next used chain, which is the initial state. True if one is there already:
-  // look again.
+  /// Asks to be interrupted for the next used chain, which is the initial state. True if one is there
+  /// already: look again.
   [[nodiscard]] bool enable_interrupts() noexcept;
-  // Interrupts are not needed, though some may come.
+  /// Interrupts are not needed, though some may come.
   void disable_interrupts() noexcept;
 
  private:

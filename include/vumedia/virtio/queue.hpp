@@ -47,77 +47,77 @@ class Queue {
 
   // -- Settings. They take effect at the next start().
 
-  // EINVAL unless it is a power of two up to 32768.
+  /// EINVAL unless it is a power of two up to 32768.
   [[nodiscard]] Result<> set_size(std::uint32_t size) noexcept {
     if (!is_power_of_two(size) || size > max_queue_size) return fail(EINVAL);
     settings_.size = size;
     return {};
   }
-  // Guest addresses of the descriptor table, the available ring and the used ring.
+  /// Guest addresses of the descriptor table, the available ring and the used ring.
   void set_addresses(GuestAddress descriptors, GuestAddress available, GuestAddress used) noexcept {
     settings_.descriptors = descriptors;
     settings_.available = available;
     settings_.used = used;
   }
-  // VIRTIO_F_EVENT_IDX, off at first, and VIRTIO_F_INDIRECT_DESC, on at first.
+  /// VIRTIO_F_EVENT_IDX, off at first, and VIRTIO_F_INDIRECT_DESC, on at first.
   void set_event_idx(bool negotiated) noexcept { settings_.event_idx = negotiated; }
   void set_indirect(bool negotiated) noexcept { settings_.indirect = negotiated; }
-  // The available index of the first chain to be popped.
+  /// The available index of the first chain to be popped.
   void set_base(std::uint16_t base) noexcept { settings_.base = base; }
 
-  // The configured size; 0 until it is set.
+  /// The configured size; 0 until it is set.
   [[nodiscard]] std::uint32_t size() const noexcept { return started_ ? size_ : settings_.size; }
-  // The available index of the next chain to be popped.
+  /// The available index of the next chain to be popped.
   [[nodiscard]] std::uint16_t base() const noexcept { return started_ ? next_available_ : settings_.base; }
 
   // -- Life.
 
-  // Translates the rings, takes the used index from them (so that a ring goes on where it was stopped) and
-  // asks for notifications. No chain is in flight then. So chains between the used index and the configured
-  // base have been lost, or were never seen, and are popped first: some VMMs (cloud-hypervisor) start a ring
-  // past what the driver has put there before DRIVER_OK. EINVAL: no size, or a misaligned ring. EFAULT: a
-  // ring that is not in one region of `memory`. ENOMEM. EBUSY: it is already started.
+  /// Translates the rings, takes the used index from them (so that a ring goes on where it was stopped) and
+  /// asks for notifications. No chain is in flight then. So chains between the used index and the configured
+  /// base have been lost, or were never seen, and are popped first: some VMMs (cloud-hypervisor) start a ring
+  /// past what the driver has put there before DRIVER_OK. EINVAL: no size, or a misaligned ring. EFAULT: a
+  /// ring that is not in one region of `memory`. ENOMEM. EBUSY: it is already started.
   [[nodiscard]] Result<> start(const GuestMemory& memory) noexcept;
-  // Forgets what is in flight and what was pushed but not flushed; base() stays. Stopping twice is harmless.
+  /// Forgets what is in flight and what was pushed but not flushed; base() stays. Stopping twice is harmless.
   void stop() noexcept;
   [[nodiscard]] bool started() const noexcept { return started_; }
 
   // -- Chains.
 
-  // The next available chain, or nothing if there is none or the queue is stopped.
+  /// The next available chain, or nothing if there is none or the queue is stopped.
   PopResult pop(const GuestMemory& memory) noexcept;
 
-  // Takes back the last pop, if its chain is still in flight: the next pop sees it again. False if there is
-  // none.
+  /// Takes back the last pop, if its chain is still in flight: the next pop sees it again. False if there is
+  /// none.
   bool undo_pop() noexcept;
 
-  // Puts the chain with `head` on the used ring, with `written` bytes of it filled. The driver sees it after
-  // flush(). EINVAL if no such chain is in flight, which is a bug in the device. EFAULT if the used ring is
-  // no longer in guest memory.
+  /// Puts the chain with `head` on the used ring, with `written` bytes of it filled. The driver sees it after
+  /// flush(). EINVAL if no such chain is in flight, which is a bug in the device. EFAULT if the used ring is
+  /// no longer in guest memory.
   [[nodiscard]] Result<> push(const GuestMemory& memory, std::uint16_t head, std::uint32_t written) noexcept;
 
-  // Publishes what was pushed. Returns whether the driver is to be interrupted.
+  /// Publishes what was pushed. Returns whether the driver is to be interrupted.
   [[nodiscard]] bool flush(const GuestMemory& memory) noexcept;
 
-  // Chains that were popped and not pushed.
+  /// Chains that were popped and not pushed.
   [[nodiscard]] std::uint32_t in_flight() const noexcept { return in_flight_; }
   [[nodiscard]] bool is_in_flight(std::uint16_t head) const noexcept {
     return started_ && head < size_ && in_flight_heads_[head];
   }
-  // Gives up on all of them: they will not be pushed.
+  /// Gives up on all of them: they will not be pushed.
   void reset_in_flight() noexcept;
 
   // -- Notifications by the driver.
 
-  // Asks to be notified of the next available buffer. True if there is one already: there may be no
-  // notification for it, so look again. Also false if the rings are no longer in guest memory.
+  /// Asks to be notified of the next available buffer. True if there is one already: there may be no
+  /// notification for it, so look again. Also false if the rings are no longer in guest memory.
   [[nodiscard]] bool enable_notifications(const GuestMemory& memory) noexcept;
-  // The driver's available index as it is now; base() if the rings are no longer in guest memory.
+  /// The driver's available index as it is now; base() if the rings are no longer in guest memory.
   [[nodiscard]] std::uint16_t available_index(const GuestMemory& memory) noexcept {
     if (!bound(memory)) return base();
     return ring::field(available_ + ring::index).load(std::memory_order_acquire);
   }
-  // Says that notifications are not needed; some may still come.
+  /// Says that notifications are not needed; some may still come.
   void disable_notifications(const GuestMemory& memory) noexcept;
 
  private:

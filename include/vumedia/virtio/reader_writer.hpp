@@ -14,7 +14,7 @@
 
 namespace vumedia::virtio {
 
-// A piece of a chain, or of any other memory that is not contiguous.
+/// A piece of a chain, or of any other memory that is not contiguous.
 using Segment = std::span<std::byte>;
 
 namespace detail {
@@ -99,26 +99,26 @@ template <class T>
 
 }  // namespace detail
 
-// What a T must be to travel as its bytes.
+/// What a T must be to travel as its bytes.
 template <class T>
 concept Wire = std::is_trivially_copyable_v<T> && !std::is_pointer_v<T> && !std::is_const_v<T>;
 
-// Reads from the front. A failed call consumes nothing.
-//
-// Bytes that are not contiguous are read (and written, below) by a separate function with a copy of the
-// cursor: a cursor whose address is never taken can live in registers.
+/// Reads from the front. A failed call consumes nothing.
+///
+/// Bytes that are not contiguous are read (and written, below) by a separate function with a copy of the
+/// cursor: a cursor whose address is never taken can live in registers.
 class Reader {
  public:
-  // Reads nothing.
+  /// Reads nothing.
   Reader() = default;
   explicit Reader(std::span<const Segment> segments) noexcept : cursor_(segments) {}
-  // `size` is the sum of the segments' sizes, for callers that know it.
+  /// `size` is the sum of the segments' sizes, for callers that know it.
   Reader(std::span<const Segment> segments, std::size_t size) noexcept : cursor_(segments, size) {}
   explicit Reader(std::span<const std::byte> bytes) noexcept : cursor_(bytes) {}
 
   [[nodiscard]] std::size_t remaining() const noexcept { return cursor_.size(); }
 
-  // ENODATA if fewer than sizeof(T) bytes remain.
+  /// ENODATA if fewer than sizeof(T) bytes remain.
   template <Wire T>
     requires std::is_default_constructible_v<T>
   [[nodiscard]] Result<T> read() noexcept {
@@ -127,7 +127,7 @@ class Reader {
     return value;
   }
 
-  // The same, into a struct that is there already; it stays as it is on failure.
+  /// The same, into a struct that is there already; it stays as it is on failure.
   template <Wire T>
   [[nodiscard, gnu::always_inline]] Result<> read_to(T& value) noexcept {
     if (cursor_.contiguous(sizeof(T))) [[likely]] {
@@ -141,17 +141,17 @@ class Reader {
     return done;
   }
 
-  // Fills `bytes`, or ENODATA.
+  /// Fills `bytes`, or ENODATA.
   [[nodiscard]] Result<> read_bytes(std::span<std::byte> bytes) noexcept { return gather(bytes); }
 
-  // Skips `count` bytes, or ENODATA.
+  /// Skips `count` bytes, or ENODATA.
   [[nodiscard]] Result<> skip(std::size_t count) noexcept {
     if (count > remaining()) return fail(ENODATA);
     cursor_.for_each(count, [](const std::byte*, std::size_t) {});
     return {};
   }
 
-  // A reader of only the next `count` bytes, which this one skips; or ENODATA.
+  /// A reader of only the next `count` bytes, which this one skips; or ENODATA.
   [[nodiscard]] Result<Reader> take(std::size_t count) noexcept {
     Reader part = *this;
     if (auto done = skip(count); !done) return std::unexpected(done.error());
@@ -175,22 +175,22 @@ class Reader {
   detail::Cursor<const std::byte> cursor_;
 };
 
-// Writes from the front. A failed call writes nothing.
+/// Writes from the front. A failed call writes nothing.
 class Writer {
  public:
-  // Has no room.
+  /// Has no room.
   Writer() = default;
   explicit Writer(std::span<const Segment> segments) noexcept : cursor_(segments) {}
-  // `size` is the sum of the segments' sizes, for callers that know it.
+  /// `size` is the sum of the segments' sizes, for callers that know it.
   Writer(std::span<const Segment> segments, std::size_t size) noexcept : cursor_(segments, size) {}
   explicit Writer(std::span<std::byte> bytes) noexcept : cursor_(bytes) {}
 
   [[nodiscard]] std::size_t remaining() const noexcept { return cursor_.size(); }
-  // Bytes written so far: what a used element reports.
+  /// Bytes written so far: what a used element reports.
   [[nodiscard]] std::size_t written() const noexcept { return written_; }
 
-  // ENOSPC if fewer than sizeof(T) bytes remain. Padding travels too: `value` should have been zeroed as a
-  // whole.
+  /// ENOSPC if fewer than sizeof(T) bytes remain. Padding travels too: `value` should have been zeroed as a
+  /// whole.
   template <Wire T>
   [[nodiscard, gnu::always_inline]] Result<> write(const T& value) noexcept {
     if (cursor_.contiguous(sizeof(T))) [[likely]] {
@@ -204,7 +204,7 @@ class Writer {
     return done;
   }
 
-  // All of `bytes`, or ENOSPC.
+  /// All of `bytes`, or ENOSPC.
   [[nodiscard, gnu::noinline]] Result<> write_bytes(std::span<const std::byte> bytes) noexcept {
     if (bytes.size() > remaining()) return fail(ENOSPC);
     const std::byte* from = bytes.data();
@@ -216,7 +216,7 @@ class Writer {
     return {};
   }
 
-  // `count` zeros, or ENOSPC.
+  /// `count` zeros, or ENOSPC.
   [[nodiscard]] Result<> write_zeros(std::size_t count) noexcept {
     if (count > remaining()) return fail(ENOSPC);
     cursor_.for_each(count, [](std::byte* piece, std::size_t length) { std::memset(piece, 0, length); });

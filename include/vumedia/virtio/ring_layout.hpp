@@ -10,7 +10,7 @@
 
 namespace vumedia::virtio {
 
-// Feature bits of the transport and its rings (VIRTIO 1.4, 6).
+/// Feature bits of the transport and its rings (VIRTIO 1.4, 6).
 namespace feature {
 inline constexpr std::uint64_t ring_indirect_desc = 1ULL << 28;
 inline constexpr std::uint64_t ring_event_idx = 1ULL << 29;
@@ -19,7 +19,7 @@ inline constexpr std::uint64_t version_1 = 1ULL << 32;
 
 inline constexpr std::uint32_t max_queue_size = 32768;
 
-// struct virtq_desc (2.7.5).
+/// struct virtq_desc (2.7.5).
 struct Descriptor {
   std::uint64_t address = 0;
   std::uint32_t length = 0;
@@ -34,7 +34,7 @@ inline constexpr std::uint16_t desc_f_next = 1;
 inline constexpr std::uint16_t desc_f_write = 2;
 inline constexpr std::uint16_t desc_f_indirect = 4;
 
-// struct virtq_used_elem (2.7.8).
+/// struct virtq_used_elem (2.7.8).
 struct UsedElement {
   std::uint32_t id = 0;
   std::uint32_t length = 0;
@@ -44,7 +44,8 @@ static_assert(sizeof(UsedElement) == 8 && offsetof(UsedElement, length) == 4);
 inline constexpr std::uint16_t avail_f_no_interrupt = 1;
 inline constexpr std::uint16_t used_f_no_notify = 1;
 
-// Alignment and size of the three parts, and where their fields lie, for a queue of `size` descriptors (2.7).
+/// Alignment and size of the three parts, and where their fields lie, for a queue of `size` descriptors
+/// (2.7).
 namespace ring {
 
 inline constexpr std::uint64_t descriptor_alignment = 16;
@@ -61,7 +62,7 @@ constexpr std::uint64_t used_bytes(std::uint32_t size) noexcept {
   return 6 + 8ULL * size;
 }
 
-// Both rings: le16 flags, le16 idx, the elements, and a le16 for the event index of the other side.
+/// Both rings: le16 flags, le16 idx, the elements, and a le16 for the event index of the other side.
 inline constexpr std::size_t flags = 0;
 inline constexpr std::size_t index = 2;
 inline constexpr std::size_t elements = 4;
@@ -72,14 +73,14 @@ constexpr std::size_t avail_event(std::uint32_t size) noexcept {
   return 4 + std::size_t{8} * size;
 }
 
-// A field that both sides use at once. `at` is aligned to 2.
+/// A field that both sides use at once. `at` is aligned to 2.
 inline std::atomic_ref<std::uint16_t> field(std::byte* at) noexcept {
   return std::atomic_ref<std::uint16_t>(*reinterpret_cast<std::uint16_t*>(at));
 }
 static_assert(std::atomic_ref<std::uint16_t>::is_always_lock_free);
 
-// Reads exactly once what a hostile peer may change at the same time: the compiler may neither repeat nor
-// split nor move a volatile read. `at` needs no alignment.
+/// Reads exactly once what a hostile peer may change at the same time: the compiler may neither repeat nor
+/// split nor move a volatile read. `at` needs no alignment.
 template <class T>
 inline T load_once(const std::byte* at) noexcept {
   struct [[gnu::packed, gnu::may_alias]] Unaligned {
@@ -88,7 +89,7 @@ inline T load_once(const std::byte* at) noexcept {
   return reinterpret_cast<const volatile Unaligned*>(at)->value;
 }
 
-// vring_need_event: whether moving an index from `before` to `after` passes `event` (2.7.7, 2.7.10).
+/// vring_need_event: whether moving an index from `before` to `after` passes `event` (2.7.7, 2.7.10).
 constexpr bool passes(std::uint16_t event, std::uint16_t before, std::uint16_t after) noexcept {
   return static_cast<std::uint16_t>(after - event - 1) < static_cast<std::uint16_t>(after - before);
 }

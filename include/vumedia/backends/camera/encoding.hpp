@@ -24,20 +24,20 @@
 
 namespace vumedia::backends::camera {
 
-// V4L2_CID_JPEG_COMPRESSION_QUALITY: larger is better and takes more bytes.
+/// V4L2_CID_JPEG_COMPRESSION_QUALITY: larger is better and takes more bytes.
 inline constexpr std::int32_t quality_minimum = 1;
 inline constexpr std::int32_t quality_maximum = 100;
 inline constexpr std::int32_t quality_default = 85;
 
-// Compresses pictures, one after another and each by itself. Everything after construction happens on one
-// thread, not the loop's.
-//
-//   E::pixelformat           V4L2_PIX_FMT_* of what it makes, one that v4l2::find_pixel_format knows
-//   prepare(width, height)   a place for a picture; valid until the next call
-//   encode(quality)          the picture that was painted there, compressed; valid until the next call.
-//                            `quality` is from quality_minimum to quality_maximum
-//
-// A failure of either spoils the one frame.
+/// Compresses pictures, one after another and each by itself. Everything after construction happens on one
+/// thread, not the loop's.
+///
+///   E::pixelformat           V4L2_PIX_FMT_* of what it makes, one that v4l2::find_pixel_format knows
+///   prepare(width, height)   a place for a picture; valid until the next call
+///   encode(quality)          the picture that was painted there, compressed; valid until the next call.
+///                            `quality` is from quality_minimum to quality_maximum
+///
+/// A failure of either spoils the one frame.
 template <class E>
 concept Encoder = std::movable<E> && requires(E encoder, std::uint32_t side, std::int32_t quality) {
   { E::pixelformat } -> std::convertible_to<std::uint32_t>;
@@ -45,16 +45,16 @@ concept Encoder = std::movable<E> && requires(E encoder, std::uint32_t side, std
   { encoder.encode(quality) } -> std::same_as<Result<std::span<const std::byte>>>;
 };
 
-// A camera with raw formats only.
+/// A camera with raw formats only.
 struct NoEncoder {};
 
 template <class E>
 inline constexpr bool encodes = !std::same_as<E, NoEncoder>;
 
-// A picture to be made.
+/// A picture to be made.
 template <class Scene>
 struct Job {
-  std::uint64_t ticket = 0;  // the asker's name for it
+  std::uint64_t ticket = 0;  ///< the asker's name for it
   std::uint32_t width = 0;
   std::uint32_t height = 0;
   Scene scene;
@@ -62,8 +62,8 @@ struct Job {
   std::uint32_t number = 0;
 };
 
-// `Scene` and `Artist`: those of a PaintingSource; the artist paints here. `Report`: called on the thread as
-// report(ticket, result) when a job is done; movable.
+/// `Scene` and `Artist`: those of a PaintingSource; the artist paints here. `Report`: called on the thread as
+/// report(ticket, result) when a job is done; movable.
 template <Encoder E, class Scene, class Artist, std::movable Report>
 class EncodingThread {
  public:
@@ -72,7 +72,7 @@ class EncodingThread {
   explicit EncodingThread(E encoder) : encoder_(std::move(encoder)) {}
   EncodingThread(const EncodingThread&) = delete;
   EncodingThread& operator=(const EncodingThread&) = delete;
-  // Waits for the picture that is being made, some milliseconds.
+  /// Waits for the picture that is being made, some milliseconds.
   ~EncodingThread() {
     {
       const std::lock_guard lock(mutex_);
@@ -82,8 +82,8 @@ class EncodingThread {
     if (thread_.joinable()) thread_.join();
   }
 
-  // To be called before the first submit(); a second call is not an error. EAGAIN if the system cannot start
-  // a thread.
+  /// To be called before the first submit(); a second call is not an error. EAGAIN if the system cannot start
+  /// a thread.
   [[nodiscard]] Result<> start() {
     if (thread_.joinable()) return {};
     // The library throws nothing, but a thread's constructor has no other way to fail.
@@ -95,7 +95,7 @@ class EncodingThread {
     return {};
   }
 
-  // An earlier job that has not been started is dropped.
+  /// An earlier job that has not been started is dropped.
   void submit(const Job& job, Report report) {
     std::optional<Work> forgotten;  // its report is destroyed without the lock
     {
@@ -105,7 +105,7 @@ class EncodingThread {
     wake_.notify_one();
   }
 
-  // The picture of the last job, once it has been reported as successful; valid until the next submit().
+  /// The picture of the last job, once it has been reported as successful; valid until the next submit().
   [[nodiscard]] std::span<const std::byte> picture() const noexcept { return picture_; }
 
  private:

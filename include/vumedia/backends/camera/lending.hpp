@@ -13,7 +13,7 @@
 
 namespace vumedia::backends::camera {
 
-// Bytes of a picture in this raw mode as a Source lends it.
+/// Bytes of a picture in this raw mode as a Source lends it.
 [[nodiscard]] constexpr std::size_t lent_size(const Mode& mode) noexcept {
   const v4l2::Layout layout = make_mode(*mode.format, *mode.size).layout;
   std::size_t bytes = 0;
@@ -21,7 +21,7 @@ namespace vumedia::backends::camera {
   return bytes;
 }
 
-// Copies line by line, because the guest's may be farther apart. False if the picture is too short.
+/// Copies line by line, because the guest's may be farther apart. False if the picture is too short.
 [[nodiscard]] inline bool copy_lent(const Mode& mode, std::span<const std::byte> picture,
                                     const Planes& planes) noexcept {
   if (picture.size() < lent_size(mode)) return false;

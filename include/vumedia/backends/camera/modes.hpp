@@ -15,43 +15,43 @@ namespace vumedia::backends::camera {
 struct FrameSize {
   std::uint32_t width = 0;
   std::uint32_t height = 0;
-  // In seconds, the shortest first: the larger the picture, the more a sensor's link limits them.
+  /// In seconds, the shortest first: the larger the picture, the more a sensor's link limits them.
   std::span<const v4l2_fract> intervals;
 };
 
-// All of a Source. What it refers to lives as long as the Source.
+/// All of a Source. What it refers to lives as long as the Source.
 struct Modes {
-  // Raw formats that v4l2::find_pixel_format() knows, in the order of ENUM_FMT. Those with several planes in
-  // memory are offered by the multi-planar API only. The first one, which has one plane, is what a camera
-  // begins with and what an unknown one becomes.
+  /// Raw formats that v4l2::find_pixel_format() knows, in the order of ENUM_FMT. Those with several planes in
+  /// memory are offered by the multi-planar API only. The first one, which has one plane, is what a camera
+  /// begins with and what an unknown one becomes.
   std::span<const std::uint32_t> formats;
-  // The first is what a camera begins with.
+  /// The first is what a camera begins with.
   std::span<const FrameSize> sizes;
-  // What a camera begins with, and S_PARM resets it to, as near as the size allows.
+  /// What a camera begins with, and S_PARM resets it to, as near as the size allows.
   v4l2_fract usual_interval{1, 30};
 };
 
-// A current format.
+/// A current format.
 struct Mode {
   const v4l2::PixelFormat* format = nullptr;
   const FrameSize* size = nullptr;
-  // Compressed: one plane, whose size is the limit for a picture, and no components.
+  /// Compressed: one plane, whose size is the limit for a picture, and no components.
   v4l2::Layout layout;
 };
 
-// Bytes of a line in memory.
+/// Bytes of a line in memory.
 inline constexpr std::uint32_t max_stride = 16384;
 
-// A size that no compressed picture exceeds: noise at the best quality takes little more than one byte per
-// pixel. Android's camera refuses a format of more than two.
+/// A size that no compressed picture exceeds: noise at the best quality takes little more than one byte per
+/// pixel. Android's camera refuses a format of more than two.
 [[nodiscard]] constexpr std::uint32_t compressed_size(const FrameSize& size) noexcept {
   return size.width * size.height * 2;
 }
 
-// Pixels of a side: whatever the format, no plane of such a picture has more than 32 bits of bytes.
+/// Pixels of a side: whatever the format, no plane of such a picture has more than 32 bits of bytes.
 inline constexpr std::uint32_t largest_side = 16384;
 
-// Why a camera cannot have these modes. Null if it can.
+/// Why a camera cannot have these modes. Null if it can.
 [[nodiscard]] constexpr const char* fault_of(const Modes& modes) noexcept {
   const auto positive = [](const v4l2_fract& interval) {
     return interval.numerator != 0 && interval.denominator != 0;
@@ -75,12 +75,12 @@ inline constexpr std::uint32_t largest_side = 16384;
   if (!positive(modes.usual_interval)) return "the usual interval has a 0";
   return nullptr;
 }
-// For a static_assert next to a table, or for one that comes from a file.
+/// For a static_assert next to a table, or for one that comes from a file.
 [[nodiscard]] constexpr bool valid_modes(const Modes& modes) noexcept {
   return fault_of(modes) == nullptr;
 }
 
-// `stride`: the requested bytes per line of the first plane.
+/// `stride`: the requested bytes per line of the first plane.
 [[nodiscard]] constexpr Mode make_mode(const v4l2::PixelFormat& format, const FrameSize& size,
                                        std::uint32_t stride = 0) noexcept {
   Mode mode{&format, &size, {}};
@@ -96,7 +96,7 @@ inline constexpr std::uint32_t largest_side = 16384;
   return mode;
 }
 
-// The maximum size of a plane of a buffer: that of the largest picture with the longest lines.
+/// The maximum size of a plane of a buffer: that of the largest picture with the longest lines.
 [[nodiscard]] constexpr std::uint32_t most_plane_bytes(const Modes& modes) noexcept {
   std::uint32_t most = 0;
   for (const FrameSize& size : modes.sizes) {
@@ -110,7 +110,7 @@ inline constexpr std::uint32_t largest_side = 16384;
   return most;
 }
 
-// Null if there is none.
+/// Null if there is none.
 [[nodiscard]] constexpr const FrameSize* find_size(const Modes& modes, std::uint32_t width,
                                                    std::uint32_t height) noexcept {
   for (const FrameSize& size : modes.sizes) {
@@ -119,7 +119,7 @@ inline constexpr std::uint32_t largest_side = 16384;
   return nullptr;
 }
 
-// The size closest to the requested one, by the sum of both differences.
+/// The size closest to the requested one, by the sum of both differences.
 [[nodiscard]] constexpr const FrameSize& nearest_size(const Modes& modes, std::uint32_t width,
                                                       std::uint32_t height) noexcept {
   const auto distance = [](std::uint32_t a, std::uint32_t b) { return std::uint64_t{a > b ? a - b : b - a}; };
@@ -141,8 +141,8 @@ __extension__ typedef unsigned __int128 Wide;
 
 }  // namespace detail
 
-// The interval of `size` whose rate is nearest to that of `asked`; to that of `usual`, if `asked` has a 0 in
-// either part, which S_PARM defines as "reset".
+/// The interval of `size` whose rate is nearest to that of `asked`; to that of `usual`, if `asked` has a 0 in
+/// either part, which S_PARM defines as "reset".
 [[nodiscard]] constexpr v4l2_fract nearest_interval(const FrameSize& size, v4l2_fract asked,
                                                     const v4l2_fract& usual) noexcept {
   if (asked.numerator == 0 || asked.denominator == 0) asked = usual;

@@ -23,8 +23,8 @@ namespace vumedia::backends::camera {
 
 class Negotiation {
  public:
-  // `modes` satisfy valid_modes(), and what they refer to outlives this. `compressed`: a format that is
-  // offered after the raw ones; 0: none. `first`: the initial one, if it is offered.
+  /// `modes` satisfy valid_modes(), and what they refer to outlives this. `compressed`: a format that is
+  /// offered after the raw ones; 0: none. `first`: the initial one, if it is offered.
   Negotiation(const Modes& modes, bool multiplanar, std::uint32_t compressed, std::uint32_t first = 0)
       : modes_(modes), type_(multiplanar ? V4L2_BUF_TYPE_VIDEO_CAPTURE_MPLANE : V4L2_BUF_TYPE_VIDEO_CAPTURE) {
     for (const std::uint32_t code : modes.formats) {
@@ -38,7 +38,7 @@ class Negotiation {
 
   [[nodiscard]] std::uint32_t type() const noexcept { return type_; }
   [[nodiscard]] const Mode& mode() const noexcept { return mode_; }
-  // Seconds for a frame.
+  /// Seconds for a frame.
   [[nodiscard]] const v4l2_fract& interval() const noexcept { return interval_; }
 
   // ---- Ioctls. EINVAL: a different buffer type, or nothing at that index.
@@ -69,7 +69,7 @@ class Negotiation {
     describe(adjust(format), format);
     return {};
   }
-  // The caller must make sure that there are no buffers.
+  /// The caller must make sure that there are no buffers.
   [[nodiscard]] Result<> s_fmt(v4l2_format& format) noexcept {
     if (format.type != type_) return fail(EINVAL);
     use(adjust(format));
@@ -94,9 +94,9 @@ class Negotiation {
     return g_parm(parameters);
   }
 
-  // A camera that cannot crop has a default and bounds, from which programs learn the shape of its pixels,
-  // but no current rectangle: uvcvideo does the same, and v4l2-compliance demands it of a device with several
-  // discrete sizes. Linux passes the single-planar type whichever a program used; both are accepted.
+  /// A camera that cannot crop has a default and bounds, from which programs learn the shape of its pixels,
+  /// but no current rectangle: uvcvideo does the same, and v4l2-compliance demands it of a device with
+  /// several discrete sizes. Linux passes the single-planar type whichever a program used; both are accepted.
   [[nodiscard]] Result<> g_selection(v4l2_selection& selection) const noexcept {
     const std::uint32_t target = selection.target;
     if (!is_capture(selection.type) ||

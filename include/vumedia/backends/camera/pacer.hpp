@@ -14,22 +14,22 @@ namespace vumedia::backends::camera {
 
 class Pacer {
  public:
-  // The first frame is due one interval, in seconds, after `now`. Neither part of it is 0.
+  /// The first frame is due one interval, in seconds, after `now`. Neither part of it is 0.
   void start(io::TimePoint now, const v4l2_fract& interval) noexcept {
     origin_ = now;
     interval_ = interval;
     tick_ = 1;
   }
 
-  // When the next frame is due. Computed from the origin every time, because 1/30 s is not a whole number of
-  // nanoseconds.
+  /// When the next frame is due. Computed from the origin every time, because 1/30 s is not a whole number of
+  /// nanoseconds.
   [[nodiscard]] io::TimePoint due() const noexcept {
     // 2^63 ns are 292 years, so of the product's 128 bits the quotient needs 63.
     const Wide elapsed = Wide{tick_} * interval_.numerator * second / interval_.denominator;
     return origin_ + std::chrono::nanoseconds(static_cast<std::int64_t>(elapsed));
   }
 
-  // Advances to the first point of the grid after both due() and `now`.
+  /// Advances to the first point of the grid after both due() and `now`.
   void advance(io::TimePoint now) noexcept {
     ++tick_;
     if (now < due()) return;

@@ -46,32 +46,32 @@
 
 namespace vumedia::backends::camera {
 
-// The planes in memory, each of at least its layout's sizeimage bytes.
+/// The planes in memory, each of at least its layout's sizeimage bytes.
 using Planes = std::array<std::byte*, 3>;
 
-// A frame to be painted.
+/// A frame to be painted.
 struct Frame {
   const Mode& mode;
-  std::uint32_t number = 0;  // since STREAMON
+  std::uint32_t number = 0;  ///< since STREAMON
   Planes planes{};
 };
 
-// What a picture is painted on.
+/// What a picture is painted on.
 struct Canvas {
-  const v4l2::PixelFormat* format = nullptr;  // raw
+  const v4l2::PixelFormat* format = nullptr;  ///< raw
   std::uint32_t width = 0;
   std::uint32_t height = 0;
   v4l2::Layout layout;
-  bool full_range = false;  // of luma and chroma
+  bool full_range = false;  ///< of luma and chroma
 };
 
-// Where an encoder wants its next picture.
+/// Where an encoder wants its next picture.
 struct Easel {
   Canvas canvas;
   Planes planes{};
 };
 
-// The parts of a Source, so that a diagnostic can name the one that is missing or wrong.
+/// The parts of a Source, so that a diagnostic can name the one that is missing or wrong.
 template <class S>
 concept HasNames = requires {
   { S::card } -> std::convertible_to<std::string_view>;
@@ -100,7 +100,7 @@ concept StartsFrames = requires(S& source, const Mode& mode) {
   { source.start(mode) } -> std::same_as<Result<>>;
 };
 
-// What is nearly one of the optional members is an error, not a missing one.
+/// What is nearly one of the optional members is an error, not a missing one.
 template <class S>
 concept NamesControls = requires { &S::controls; } || requires { &S::set_control; };
 template <class S>
@@ -110,7 +110,7 @@ template <class S>
 concept Source = HasNames<S> && HasModes<S> && (FillsFrames<S> || LendsFrames<S>) &&
                  (HasSourceControls<S> || !NamesControls<S>) && (StartsFrames<S> || !NamesStart<S>);
 
-// A Source for cameras with an encoder.
+/// A Source for cameras with an encoder.
 template <class S>
 concept PaintingSource =
     Source<S> && std::copyable<typename S::Scene> && std::default_initializable<typename S::Artist> &&

@@ -28,7 +28,8 @@
 
 namespace vumedia::backends::camera {
 
-// `Session` has a member `context`, and `stream()`, which is this. What the constructor is given outlives it.
+/// `Session` has a member `context`, and `stream()`, which is this. What the constructor is given outlives
+/// it.
 template <class S, class E, class Session>
 class Stream {
  public:
@@ -37,7 +38,7 @@ class Stream {
   Stream(const Stream&) = delete;
   Stream& operator=(const Stream&) = delete;
 
-  // Before STREAMON. EAGAIN: there is no thread for the encoder; or what the source says.
+  /// Before STREAMON. EAGAIN: there is no thread for the encoder; or what the source says.
   [[nodiscard]] Result<> prepare() {
     if constexpr (encodes<E>) {
       if (mode().format->compressed) {
@@ -47,7 +48,7 @@ class Stream {
     if constexpr (StartsFrames<S>) return source_.start(mode());
     return {};
   }
-  // The queue streams, for this session until stop().
+  /// The queue streams, for this session until stop().
   void start(Session& session) {
     session_ = &session;
     if constexpr (encodes<E>) poster_ = session.context.template poster<Session>();
@@ -55,7 +56,7 @@ class Stream {
     pacer_.start(io::Clock::now(), formats_.interval());
     schedule();
   }
-  // No frame is in progress any more. It need not stream.
+  /// No frame is in progress any more. It need not stream.
   void stop() noexcept {
     if (session_ == nullptr) return;
     session_->context.cancel(timer_);
@@ -63,7 +64,7 @@ class Stream {
     storing_.cancel();
     session_ = nullptr;
   }
-  // Another interval, from now on.
+  /// Another interval, from now on.
   void change_interval() {
     if (session_ == nullptr) return;
     // The timer may have been set by the old one.
@@ -71,10 +72,10 @@ class Stream {
     pacer_.start(io::Clock::now(), formats_.interval());
     schedule();
   }
-  // Sets the timer for the next frame if there is a buffer for it.
+  /// Sets the timer for the next frame if there is a buffer for it.
   void schedule() noexcept;
 
-  // From quality_minimum to quality_maximum, for pictures that are not begun yet.
+  /// From quality_minimum to quality_maximum, for pictures that are not begun yet.
   void set_quality(std::int32_t quality) noexcept { quality_ = quality; }
 
  private:

@@ -15,7 +15,7 @@
 
 namespace vumedia::backends::ffmpeg {
 
-// Gives `use` the coded buffers that the engine may have.
+/// Gives `use` the coded buffers that the engine may have.
 template <class Use>
 void take_coded(v4l2::BufferQueue& output, Use use) {
   if (!output.streaming()) return;
@@ -32,7 +32,7 @@ void take_coded(v4l2::BufferQueue& output, Use use) {
     use(std::move(buffer));
   }
 }
-// Likewise the index and the memory of CAPTURE buffers.
+/// Likewise the index and the memory of CAPTURE buffers.
 template <class Use>
 void take_raw(v4l2::BufferQueue& capture, Use use) {
   if (!capture.streaming()) return;
@@ -57,7 +57,7 @@ void take_raw(v4l2::BufferQueue& capture, Use use) {
   return completion;
 }
 
-// The length of the buffer of `queue` that `payload` is about. Nothing if there is no such buffer.
+/// The length of the buffer of `queue` that `payload` is about. Nothing if there is no such buffer.
 [[nodiscard]] inline std::optional<std::uint32_t> length_of(const v4l2::BufferQueue& queue,
                                                             const v4l2::BufferPayload& payload) noexcept {
   const v4l2_buffer& head = payload.buffer.head;
@@ -68,8 +68,8 @@ void take_raw(v4l2::BufferQueue& capture, Use use) {
   return v4l2::is_multiplanar(queue.type()) ? payload.buffer.planes[0].length : head.length;
 }
 
-// Whether one of the buffers has room for a frame. There may be smaller ones, too: from before a change,
-// along with those that CREATE_BUFS has made for the frames after it. They are skipped.
+/// Whether one of the buffers has room for a frame. There may be smaller ones, too: from before a change,
+/// along with those that CREATE_BUFS has made for the frames after it. They are skipped.
 [[nodiscard]] inline bool any_holds(const v4l2::BufferQueue& queue, std::size_t size) noexcept {
   for (std::uint32_t i = 0; i < queue.options().max_buffers; ++i) {
     const auto* const slot = queue.slot(i);

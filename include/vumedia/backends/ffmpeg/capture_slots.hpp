@@ -19,39 +19,39 @@ extern "C" {
 
 namespace vumedia::backends::ffmpeg {
 
-// Memory of one plane of a buffer, and what keeps it alive.
+/// Memory of one plane of a buffer, and what keeps it alive.
 struct BufferMemory {
   std::byte* data = nullptr;
   std::size_t size = 0;
   std::shared_ptr<const void> owner;
-  // The client's address of the memory if the client owns it (USERPTR). Such memory may come back under
-  // another index and at another address in this process. 0: our own memory, which keeps its index for life.
+  /// The client's address of the memory if the client owns it (USERPTR). Such memory may come back under
+  /// another index and at another address in this process. 0: our own memory, which keeps its index for life.
   std::uint64_t place = 0;
 };
 
-// Which buffers the guest has queued, and which are in use by libavcodec.
-//
-// The two are independent. A buffer is lent to libavcodec while it is queued, leaves the queue when its frame
-// is delivered, and may still be a reference then; the guest can queue it again at once, but it is not
-// written to before the last reference is gone, whatever index its memory has by then. A lent buffer whose
-// frame is never shown (a VP9 alt-ref, a damaged picture) simply becomes free again. A slot in use keeps its
-// memory alive even when the guest has freed the buffer.
-//
-// get_buffer2 cannot wait for a buffer, and references may be held forever (long-term ones). So at least
-// `reserve` buffers are never lent: a frame that was decoded elsewhere can always be copied to one of them as
-// soon as the guest queues it. But a guest may keep frames until it gets more, and the next frame may be one
-// from elsewhere while all queued buffers are lent to later frames. So no more buffers are lent than the
-// guest was told to make, and one is left besides those that it has been seen to keep. Until that is known,
-// and if it makes fewer than it was told to, at most half are lent.
-//
-// A guest can write to its buffers at any time, even to those that libavcodec decodes into or refers to,
-// whether MMAP or USERPTR, because the memory is shared. That spoils its pictures and nothing else. What
-// libavcodec reads from a frame are samples, which it filters and clips, and every value of a byte is a valid
-// sample (buffers with 10 bits in two bytes, where that is not so, are never lent). The data from which it
-// computes addresses (the bitstream, motion vectors and tables) is in our own memory.
-//
-// All functions are called with the monitor's mutex held, which the release of a lent buffer takes by itself:
-// no frame may be dropped with the mutex held. The monitor is notified when a buffer becomes free.
+/// Which buffers the guest has queued, and which are in use by libavcodec.
+///
+/// The two are independent. A buffer is lent to libavcodec while it is queued, leaves the queue when its
+/// frame is delivered, and may still be a reference then; the guest can queue it again at once, but it is not
+/// written to before the last reference is gone, whatever index its memory has by then. A lent buffer whose
+/// frame is never shown (a VP9 alt-ref, a damaged picture) simply becomes free again. A slot in use keeps its
+/// memory alive even when the guest has freed the buffer.
+///
+/// get_buffer2 cannot wait for a buffer, and references may be held forever (long-term ones). So at least
+/// `reserve` buffers are never lent: a frame that was decoded elsewhere can always be copied to one of them
+/// as soon as the guest queues it. But a guest may keep frames until it gets more, and the next frame may be
+/// one from elsewhere while all queued buffers are lent to later frames. So no more buffers are lent than the
+/// guest was told to make, and one is left besides those that it has been seen to keep. Until that is known,
+/// and if it makes fewer than it was told to, at most half are lent.
+///
+/// A guest can write to its buffers at any time, even to those that libavcodec decodes into or refers to,
+/// whether MMAP or USERPTR, because the memory is shared. That spoils its pictures and nothing else. What
+/// libavcodec reads from a frame are samples, which it filters and clips, and every value of a byte is a
+/// valid sample (buffers with 10 bits in two bytes, where that is not so, are never lent). The data from
+/// which it computes addresses (the bitstream, motion vectors and tables) is in our own memory.
+///
+/// All functions are called with the monitor's mutex held, which the release of a lent buffer takes by
+/// itself: no frame may be dropped with the mutex held. The monitor is notified when a buffer becomes free.
 class CaptureSlots {
   struct Slot {
     BufferMemory memory;
@@ -76,7 +76,7 @@ class CaptureSlots {
   CaptureSlots(const CaptureSlots&) = delete;
   CaptureSlots& operator=(const CaptureSlots&) = delete;
 
-  // The guest queues buffer `index` < max_slots.
+  /// The guest queues buffer `index` < max_slots.
   void queue(std::uint32_t index, BufferMemory memory) {
     if (index >= slots_.size()) slots_.resize(index + std::size_t{1});
     SlotPointer& slot = slots_[index];
@@ -94,7 +94,7 @@ class CaptureSlots {
     monitor_->changed.notify_all();
   }
 
-  // STREAMOFF: no buffer is queued.
+  /// STREAMOFF: no buffer is queued.
   void unqueue_all() noexcept {
     for (auto& slot : slots_) {
       if (slot == nullptr) continue;
@@ -105,7 +105,7 @@ class CaptureSlots {
     returns_ = 0;
   }
 
-  // The guest has freed `count` buffers from `first` on.
+  /// The guest has freed `count` buffers from `first` on.
   void forget(std::uint32_t first, std::size_t count) {
     for (std::size_t i = first; i < slots_.size() && i - first < count; ++i) {
       retire(slots_[i]);
@@ -114,13 +114,13 @@ class CaptureSlots {
   }
 
   struct Lent {
-    AVBufferRef* buffer = nullptr;  // the caller's
-    bool is_new = false;            // to the stream: it may contain anything
+    AVBufferRef* buffer = nullptr;  ///< the caller's
+    bool is_new = false;            ///< to the stream: it may contain anything
   };
 
-  // A queued and unused buffer of at least `size` bytes, at a multiple of `alignment`, into which a frame of
-  // `stream` (not 0) can be decoded, or nullptr. `asked`: how many buffers the guest was told to make,
-  // including `reserve`. The reference frees it when its last copy is destroyed, on any thread.
+  /// A queued and unused buffer of at least `size` bytes, at a multiple of `alignment`, into which a frame of
+  /// `stream` (not 0) can be decoded, or nullptr. `asked`: how many buffers the guest was told to make,
+  /// including `reserve`. The reference frees it when its last copy is destroyed, on any thread.
   [[nodiscard]] Lent lend(std::uint64_t stream, std::size_t size, std::size_t alignment, std::size_t asked) {
     std::size_t known = 0;
     std::size_t used = 0;
@@ -147,8 +147,8 @@ class CaptureSlots {
     return {buffer, std::exchange((*slot)->stream, stream) != stream};
   }
 
-  // Takes the buffer that holds the frame at `data` out of the queue; nothing if the frame is elsewhere, or
-  // its buffer is not queued (any more).
+  /// Takes the buffer that holds the frame at `data` out of the queue; nothing if the frame is elsewhere, or
+  /// its buffer is not queued (any more).
   [[nodiscard]] std::optional<std::uint32_t> take_rendered(const std::uint8_t* data) noexcept {
     for (std::size_t i = 0; i < slots_.size(); ++i) {
       Slot* const slot = slots_[i].get();
@@ -162,7 +162,7 @@ class CaptureSlots {
     return std::nullopt;
   }
 
-  // A buffer that was taken to copy a frame to it.
+  /// A buffer that was taken to copy a frame to it.
   struct Target {
     std::uint32_t index = 0;
     std::byte* data = nullptr;
@@ -170,8 +170,8 @@ class CaptureSlots {
     SlotPointer slot;
   };
 
-  // Takes the oldest queued and unused buffer of at least `size` bytes; call give_back() when the copy is
-  // done.
+  /// Takes the oldest queued and unused buffer of at least `size` bytes; call give_back() when the copy is
+  /// done.
   [[nodiscard]] std::optional<Target> take_free(std::size_t size) noexcept {
     const SlotPointer* const slot = oldest_free(size);
     if (slot == nullptr) return std::nullopt;
@@ -180,7 +180,7 @@ class CaptureSlots {
     return Target{static_cast<std::uint32_t>(slot - slots_.data()), (*slot)->memory.data,
                   std::exchange((*slot)->order, 0), *slot};
   }
-  // With `queue_again` the buffer gets its old place in the queue back.
+  /// With `queue_again` the buffer gets its old place in the queue back.
   void give_back(Target& target, bool queue_again) noexcept {
     target.slot->users--;
     if (queue_again) {
@@ -191,7 +191,7 @@ class CaptureSlots {
     monitor_->changed.notify_all();
   }
 
-  // Takes any queued buffer, to be returned empty; one in use if there is no other.
+  /// Takes any queued buffer, to be returned empty; one in use if there is no other.
   [[nodiscard]] std::optional<std::uint32_t> take_any() noexcept {
     const SlotPointer* slot = oldest_free(0);
     for (const auto& other : slots_) {

@@ -26,24 +26,24 @@ extern "C" {
 namespace vumedia::backends::ffmpeg {
 
 struct CodecOptions {
-  // Threads that one session's decoder may use, 1 or more.
+  /// Threads that one session's decoder may use, 1 or more.
   unsigned threads = 1;
-  // With several threads: decode whole frames in parallel (faster, but delayed by as many frames) rather than
-  // slices of one frame.
+  /// With several threads: decode whole frames in parallel (faster, but delayed by as many frames) rather
+  /// than slices of one frame.
   bool frame_threads = false;
-  // The largest picture in luma samples, as coded; a stream with larger ones gets errors.
+  /// The largest picture in luma samples, as coded; a stream with larger ones gets errors.
   std::uint64_t max_pixels = 4096ull * 2304;
 
-  // Whether several frames are decoded at the same time.
+  /// Whether several frames are decoded at the same time.
   [[nodiscard]] bool has_frame_threads() const noexcept { return frame_threads && threads > 1; }
 };
 
-// Properties of the stream that a decoder has to know when it is opened.
+/// Properties of the stream that a decoder has to know when it is opened.
 struct CodecSetup {
-  // The initial AVCodecContext::has_b_frames: how many pictures are held back for those that are shown before
-  // them.
+  /// The initial AVCodecContext::has_b_frames: how many pictures are held back for those that are shown
+  /// before them.
   int held_back = 0;
-  // Parameter sets that packets need not repeat, in the form that packets would have.
+  /// Parameter sets that packets need not repeat, in the form that packets would have.
   std::vector<std::byte> headers;
 };
 
@@ -60,19 +60,19 @@ using Packet = std::unique_ptr<AVPacket, PacketDeleter>;
   return {reinterpret_cast<const std::byte*>(packet.data), static_cast<std::size_t>(packet.size)};
 }
 
-// An open decoder. One thread at a time may use it.
+/// An open decoder. One thread at a time may use it.
 class Codec {
  public:
-  // Called by libavcodec on any of its threads; see AVCodecContext::get_buffer2.
+  /// Called by libavcodec on any of its threads; see AVCodecContext::get_buffer2.
   using GetBuffer = int (*)(AVCodecContext* context, AVFrame* frame, int flags);
 
-  // libavcodec's own limit is 16 for slices; more parallel frames than this only cost memory and delay.
+  /// libavcodec's own limit is 16 for slices; more parallel frames than this only cost memory and delay.
   static constexpr unsigned max_threads = 32;
 
   Codec() = default;
 
-  // `interruption` outlives the decoder, and is its AVCodecContext::opaque. ENODEV if there is no such
-  // decoder here.
+  /// `interruption` outlives the decoder, and is its AVCodecContext::opaque. ENODEV if there is no such
+  /// decoder here.
   [[nodiscard]] static Result<Codec> open(const CodedFormat& format, const CodecOptions& options,
                                           const CodecSetup& setup, GetBuffer get_buffer,
                                           Interruption& interruption) noexcept {
@@ -112,9 +112,9 @@ class Codec {
   [[nodiscard]] explicit operator bool() const noexcept { return context_ != nullptr; }
   [[nodiscard]] AVCodecContext& context() const noexcept { return *context_; }
 
-  // A private copy of `bytes` (not empty), because the guest may change its buffer at any time, and parsers
-  // read past the end. This is the only copy of the bitstream. It counts against `budget` (null: none) for as
-  // long as libavcodec or History has it. None if there is no memory.
+  /// A private copy of `bytes` (not empty), because the guest may change its buffer at any time, and parsers
+  /// read past the end. This is the only copy of the bitstream. It counts against `budget` (null: none) for
+  /// as long as libavcodec or History has it. None if there is no memory.
   [[nodiscard]] static Packet copy(std::span<const std::byte> bytes,
                                    const std::shared_ptr<memory::Budget>& budget) noexcept {
     Packet packet(av_packet_alloc());
@@ -131,19 +131,19 @@ class Codec {
     return packet;
   }
 
-  // Pictures that are held back from the next packet on, at the least. Threads for frames do not hear of it.
+  /// Pictures that are held back from the next packet on, at the least. Threads for frames do not hear of it.
   void hold_back(unsigned pictures) noexcept {
     context_->has_b_frames = std::max(context_->has_b_frames, static_cast<int>(pictures));
   }
 
-  // Decodes a packet, whose pts comes back as that of its frame. Returns what avcodec_send_packet does. All
-  // frames must have been received before.
+  /// Decodes a packet, whose pts comes back as that of its frame. Returns what avcodec_send_packet does. All
+  /// frames must have been received before.
   [[nodiscard]] int send(const AVPacket& packet) noexcept {
     return avcodec_send_packet(context_.get(), &packet);
   }
 
-  // From here on only the remaining frames come out, then AVERROR_EOF, until flush(). `all`: including those
-  // that libavcodec considers incorrect, because the caller knows better (see Recovery).
+  /// From here on only the remaining frames come out, then AVERROR_EOF, until flush(). `all`: including those
+  /// that libavcodec considers incorrect, because the caller knows better (see Recovery).
   [[nodiscard]] int drain(bool all) noexcept {
     if (all) context_->flags |= AV_CODEC_FLAG_OUTPUT_CORRUPT;
     return avcodec_send_packet(context_.get(), nullptr);
@@ -151,7 +151,7 @@ class Codec {
 
   [[nodiscard]] int receive(AVFrame& frame) noexcept { return avcodec_receive_frame(context_.get(), &frame); }
 
-  // Forgets all frames; the next packet should begin with a key frame.
+  /// Forgets all frames; the next packet should begin with a key frame.
   void flush() noexcept {
     context_->flags &= ~AV_CODEC_FLAG_OUTPUT_CORRUPT;
     avcodec_flush_buffers(context_.get());
@@ -205,8 +205,8 @@ class Codec {
   std::unique_ptr<AVCodecContext, ContextDeleter> context_;
 };
 
-// Whether an access unit holds more than parameter sets and the like. libavcodec treats one without a picture
-// as an error, but V4L2 clients may send headers on their own.
+/// Whether an access unit holds more than parameter sets and the like. libavcodec treats one without a
+/// picture as an error, but V4L2 clients may send headers on their own.
 [[nodiscard]] inline bool holds_picture(const CodedFormat& format,
                                         std::span<const std::byte> bytes) noexcept {
   if (format.codec != AV_CODEC_ID_H264 && format.codec != AV_CODEC_ID_HEVC) return true;

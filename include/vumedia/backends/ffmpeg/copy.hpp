@@ -13,8 +13,8 @@
 
 namespace vumedia::backends::ffmpeg {
 
-// One line of U and one of V, `width` samples each, into 2 * `width` bytes U V U V. The ranges do not
-// overlap.
+/// One line of U and one of V, `width` samples each, into 2 * `width` bytes U V U V. The ranges do not
+/// overlap.
 inline void interleave_line(std::uint8_t* to, const std::uint8_t* u, const std::uint8_t* v,
                             std::size_t width) noexcept {
   std::size_t x = 0;
@@ -37,8 +37,8 @@ inline void interleave_line(std::uint8_t* to, const std::uint8_t* u, const std::
   }
 }
 
-// P010 has a sample's 10 bits in the upper bits of its little-endian word, libavcodec has them in the lower
-// ones.
+/// P010 has a sample's 10 bits in the upper bits of its little-endian word, libavcodec has them in the lower
+/// ones.
 inline constexpr int raised_bits = 6;
 
 template <int bits = raised_bits>
@@ -48,8 +48,8 @@ std::uint16_t raised_sample(const std::uint8_t* at) noexcept {
   return static_cast<std::uint16_t>(sample << bits);
 }
 
-// One line of `width` samples of 10 bits. The ranges do not overlap; here and below no pointer need be
-// aligned.
+/// One line of `width` samples of 10 bits. The ranges do not overlap; here and below no pointer need be
+/// aligned.
 inline void raise_line(std::uint8_t* to, const std::uint8_t* from, std::size_t width) noexcept {
   std::size_t x = 0;
 #if defined(__SSE2__)
@@ -69,8 +69,8 @@ inline void raise_line(std::uint8_t* to, const std::uint8_t* from, std::size_t w
   }
 }
 
-// One line of U and one of V, `width` samples each, into 4 * `width` bytes, each moved up by `bits`. The
-// ranges do not overlap.
+/// One line of U and one of V, `width` samples each, into 4 * `width` bytes, each moved up by `bits`. The
+/// ranges do not overlap.
 template <int bits = raised_bits>
 void raise_and_interleave_line(std::uint8_t* to, const std::uint8_t* u, const std::uint8_t* v,
                                std::size_t width) noexcept {
@@ -96,10 +96,10 @@ void raise_and_interleave_line(std::uint8_t* to, const std::uint8_t* u, const st
   }
 }
 
-// How a line of samples is copied to a buffer, depending on their depth: 8 bits, unchanged.
+/// How a line of samples is copied to a buffer, depending on their depth: 8 bits, unchanged.
 struct EightBits {
   using Sample = std::uint8_t;
-  static constexpr Sample neutral = 1 << 7;  // chroma without colour
+  static constexpr Sample neutral = 1 << 7;  ///< chroma without colour
 
   static void copy_line(std::uint8_t* to, const std::uint8_t* from, std::size_t width) noexcept {
     std::memcpy(to, from, width);
@@ -108,13 +108,13 @@ struct EightBits {
                          std::size_t width) noexcept {
     interleave_line(to, u, v, width);
   }
-  // The same, for a line that still goes through another of these functions.
+  /// The same, for a line that still goes through another of these functions.
   static void pair(std::uint8_t* to, const std::uint8_t* u, const std::uint8_t* v,
                    std::size_t width) noexcept {
     interleave_line(to, u, v, width);
   }
 };
-// 10 bits, moved to the upper bits of their words.
+/// 10 bits, moved to the upper bits of their words.
 struct TenBits {
   using Sample = std::uint16_t;
   static constexpr Sample neutral = 1 << 9;

@@ -16,11 +16,11 @@
 
 namespace vumedia::backends::ffmpeg {
 
-// The picture to copy. Chroma planes are empty if there is no chroma.
+/// The picture to copy. Chroma planes are empty if there is no chroma.
 struct PictureSource {
   Plane luma;
   std::array<Plane, 2> chroma;
-  // Its lines alternate between two fields. The chroma of one field is not mixed with that of the other.
+  /// Its lines alternate between two fields. The chroma of one field is not mixed with that of the other.
   bool fields = false;
 };
 
@@ -51,7 +51,7 @@ void copy_luma(const Plane& from, const Layout& layout, std::uint8_t* to) noexce
   }
 }
 
-// `size` in samples of the target, in lines that are `strides` apart.
+/// `size` in samples of the target, in lines that are `strides` apart.
 template <class Depth, class Reader, class Store>
 void copy_chroma(const std::array<Plane, 2>& from, std::array<std::uint8_t*, 2> to,
                  const std::array<std::size_t, 2>& strides, std::size_t width, std::size_t height) noexcept {
@@ -92,7 +92,7 @@ void copy_planes(const PictureSource& source, const Layout& layout, std::uint8_t
   copy_chroma<Depth, Reader, Store>(source.chroma, lines, strides, width, height);
 }
 
-// Y U Y V: pairs of U and V, interleaved with Y. The source is already 4:2:2.
+/// Y U Y V: pairs of U and V, interleaved with Y. The source is already 4:2:2.
 template <class Depth>
 void copy_packed(const PictureSource& source, const Layout& layout, std::uint8_t* memory) noexcept {
   constexpr std::size_t bytes = sizeof(typename Depth::Sample);
@@ -117,8 +117,8 @@ void copy_packed(const PictureSource& source, const Layout& layout, std::uint8_t
 
 // ---- All of them
 
-// `source` has the samples that the function is for; `memory` has room for `layout`, which has the format
-// that the function is for and is not smaller than the picture.
+/// `source` has the samples that the function is for; `memory` has room for `layout`, which has the format
+/// that the function is for and is not smaller than the picture.
 using CopySamples = void (*)(const PictureSource& source, const Layout& layout, std::uint8_t* memory);
 
 template <std::size_t format, std::size_t sampling>
@@ -146,7 +146,7 @@ inline constexpr auto copiers = []<std::size_t... formats>(std::index_sequence<f
   return std::array { row.template operator()<formats>(std::make_index_sequence<sampling_count>())... };
 }(std::make_index_sequence<raw_formats.size()>());
 
-// The function for a format that suits the samples; `format` is one of raw_formats.
+/// The function for a format that suits the samples; `format` is one of raw_formats.
 [[nodiscard]] inline CopySamples find_copier(const RawFormat& format, Sampling sampling) noexcept {
   return copiers[static_cast<std::size_t>(&format - raw_formats.data())][static_cast<std::size_t>(sampling)];
 }

@@ -13,7 +13,7 @@ namespace vumedia::backends::ffmpeg {
 
 class DecoderControls {
  public:
-  // `max_pixels`: see CodecOptions.
+  /// `max_pixels`: see CodecOptions.
   explicit DecoderControls(std::uint64_t max_pixels) : controls_(decoder_controls, false) {
     for (const LevelLimits& level : level_limits) {
       const auto highest = highest_level(level, max_pixels);
@@ -25,7 +25,7 @@ class DecoderControls {
 
   [[nodiscard]] v4l2::Controls& all() noexcept { return controls_; }
 
-  // The controls say what the stream has.
+  /// The controls say what the stream has.
   void set(const PictureChanged& change, AVCodecID codec) {
     controls_.set_value(V4L2_CID_MIN_BUFFERS_FOR_CAPTURE, change.min_buffers);
     // A value that is not in the menu is ignored: libavcodec also tries profiles that it does not know.

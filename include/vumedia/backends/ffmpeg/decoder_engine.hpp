@@ -31,14 +31,14 @@
 
 namespace vumedia::backends::ffmpeg {
 
-// An m2m::Engine.
+/// An m2m::Engine.
 class DecoderEngine {
  public:
   static constexpr const char* card = "vumedia decoder";
   static constexpr auto drain_command = m2m::DrainCommand::decoder;
   static constexpr bool changes_source = true;
 
-  // The decoder of one file.
+  /// The decoder of one file.
   class Instance;
 
   explicit DecoderEngine(FfmpegDecoderOptions options)
@@ -53,7 +53,7 @@ class DecoderEngine {
     for (const auto& format : coded_formats) offer(&format);
   }
 
-  // ENODEV if libavcodec can decode none of the formats that V4L2 knows or the program chose.
+  /// ENODEV if libavcodec can decode none of the formats that V4L2 knows or the program chose.
   [[nodiscard]] Result<> may_open() const noexcept {
     if (known_.empty()) return fail(ENODEV);
     return {};
@@ -66,7 +66,7 @@ class DecoderEngine {
   [[nodiscard]] SizeLimits limits() const noexcept {
     return {options().codec.max_pixels, options_.session.max_coded_bytes};
   }
-  // The formats that can be decoded.
+  /// The formats that can be decoded.
   [[nodiscard]] std::span<const CodedFormat* const> known() const noexcept { return known_; }
   [[nodiscard]] Workers& workers() const noexcept { return *workers_; }
 
@@ -76,7 +76,7 @@ class DecoderEngine {
   std::vector<const CodedFormat*> known_;
 };
 
-// An m2m::Instance.
+/// An m2m::Instance.
 class DecoderEngine::Instance {
  public:
   using Queue = v4l2::BufferQueue;
@@ -92,12 +92,12 @@ class DecoderEngine::Instance {
   Instance(const Instance&) = delete;
   Instance& operator=(const Instance&) = delete;
 
-  // The engine has reported that something happened.
+  /// The engine has reported that something happened.
   void notified() { (void)handle_events(nullptr); }
 
   [[nodiscard]] DecoderFormats& formats() noexcept { return formats_; }
   [[nodiscard]] v4l2::Controls& controls() noexcept { return controls_.all(); }
-  // Selections.
+  /// Selections.
   template <class Tag>
     requires m2m::Answers<DecoderFormats, Tag>
   [[nodiscard]] Result<> ioctl(Tag tag, typename Tag::Payload& payload) {
@@ -111,7 +111,7 @@ class DecoderEngine::Instance {
     if (queues_.is_output(queue)) engine_.reset_stream();
   }
 
-  // The bitstream that the engine keeps, or the largest packet if that is larger.
+  /// The bitstream that the engine keeps, or the largest packet if that is larger.
   [[nodiscard]] std::uint64_t bytes_needed() const noexcept {
     return std::max<std::uint64_t>(history_bytes_, formats_.coded().size_image);
   }

@@ -18,11 +18,11 @@
 
 namespace vumedia::backends::ffmpeg {
 
-// OUTPUT's format is the client's choice. CAPTURE's is the picture of the stream, in one of the formats that
-// suit it; until the stream is known, what OUTPUT's format suggests.
+/// OUTPUT's format is the client's choice. CAPTURE's is the picture of the stream, in one of the formats that
+/// suit it; until the stream is known, what OUTPUT's format suggests.
 class DecoderFormats {
  public:
-  // `known` are the formats that can be decoded, at least one; they outlive it.
+  /// `known` are the formats that can be decoded, at least one; they outlive it.
   DecoderFormats(const QueueTypes& types, std::span<const CodedFormat* const> known, const SizeLimits& limits)
       : types_(types),
         known_(known),
@@ -37,20 +37,20 @@ class DecoderFormats {
   [[nodiscard]] Result<> enumerate(v4l2_frmsizeenum& size) const {
     return enumerate_size(size, known_, offered());
   }
-  // VIDIOC_G_FMT. EINVAL for a type of neither queue, also of the next ones.
+  /// VIDIOC_G_FMT. EINVAL for a type of neither queue, also of the next ones.
   [[nodiscard]] Result<> get(v4l2_format& format) const {
     if (!types_.contains(format.type)) return fail(EINVAL);
     write_format(format, format.type == types_.output ? coded_ : describe_raw(picture_, *raw_));
     return {};
   }
-  // VIDIOC_TRY_FMT.
+  /// VIDIOC_TRY_FMT.
   [[nodiscard]] Result<> adjust(v4l2_format& format) const {
     if (!types_.contains(format.type)) return fail(EINVAL);
     write_format(format, adjusted(format));
     return {};
   }
-  // VIDIOC_S_FMT. CAPTURE's format follows OUTPUT's, unless its buffers were made for the current one
-  // (`other_is_busy`), which OUTPUT's must keep then.
+  /// VIDIOC_S_FMT. CAPTURE's format follows OUTPUT's, unless its buffers were made for the current one
+  /// (`other_is_busy`), which OUTPUT's must keep then.
   [[nodiscard]] Result<> set(v4l2_format& format, bool other_is_busy) {
     if (!types_.contains(format.type)) return fail(EINVAL);
     const FormatDescription description = adjusted(format);
@@ -62,7 +62,7 @@ class DecoderFormats {
     write_format(format, description);
     return {};
   }
-  // Whether setting `format` leaves that of the other queue as it is.
+  /// Whether setting `format` leaves that of the other queue as it is.
   [[nodiscard]] bool keeps_other(const v4l2_format& format) const {
     return format.type == types_.capture || adjusted(format) == coded_;
   }
@@ -70,10 +70,10 @@ class DecoderFormats {
   [[nodiscard]] Result<> ioctl(v4l2::tag::G_SELECTION, v4l2_selection& selection) const {
     return get_selection(selection, picture_);
   }
-  // Nothing is scaled or moved: requests are adjusted to the actual rectangle.
+  /// Nothing is scaled or moved: requests are adjusted to the actual rectangle.
   [[nodiscard]] Result<> ioctl(v4l2::tag::S_SELECTION, v4l2_selection& selection) const;
 
-  // What S_FMT would set. `format.type` is one of the queues'.
+  /// What S_FMT would set. `format.type` is one of the queues'.
   [[nodiscard]] FormatDescription adjusted(const v4l2_format& format) const noexcept {
     const FormatDescription wanted = read_format(format);
     if (format.type == types_.output) return adjust_coded(wanted, known_, limits_);
@@ -81,22 +81,22 @@ class DecoderFormats {
     const RawFormat* const chosen = find_raw_format(wanted.fourcc, offered());
     return describe_raw(picture_, chosen != nullptr ? *chosen : *raw_);
   }
-  // OUTPUT's format, which adjusted() has returned. CAPTURE follows, unless its buffers were made for the
-  // current format.
+  /// OUTPUT's format, which adjusted() has returned. CAPTURE follows, unless its buffers were made for the
+  /// current format.
   void set_coded(const FormatDescription& format, bool keeps_capture) noexcept {
     coded_ = format;
     if (!keeps_capture) expect_picture();
   }
-  // CAPTURE's, which is one of raw_formats.
+  /// CAPTURE's, which is one of raw_formats.
   void set_raw(std::uint32_t fourcc) noexcept {
     set_raw(*find_raw_format(fourcc));
     choices_.remember(*raw_);
   }
 
-  // The stream has another picture. False if the client has set up CAPTURE for exactly that before it was
-  // told; `streaming`: whether CAPTURE streams.
+  /// The stream has another picture. False if the client has set up CAPTURE for exactly that before it was
+  /// told; `streaming`: whether CAPTURE streams.
   [[nodiscard]] bool change(const PictureChanged& change, bool streaming) noexcept;
-  // It looks different, but has the same shape.
+  /// It looks different, but has the same shape.
   void change(const LookChanged& change) noexcept {
     picture_.samples = change.samples;
     set_colours(change.colours);
@@ -109,7 +109,7 @@ class DecoderFormats {
     const CodedFormat* const coded = find_coded_format(coded_.fourcc);
     return coded != nullptr ? coded->codec : AV_CODEC_ID_NONE;
   }
-  // The bytes that a buffer of the queue must have.
+  /// The bytes that a buffer of the queue must have.
   [[nodiscard]] std::uint32_t size_image(std::uint32_t type) const noexcept {
     return type == types_.output ? coded_.size_image : static_cast<std::uint32_t>(layout_.size_image());
   }

@@ -12,13 +12,13 @@ namespace vumedia::backends::ffmpeg {
 
 struct EngineOptions {
   CodecOptions codec;
-  // Decode directly into the client's buffers where that is possible: those of planar formats with 8 bits. It
-  // is never possible for P010, because libavcodec has the bits at other places in its words.
+  /// Decode directly into the client's buffers where that is possible: those of planar formats with 8 bits.
+  /// It is never possible for P010, because libavcodec has the bits at other places in its words.
   bool direct = true;
-  // Bytes of bitstream that are kept so that decoding can continue after a drain.
+  /// Bytes of bitstream that are kept so that decoding can continue after a drain.
   std::size_t history_bytes = History::max_bytes;
-  // The budget for that, and for the packets that libavcodec has. Null: none. A coded buffer for which
-  // nothing is left comes back as damaged.
+  /// The budget for that, and for the packets that libavcodec has. Null: none. A coded buffer for which
+  /// nothing is left comes back as damaged.
   std::shared_ptr<memory::Budget> bytes = nullptr;
 };
 

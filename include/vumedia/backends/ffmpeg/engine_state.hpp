@@ -27,12 +27,12 @@ namespace vumedia::backends::ffmpeg {
 
 using m2m::Phase;
 
-// How decoding begins: with another stream; anywhere in the same one (a seek); or with what follows a drain
-// and may refer to frames from before it.
+/// How decoding begins: with another stream; anywhere in the same one (a seek); or with what follows a drain
+/// and may refer to frames from before it.
 enum class Start : std::uint8_t { stream, seek, resume };
 
-// The state itself: what the client has queued and commanded, what has been decoded, and what follows from
-// both. It knows nothing of threads: SharedState has the mutex.
+/// The state itself: what the client has queued and commanded, what has been decoded, and what follows from
+/// both. It knows nothing of threads: SharedState has the mutex.
 class EngineState {
  public:
   EngineState(EventOutbox::Notify notify, const std::shared_ptr<Monitor>& monitor)
@@ -117,9 +117,9 @@ class EngineState {
 
   [[nodiscard]] const Phase& phase() const noexcept { return phase_; }
 
-  // Decoding has to begin anew, and nothing that was decoded before it counts any more.
+  /// Decoding has to begin anew, and nothing that was decoded before it counts any more.
   [[nodiscard]] bool start_is_due() const noexcept { return due_.has_value(); }
-  // To be called if so: how. The worker drops its frames, and calls begun().
+  /// To be called if so: how. The worker drops its frames, and calls begun().
   [[nodiscard]] Start take_start() noexcept {
     const Start start = due_.value_or(Start::seek);
     due_.reset();
@@ -133,22 +133,22 @@ class EngineState {
   struct DrainMark {
     Phase::Drain drain = 0;
   };
-  // A buffer to be decoded as `format`, or a drain to be begun, after everything that was queued before.
+  /// A buffer to be decoded as `format`, or a drain to be begun, after everything that was queued before.
   struct Coded {
     std::variant<CodedBuffer, DrainMark> entry;
     const CodedFormat* format = nullptr;
   };
-  // Whether coded buffers may be decoded.
+  /// Whether coded buffers may be decoded.
   [[nodiscard]] bool feeds() const noexcept { return output_ != nullptr; }
   [[nodiscard]] bool has_coded() const noexcept { return feeds() && !coded_.empty() && !held_back_; }
-  // To be called if has_coded().
+  /// To be called if has_coded().
   [[nodiscard]] Coded take_coded() {
     Coded coded{std::move(coded_.front()), output_};
     coded_.pop_front();
     return coded;
   }
 
-  // A coded buffer has been decoded. `serial`: picture().serial() from before its last picture.
+  /// A coded buffer has been decoded. `serial`: picture().serial() from before its last picture.
   void give_back(const CodedBufferDone& done, std::uint64_t serial) {
     if (start_is_due()) return;
     if (picture_.serial() != serial && !picture_.streaming() && !done.damaged) {
@@ -158,21 +158,21 @@ class EngineState {
     }
   }
 
-  // libavcodec has output all frames from before `drain`. If that has been forgotten, decoding continues with
-  // everything that libavcodec knew.
+  /// libavcodec has output all frames from before `drain`. If that has been forgotten, decoding continues
+  /// with everything that libavcodec knew.
   void end_of_frames(Phase::Drain drain) {
     if (start_is_due() || phase_.closed()) return;
     if (!phase_.reach_end(drain)) restart(Start::resume);
   }
 
-  // The next frame does not fit the buffers.
+  /// The next frame does not fit the buffers.
   void reach_change() noexcept { phase_.reach_change(); }
 
-  // Delivers the empty buffer flagged LAST that is due. False if there is no buffer for it.
-  //
-  // LAST on the last frame would be enough for V4L2, which then wakes pollers for the EPIPE after it; but the
-  // Linux driver of virtio-media does not, and a client that polls before it asks for the next frame, as
-  // FFmpeg does, would wait forever. All clients understand an empty buffer.
+  /// Delivers the empty buffer flagged LAST that is due. False if there is no buffer for it.
+  ///
+  /// LAST on the last frame would be enough for V4L2, which then wakes pollers for the EPIPE after it; but
+  /// the Linux driver of virtio-media does not, and a client that polls before it asks for the next frame, as
+  /// FFmpeg does, would wait forever. All clients understand an empty buffer.
   [[nodiscard]] bool deliver_last() {
     if (!picture_.streaming()) {
       // Nothing was ever decoded, or CAPTURE is being set up.
@@ -193,7 +193,7 @@ class EngineState {
     push(picture_.announce(picture, traits));
   }
 
-  // Lends a buffer whose layout is `layout`, in that format, for the picture that was announced last.
+  /// Lends a buffer whose layout is `layout`, in that format, for the picture that was announced last.
   [[nodiscard]] CaptureSlots::Lent lend(std::uint32_t fourcc, const Layout& layout) {
     if (phase_.stopped() || !picture_.fits()) return {};
     if (picture_.setup().fourcc != fourcc || picture_.setup().layout != layout) return {};
@@ -203,17 +203,17 @@ class EngineState {
 
   [[nodiscard]] PictureState& picture() noexcept { return picture_; }
   [[nodiscard]] CaptureSlots& slots() noexcept { return slots_; }
-  // Changes when CAPTURE stops.
+  /// Changes when CAPTURE stops.
   [[nodiscard]] std::uint64_t capture_epoch() const noexcept { return capture_epoch_; }
 
-  // Frames delivered so far, by how they got into their buffers.
+  /// Frames delivered so far, by how they got into their buffers.
   struct Deliveries {
     std::uint64_t in_place = 0;
     std::uint64_t copied = 0;
   };
   [[nodiscard]] Deliveries& deliveries() noexcept { return deliveries_; }
 
-  // For any thread, without the mutex.
+  /// For any thread, without the mutex.
   [[nodiscard]] StopFlag& stop_flag() noexcept { return stop_; }
 
  private:
@@ -245,15 +245,15 @@ class EngineState {
   Deliveries deliveries_;
 };
 
-// An EngineState that is reached with its mutex held.
+/// An EngineState that is reached with its mutex held.
 class SharedState {
  public:
-  // `notify` is called with the mutex held.
+  /// `notify` is called with the mutex held.
   explicit SharedState(EventOutbox::Notify notify) : state_(std::move(notify), monitor_) {}
   SharedState(const SharedState&) = delete;
   SharedState& operator=(const SharedState&) = delete;
 
-  // The state, for as long as this lives.
+  /// The state, for as long as this lives.
   class Access {
    public:
     explicit Access(SharedState& shared)
@@ -261,15 +261,15 @@ class SharedState {
 
     EngineState* operator->() const noexcept { return &state_; }
 
-    // Does `work`, during which the mutex is not held, and others may change the state. libavcodec works,
-    // samples are copied and frames are dropped only so: the release of a lent buffer takes the mutex.
+    /// Does `work`, during which the mutex is not held, and others may change the state. libavcodec works,
+    /// samples are copied and frames are dropped only so: the release of a lent buffer takes the mutex.
     template <class Work>
     void without(Work work) {
       lock_.unlock();
       work();
       lock_.lock();
     }
-    // Until there may be something to do for the worker.
+    /// Until there may be something to do for the worker.
     void wait() { changed_.wait(lock_); }
 
    private:
@@ -282,7 +282,7 @@ class SharedState {
   // -- For any thread, without the mutex
 
   [[nodiscard]] StopFlag& stop_flag() noexcept { return state_.stop_flag(); }
-  // Packets that libavcodec has been given, one for each picture, and pictures for which it got memory.
+  /// Packets that libavcodec has been given, one for each picture, and pictures for which it got memory.
   std::atomic<std::uint64_t> packets{0};
   std::atomic<std::uint64_t> begun{0};
 

@@ -11,9 +11,9 @@ namespace vumedia::backends::ffmpeg {
 
 class EventInbox {
  public:
-  // Calls `handle` for each event, in order: those left from before, and all that `source` (an Engine) has,
-  // until there are none. False if `handle` returned false, which says that the event has to wait, and so
-  // have all after it.
+  /// Calls `handle` for each event, in order: those left from before, and all that `source` (an Engine) has,
+  /// until there are none. False if `handle` returned false, which says that the event has to wait, and so
+  /// have all after it.
   template <class Source, class Handle>
   bool handle(Source& source, Handle handle) {
     while (true) {
@@ -26,7 +26,7 @@ class EventInbox {
     }
   }
 
-  // Drops all events of these types that wait.
+  /// Drops all events of these types that wait.
   template <class... Gone>
   void forget() noexcept {
     events_.erase(events_.begin(), events_.begin() + static_cast<std::ptrdiff_t>(next_));

@@ -14,7 +14,7 @@ class EventOutbox {
  public:
   using Notify = std::move_only_function<void()>;
 
-  // `notify` is called when there is something to take again; it must not use this object.
+  /// `notify` is called when there is something to take again; it must not use this object.
   explicit EventOutbox(Notify notify) noexcept : notify_(std::move(notify)) {}
 
   void push(Event event) {
@@ -22,10 +22,10 @@ class EventOutbox {
     if (events_.size() == 1) notify_();
   }
 
-  // Moves what is there, in order, to `events`, which is empty.
+  /// Moves what is there, in order, to `events`, which is empty.
   void take(std::vector<Event>& events) noexcept { events.swap(events_); }
 
-  // Drops all events of these types.
+  /// Drops all events of these types.
   template <class... Gone>
   void drop() noexcept {
     std::erase_if(events_, [](const Event& event) { return (std::holds_alternative<Gone>(event) || ...); });

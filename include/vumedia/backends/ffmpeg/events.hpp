@@ -16,59 +16,59 @@ namespace vumedia::backends::ffmpeg {
 
 using m2m::Stamp;
 
-// A queued OUTPUT buffer.
+/// A queued OUTPUT buffer.
 struct CodedBuffer {
   std::uint32_t index = 0;
   std::span<const std::byte> bytes;
-  std::shared_ptr<const void> owner;  // keeps `bytes` alive
+  std::shared_ptr<const void> owner;  ///< keeps `bytes` alive
   Stamp stamp;
 };
 
-// How the client has set up its CAPTURE queue.
+/// How the client has set up its CAPTURE queue.
 struct CaptureSetup {
-  std::uint32_t fourcc = V4L2_PIX_FMT_YUV420;  // one of raw_formats
-  Layout layout;                               // of that format
-  // PictureChanged::serial of the last change that the client has seen; 0 if it set up the queue before any.
+  std::uint32_t fourcc = V4L2_PIX_FMT_YUV420;  ///< one of raw_formats
+  Layout layout;                               ///< of that format
+  /// PictureChanged::serial of the last change that the client has seen; 0 if it set up the queue before any.
   std::uint64_t serial = 0;
-  Rectangle visible = {};  // as the client expects it, before any
+  Rectangle visible = {};  ///< as the client expects it, before any
 };
 
-// An OUTPUT buffer belongs to the guest again.
+/// An OUTPUT buffer belongs to the guest again.
 struct CodedBufferDone {
   std::uint32_t index = 0;
   bool damaged = false;
 };
 
-// A CAPTURE buffer belongs to the guest again.
+/// A CAPTURE buffer belongs to the guest again.
 struct FrameDone {
   std::uint32_t index = 0;
-  std::uint32_t bytes_used = 0;           // 0: an empty buffer that only carries V4L2_BUF_FLAG_LAST
-  std::uint32_t flags = 0;                // V4L2_BUF_FLAG_LAST, ERROR, KEYFRAME, PFRAME, BFRAME
-  std::uint32_t field = V4L2_FIELD_NONE;  // like Picture::field, for this frame
+  std::uint32_t bytes_used = 0;           ///< 0: an empty buffer that only carries V4L2_BUF_FLAG_LAST
+  std::uint32_t flags = 0;                ///< V4L2_BUF_FLAG_LAST, ERROR, KEYFRAME, PFRAME, BFRAME
+  std::uint32_t field = V4L2_FIELD_NONE;  ///< like Picture::field, for this frame
   Stamp stamp;
 };
 
-// V4L2_EVENT_SOURCE_CHANGE: the following frames have another shape, or the first shape is known.
+/// V4L2_EVENT_SOURCE_CHANGE: the following frames have another shape, or the first shape is known.
 struct PictureChanged {
   Picture picture;
   std::uint64_t serial = 0;
-  std::uint32_t min_buffers = 0;  // V4L2_CID_MIN_BUFFERS_FOR_CAPTURE
-  // AVCodecContext's numbers, from the codec's own specification; negative if unknown.
+  std::uint32_t min_buffers = 0;  ///< V4L2_CID_MIN_BUFFERS_FOR_CAPTURE
+  /// AVCodecContext's numbers, from the codec's own specification; negative if unknown.
   int profile = -1;
   int level = -1;
-  int tier = -1;  // of H.265: 0 Main, 1 High; negative where unknown
+  int tier = -1;  ///< of H.265: 0 Main, 1 High; negative where unknown
 };
 
-// The following frames have other colours or fields, or other samples that suit the client's format, but the
-// same shape; or the decoder holds back more or fewer of them. The existing buffers still fit.
+/// The following frames have other colours or fields, or other samples that suit the client's format, but the
+/// same shape; or the decoder holds back more or fewer of them. The existing buffers still fit.
 struct LookChanged {
   Samples samples;
   Colours colours;
   std::uint32_t field = V4L2_FIELD_NONE;
-  std::uint32_t min_buffers = 0;  // like PictureChanged's
+  std::uint32_t min_buffers = 0;  ///< like PictureChanged's
 };
 
-// V4L2_EVENT_EOS: a drain is complete.
+/// V4L2_EVENT_EOS: a drain is complete.
 struct EndOfStream {};
 
 using Event = std::variant<CodedBufferDone, FrameDone, PictureChanged, LookChanged, EndOfStream>;

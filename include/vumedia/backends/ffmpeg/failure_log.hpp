@@ -15,13 +15,13 @@ extern "C" {
 
 namespace vumedia::backends::ffmpeg {
 
-// libavcodec's threads may call refused(); the other functions belong to the worker.
+/// libavcodec's threads may call refused(); the other functions belong to the worker.
 class FailureLog {
  public:
   explicit FailureLog(Log log) noexcept : log_(log) {}
 
-  // Logs the first failures, then fewer and fewer: a hostile stream must not fill the log. `error`:
-  // libavcodec's, or 0 if `what` is sufficient.
+  /// Logs the first failures, then fewer and fewer: a hostile stream must not fill the log. `error`:
+  /// libavcodec's, or 0 if `what` is sufficient.
   void report(const char* what, int error) {
     if (!std::has_single_bit(++failures_)) return;
     const auto count = static_cast<unsigned long long>(failures_);
@@ -34,9 +34,9 @@ class FailureLog {
     log_.write(LogLevel::warning, "decoder: %s (%s), %llu in total", what, text, count);
   }
 
-  // The same for a picture that did not come out as it should. libavcodec's error does not distinguish a
-  // format that we refused from data that makes no sense, nor does the error for a picture whose reference
-  // was refused.
+  /// The same for a picture that did not come out as it should. libavcodec's error does not distinguish a
+  /// format that we refused from data that makes no sense, nor does the error for a picture whose reference
+  /// was refused.
   void report_damage(int error) {
     const int format = refused_;
     if (format == AV_PIX_FMT_NONE) {
@@ -50,9 +50,9 @@ class FailureLog {
     }
   }
 
-  // A picture came that cannot be output, with this AVPixelFormat,
+  /// A picture came that cannot be output, with this AVPixelFormat,
   void refused(int format) noexcept { refused_ = format; }
-  // or one that can, or another stream.
+  /// or one that can, or another stream.
   void accepted() noexcept { refused_ = AV_PIX_FMT_NONE; }
 
  private:

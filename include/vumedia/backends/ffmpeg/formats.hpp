@@ -23,16 +23,16 @@ namespace vumedia::backends::ffmpeg {
 struct CodedFormat {
   std::uint32_t fourcc;
   AVCodecID codec;
-  const char* name;  // on a command line
+  const char* name;  ///< on a command line
   const char* description;
-  // Frames that libavcodec may keep as references while it decodes the next.
+  /// Frames that libavcodec may keep as references while it decodes the next.
   std::uint32_t max_references;
-  SamplesRange samples;  // that its streams may have
+  SamplesRange samples;  ///< that its streams may have
 };
 
-// In the order of VIDIOC_ENUM_FMT, unless a program chooses. Each buffer holds one access unit (H264, HEVC,
-// MPG2), frame or superframe (VP80, VP90), temporal unit (AV01) or picture (MJPG); parameter sets may come
-// alone or in front of an access unit.
+/// In the order of VIDIOC_ENUM_FMT, unless a program chooses. Each buffer holds one access unit (H264, HEVC,
+/// MPG2), frame or superframe (VP80, VP90), temporal unit (AV01) or picture (MJPG); parameter sets may come
+/// alone or in front of an access unit.
 inline constexpr auto coded_formats = [] {
   using enum Sampling;
   constexpr auto mask = [](auto... sampling) { return SamplesRange::mask_of(sampling...); };
@@ -53,7 +53,7 @@ inline constexpr auto coded_formats = [] {
   });
 }();
 
-// nullptr if it is not one of our compressed formats.
+/// nullptr if it is not one of our compressed formats.
 [[nodiscard]] inline const CodedFormat* find_coded_format(std::uint32_t fourcc) noexcept {
   for (const auto& format : coded_formats) {
     if (format.fourcc == fourcc) return &format;
@@ -61,7 +61,7 @@ inline constexpr auto coded_formats = [] {
   return nullptr;
 }
 
-// Looks up CodedFormat::name; nullptr likewise.
+/// Looks up CodedFormat::name; nullptr likewise.
 [[nodiscard]] inline const CodedFormat* find_coded_format(std::string_view name) noexcept {
   for (const auto& format : coded_formats) {
     if (format.name == name) return &format;
@@ -69,7 +69,7 @@ inline constexpr auto coded_formats = [] {
   return nullptr;
 }
 
-// Whether this build of libavcodec has a software decoder for the format.
+/// Whether this build of libavcodec has a software decoder for the format.
 [[nodiscard]] inline const AVCodec* find_decoder(const CodedFormat& format) noexcept {
   constexpr int unwanted = AV_CODEC_CAP_HARDWARE | AV_CODEC_CAP_HYBRID | AV_CODEC_CAP_EXPERIMENTAL;
   const auto decodes_here = [](const AVCodec& codec) {
@@ -86,8 +86,8 @@ inline constexpr auto coded_formats = [] {
   return nullptr;
 }
 
-// The samples of libavcodec's frames, if they can be output: Y, U and V in planes, or Y alone, with 8 or 10
-// bits. Nothing for others, which are refused: RGB, alpha, and formats with more bits.
+/// The samples of libavcodec's frames, if they can be output: Y, U and V in planes, or Y alone, with 8 or 10
+/// bits. Nothing for others, which are refused: RGB, alpha, and formats with more bits.
 [[nodiscard]] constexpr std::optional<Samples> samples_of(AVPixelFormat format) noexcept {
   switch (format) {
     case AV_PIX_FMT_GRAY8:
@@ -126,13 +126,13 @@ inline constexpr auto coded_formats = [] {
   return samples_of(format).has_value();
 }
 
-// libavcodec's name for it, for messages.
+/// libavcodec's name for it, for messages.
 [[nodiscard]] inline const char* name_of(AVPixelFormat format) noexcept {
   const char* const name = av_get_pix_fmt_name(format);
   return name != nullptr ? name : "unknown";
 }
 
-// Whether the format itself implies that its values have the full range.
+/// Whether the format itself implies that its values have the full range.
 [[nodiscard]] constexpr bool is_full_range(AVPixelFormat format) noexcept {
   return format == AV_PIX_FMT_YUVJ411P || format == AV_PIX_FMT_YUVJ420P || format == AV_PIX_FMT_YUVJ422P ||
          format == AV_PIX_FMT_YUVJ440P || format == AV_PIX_FMT_YUVJ444P;
@@ -200,8 +200,8 @@ inline constexpr auto coded_formats = [] {
   }
 }
 
-// What the stream says about its colours. Unspecified properties are left to V4L2's defaults for the colour
-// space, except the range: FFmpeg knows it in all cases, and a wrong guess would be visible.
+/// What the stream says about its colours. Unspecified properties are left to V4L2's defaults for the colour
+/// space, except the range: FFmpeg knows it in all cases, and a wrong guess would be visible.
 [[nodiscard]] inline Colours colours_of(const AVFrame& frame, AVCodecID codec) noexcept {
   const bool full =
       frame.color_range == AVCOL_RANGE_JPEG || is_full_range(static_cast<AVPixelFormat>(frame.format)) ||

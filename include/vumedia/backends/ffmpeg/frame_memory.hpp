@@ -19,7 +19,7 @@
 
 namespace vumedia::backends::ffmpeg {
 
-// What is to be announced along with a picture.
+/// What is to be announced along with a picture.
 [[nodiscard]] inline StreamTraits traits_of(const AVCodecContext& context,
                                             const CodecOptions& options) noexcept {
   // The number of buffers with which all frames can be decoded in place, but at most 16: fewer work too, and
@@ -29,10 +29,10 @@ namespace vumedia::backends::ffmpeg {
   return {std::min(buffers, 16u), context.profile, context.level};
 }
 
-// get_buffer() is called on libavcodec's threads.
+/// get_buffer() is called on libavcodec's threads.
 class FrameMemory {
  public:
-  // All of them outlive it.
+  /// All of them outlive it.
   FrameMemory(SharedState& shared, const EngineOptions& options, WriteWatch& watch,
               FailureLog& failures) noexcept
       : shared_(shared),
@@ -43,10 +43,10 @@ class FrameMemory {
   FrameMemory(const FrameMemory&) = delete;
   FrameMemory& operator=(const FrameMemory&) = delete;
 
-  // To be attached to the decoders that have get_buffer().
+  /// To be attached to the decoders that have get_buffer().
   [[nodiscard]] Interruption& interruption() noexcept { return interruption_; }
 
-  // AVCodecContext::get_buffer2.
+  /// AVCodecContext::get_buffer2.
   static int get_buffer(AVCodecContext* context, AVFrame* frame, int flags) noexcept {
     const Interruption& interruption = Interruption::of(*context);
     auto& self = *static_cast<FrameMemory*>(interruption.owner());

@@ -15,20 +15,20 @@
 
 namespace vumedia::backends::ffmpeg {
 
-// The parts of a sequence parameter set that affect the output order.
+/// The parts of a sequence parameter set that affect the output order.
 struct H264Sps {
   unsigned profile = 0;
-  unsigned constraints = 0;  // constraint_set0_flag is the most significant of 8 bits
-  unsigned level = 0;        // level_idc
+  unsigned constraints = 0;  ///< constraint_set0_flag is the most significant of 8 bits
+  unsigned level = 0;        ///< level_idc
   unsigned id = 0;
   unsigned frame_num_bits = 4;
-  unsigned order_type = 0;  // pic_order_cnt_type
-  unsigned order_bits = 4;  // of pic_order_cnt_lsb, with type 0
+  unsigned order_type = 0;  ///< pic_order_cnt_type
+  unsigned order_bits = 4;  ///< of pic_order_cnt_lsb, with type 0
   bool separate_planes = false;
   bool frames_only = true;
   unsigned reference_frames = 0;
-  std::uint64_t macroblocks = 0;           // of a frame
-  std::optional<unsigned> reorder_frames;  // max_num_reorder_frames, if it is written
+  std::uint64_t macroblocks = 0;           ///< of a frame
+  std::optional<unsigned> reorder_frames;  ///< max_num_reorder_frames, if it is written
 
   [[nodiscard]] bool operator==(const H264Sps&) const = default;
   [[nodiscard]] bool has_constraint(unsigned set) const noexcept {
@@ -133,7 +133,7 @@ inline void skip_hrd(NalReader& bits) noexcept {
 
 }  // namespace detail
 
-// `unit`: a NAL unit, starting with its header. Nothing if it ends before the size of the picture.
+/// `unit`: a NAL unit, starting with its header. Nothing if it ends before the size of the picture.
 [[nodiscard]] inline std::optional<H264Sps> parse_h264_sps(std::span<const std::byte> unit) noexcept {
   if (unit.empty()) return std::nullopt;
   constexpr std::array<unsigned, 13> with_sample_format{100, 110, 122, 244, 44,  83, 86,
@@ -165,8 +165,8 @@ inline void skip_hrd(NalReader& bits) noexcept {
   return sps;
 }
 
-// How many pictures may come before another in the stream and after it on the screen, by the letter (E.2.1
-// infers it where it is not written): 0 to 16.
+/// How many pictures may come before another in the stream and after it on the screen, by the letter (E.2.1
+/// infers it where it is not written): 0 to 16.
 [[nodiscard]] inline unsigned max_reorder_depth(const H264Sps& sps) noexcept {
   constexpr std::uint64_t most = 16;
   if (sps.order_type == 2) return 0;
@@ -181,9 +181,9 @@ inline void skip_hrd(NalReader& bits) noexcept {
       std::min(std::max<std::uint64_t>(*held / sps.macroblocks, sps.reference_frames), most));
 }
 
-// Whether no encoder is known to reorder such a stream, though the letter lets it: one that has no B pictures
-// by its profile (Baseline, Constrained High). So that it comes without delay it is held to nothing until its
-// own order of pictures shows otherwise: see PictureOrder.
+/// Whether no encoder is known to reorder such a stream, though the letter lets it: one that has no B
+/// pictures by its profile (Baseline, Constrained High). So that it comes without delay it is held to nothing
+/// until its own order of pictures shows otherwise: see PictureOrder.
 [[nodiscard]] inline bool seldom_reorders(const H264Sps& sps) noexcept {
   if (sps.reorder_frames) return false;
   const bool early = sps.profile == 77 || sps.profile == 88;
@@ -191,28 +191,28 @@ inline void skip_hrd(NalReader& bits) noexcept {
   return baseline || ((sps.profile == 77 || sps.profile == 100) && sps.has_constraint(5));
 }
 
-// How many pictures to hold back to begin with.
+/// How many pictures to hold back to begin with.
 [[nodiscard]] inline unsigned reorder_depth(const H264Sps& sps) noexcept {
   return seldom_reorders(sps) ? 0 : max_reorder_depth(sps);
 }
 
-// Where a slice's picture stands.
+/// Where a slice's picture stands.
 struct H264Slice {
-  const H264Sps* sps = nullptr;  // of the parameter sets that it was found with
+  const H264Sps* sps = nullptr;  ///< of the parameter sets that it was found with
   bool idr = false;
   unsigned frame_num = 0;
   bool field = false;
   bool bottom = false;
-  std::optional<unsigned> order;  // pic_order_cnt_lsb
+  std::optional<unsigned> order;  ///< pic_order_cnt_lsb
 };
 
-// The latest parameter sets of a stream. Any bytes; what cannot be one is passed over.
+/// The latest parameter sets of a stream. Any bytes; what cannot be one is passed over.
 class H264ParameterSets {
  public:
-  // No more is kept of each: real ones have at most a few hundred bytes.
+  /// No more is kept of each: real ones have at most a few hundred bytes.
   static constexpr std::size_t max_bytes = 4096;
 
-  // A NAL unit of type 7 or 8, starting with its header.
+  /// A NAL unit of type 7 or 8, starting with its header.
   void add_sps(std::span<const std::byte> unit) {
     const auto sps = parse_h264_sps(unit);
     if (!sps || sps->id >= 32 || unit.size() > max_bytes) return;
@@ -227,7 +227,7 @@ class H264ParameterSets {
     pictures_[id] = {sequence, {unit.begin(), unit.end()}};
   }
 
-  // Of a NAL unit of type 1, 2 or 5 (7.3.3), if its parameter sets are known.
+  /// Of a NAL unit of type 1, 2 or 5 (7.3.3), if its parameter sets are known.
   [[nodiscard]] std::optional<H264Slice> slice_of(std::span<const std::byte> unit) const noexcept {
     if (unit.empty()) return std::nullopt;
     detail::NalReader bits(unit.subspan(1));
@@ -251,13 +251,13 @@ class H264ParameterSets {
     return slice;
   }
 
-  // reorder_depth() of the sequence that a slice belongs to, if it is known.
+  /// reorder_depth() of the sequence that a slice belongs to, if it is known.
   [[nodiscard]] std::optional<unsigned> depth_of_slice(std::span<const std::byte> unit) const noexcept {
     const auto slice = slice_of(unit);
     return slice ? std::optional(reorder_depth(*slice->sps)) : std::nullopt;
   }
 
-  // All of them as a stream (annex B) with which a decoder can begin.
+  /// All of them as a stream (annex B) with which a decoder can begin.
   [[nodiscard]] std::vector<std::byte> stream() const {
     std::vector<std::byte> all;
     const auto append = [&all](const auto& sets) {

@@ -18,9 +18,9 @@
 
 namespace vumedia::backends::ffmpeg {
 
-// Whether decoding can begin with a packet: not at all; with everything that follows; or with everything that
-// follows except the pictures that are shown before it (H.264's recovery points, H.265's CRA, I pictures of
-// MPEG-2).
+/// Whether decoding can begin with a packet: not at all; with everything that follows; or with everything
+/// that follows except the pictures that are shown before it (H.264's recovery points, H.265's CRA, I
+/// pictures of MPEG-2).
 enum class ResumePoint : std::uint8_t { none, open, closed };
 
 namespace detail {
@@ -131,7 +131,7 @@ template <class Wanted>
 
 }  // namespace detail
 
-// `bytes`: the contents of an OUTPUT buffer. They may be anything; at worst they are misinterpreted.
+/// `bytes`: the contents of an OUTPUT buffer. They may be anything; at worst they are misinterpreted.
 [[nodiscard]] inline ResumePoint resume_point_of(AVCodecID codec, std::span<const std::byte> bytes) noexcept {
   const auto closed_if = [](bool key) { return key ? ResumePoint::closed : ResumePoint::none; };
   switch (codec) {
@@ -170,10 +170,10 @@ template <class Wanted>
   }
 }
 
-// Whether libavcodec's output is fit to be shown if a stream begins with this packet. Its other decoders find
-// that out by themselves and wait; the H.265 decoder uses grey pictures in place of missing references.
-// Streams without any such picture, which are refreshed gradually, state where decoding may begin (H.265,
-// D.3.8).
+/// Whether libavcodec's output is fit to be shown if a stream begins with this packet. Its other decoders
+/// find that out by themselves and wait; the H.265 decoder uses grey pictures in place of missing references.
+/// Streams without any such picture, which are refreshed gradually, state where decoding may begin (H.265,
+/// D.3.8).
 [[nodiscard]] inline bool can_begin_with(AVCodecID codec, ResumePoint point,
                                          std::span<const std::byte> bytes) noexcept {
   if (codec != AV_CODEC_ID_HEVC || point != ResumePoint::none) return true;
@@ -184,18 +184,18 @@ template <class Wanted>
   return message && *message + 2 < bytes.size() && bytes[*message + 2] == recovery_point;
 }
 
-// The packets of a stream from a resume point on: references to the decoded ones, not copies.
+/// The packets of a stream from a resume point on: references to the decoded ones, not copies.
 class History {
  public:
-  // How much is kept of a stream that never has another resume point. Beyond that nothing is kept, and
-  // decoding continues after a drain with the next resume point. This is some seconds at the highest rates.
+  /// How much is kept of a stream that never has another resume point. Beyond that nothing is kept, and
+  /// decoding continues after a drain with the next resume point. This is some seconds at the highest rates.
   static constexpr std::size_t max_bytes = std::size_t{16} << 20;
   static constexpr std::size_t max_packets = 600;
 
-  // Keeps no more than `limit` bytes.
+  /// Keeps no more than `limit` bytes.
   explicit History(std::size_t limit = max_bytes) noexcept : limit_(limit) {}
 
-  // A packet that is about to be decoded, with its id as pts.
+  /// A packet that is about to be decoded, with its id as pts.
   void add(ResumePoint point, const AVPacket& packet) {
     if (point == ResumePoint::closed) clear();
     if (point == ResumePoint::open) {

@@ -12,7 +12,7 @@ extern "C" {
 
 namespace vumedia::backends::ffmpeg {
 
-// Whether libavcodec should give up what it is doing. Any thread may use it.
+/// Whether libavcodec should give up what it is doing. Any thread may use it.
 class StopFlag {
  public:
   void stop() noexcept { stopped_.store(true, std::memory_order_release); }
@@ -23,14 +23,15 @@ class StopFlag {
   std::atomic<bool> stopped_{false};
 };
 
-// libavcodec has no function that ends a running call. But its requests to the caller in the middle of a
-// packet can be refused: memory for the next picture (the caller's get_buffer2 must check stopped()), and the
-// decoding of a picture's slices (execute, execute2). The rest of the packet is then parsed, but not decoded.
-//
-// It is AVCodecContext::opaque of a decoder and outlives it. Any thread may call stopped().
+/// libavcodec has no function that ends a running call. But its requests to the caller in the middle of a
+/// packet can be refused: memory for the next picture (the caller's get_buffer2 must check stopped()), and
+/// the decoding of a picture's slices (execute, execute2). The rest of the packet is then parsed, but not
+/// decoded.
+///
+/// It is AVCodecContext::opaque of a decoder and outlives it. Any thread may call stopped().
 class Interruption {
  public:
-  // `owner`: the object that the decoder's other callbacks need. `flag` outlives this object.
+  /// `owner`: the object that the decoder's other callbacks need. `flag` outlives this object.
   Interruption(void* owner, const StopFlag& flag) noexcept : owner_(owner), flag_(flag) {}
   Interruption(const Interruption&) = delete;
   Interruption& operator=(const Interruption&) = delete;
@@ -42,11 +43,11 @@ class Interruption {
 
   [[nodiscard]] bool stopped() const noexcept { return flag_.stopped(); }
 
-  // Who decodes slices: libavcodec's threads, if there are any, or the thread that sends packets.
+  /// Who decodes slices: libavcodec's threads, if there are any, or the thread that sends packets.
   enum class Jobs : std::uint8_t { on_threads, here };
 
-  // To be called before avcodec_open2(), because each thread that decodes frames then gets a copy of the
-  // context; and again after it, because with threads for slices libavcodec installs functions of its own.
+  /// To be called before avcodec_open2(), because each thread that decodes frames then gets a copy of the
+  /// context; and again after it, because with threads for slices libavcodec installs functions of its own.
   void attach(AVCodecContext& context, Jobs jobs = Jobs::on_threads) noexcept {
     context.opaque = this;
     // Threads for frames read them from the moment they exist.

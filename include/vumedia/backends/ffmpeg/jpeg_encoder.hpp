@@ -27,8 +27,8 @@ extern "C" {
 
 namespace vumedia::backends::ffmpeg {
 
-// The quantisation scale for V4L2_CID_JPEG_COMPRESSION_QUALITY, as most programs understand such a number: 50
-// means the unchanged tables, which is a scale of 8; twice the quality is half the scale.
+/// The quantisation scale for V4L2_CID_JPEG_COMPRESSION_QUALITY, as most programs understand such a number:
+/// 50 means the unchanged tables, which is a scale of 8; twice the quality is half the scale.
 [[nodiscard]] constexpr int jpeg_scale(std::int32_t quality) noexcept {
   const std::int32_t bounded =
       std::clamp(quality, test_pattern::quality_minimum, test_pattern::quality_maximum);
@@ -37,7 +37,7 @@ namespace vumedia::backends::ffmpeg {
 }
 static_assert(jpeg_scale(1) == 31 && jpeg_scale(50) == 8 && jpeg_scale(75) == 4 && jpeg_scale(100) == 1);
 
-// A test_pattern::Encoder. ENOMEM: out of memory. EIO: libavcodec has no encoder for JPEG, or fails.
+/// A test_pattern::Encoder. ENOMEM: out of memory. EIO: libavcodec has no encoder for JPEG, or fails.
 class JpegEncoder {
  public:
   static constexpr std::uint32_t pixelformat = V4L2_PIX_FMT_MJPEG;

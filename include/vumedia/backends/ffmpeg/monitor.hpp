@@ -6,8 +6,8 @@
 
 namespace vumedia::backends::ffmpeg {
 
-// The mutex of what the loop and the worker share, and the signal that there may be something to do for the
-// worker. Lent buffers keep it alive, because libavcodec may release them on any thread.
+/// The mutex of what the loop and the worker share, and the signal that there may be something to do for the
+/// worker. Lent buffers keep it alive, because libavcodec may release them on any thread.
 struct Monitor {
   std::mutex mutex;
   std::condition_variable changed;

@@ -23,19 +23,19 @@ namespace vumedia::backends::ffmpeg {
 
 using m2m::QueueTypes;
 
-// What both plane APIs say about a format.
+/// What both plane APIs say about a format.
 struct FormatDescription {
   std::uint32_t width = 0;
   std::uint32_t height = 0;
   std::uint32_t fourcc = 0;
-  std::uint32_t stride = 0;  // 0 for compressed formats
+  std::uint32_t stride = 0;  ///< 0 for compressed formats
   std::uint32_t size_image = 0;
   Colours colours;
   std::uint32_t field = V4L2_FIELD_NONE;
   friend constexpr bool operator==(const FormatDescription&, const FormatDescription&) = default;
 };
 
-// `format.type` is one of the queue's; the rest is replaced.
+/// `format.type` is one of the queue's; the rest is replaced.
 inline void write_format(v4l2_format& format, const FormatDescription& description) noexcept {
   const std::uint32_t type = format.type;
   format = {};
@@ -70,7 +70,7 @@ inline void write_format(v4l2_format& format, const FormatDescription& descripti
   picture.priv = V4L2_PIX_FMT_PRIV_MAGIC;
 }
 
-// What a guest asks for; the numbers may be anything.
+/// What a guest asks for; the numbers may be anything.
 [[nodiscard]] inline FormatDescription read_format(const v4l2_format& format) noexcept {
   if (format.type == V4L2_BUF_TYPE_VIDEO_OUTPUT_MPLANE || format.type == V4L2_BUF_TYPE_VIDEO_CAPTURE_MPLANE) {
     const v4l2_pix_format_mplane& picture = format.fmt.pix_mp;
@@ -95,7 +95,7 @@ inline void write_format(v4l2_format& format, const FormatDescription& descripti
   return description;
 }
 
-// A guest may state what it knows about a stream's colours; invalid values become the default.
+/// A guest may state what it knows about a stream's colours; invalid values become the default.
 [[nodiscard]] constexpr Colours adjust_colours(Colours colours) noexcept {
   if (colours.colorspace == V4L2_COLORSPACE_DEFAULT || colours.colorspace == V4L2_COLORSPACE_BT878 ||
       colours.colorspace > V4L2_COLORSPACE_DCI_P3) {
@@ -116,15 +116,15 @@ struct SizeLimits {
   std::uint32_t max_coded_bytes = 0;
 };
 
-// The minimum size of OUTPUT buffers.
+/// The minimum size of OUTPUT buffers.
 inline constexpr std::uint32_t least_coded_bytes = 4096;
 
-// The maximum size of an OUTPUT buffer, which is the most that S_FMT grants.
+/// The maximum size of an OUTPUT buffer, which is the most that S_FMT grants.
 [[nodiscard]] constexpr std::uint32_t most_coded_bytes(const SizeLimits& limits) noexcept {
   return std::max(limits.max_coded_bytes, least_coded_bytes);
 }
 
-// The maximum size of a CAPTURE buffer: that of the largest picture of any shape.
+/// The maximum size of a CAPTURE buffer: that of the largest picture of any shape.
 [[nodiscard]] constexpr std::uint32_t most_raw_bytes(const SizeLimits& limits) noexcept {
   std::size_t most = 0;
   // Of the widths with the same layout, the smallest leaves the most lines.
@@ -139,8 +139,8 @@ inline constexpr std::uint32_t least_coded_bytes = 4096;
   return static_cast<std::uint32_t>(most);
 }
 
-// VIDIOC_TRY_FMT on OUTPUT: the nearest possible format. `known` are the formats that can be decoded, at
-// least one.
+/// VIDIOC_TRY_FMT on OUTPUT: the nearest possible format. `known` are the formats that can be decoded, at
+/// least one.
 [[nodiscard]] inline FormatDescription adjust_coded(FormatDescription wanted,
                                                     std::span<const CodedFormat* const> known,
                                                     const SizeLimits& limits) noexcept {
@@ -164,7 +164,7 @@ inline constexpr std::uint32_t least_coded_bytes = 4096;
   return wanted;
 }
 
-// CAPTURE: the picture of the stream, or what OUTPUT's size suggests, in the requested format.
+/// CAPTURE: the picture of the stream, or what OUTPUT's size suggests, in the requested format.
 [[nodiscard]] inline FormatDescription describe_raw(const Picture& picture,
                                                     const RawFormat& format) noexcept {
   const Layout layout = Layout::of(picture.size, *format.pixels);
@@ -177,7 +177,7 @@ inline constexpr std::uint32_t least_coded_bytes = 4096;
           picture.field};
 }
 
-// `raw_set`: the formats that CAPTURE has now.
+/// `raw_set`: the formats that CAPTURE has now.
 [[nodiscard]] inline Result<> enumerate_format(v4l2_fmtdesc& description, const QueueTypes& types,
                                                std::span<const CodedFormat* const> known,
                                                RawFormatSet raw_set) noexcept {
@@ -215,9 +215,9 @@ inline constexpr std::uint32_t least_coded_bytes = 4096;
   return {};
 }
 
-// For the CAPTURE queue: pictures are written uncropped and unscaled, so source and destination rectangles
-// are the same, and they have no other place within the bounds, which are the whole buffer. Linux passes the
-// single-planar type whichever a program used.
+/// For the CAPTURE queue: pictures are written uncropped and unscaled, so source and destination rectangles
+/// are the same, and they have no other place within the bounds, which are the whole buffer. Linux passes the
+/// single-planar type whichever a program used.
 [[nodiscard]] inline Result<> get_selection(v4l2_selection& selection, const Picture& picture) noexcept {
   if (selection.type != V4L2_BUF_TYPE_VIDEO_CAPTURE && selection.type != V4L2_BUF_TYPE_VIDEO_CAPTURE_MPLANE) {
     return fail(EINVAL);

@@ -20,7 +20,7 @@ extern "C" {
 
 namespace vumedia::backends::ffmpeg {
 
-// Which lines of a frame came first, if it consists of two fields.
+/// Which lines of a frame came first, if it consists of two fields.
 [[nodiscard]] inline std::uint32_t field_of(const AVFrame& frame) noexcept {
 #if LIBAVUTIL_VERSION_INT >= AV_VERSION_INT(58, 7, 100)
   const bool interlaced = (frame.flags & AV_FRAME_FLAG_INTERLACED) != 0;
@@ -33,8 +33,8 @@ namespace vumedia::backends::ffmpeg {
   return top_first ? V4L2_FIELD_INTERLACED_TB : V4L2_FIELD_INTERLACED_BT;
 }
 
-// For a frame that came out of the decoder (uncropped). Nothing if it is too large, if its cropping leaves
-// nothing, or if its samples cannot be output.
+/// For a frame that came out of the decoder (uncropped). Nothing if it is too large, if its cropping leaves
+/// nothing, or if its samples cannot be output.
 [[nodiscard]] inline std::optional<Picture> picture_of(const AVFrame& frame, AVCodecID codec) noexcept {
   if (frame.width <= 0 || frame.height <= 0) return std::nullopt;
   const auto width = static_cast<std::uint32_t>(frame.width);
@@ -55,9 +55,9 @@ namespace vumedia::backends::ffmpeg {
                  field_of(frame)};
 }
 
-// The same when libavcodec asks for the frame's memory. At that time the frame has the coded size and the
-// context the visible one. The cropping at the left and at the top is known for H.264 only; for others it
-// becomes known with the first frame.
+/// The same when libavcodec asks for the frame's memory. At that time the frame has the coded size and the
+/// context the visible one. The cropping at the left and at the top is known for H.264 only; for others it
+/// becomes known with the first frame.
 [[nodiscard]] inline std::optional<Picture> picture_at_allocation(const AVCodecContext& context,
                                                                   const AVFrame& frame) noexcept {
   AVFrame cropped{};
@@ -80,14 +80,14 @@ namespace vumedia::backends::ffmpeg {
   return picture_of(cropped, context.codec_id);
 }
 
-// Whether frames with such samples may be decoded where the client sees them: if the format stores them as
-// libavcodec does, and every value of a byte is a valid sample (see CaptureSlots).
+/// Whether frames with such samples may be decoded where the client sees them: if the format stores them as
+/// libavcodec does, and every value of a byte is a valid sample (see CaptureSlots).
 [[nodiscard]] constexpr bool is_decoded_in_place(const RawFormat& format, const Samples& samples) noexcept {
   return format.arrangement == Arrangement::planar && samples.bytes == 1 && format.samples == samples;
 }
 
-// Whether libavcodec may decode a frame into a buffer with this layout, of a format whose chroma is `shift_y`
-// smaller, as avcodec_align_dimensions2 requires.
+/// Whether libavcodec may decode a frame into a buffer with this layout, of a format whose chroma is
+/// `shift_y` smaller, as avcodec_align_dimensions2 requires.
 [[nodiscard]] inline bool satisfies(const Layout& layout, unsigned shift_y, AVCodecContext& context,
                                     const AVFrame& frame) noexcept {
   int width = frame.width;
@@ -105,7 +105,7 @@ namespace vumedia::backends::ffmpeg {
   return layout.offsets[2] + lines * layout.strides[2] <= layout.size_image();
 }
 
-// Places the frame in `memory` according to `layout`, which is that of a planar format.
+/// Places the frame in `memory` according to `layout`, which is that of a planar format.
 inline void place_planes(AVFrame& frame, const Layout& layout, std::uint8_t* memory) noexcept {
   for (std::size_t plane = 0; plane < layout.strides.size(); ++plane) {
     frame.data[plane] = memory + layout.offsets[plane];
@@ -113,7 +113,7 @@ inline void place_planes(AVFrame& frame, const Layout& layout, std::uint8_t* mem
   }
   frame.extended_data = frame.data;
 }
-// Whether it is placed there, from its first byte on.
+/// Whether it is placed there, from its first byte on.
 [[nodiscard]] inline bool lies_as(const AVFrame& frame, const Layout& layout) noexcept {
   for (std::size_t plane = 0; plane < layout.strides.size(); ++plane) {
     if (frame.data[plane] != frame.data[0] + layout.offsets[plane]) return false;
@@ -122,7 +122,7 @@ inline void place_planes(AVFrame& frame, const Layout& layout, std::uint8_t* mem
   return true;
 }
 
-// A frame with a supported format, in the form that copy_samples.hpp takes.
+/// A frame with a supported format, in the form that copy_samples.hpp takes.
 [[nodiscard]] inline PictureSource source_of(const AVFrame& frame, Sampling sampling) noexcept {
   const auto width = static_cast<std::size_t>(frame.width);
   const auto height = static_cast<std::size_t>(frame.height);
@@ -144,8 +144,8 @@ inline void place_planes(AVFrame& frame, const Layout& layout, std::uint8_t* mem
   return source;
 }
 
-// Copies the samples of `frame`, in `setup`'s format, to a buffer with `setup.layout`, which fits the frame;
-// the format suits its samples.
+/// Copies the samples of `frame`, in `setup`'s format, to a buffer with `setup.layout`, which fits the frame;
+/// the format suits its samples.
 inline void copy_frame(const AVFrame& frame, const CaptureSetup& setup, std::uint8_t* to) noexcept {
   const auto samples = samples_of(static_cast<AVPixelFormat>(frame.format));
   const RawFormat* const format = find_raw_format(setup.fourcc);
@@ -153,7 +153,7 @@ inline void copy_frame(const AVFrame& frame, const CaptureSetup& setup, std::uin
   find_copier(*format, samples->sampling)(source_of(frame, samples->sampling), setup.layout, to);
 }
 
-// V4L2_BUF_FLAG_ERROR, KEYFRAME, PFRAME, BFRAME as they apply.
+/// V4L2_BUF_FLAG_ERROR, KEYFRAME, PFRAME, BFRAME as they apply.
 [[nodiscard]] inline std::uint32_t buffer_flags(const AVFrame& frame) noexcept {
   std::uint32_t flags = 0;
   if (frame.decode_error_flags != 0 || (frame.flags & AV_FRAME_FLAG_CORRUPT) != 0)
@@ -169,8 +169,8 @@ inline void copy_frame(const AVFrame& frame, const CaptureSetup& setup, std::uin
   return flags;
 }
 
-// How many CAPTURE buffers the decoder needs to avoid copying: its references, the one it writes, and those
-// held back.
+/// How many CAPTURE buffers the decoder needs to avoid copying: its references, the one it writes, and those
+/// held back.
 [[nodiscard]] inline std::uint32_t references_of(const AVCodecContext& context) noexcept {
   std::uint32_t references = 1;
   for (const auto& format : coded_formats) {

@@ -29,13 +29,13 @@
 
 namespace vumedia::backends::ffmpeg {
 
-// One thread uses it, which does not hold the shared state's mutex, except for the functions that are const.
+/// One thread uses it, which does not hold the shared state's mutex, except for the functions that are const.
 class PictureDecoder {
  public:
-  // What comes next: nothing without another packet; maybe a frame (receive() finds out); or frame().
+  /// What comes next: nothing without another packet; maybe a frame (receive() finds out); or frame().
   enum class Output : std::uint8_t { needs_packet, may_follow, frame };
 
-  // `shared` and `options` outlive it.
+  /// `shared` and `options` outlive it.
   PictureDecoder(SharedState& shared, const EngineOptions& options, Log log)
       : shared_(shared),
         options_(options),
@@ -47,7 +47,7 @@ class PictureDecoder {
   PictureDecoder(const PictureDecoder&) = delete;
   PictureDecoder& operator=(const PictureDecoder&) = delete;
 
-  // Drops everything from before, which was another stream, another place in it, or a drain.
+  /// Drops everything from before, which was another stream, another place in it, or a drain.
   void begin(Start start) {
     if (frame_) av_frame_unref(frame_.get());
     output_ = Output::needs_packet;
@@ -76,8 +76,8 @@ class PictureDecoder {
 
   // -- Packets, while output() is needs_packet
 
-  // A packet with a copy of `bytes`, which are not empty. Packets to be decoded have priority over those kept
-  // for decoding again. None if there is no memory, which is logged.
+  /// A packet with a copy of `bytes`, which are not empty. Packets to be decoded have priority over those
+  /// kept for decoding again. None if there is no memory, which is logged.
   [[nodiscard]] Packet copy(std::span<const std::byte> bytes) {
     Packet packet = Codec::copy(bytes, options_.bytes);
     if (!packet && !history_.packets().empty()) {
@@ -88,8 +88,8 @@ class PictureDecoder {
     return packet;
   }
 
-  // To be asked of each packet before it is decoded. True if it begins a sequence: the frames from before
-  // come out first, then begin_sequence() has to be called.
+  /// To be asked of each packet before it is decoded. True if it begins a sequence: the frames from before
+  /// come out first, then begin_sequence() has to be called.
   [[nodiscard]] bool ends_sequence(const CodedFormat& format, const AVPacket& packet) {
     if (!reordering_.begins_sequence(format.codec, bytes_of(packet)) || !codec_) return false;
     end(Input::end_of_sequence);
@@ -100,18 +100,18 @@ class PictureDecoder {
     input_ = Input::packets;
   }
 
-  // Decodes a packet of at most one picture. False if it did not yield what it should.
+  /// Decodes a packet of at most one picture. False if it did not yield what it should.
   [[nodiscard]] bool decode(const CodedFormat& format, const Stamp& stamp, Packet packet);
 
-  // The rest of the frames are to come out, up to Output::needs_packet; then begin() has to be called.
+  /// The rest of the frames are to come out, up to Output::needs_packet; then begin() has to be called.
   void drain() { end(Input::end_of_stream); }
 
   // -- Frames
 
   [[nodiscard]] Output output() const noexcept { return output_; }
 
-  // Gets the next frame, or Output::needs_packet (also if the errors do not end). False if there was one that
-  // cannot be output.
+  /// Gets the next frame, or Output::needs_packet (also if the errors do not end). False if there was one
+  /// that cannot be output.
   bool receive();
 
   [[nodiscard]] const AVFrame& frame() const noexcept { return *frame_; }
@@ -119,7 +119,7 @@ class PictureDecoder {
     return *picture_of(*frame_, codec_.context().codec_id);  // receive() has made sure that there is one
   }
   [[nodiscard]] StreamTraits traits() const noexcept { return traits_of(codec_.context(), options_.codec); }
-  // The event for the frame in CAPTURE buffer `index`.
+  /// The event for the frame in CAPTURE buffer `index`.
   [[nodiscard]] FrameDone done(std::uint32_t index, std::uint32_t bytes, std::uint32_t field) const noexcept {
     FrameDone done{index, bytes, buffer_flags(*frame_), field, {}};
     if (had_holes_) done.flags |= V4L2_BUF_FLAG_ERROR;
@@ -130,9 +130,9 @@ class PictureDecoder {
     }
     return done;
   }
-  // The samples have been read.
+  /// The samples have been read.
   void touched() noexcept { watch_.touched(); }
-  // The frame is of no use any more.
+  /// The frame is of no use any more.
   void drop_frame() noexcept {
     av_frame_unref(frame_.get());
     output_ = Output::may_follow;

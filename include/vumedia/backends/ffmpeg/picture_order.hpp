@@ -18,8 +18,8 @@ namespace vumedia::backends::ffmpeg {
 
 class PictureOrder {
  public:
-  // The next picture in the order of decoding, by its first slice. Returns how many pictures a decoder has to
-  // hold back, at the least, before it gets this one.
+  /// The next picture in the order of decoding, by its first slice. Returns how many pictures a decoder has
+  /// to hold back, at the least, before it gets this one.
   [[nodiscard]] unsigned note(const H264Slice& slice) noexcept {
     if (slice.idr) {
       restart();
@@ -51,14 +51,14 @@ class PictureOrder {
     return needed_;
   }
 
-  // What comes next is not related to what came before.
+  /// What comes next is not related to what came before.
   void restart() noexcept {
     count_ = next_ = 0;
     latest_ = previous_ = 0;
     field_.reset();
   }
 
-  // Whether pictures have come that are shown before others that came before them, in such a sequence.
+  /// Whether pictures have come that are shown before others that came before them, in such a sequence.
   [[nodiscard]] bool reorders() const noexcept { return reorders_; }
 
  private:

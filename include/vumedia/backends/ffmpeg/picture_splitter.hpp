@@ -15,15 +15,15 @@
 
 namespace vumedia::backends::ffmpeg {
 
-// Used for one stream, in order. It takes any bytes; at worst a picture is cut in the wrong place.
+/// Used for one stream, in order. It takes any bytes; at worst a picture is cut in the wrong place.
 class PictureSplitter {
  public:
-  // No conforming picture has this many: one of 4096x2304 does if each unit has two macroblocks. A picture
-  // with more is cut, so that the work of a call is bounded.
+  /// No conforming picture has this many: one of 4096x2304 does if each unit has two macroblocks. A picture
+  /// with more is cut, so that the work of a call is bounded.
   static constexpr std::size_t max_units = 16384;
 
-  // How many bytes the first picture of `bytes` takes, including everything before it that belongs to it; all
-  // of them if there is no other picture.
+  /// How many bytes the first picture of `bytes` takes, including everything before it that belongs to it;
+  /// all of them if there is no other picture.
   [[nodiscard]] std::size_t first(AVCodecID codec, std::span<const std::byte> bytes) noexcept {
     switch (codec) {
       case AV_CODEC_ID_H264:
@@ -242,8 +242,8 @@ class PictureSplitter {
   bool redundant_pictures_ = false;
 };
 
-// Whether the first slice in `bytes` does not begin a picture. libavcodec drops an H.265 picture whose first
-// slice is missing, and does not report it.
+/// Whether the first slice in `bytes` does not begin a picture. libavcodec drops an H.265 picture whose first
+/// slice is missing, and does not report it.
 [[nodiscard]] inline bool lacks_beginning(AVCodecID codec, std::span<const std::byte> bytes) noexcept {
   if (codec != AV_CODEC_ID_HEVC) return false;
   const auto slice =

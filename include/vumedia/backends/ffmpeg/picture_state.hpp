@@ -12,7 +12,7 @@
 
 namespace vumedia::backends::ffmpeg {
 
-// What a decoder knows about its stream besides the picture: see PictureChanged.
+/// What a decoder knows about its stream besides the picture: see PictureChanged.
 struct StreamTraits {
   std::uint32_t min_buffers = 0;
   int profile = -1;
@@ -25,36 +25,37 @@ class PictureState {
 
   void start(const CaptureSetup& setup) noexcept { capture_ = setup; }
   void stop() noexcept { capture_.reset(); }
-  // The client has set up its queue differently; without effect unless it streams.
+  /// The client has set up its queue differently; without effect unless it streams.
   void set_up(const CaptureSetup& setup) noexcept {
     if (capture_) capture_ = setup;
   }
   [[nodiscard]] bool streaming() const noexcept { return capture_.has_value(); }
-  // Only while it streams.
+  /// Only while it streams.
   [[nodiscard]] const CaptureSetup& setup() const noexcept { return *capture_; }
 
   // -- The stream
 
-  // Another stream follows: its first picture is news, whatever it is.
+  /// Another stream follows: its first picture is news, whatever it is.
   void reset() noexcept {
     current_.reset();
     first_serial_ = serial_ + 1;
   }
-  // Its headers follow, from which hints may come before its first picture is announced.
+  /// Its headers follow, from which hints may come before its first picture is announced.
   void forget_hints() noexcept { hints_ = {}; }
   [[nodiscard]] StreamHints& hints() noexcept { return hints_; }
 
-  // Whether a picture of this stream has been announced.
+  /// Whether a picture of this stream has been announced.
   [[nodiscard]] bool known() const noexcept { return current_.has_value(); }
 
-  // The number of the change that was announced last.
+  /// The number of the change that was announced last.
   [[nodiscard]] std::uint64_t serial() const noexcept { return serial_; }
-  // That of the first change of this stream.
+  /// That of the first change of this stream.
   [[nodiscard]] std::uint64_t first_serial() const noexcept { return first_serial_; }
-  // How many buffers the client was told to make.
+  /// How many buffers the client was told to make.
   [[nodiscard]] std::uint32_t asked_buffers() const noexcept { return asked_buffers_; }
 
-  // Whether the client must be told about a frame like this before it can have it, and has not been told yet.
+  /// Whether the client must be told about a frame like this before it can have it, and has not been told
+  /// yet.
   [[nodiscard]] bool is_news(const Picture& picture) const noexcept {
     if (!current_ || !current_->same_shape(picture)) return true;
     if (takes(picture.samples)) return false;
@@ -63,7 +64,7 @@ class PictureState {
     return !is_told;
   }
 
-  // Whether frames like the one that was announced last can go to the client's buffers.
+  /// Whether frames like the one that was announced last can go to the client's buffers.
   [[nodiscard]] bool fits() const noexcept {
     if (!streaming() || !current_ || !takes(current_->samples)) return false;
     if (capture_->layout.width != current_->size.width || capture_->layout.height != current_->size.height)
@@ -73,14 +74,14 @@ class PictureState {
            (serial_ == first_serial_ && capture_->visible == current_->visible);
   }
 
-  // To be sent.
+  /// To be sent.
   [[nodiscard]] PictureChanged announce(const Picture& picture, const StreamTraits& traits) noexcept {
     current_ = picture;
     min_buffers_ = asked_buffers_ = traits.min_buffers;
     return {picture, ++serial_, min_buffers_, traits.profile, traits.level, hints_.tier};
   }
 
-  // To be sent, if a frame of the shape that was announced last differs otherwise.
+  /// To be sent, if a frame of the shape that was announced last differs otherwise.
   [[nodiscard]] std::optional<LookChanged> notice(const Picture& picture,
                                                   std::uint32_t min_buffers) noexcept {
     const bool field_changed = !covers(current_->field, picture.field);

@@ -18,10 +18,10 @@ namespace vumedia::backends::ffmpeg {
 
 class Recovery {
  public:
-  // The decoder has no pictures, and its earlier state is not restored.
+  /// The decoder has no pictures, and its earlier state is not restored.
   void restart() noexcept { *this = {}; }
 
-  // A packet that is about to be decoded, with its id (its pts), which is not 0.
+  /// A packet that is about to be decoded, with its id (its pts), which is not 0.
   void note(AVCodecID codec, std::span<const std::byte> bytes, std::int64_t id) noexcept {
     if (codec != AV_CODEC_ID_H264 || id_ != 0) return;
     const auto slice =
@@ -37,10 +37,10 @@ class Recovery {
     if ((header & 31) == 5 || references_left_ == 0u) id_ = id;
   }
 
-  // Whether a decoder that is about to be drained should also output frames that it considers incorrect.
+  /// Whether a decoder that is about to be drained should also output frames that it considers incorrect.
   [[nodiscard]] bool knows_more() const noexcept { return id_ != 0; }
 
-  // Whether the next frame in display order is to be shown. `drained`: it comes because of a drain.
+  /// Whether the next frame in display order is to be shown. `drained`: it comes because of a drain.
   [[nodiscard]] bool passes(std::int64_t id, bool drained) noexcept {
     if (!drained || id_ == 0 || id == id_) shown_ = true;
     return shown_;

@@ -29,24 +29,25 @@ namespace vumedia::backends::ffmpeg {
 
 class Reordering {
  public:
-  // `tells_later`: the decoder can be told of more pictures to hold back (see held_back()) at any time.
+  /// `tells_later`: the decoder can be told of more pictures to hold back (see held_back()) at any time.
   explicit Reordering(bool tells_later = true) noexcept : tells_later_(tells_later) {}
 
-  // Takes note of the next packet of the stream. True if it begins a sequence for which a decoder that has
-  // had packets before has to give out what it holds, and a new one has to be opened with setup(). Any bytes.
+  /// Takes note of the next packet of the stream. True if it begins a sequence for which a decoder that has
+  /// had packets before has to give out what it holds, and a new one has to be opened with setup(). Any
+  /// bytes.
   [[nodiscard]] bool begins_sequence(AVCodecID codec, std::span<const std::byte> bytes) {
     if (codec == AV_CODEC_ID_H264) return begins_h264_sequence(bytes);
     if (codec == AV_CODEC_ID_MPEG2VIDEO) return begins_mpeg2_sequence(bytes);
     return false;
   }
 
-  // The decoder has no pictures (any more), so a sequence may begin with any picture.
+  /// The decoder has no pictures (any more), so a sequence may begin with any picture.
   void forget_pictures() noexcept { idle_ = true; }
 
-  // For the decoder of the latest packet: what it has to hold back at the least from that packet on.
+  /// For the decoder of the latest packet: what it has to hold back at the least from that packet on.
   [[nodiscard]] unsigned held_back() const noexcept { return std::max(depth_, needed_); }
 
-  // The same, for one that is opened with the latest packet.
+  /// The same, for one that is opened with the latest packet.
   [[nodiscard]] CodecSetup setup() const { return {static_cast<int>(held_back()), sets_.stream()}; }
 
  private:

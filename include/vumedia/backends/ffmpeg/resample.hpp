@@ -12,21 +12,21 @@
 
 namespace vumedia::backends::ffmpeg {
 
-// One plane of samples of 8 bits, or of 10 in two bytes. Lines may run backwards in memory (a negative
-// stride).
+/// One plane of samples of 8 bits, or of 10 in two bytes. Lines may run backwards in memory (a negative
+/// stride).
 struct Plane {
   const std::uint8_t* data = nullptr;
   std::ptrdiff_t stride = 0;
-  std::size_t width = 0;   // samples
-  std::size_t height = 0;  // lines
-  // Where the visible part ends. Samples beyond it do not count in means.
+  std::size_t width = 0;   ///< samples
+  std::size_t height = 0;  ///< lines
+  /// Where the visible part ends. Samples beyond it do not count in means.
   std::size_t end_x = 0;
   std::size_t end_y = 0;
 
   [[nodiscard]] const std::uint8_t* line(std::size_t y) const noexcept {
     return data + static_cast<std::ptrdiff_t>(y) * stride;
   }
-  // Every other line, from `first` on: a field of a frame.
+  /// Every other line, from `first` on: a field of a frame.
   [[nodiscard]] Plane field(std::size_t first) const noexcept {
     return {data + static_cast<std::ptrdiff_t>(first) * stride,
             2 * stride,
@@ -37,12 +37,12 @@ struct Plane {
   }
 };
 
-// How many samples are made at a time. It is a constant, so that the loops below are vectorised at any level
-// of optimisation.
+/// How many samples are made at a time. It is a constant, so that the loops below are vectorised at any level
+/// of optimisation.
 inline constexpr std::size_t strip_length = 256;
 
-// `strip_length` samples, each the rounded mean of those that it stands for: 2^across side by side in each of
-// 2^down lines. With `across` -1 it is the other way round: one sample gives two of the result.
+/// `strip_length` samples, each the rounded mean of those that it stands for: 2^across side by side in each
+/// of 2^down lines. With `across` -1 it is the other way round: one sample gives two of the result.
 template <int across, int down, class Sample>
 void average_strip(Sample* to, const Sample* upper, const Sample* lower) noexcept {
   static_assert(across >= -1 && across <= 1 && down >= 0 && down <= 1);
@@ -61,8 +61,8 @@ void average_strip(Sample* to, const Sample* upper, const Sample* lower) noexcep
   }
 }
 
-// Reads the chroma planes of a picture with sampling `from` as if it had sampling `to`, one strip after
-// another. `to` is `from`, or 4:2:0. One object for each of U and V.
+/// Reads the chroma planes of a picture with sampling `from` as if it had sampling `to`, one strip after
+/// another. `to` is `from`, or 4:2:0. One object for each of U and V.
 template <class Depth, Sampling from, Sampling to>
 class ChromaReader {
   using Sample = typename Depth::Sample;
@@ -72,15 +72,15 @@ class ChromaReader {
 
  public:
   static constexpr bool as_it_is = from == to;
-  // Whether a line is made from two.
+  /// Whether a line is made from two.
   static constexpr bool joins_lines = down != 0;
 
   ChromaReader() noexcept {
     if constexpr (from == Sampling::grey) made_.fill(Depth::neutral);
   }
 
-  // At most `count` samples of line `y` from sample `first` on, a multiple of strip_length; strip_size() is
-  // the number returned at once. They are valid until the next call.
+  /// At most `count` samples of line `y` from sample `first` on, a multiple of strip_length; strip_size() is
+  /// the number returned at once. They are valid until the next call.
   [[nodiscard]] const std::uint8_t* read(const Plane& plane, std::size_t y, std::size_t first,
                                          std::size_t count) noexcept {
     if constexpr (as_it_is) {
@@ -101,7 +101,7 @@ class ChromaReader {
     }
   }
 
-  // How many of `count` samples read() returns at a time.
+  /// How many of `count` samples read() returns at a time.
   [[nodiscard]] static constexpr std::size_t strip_size(std::size_t count) noexcept {
     return as_it_is ? count : std::min(count, strip_length);
   }

@@ -6,12 +6,12 @@
 
 namespace vumedia::backends::ffmpeg {
 
-// How many luma samples share one chroma sample: with 4:2:2 two side by side, with 4:4:0 two on top of each
-// other, with 4:2:0 a square of four.
+/// How many luma samples share one chroma sample: with 4:2:2 two side by side, with 4:4:0 two on top of each
+/// other, with 4:2:0 a square of four.
 enum class Sampling : std::uint8_t { grey, yuv411, yuv420, yuv422, yuv440, yuv444 };
 inline constexpr std::size_t sampling_count = 6;
 
-// As binary logarithms. Grey, which has no chroma, has those of 4:2:0, because it is output as that.
+/// As binary logarithms. Grey, which has no chroma, has those of 4:2:0, because it is output as that.
 [[nodiscard]] constexpr unsigned shift_x_of(Sampling sampling) noexcept {
   if (sampling == Sampling::yuv411) return 2;
   return sampling == Sampling::yuv440 || sampling == Sampling::yuv444 ? 0 : 1;
@@ -20,21 +20,21 @@ inline constexpr std::size_t sampling_count = 6;
   return sampling == Sampling::grey || sampling == Sampling::yuv420 || sampling == Sampling::yuv440 ? 1 : 0;
 }
 
-// The number of chroma samples for that many luma samples; the last one may stand for fewer than the others.
+/// The number of chroma samples for that many luma samples; the last one may stand for fewer than the others.
 [[nodiscard]] constexpr std::size_t shrink(std::size_t size, unsigned shift) noexcept {
   return (size + (std::size_t{1} << shift) - 1) >> shift;
 }
 
 struct Samples {
   Sampling sampling = Sampling::yuv420;
-  std::uint8_t bytes = 1;  // 1 for 8 bits; 2 for 10
+  std::uint8_t bytes = 1;  ///< 1 for 8 bits; 2 for 10
   friend constexpr bool operator==(const Samples&, const Samples&) = default;
 };
 
-// What a codec's streams may have: each of these samplings with each of these depths.
+/// What a codec's streams may have: each of these samplings with each of these depths.
 struct SamplesRange {
-  std::uint32_t samplings = 0;  // one bit for each, by mask_of()
-  std::uint32_t bytes = 0;      // Samples::bytes, or-ed
+  std::uint32_t samplings = 0;  ///< one bit for each, by mask_of()
+  std::uint32_t bytes = 0;      ///< Samples::bytes, or-ed
 
   template <class... S>
   [[nodiscard]] static constexpr std::uint32_t mask_of(S... sampling) noexcept {

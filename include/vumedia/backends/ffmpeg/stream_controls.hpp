@@ -20,7 +20,7 @@ extern "C" {
 
 namespace vumedia::backends::ffmpeg {
 
-// Kernel headers from before 2023 lack these.
+/// Kernel headers from before 2023 lack these.
 inline constexpr std::uint32_t cid_av1_profile = V4L2_CID_CODEC_BASE + 655;
 inline constexpr std::uint32_t cid_av1_level = V4L2_CID_CODEC_BASE + 656;
 
@@ -88,12 +88,12 @@ template <std::size_t N>
 
 }  // namespace detail
 
-// Only profiles of 4:2:0 with 8 or 10 bits, because others would have to be converted. libavcodec lacks the
-// features that distinguish H.264's Baseline from Constrained Baseline (slices in any order, redundant
-// slices); streams that claim Baseline hardly ever use them, and clients ask for Baseline by name.
-//
-// There is no V4L2_CID_MIN_BUFFERS_FOR_OUTPUT, because one buffer is enough, and V4L2's tools take a device
-// with this control for an encoder.
+/// Only profiles of 4:2:0 with 8 or 10 bits, because others would have to be converted. libavcodec lacks the
+/// features that distinguish H.264's Baseline from Constrained Baseline (slices in any order, redundant
+/// slices); streams that claim Baseline hardly ever use them, and clients ask for Baseline by name.
+///
+/// There is no V4L2_CID_MIN_BUFFERS_FOR_OUTPUT, because one buffer is enough, and V4L2's tools take a device
+/// with this control for an encoder.
 inline constexpr std::array decoder_controls{
     v4l2::ControlInfo{.id = V4L2_CID_MIN_BUFFERS_FOR_CAPTURE,
                       .name = "Min Number of Capture Buffers",
@@ -136,7 +136,7 @@ inline constexpr std::array decoder_controls{
 };
 static_assert(v4l2::valid_controls(decoder_controls));
 
-// A level control, and the luma samples that a picture of each level may have.
+/// A level control, and the luma samples that a picture of each level may have.
 struct LevelLimits {
   std::uint32_t id = 0;
   std::span<const std::uint32_t> max_samples;
@@ -168,7 +168,7 @@ inline constexpr std::array<LevelLimits, 4> level_limits{{
     {cid_av1_level, detail::av1_samples},
 }};
 
-// The highest level whose pictures all fit a decoder with `max_pixels`; the lowest level if there is none.
+/// The highest level whose pictures all fit a decoder with `max_pixels`; the lowest level if there is none.
 [[nodiscard]] constexpr std::int64_t highest_level(const LevelLimits& limits,
                                                    std::uint64_t max_pixels) noexcept {
   std::int64_t level = 0;
@@ -183,8 +183,8 @@ struct ControlSetting {
   std::int64_t value = 0;
 };
 
-// AVCodecContext::profile, which uses each codec's own numbers, as a control. Nothing for values that no menu
-// above has.
+/// AVCodecContext::profile, which uses each codec's own numbers, as a control. Nothing for values that no
+/// menu above has.
 [[nodiscard]] constexpr std::optional<ControlSetting> profile_control(AVCodecID codec, int profile) noexcept {
   constexpr int constrained = 1 << 9;
   constexpr int intra = 1 << 11;
@@ -228,8 +228,8 @@ struct ControlSetting {
   }
 }
 
-// AVCodecContext::level likewise. VP9 streams do not state a level: theirs is the lowest one that allows
-// pictures of that many luma `samples`.
+/// AVCodecContext::level likewise. VP9 streams do not state a level: theirs is the lowest one that allows
+/// pictures of that many luma `samples`.
 [[nodiscard]] constexpr std::optional<ControlSetting> level_control(AVCodecID codec, int level,
                                                                     std::uint64_t samples) noexcept {
   constexpr auto place_of = [](int number, std::uint32_t id,

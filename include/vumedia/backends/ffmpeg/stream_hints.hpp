@@ -19,13 +19,13 @@ extern "C" {
 namespace vumedia::backends::ffmpeg {
 
 struct StreamHints {
-  std::uint32_t field = V4L2_FIELD_NONE;  // as Picture::field
-  int tier = -1;                          // of H.265: 0 Main, 1 High; negative where unknown
+  std::uint32_t field = V4L2_FIELD_NONE;  ///< as Picture::field
+  int tier = -1;                          ///< of H.265: 0 Main, 1 High; negative where unknown
 };
 
-// How the picture in a packet (followed by libavcodec's padding) consists of fields, according to
-// libavcodec's parsers for H.264 and MPEG-2, the only codecs that are interlaced in practice. What frames say
-// later is more accurate: see LookChanged. The packet may contain any bytes.
+/// How the picture in a packet (followed by libavcodec's padding) consists of fields, according to
+/// libavcodec's parsers for H.264 and MPEG-2, the only codecs that are interlaced in practice. What frames
+/// say later is more accurate: see LookChanged. The packet may contain any bytes.
 [[nodiscard]] inline std::uint32_t field_of_packet(AVCodecID codec, const AVPacket& packet) noexcept {
   struct ParserDeleter {
     void operator()(AVCodecParserContext* parser) const noexcept { av_parser_close(parser); }
@@ -62,7 +62,8 @@ struct StreamHints {
   return V4L2_FIELD_NONE;
 }
 
-// general_tier_flag of the first sequence parameter set (H.265, 7.3.2.2 and 7.3.3); nothing if there is none.
+/// general_tier_flag of the first sequence parameter set (H.265, 7.3.2.2 and 7.3.3); nothing if there is
+/// none.
 [[nodiscard]] inline std::optional<int> hevc_tier(std::span<const std::byte> bytes) noexcept {
   constexpr unsigned sps = 33;
   const auto unit = detail::find_unit(bytes, [](unsigned header) { return ((header >> 1) & 63) == sps; });

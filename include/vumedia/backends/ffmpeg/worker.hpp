@@ -19,14 +19,14 @@
 
 namespace vumedia::backends::ffmpeg {
 
-// Lives on the thread that it works on.
+/// Lives on the thread that it works on.
 class Worker {
  public:
-  // `shared` and `options` outlive it.
+  /// `shared` and `options` outlive it.
   Worker(SharedState& shared, const EngineOptions& options, Log log)
       : shared_(shared), decoder_(shared, options, log) {}
 
-  // Works until the engine is closed.
+  /// Works until the engine is closed.
   void run() {
     Access state = shared_.lock();
     while (!state->phase().closed()) {

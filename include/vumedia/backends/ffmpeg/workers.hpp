@@ -16,14 +16,14 @@
 
 namespace vumedia::backends::ffmpeg {
 
-// A bounded set of threads, one for each session that decodes.
-//
-// A session that closes tells its thread to end and does not wait for it, because the thread may be in the
-// middle of a large picture. So that such threads do not lock out the next session, as many again may be
-// ending. The destructor waits for all of them; to keep the end of a connection from waiting, a program uses
-// one set for all its connections.
-//
-// Any thread may call run().
+/// A bounded set of threads, one for each session that decodes.
+///
+/// A session that closes tells its thread to end and does not wait for it, because the thread may be in the
+/// middle of a large picture. So that such threads do not lock out the next session, as many again may be
+/// ending. The destructor waits for all of them; to keep the end of a connection from waiting, a program uses
+/// one set for all its connections.
+///
+/// Any thread may call run().
 class Workers {
   struct State {
     std::atomic<bool> ending{false};
@@ -31,13 +31,13 @@ class Workers {
   };
 
  public:
-  // The state of a thread that has been started. Only run() makes one that stands for a thread.
+  /// The state of a thread that has been started. Only run() makes one that stands for a thread.
   class Ticket {
    public:
     Ticket() = default;
     explicit Ticket(std::shared_ptr<State> state) noexcept : state_(std::move(state)) {}
     [[nodiscard]] explicit operator bool() const noexcept { return state_ != nullptr; }
-    // The thread has been told to end, and makes room for another.
+    /// The thread has been told to end, and makes room for another.
     void leave() const noexcept {
       if (state_ != nullptr) state_->ending.store(true, std::memory_order_relaxed);
     }
@@ -53,8 +53,8 @@ class Workers {
     for (auto& worker : workers_) worker.thread.join();
   }
 
-  // Runs `task` on a thread of its own. EBUSY if all are taken, or if as many are still ending; EAGAIN if the
-  // system cannot start one.
+  /// Runs `task` on a thread of its own. EBUSY if all are taken, or if as many are still ending; EAGAIN if
+  /// the system cannot start one.
   template <class Task>
   Result<Ticket> run(Task task) {
     const std::lock_guard lock(mutex_);
@@ -81,7 +81,7 @@ class Workers {
     return Ticket(std::move(state));
   }
 
-  // Threads that have not ended.
+  /// Threads that have not ended.
   [[nodiscard]] std::size_t running() {
     const std::lock_guard lock(mutex_);
     reap();

@@ -28,18 +28,18 @@ extern "C" {
 
 namespace vumedia::backends::ffmpeg {
 
-// The marks in a picture's memory.
-//
-// A block is 16x16 samples of luma, and those of chroma that belong to them. Each has a mark in its middle,
-// away from its edges, where filters of neighbours write; in every other row of blocks on an odd line, so
-// that each block of a field has one, too (it is two blocks high), and a missing field shows. Samples of 10
-// bits stay below 1024, for libavcodec may refer to a picture before anybody has looked for marks.
+/// The marks in a picture's memory.
+///
+/// A block is 16x16 samples of luma, and those of chroma that belong to them. Each has a mark in its middle,
+/// away from its edges, where filters of neighbours write; in every other row of blocks on an odd line, so
+/// that each block of a field has one, too (it is two blocks high), and a missing field shows. Samples of 10
+/// bits stay below 1024, for libavcodec may refer to a picture before anybody has looked for marks.
 class Marks {
  public:
-  // Chroma is written with its luma, except where a picture may have a scan of its own for each (JPEG).
+  /// Chroma is written with its luma, except where a picture may have a scan of its own for each (JPEG).
   enum class Planes : std::uint8_t { luma, all };
 
-  // The part of `frame`, which has memory, that will be written: `width` x `height` luma samples.
+  /// The part of `frame`, which has memory, that will be written: `width` x `height` luma samples.
   Marks(const AVFrame& frame, int width, int height, Planes planes) noexcept {
     const AVPixFmtDescriptor* const format = av_pix_fmt_desc_get(static_cast<AVPixelFormat>(frame.format));
     if (format == nullptr || width <= 0 || height <= 0) return;
@@ -78,7 +78,7 @@ class Marks {
 
   enum class Found : std::uint8_t { none, some, a_field };
 
-  // Which marks are left: none; all of one field and none of the other; or any others.
+  /// Which marks are left: none; all of one field and none of the other; or any others.
   [[nodiscard]] Found find() const noexcept {
     // Counted without a branch: hardly ever is there one.
     std::array<std::size_t, 2> all{};
@@ -93,7 +93,7 @@ class Marks {
     return (even || odd) && all[0] != 0 && all[1] != 0 ? Found::a_field : Found::some;
   }
 
-  // Paints the blocks that still have a mark.
+  /// Paints the blocks that still have a mark.
   void paint() const {
     std::vector<bool> unwritten(static_cast<std::size_t>(columns_) * static_cast<std::size_t>(rows_));
     std::vector<bool> marked(unwritten.size());
@@ -245,13 +245,13 @@ class Marks {
   int rows_ = 0;
 };
 
-// The marks of all pictures that one decoder is working on.
-//
-// begin() is for get_buffer2, on whatever thread libavcodec calls it. The other functions belong to the
-// thread that sends packets.
+/// The marks of all pictures that one decoder is working on.
+///
+/// begin() is for get_buffer2, on whatever thread libavcodec calls it. The other functions belong to the
+/// thread that sends packets.
 class WriteWatch {
  public:
-  // `frame` has just got its memory. If there is no memory for the bookkeeping, the picture is not watched.
+  /// `frame` has just got its memory. If there is no memory for the bookkeeping, the picture is not watched.
   void begin(const AVCodecContext& context, AVFrame& frame) {
     if (frame.opaque_ref != nullptr) return;
     touched();
@@ -274,18 +274,18 @@ class WriteWatch {
     if (Frame copy{hold(frame)}) begun_.push_back(std::move(copy));
   }
 
-  // To be called before each packet.
+  /// To be called before each packet.
   void next_packet() noexcept { ++packets_; }
 
-  // A call of libavcodec has returned: the pictures begun in it are complete, and no other refers to them
-  // yet. Only a picture with one field waits for the other, which the next packet may bring.
+  /// A call of libavcodec has returned: the pictures begun in it are complete, and no other refers to them
+  /// yet. Only a picture with one field waits for the other, which the next packet may bring.
   void call_done() {
     std::erase_if(begun_, [this](const Frame& frame) {
       return settle(*frame, state_of(*frame->opaque_ref).packet == packets_);
     });
   }
 
-  // Whether a picture that has come out had holes. They have been painted.
+  /// Whether a picture that has come out had holes. They have been painted.
   [[nodiscard]] static bool had_holes(const AVFrame& frame) {
     if (frame.opaque_ref == nullptr) return false;
     (void)settle(frame, false);
@@ -294,8 +294,8 @@ class WriteWatch {
 
   void clear() noexcept { begun_.clear(); }
 
-  // To be called after each use of a picture's memory, on any thread: libavcodec may reuse it for another
-  // picture. libavcodec orders the two itself; this tells tools that see only our code.
+  /// To be called after each use of a picture's memory, on any thread: libavcodec may reuse it for another
+  /// picture. libavcodec orders the two itself; this tells tools that see only our code.
   void touched() noexcept { uses_.fetch_add(1, std::memory_order_acq_rel); }
 
  private:

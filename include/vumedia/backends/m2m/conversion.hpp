@@ -17,7 +17,7 @@
 
 namespace vumedia::backends::m2m {
 
-// The m2m::Instance of a Converter. One job is done in a turn of the loop, so that others have theirs.
+/// The m2m::Instance of a Converter. One job is done in a turn of the loop, so that others have theirs.
 template <class E>
 class Conversion {
  public:

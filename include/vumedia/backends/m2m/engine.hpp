@@ -52,21 +52,21 @@
 
 namespace vumedia::backends::m2m {
 
-// `card`: the device's name, up to 32 bytes.
+/// `card`: the device's name, up to 32 bytes.
 template <class E>
 concept HasCard = requires {
   { E::card } -> std::convertible_to<const char*>;
 };
 
-// The conversion of one file's pictures, in the order in which they come. Each file that is opened has a copy
-// of the engine that M2m was given, and so a state of its own.
+/// The conversion of one file's pictures, in the order in which they come. Each file that is opened has a
+/// copy of the engine that M2m was given, and so a state of its own.
 template <class E>
 concept Converter = std::copy_constructible<E> && HasCard<E> && HasDescribableFormats<E> && Converts<E>;
 
-// The ioctl by which a client says that nothing follows: an engine whose pictures have no end has none.
+/// The ioctl by which a client says that nothing follows: an engine whose pictures have no end has none.
 enum class DrainCommand : std::uint8_t { none, decoder, encoder };
 
-// `drain_command` if the engine has that.
+/// `drain_command` if the engine has that.
 template <class E>
 [[nodiscard]] constexpr DrainCommand drain_command_of() noexcept {
   if constexpr (requires { DrainCommand{E::drain_command}; }) {
@@ -75,7 +75,7 @@ template <class E>
     return DrainCommand::none;
   }
 }
-// `changes_source` likewise: whether CAPTURE's format may change while it streams.
+/// `changes_source` likewise: whether CAPTURE's format may change while it streams.
 template <class E>
 [[nodiscard]] constexpr bool changes_source() noexcept {
   if constexpr (requires { bool{E::changes_source}; }) {
@@ -84,7 +84,7 @@ template <class E>
     return false;
   }
 }
-// The events that there are besides those of controls.
+/// The events that there are besides those of controls.
 template <DrainCommand Command, bool ChangesSource = false>
 [[nodiscard]] constexpr auto event_types_of() noexcept {
   constexpr std::size_t drains = Command == DrainCommand::none ? 0 : 1;
@@ -94,7 +94,7 @@ template <DrainCommand Command, bool ChangesSource = false>
   return types;
 }
 
-// An engine that makes an Instance for each open file.
+/// An engine that makes an Instance for each open file.
 template <class E>
 concept HasInstance = requires { typename E::Instance; };
 template <class E>
@@ -105,13 +105,13 @@ template <class E>
 concept MakesInstances =
     std::constructible_from<typename E::Instance, E&, File&> ||
     (std::constructible_from<typename E::Instance, E&, File&, Notify> && IsNotified<typename E::Instance>);
-// `may_open()`: whether there may be another open file.
+/// `may_open()`: whether there may be another open file.
 template <class E>
 concept ChecksOpen = requires(const E& engine) {
   { engine.may_open() } -> std::same_as<Result<>>;
 };
 
-// What the other kind of engine has.
+/// What the other kind of engine has.
 template <class E>
 concept InstanceEngine = HasInstance<E> && HasCard<E> && LimitsBuffers<E> && MakesInstances<E> &&
                          HasInstanceFormats<typename E::Instance> && FollowsQueues<typename E::Instance> &&
@@ -120,7 +120,7 @@ concept InstanceEngine = HasInstance<E> && HasCard<E> && LimitsBuffers<E> && Mak
 template <class E>
 concept Engine = Converter<E> || InstanceEngine<E>;
 
-// Says what is wrong with a type that is no Engine.
+/// Says what is wrong with a type that is no Engine.
 template <class E>
 consteval bool check_engine() {
   static_assert(HasCard<E>,

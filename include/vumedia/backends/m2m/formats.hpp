@@ -15,7 +15,7 @@
 
 namespace vumedia::backends::m2m {
 
-// A queue's format, in the size that both queues share.
+/// A queue's format, in the size that both queues share.
 struct Format {
   const v4l2::PixelFormat* pixels = nullptr;
   v4l2::Layout layout;
@@ -23,7 +23,7 @@ struct Format {
   [[nodiscard]] std::uint32_t size_image() const noexcept { return layout.planes[0].sizeimage; }
 };
 
-// What the client says about the numbers of its pictures goes through unchanged.
+/// What the client says about the numbers of its pictures goes through unchanged.
 struct Colours {
   std::uint32_t colorspace = V4L2_COLORSPACE_SRGB;
   std::uint32_t ycbcr_enc = V4L2_YCBCR_ENC_DEFAULT;
@@ -31,13 +31,13 @@ struct Colours {
   std::uint32_t xfer_func = V4L2_XFER_FUNC_DEFAULT;
 };
 
-// OUTPUT determines the size and the colours of both queues; the client chooses each queue's pixel format.
+/// OUTPUT determines the size and the colours of both queues; the client chooses each queue's pixel format.
 class Formats {
  public:
   static constexpr std::uint32_t min_side = 16;
   static constexpr std::uint32_t max_side = 8192;
 
-  // Of one queue: its type, and the formats that it offers, which live on and are not empty.
+  /// Of one queue: its type, and the formats that it offers, which live on and are not empty.
   struct Queue {
     std::uint32_t type = 0;
     std::span<const std::uint32_t> offered;
@@ -51,7 +51,7 @@ class Formats {
   [[nodiscard]] const Format& capture() const noexcept { return capture_format_; }
   [[nodiscard]] std::uint32_t width() const noexcept { return width_; }
   [[nodiscard]] std::uint32_t height() const noexcept { return height_; }
-  // The most bytes that a picture of any format and size takes.
+  /// The most bytes that a picture of any format and size takes.
   [[nodiscard]] static constexpr std::uint32_t most_bytes(std::uint32_t max_pixels) noexcept {
     // No format takes more than four bytes a pixel, and chroma that is rounded up adds less than two lines.
     return 4 * (std::max(max_pixels, min_side * max_side) + 2 * max_side);
@@ -72,19 +72,19 @@ class Formats {
     return v4l2::enum_framesizes(query, v4l2_frmsize_stepwise{min_side, max_side, 1, min_side, max_side, 1});
   }
 
-  // VIDIOC_G_FMT. EINVAL for a type of neither queue, also of the next two.
+  /// VIDIOC_G_FMT. EINVAL for a type of neither queue, also of the next two.
   [[nodiscard]] Result<> get(v4l2_format& format) const noexcept {
     if (find(format.type) == nullptr) return fail(EINVAL);
     write(format);
     return {};
   }
-  // VIDIOC_TRY_FMT.
+  /// VIDIOC_TRY_FMT.
   [[nodiscard]] Result<> adjust(v4l2_format& format) const noexcept {
     Formats changed = *this;
     return changed.set(format);
   }
-  // VIDIOC_S_FMT. The caller has made sure that the queue has no buffers, and the other one has none either
-  // or keeps its format: see keeps_other().
+  /// VIDIOC_S_FMT. The caller has made sure that the queue has no buffers, and the other one has none either
+  /// or keeps its format: see keeps_other().
   [[nodiscard]] Result<> set(v4l2_format& format, bool /*other_is_busy*/ = false) noexcept {
     const Queue* const queue = find(format.type);
     if (queue == nullptr) return fail(EINVAL);
@@ -101,12 +101,12 @@ class Formats {
     write(format);
     return {};
   }
-  // Whether setting `format` leaves that of the other queue as it is.
+  /// Whether setting `format` leaves that of the other queue as it is.
   [[nodiscard]] bool keeps_other(v4l2_format format) const noexcept {
     Formats changed = *this;
     return changed.set(format) && changed.width_ == width_ && changed.height_ == height_;
   }
-  // The bytes that a buffer of the queue must have.
+  /// The bytes that a buffer of the queue must have.
   [[nodiscard]] std::uint32_t size_image(std::uint32_t type) const noexcept {
     return (type == output_.type ? output_format_ : capture_format_).size_image();
   }

@@ -16,19 +16,19 @@
 
 namespace vumedia::backends::m2m {
 
-// It has an Instance's functions of streaming and drains (m2m/instance.hpp); after each of them there may be
-// a next() job.
+/// It has an Instance's functions of streaming and drains (m2m/instance.hpp); after each of them there may be
+/// a next() job.
 class Jobs {
  public:
   using Queue = v4l2::BufferQueue;
 
   struct Job {
-    std::uint64_t number = 0;  // that no other job of the file has
-    std::uint32_t from = 0;    // buffers of OUTPUT
-    std::uint32_t to = 0;      // and CAPTURE, taken
+    std::uint64_t number = 0;  ///< that no other job of the file has
+    std::uint32_t from = 0;    ///< buffers of OUTPUT
+    std::uint32_t to = 0;      ///< and CAPTURE, taken
   };
 
-  // `file` outlives it.
+  /// `file` outlives it.
   explicit Jobs(File& file) noexcept : file_(file), queues_(file.queues) {}
   Jobs(const Jobs&) = delete;
   Jobs& operator=(const Jobs&) = delete;
@@ -40,7 +40,7 @@ class Jobs {
       (void)phase_.leave_stop();
     }
   }
-  // The job that is under way, if there is one, is dropped.
+  /// The job that is under way, if there is one, is dropped.
   void stopped(const Queue& queue) noexcept {
     const bool of_output = queues_.is_output(queue);
     // The buffer of the other queue is used again.
@@ -54,7 +54,7 @@ class Jobs {
       file_.send_end();
     }
   }
-  // EBUSY while an earlier one is not complete.
+  /// EBUSY while an earlier one is not complete.
   [[nodiscard]] Result<> drain() noexcept {
     const auto begun = phase_.begin_drain();
     if (!begun) return std::unexpected(begun.error());
@@ -63,16 +63,16 @@ class Jobs {
     before_drain_ = queues_.output().queued_count() + (job_ ? 1 : 0);
     return {};
   }
-  // EBUSY until LAST has come.
+  /// EBUSY until LAST has come.
   [[nodiscard]] Result<> resume() noexcept {
     const auto resumed = phase_.resume();
     if (!resumed) return std::unexpected(resumed.error());
     return {};
   }
 
-  // The job that is under way. Null if there is none.
+  /// The job that is under way. Null if there is none.
   [[nodiscard]] const Job* current() const noexcept { return job_ ? &*job_ : nullptr; }
-  // Begins one if there is none. Null if that is impossible now; at the end of a drain LAST is delivered.
+  /// Begins one if there is none. Null if that is impossible now; at the end of a drain LAST is delivered.
   [[nodiscard]] const Job* next() noexcept {
     if (job_ || !queues_.stream()) return current();
     if (phase_.last_is_due() || (before_drain_ == 0 && phase_.reach_end(drain_))) {
@@ -87,7 +87,7 @@ class Jobs {
     if (!from || !to) return nullptr;
     return &job_.emplace(Job{++number_, *from, *to});
   }
-  // The current one is done: both buffers are the guest's again.
+  /// The current one is done: both buffers are the guest's again.
   void finish(const Queue::Completion& taken, const Queue::Completion& made) noexcept {
     const Job job = *job_;
     job_.reset();

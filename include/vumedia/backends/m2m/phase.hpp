@@ -13,38 +13,38 @@
 
 namespace vumedia::backends::m2m {
 
-// A change of the picture and a drain end alike: the frames from before go out, then an empty buffer flagged
-// LAST, and then nothing until the client has reacted. They can meet: a change may come before a drain that
-// was asked for is complete. The drain then waits for the client, and continues with the new picture.
-//
-//             change in the stream          LAST                     start_capture, resume
-//   Decoding -------------------> ChangeReached ----> Changing -----------------------------> Decoding
-//             end of a drain                LAST                     start_capture, resume
-//   Decoding -------------------> DrainReached  ----> Drained  -----------------------------> Decoding
-//
-// A seek leaves a drain in any state, and does not affect a change. Closed is final.
+/// A change of the picture and a drain end alike: the frames from before go out, then an empty buffer flagged
+/// LAST, and then nothing until the client has reacted. They can meet: a change may come before a drain that
+/// was asked for is complete. The drain then waits for the client, and continues with the new picture.
+///
+///             change in the stream          LAST                     start_capture, resume
+///   Decoding -------------------> ChangeReached ----> Changing -----------------------------> Decoding
+///             end of a drain                LAST                     start_capture, resume
+///   Decoding -------------------> DrainReached  ----> Drained  -----------------------------> Decoding
+///
+/// A seek leaves a drain in any state, and does not affect a change. Closed is final.
 class Phase {
  public:
-  // The number of a drain; the first is 1.
+  /// The number of a drain; the first is 1.
   using Drain = std::uint64_t;
 
-  // Frames go out as they come. `drain`: one that was begun and whose end has not been reached.
+  /// Frames go out as they come. `drain`: one that was begun and whose end has not been reached.
   struct Decoding {
     std::optional<Drain> drain;
     friend bool operator==(const Decoding&, const Decoding&) = default;
   };
-  // The frames from before a change are out, and LAST is due.
+  /// The frames from before a change are out, and LAST is due.
   struct ChangeReached {
     std::optional<Drain> drain;
     friend bool operator==(const ChangeReached&, const ChangeReached&) = default;
   };
-  // LAST has come, or nobody waits for it: it is the client's turn to set up its buffers.
+  /// LAST has come, or nobody waits for it: it is the client's turn to set up its buffers.
   struct Changing {
     std::optional<Drain> drain;
     friend bool operator==(const Changing&, const Changing&) = default;
   };
-  // The frames from before a drain are out, and LAST is due. `end_told`: the client has been told of the end
-  // already, because it has no buffers for LAST.
+  /// The frames from before a drain are out, and LAST is due. `end_told`: the client has been told of the end
+  /// already, because it has no buffers for LAST.
   struct DrainReached {
     bool end_told = false;
     friend bool operator==(const DrainReached&, const DrainReached&) = default;
@@ -64,15 +64,15 @@ class Phase {
   [[nodiscard]] bool decoding() const noexcept { return is<Decoding>(); }
   [[nodiscard]] bool drained() const noexcept { return is<Drained>(); }
   [[nodiscard]] bool closed() const noexcept { return is<Closed>(); }
-  // Whether it waits for the client to restart CAPTURE, or to resume.
+  /// Whether it waits for the client to restart CAPTURE, or to resume.
   [[nodiscard]] bool stopped() const noexcept { return is<Changing>() || is<Drained>(); }
-  // Whether an empty buffer flagged LAST has to be delivered.
+  /// Whether an empty buffer flagged LAST has to be delivered.
   [[nodiscard]] bool last_is_due() const noexcept { return is<ChangeReached>() || is<DrainReached>(); }
 
   // -- The client's commands
 
-  // The number of a drain that begins; nothing if there is nothing to do after a completed one. EBUSY while
-  // an earlier one is not complete.
+  /// The number of a drain that begins; nothing if there is nothing to do after a completed one. EBUSY while
+  /// an earlier one is not complete.
   [[nodiscard]] Result<std::optional<Drain>> begin_drain() noexcept {
     if (is<DrainReached>()) return fail(EBUSY);
     std::optional<Drain>* const drain = pending_drain();
@@ -82,7 +82,7 @@ class Phase {
     return *drain;
   }
 
-  // OUTPUT stops: a drain, complete or not, is forgotten.
+  /// OUTPUT stops: a drain, complete or not, is forgotten.
   void seek() noexcept {
     if (auto* const drain = pending_drain()) {
       drain->reset();
@@ -91,26 +91,26 @@ class Phase {
     }
   }
 
-  // Decoding begins once more after a drain that is complete.
+  /// Decoding begins once more after a drain that is complete.
   void restart() noexcept {
     if (drained()) state_ = Decoding{};
   }
 
-  // Another stream follows: a change is of no interest any more.
+  /// Another stream follows: a change is of no interest any more.
   void forget_change() noexcept {
     restart();
     if (const auto* const drain = pending_drain()) state_ = Decoding{*drain};
   }
 
-  // CAPTURE stops, so nobody waits for LAST, and a drain that is under way is forgotten. True if EndOfStream
-  // must be sent.
+  /// CAPTURE stops, so nobody waits for LAST, and a drain that is under way is forgotten. True if EndOfStream
+  /// must be sent.
   [[nodiscard]] bool stop_capture() noexcept {
     const bool ends = pass_last();
     if (decoding()) state_ = Decoding{};
     return ends;
   }
 
-  // The client has set up its buffers, or has no need to. True if decoding continues after a drain.
+  /// The client has set up its buffers, or has no need to. True if decoding continues after a drain.
   [[nodiscard]] bool leave_stop() noexcept {
     const bool continues = drained();
     restart();
@@ -118,7 +118,7 @@ class Phase {
     return continues;
   }
 
-  // The same as a command. EBUSY if a drain is not complete or LAST has not come.
+  /// The same as a command. EBUSY if a drain is not complete or LAST has not come.
   [[nodiscard]] Result<bool> resume() noexcept {
     const auto* const drain = pending_drain();
     if (last_is_due() || (drain != nullptr && *drain)) return fail(EBUSY);
@@ -129,25 +129,25 @@ class Phase {
 
   // -- What the decoder has reached
 
-  // All frames from before a change are out.
+  /// All frames from before a change are out.
   void reach_change() noexcept {
     if (const auto* const now = std::get_if<Decoding>(&state_)) state_ = ChangeReached{now->drain};
   }
 
-  // All frames from before `drain` are out. False if that drain has been forgotten.
+  /// All frames from before `drain` are out. False if that drain has been forgotten.
   [[nodiscard]] bool reach_end(Drain drain) noexcept {
     if (state_ != State(Decoding{drain})) return false;
     state_ = DrainReached{};
     return true;
   }
 
-  // LAST is due, but there is no CAPTURE. True if EndOfStream must be sent, which comes once.
+  /// LAST is due, but there is no CAPTURE. True if EndOfStream must be sent, which comes once.
   [[nodiscard]] bool tell_end() noexcept {
     auto* const reached = std::get_if<DrainReached>(&state_);
     return reached != nullptr && !std::exchange(reached->end_told, true);
   }
 
-  // LAST has been delivered, or nobody waits for it any more. True if EndOfStream must be sent.
+  /// LAST has been delivered, or nobody waits for it any more. True if EndOfStream must be sent.
   [[nodiscard]] bool pass_last() noexcept {
     if (const auto* const change = std::get_if<ChangeReached>(&state_)) {
       state_ = Changing{change->drain};

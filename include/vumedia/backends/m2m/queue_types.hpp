@@ -7,7 +7,7 @@
 
 namespace vumedia::backends::m2m {
 
-// Which of V4L2's two APIs for video buffers the device has. A buffer has one plane in both.
+/// Which of V4L2's two APIs for video buffers the device has. A buffer has one plane in both.
 struct QueueTypes {
   std::uint32_t output = V4L2_BUF_TYPE_VIDEO_OUTPUT_MPLANE;
   std::uint32_t capture = V4L2_BUF_TYPE_VIDEO_CAPTURE_MPLANE;

@@ -22,21 +22,21 @@
 
 namespace vumedia::backends::m2m {
 
-// What an engine says about the buffers of any format that it has.
+/// What an engine says about the buffers of any format that it has.
 struct BufferLimits {
-  std::uint32_t output_bytes = 0;  // the largest that a guest may ask for
+  std::uint32_t output_bytes = 0;  ///< the largest that a guest may ask for
   std::uint32_t capture_bytes = 0;
-  // Whether an OUTPUT buffer may have no bytes. Otherwise one that claims that is taken for a full one.
+  /// Whether an OUTPUT buffer may have no bytes. Otherwise one that claims that is taken for a full one.
   bool empty_output = false;
 };
 
-// What a file may make us hold is `max_bytes`: MMAP buffers, copies of USERPTR buffers and their lists of
-// pages, and what the engine has (engine_bytes()).
+/// What a file may make us hold is `max_bytes`: MMAP buffers, copies of USERPTR buffers and their lists of
+/// pages, and what the engine has (engine_bytes()).
 class Queues {
  public:
   using Queue = v4l2::BufferQueue;
 
-  // `mappings` is the device's budget for USERPTR buffers.
+  /// `mappings` is the device's budget for USERPTR buffers.
   Queues(media::Context context, const QueueTypes& types, const BufferLimits& limits, std::uint64_t max_bytes,
          const std::shared_ptr<memory::Budget>& mappings)
       : context_(context),
@@ -66,9 +66,9 @@ class Queues {
   [[nodiscard]] const Queue& output() const noexcept { return output_; }
   [[nodiscard]] Queue& capture() noexcept { return capture_; }
   [[nodiscard]] const Queue& capture() const noexcept { return capture_; }
-  // In the order of their mem_offsets.
+  /// In the order of their mem_offsets.
   [[nodiscard]] std::array<Queue*, 2> both() noexcept { return {&output_, &capture_}; }
-  // Null for a type of neither.
+  /// Null for a type of neither.
   [[nodiscard]] Queue* find(std::uint32_t type) noexcept {
     return type == types_.output ? &output_ : type == types_.capture ? &capture_ : nullptr;
   }
@@ -76,20 +76,20 @@ class Queues {
   [[nodiscard]] const Queue& other(const Queue& queue) const noexcept {
     return is_output(queue) ? capture_ : output_;
   }
-  // Whether both do.
+  /// Whether both do.
   [[nodiscard]] bool stream() const noexcept { return output_.streaming() && capture_.streaming(); }
 
   // -- Memory
 
   [[nodiscard]] std::uint64_t max_bytes() const noexcept { return max_bytes_; }
-  // The engine's part of the file's bytes: it takes from this what it holds itself.
+  /// The engine's part of the file's bytes: it takes from this what it holds itself.
   [[nodiscard]] const std::shared_ptr<memory::Budget>& engine_bytes() const noexcept { return engine_bytes_; }
-  // Where buffers come from.
+  /// Where buffers come from.
   [[nodiscard]] memory::Arenas& arenas() noexcept { return arenas_; }
 
-  // Before REQBUFS of `queue`, with buffers of `size` bytes: lowers the count to what there is memory for.
-  // `needed`: the bytes that the engine will need. ENOMEM if there is none; memory::again while memory is
-  // being cleared.
+  /// Before REQBUFS of `queue`, with buffers of `size` bytes: lowers the count to what there is memory for.
+  /// `needed`: the bytes that the engine will need. ENOMEM if there is none; memory::again while memory is
+  /// being cleared.
   [[nodiscard]] Result<> may_allocate(const Queue& queue, v4l2_requestbuffers& request, std::uint32_t size,
                                       std::uint64_t needed) const noexcept {
     if (request.memory != V4L2_MEMORY_MMAP) return {};
@@ -99,8 +99,8 @@ class Queues {
     request.count = std::min(request.count, most);
     return {};
   }
-  // CREATE_BUFS likewise, with buffers of the size that the request states. EINVAL if no format of the queue
-  // needs so much.
+  /// CREATE_BUFS likewise, with buffers of the size that the request states. EINVAL if no format of the queue
+  /// needs so much.
   [[nodiscard]] Result<> may_allocate(const Queue& queue, v4l2_create_buffers& request,
                                       std::uint64_t needed) const noexcept {
     if (request.count == 0) return {};
@@ -118,12 +118,12 @@ class Queues {
 
   // -- Buffers on their way back to the guest
 
-  // One that was taken from `queue` is the guest's again, with the queue's next sequence number.
+  /// One that was taken from `queue` is the guest's again, with the queue's next sequence number.
   void complete(Queue& queue, std::uint32_t index, Queue::Completion done) noexcept {
     done.sequence = (is_output(queue) ? output_sequence_ : capture_sequence_)++;
     if (const auto buffer = queue.complete(index, done)) context_.send_dqbuf(*buffer);
   }
-  // `queue` has stopped, and counts from 0 when it starts again.
+  /// `queue` has stopped, and counts from 0 when it starts again.
   void restart_sequence(const Queue& queue) noexcept {
     (is_output(queue) ? output_sequence_ : capture_sequence_) = 0;
   }

@@ -9,11 +9,11 @@
 
 namespace vumedia::backends::m2m {
 
-// The properties that a CAPTURE buffer inherits from the OUTPUT buffer that it was made from.
+/// The properties that a CAPTURE buffer inherits from the OUTPUT buffer that it was made from.
 struct Stamp {
   std::uint64_t timestamp_ns = 0;
   v4l2_timecode timecode{};
-  // V4L2_BUF_FLAG_TIMECODE and V4L2_BUF_FLAG_TSTAMP_SRC_MASK only.
+  /// V4L2_BUF_FLAG_TIMECODE and V4L2_BUF_FLAG_TSTAMP_SRC_MASK only.
   std::uint32_t flags = 0;
 
   [[nodiscard]] static Stamp of(const v4l2::BufferSlot& output) noexcept {

@@ -20,12 +20,13 @@ namespace vumedia::backends::test_pattern {
 inline constexpr std::uint32_t code_cells = 40;
 inline constexpr std::uint32_t code_lines = 16;
 
-// The column at which cell `index` (0..code_cells) starts; even, so that a cell never shares a chroma sample.
+/// The column at which cell `index` (0..code_cells) starts; even, so that a cell never shares a chroma
+/// sample.
 [[nodiscard]] constexpr std::uint32_t code_column(std::uint32_t width, std::uint32_t index) noexcept {
   return static_cast<std::uint32_t>(std::uint64_t{width} * index / code_cells) & ~1u;
 }
 
-// CRC-8 (polynomial 0x07, initially all ones) of the four bytes, highest first.
+/// CRC-8 (polynomial 0x07, initially all ones) of the four bytes, highest first.
 [[nodiscard]] constexpr std::uint8_t code_check(std::uint32_t number) noexcept {
   std::uint32_t crc = 0xff;
   for (int shift = 24; shift >= 0; shift -= 8) {
@@ -35,12 +36,12 @@ inline constexpr std::uint32_t code_lines = 16;
   return static_cast<std::uint8_t>(crc);
 }
 
-// The 40 cells as bits; bit 39 is the leftmost cell, a set bit is white.
+/// The 40 cells as bits; bit 39 is the leftmost cell, a set bit is white.
 [[nodiscard]] constexpr std::uint64_t encode_frame_number(std::uint32_t number) noexcept {
   return (std::uint64_t{number} << 8) | code_check(number);
 }
 
-// Nothing if the check does not match: the picture is not one of ours, or is damaged.
+/// Nothing if the check does not match: the picture is not one of ours, or is damaged.
 [[nodiscard]] constexpr std::optional<std::uint32_t> decode_frame_number(std::uint64_t cells) noexcept {
   const auto number = static_cast<std::uint32_t>(cells >> 8);
   if (encode_frame_number(number) != cells) return std::nullopt;
@@ -50,10 +51,10 @@ inline constexpr std::uint32_t code_lines = 16;
 static_assert(decode_frame_number(encode_frame_number(0x89abcdef)) == 0x89abcdef);
 static_assert(!decode_frame_number(0) && !decode_frame_number((std::uint64_t{1} << code_cells) - 1));
 
-// Reads the number from a picture of RGB3, YUYV, NV12 or YU12 (or any format that starts with a plane of
-// 8-bit luma, like GREY or NM12): `format` gives pixelformat, width, height and bytesperline; `picture` is
-// the buffer or its first plane. Nothing if the format is not known, or if the picture is too small for the
-// code, is shorter than its format requires, or carries no valid number.
+/// Reads the number from a picture of RGB3, YUYV, NV12 or YU12 (or any format that starts with a plane of
+/// 8-bit luma, like GREY or NM12): `format` gives pixelformat, width, height and bytesperline; `picture` is
+/// the buffer or its first plane. Nothing if the format is not known, or if the picture is too small for the
+/// code, is shorter than its format requires, or carries no valid number.
 [[nodiscard]] constexpr std::optional<std::uint32_t> read_frame_number(
     const v4l2_pix_format& format, std::span<const std::byte> picture) noexcept {
   std::uint32_t step = 1;    // bytes from pixel to pixel

@@ -29,16 +29,16 @@
 
 namespace vumedia::backends::test_pattern {
 
-// The values of the V4L2_CID_TEST_PATTERN menu.
+/// The values of the V4L2_CID_TEST_PATTERN menu.
 enum class Pattern : std::uint8_t { bars, gradient, checkerboard, noise };
 inline constexpr std::array<const char*, 4> pattern_names{"Colour bars", "Gradient", "Checkerboard", "Noise"};
 
-// V4L2_CID_BRIGHTNESS: the offset that is added to luma, plus 128.
+/// V4L2_CID_BRIGHTNESS: the offset that is added to luma, plus 128.
 inline constexpr std::int32_t brightness_minimum = 0;
 inline constexpr std::int32_t brightness_maximum = 255;
 inline constexpr std::int32_t brightness_default = 128;
 
-// BT.601, limited range.
+/// BT.601, limited range.
 struct Colour {
   std::uint8_t y = 16;
   std::uint8_t cb = 128;
@@ -112,7 +112,7 @@ using camera::Planes;
 
 class Painter {
  public:
-  // The one function here that allocates.
+  /// The one function here that allocates.
   void configure(const Canvas& canvas, Pattern pattern, std::int32_t brightness) {
     assert(canvas.format != nullptr && !canvas.format->compressed && canvas.format->bit_depth == 8);
     canvas_ = canvas;
@@ -126,7 +126,7 @@ class Painter {
       for (std::size_t c = 0; c < component_count(); ++c) encode(c, grey, grey, greys_[white ? 1 : 0][c]);
     }
   }
-  // For one plane in memory, described in V4L2 terms: a format and size of this camera.
+  /// For one plane in memory, described in V4L2 terms: a format and size of this camera.
   void configure(const v4l2_pix_format& pix, Pattern pattern, std::int32_t brightness) {
     const v4l2::PixelFormat* const format = v4l2::find_pixel_format(pix.pixelformat);
     assert(format != nullptr);
@@ -137,8 +137,8 @@ class Painter {
 
   [[nodiscard]] const Canvas& canvas() const noexcept { return canvas_; }
 
-  // Paints rows [first, last) of frame `number`, and no byte outside them or between them. Both are even, or
-  // `last` is the height.
+  /// Paints rows [first, last) of frame `number`, and no byte outside them or between them. Both are even, or
+  /// `last` is the height.
   void paint(std::uint32_t number, std::uint32_t first, std::uint32_t last,
              const Planes& planes) const noexcept {
     assert(canvas_.format != nullptr && first <= last && last <= canvas_.height);
@@ -153,7 +153,7 @@ class Painter {
     }
   }
 
-  // A whole frame.
+  /// A whole frame.
   void paint(std::uint32_t number, const Planes& planes) const noexcept {
     paint(number, 0, canvas_.height, planes);
   }

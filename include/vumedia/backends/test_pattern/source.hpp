@@ -22,14 +22,14 @@ class PatternSource {
   static constexpr const char* card = "vumedia test pattern";
   static constexpr const char* input = "Test pattern";
 
-  // What frames show, apart from their number.
+  /// What frames show, apart from their number.
   struct Scene {
     Pattern pattern = Pattern::bars;
     std::int32_t brightness = brightness_default;
     friend bool operator==(const Scene&, const Scene&) = default;
   };
 
-  // Paints on an encoder's easel, which may differ from one frame to the next.
+  /// Paints on an encoder's easel, which may differ from one frame to the next.
   class Artist {
    public:
     void paint(const Scene& scene, const camera::Easel& easel, std::uint32_t number) {

@@ -26,7 +26,7 @@
 
 namespace vumedia::backends::v4l2_proxy {
 
-// Bytes of all payloads of one command.
+/// Bytes of all payloads of one command.
 inline constexpr std::size_t max_control_bytes = std::size_t{16} << 20;
 
 namespace detail {
@@ -57,10 +57,10 @@ template <class Kernel>
 
 }  // namespace detail
 
-// Carries out `code` for the controls in `request`, with `kernel(code, argument)` as ioctl(2) on the node. As
-// the kernel does, it leaves error_idx, and sizes that were too small, in the request when it fails. EINVAL:
-// a media request's controls, which belong to a file that the guest does not have. ENOMEM: more than
-// max_control_bytes, or than `bytes_left` has (null: any). EFAULT: not guest memory.
+/// Carries out `code` for the controls in `request`, with `kernel(code, argument)` as ioctl(2) on the node.
+/// As the kernel does, it leaves error_idx, and sizes that were too small, in the request when it fails.
+/// EINVAL: a media request's controls, which belong to a file that the guest does not have. ENOMEM: more than
+/// max_control_bytes, or than `bytes_left` has (null: any). EFAULT: not guest memory.
 template <class Kernel>
 [[nodiscard]] Result<> pass_controls(Kernel& kernel, unsigned long code, v4l2::ExtControls& request,
                                      const memory::GuestMemory& memory,

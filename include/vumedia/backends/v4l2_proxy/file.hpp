@@ -48,7 +48,8 @@ namespace vumedia::backends::v4l2_proxy {
 
 class Session;
 
-// A plane that the guest may map: where the kernel has it, with a dmabuf if the node itself cannot be mapped.
+/// A plane that the guest may map: where the kernel has it, with a dmabuf if the node itself cannot be
+/// mapped.
 struct NamedPlane {
   std::uint64_t kernel_offset = 0;
   std::uint32_t length = 0;
@@ -61,20 +62,20 @@ class File {
  public:
   using Poster = media::Poster<Session>;
 
-  // Commands of one file that wait for their turn. More get EBUSY.
+  /// Commands of one file that wait for their turn. More get EBUSY.
   static constexpr std::uint32_t max_waiting = 64;
 
-  // What a file is constructed from.
+  /// What a file is constructed from.
   struct Parts {
     std::shared_ptr<const NodeInfo> node;
     std::shared_ptr<Shared> shared;
-    std::shared_ptr<memory::Budget> mappings;  // of guest pages
-    std::shared_ptr<memory::Budget> bytes;     // of all buffers, and of current control values
-    bool exports = false;                      // buffers are mapped as dmabufs even if the node can be mapped
+    std::shared_ptr<memory::Budget> mappings;  ///< of guest pages
+    std::shared_ptr<memory::Budget> bytes;     ///< of all buffers, and of current control values
+    bool exports = false;  ///< buffers are mapped as dmabufs even if the node can be mapped
   };
 
-  // Starts the thread, which opens the node and reports the result through `opened`. EMFILE: too many threads
-  // already; EAGAIN: the system cannot start one.
+  /// Starts the thread, which opens the node and reports the result through `opened`. EMFILE: too many
+  /// threads already; EAGAIN: the system cannot start one.
   [[nodiscard]] static Result<std::shared_ptr<File>> start(Parts parts, Poster poster,
                                                            media::Completion opened) {
     const auto shared = parts.shared;
@@ -112,7 +113,7 @@ class File {
 
   // -- The loop's side
 
-  // Runs `command(File&) -> Result<>` on the file's thread, and answers with its result.
+  /// Runs `command(File&) -> Result<>` on the file's thread, and answers with its result.
   template <class Command>
   void submit(media::Completion completion, Command command) {
     if (waiting_.fetch_add(1, std::memory_order_relaxed) >= max_waiting) {
@@ -128,21 +129,21 @@ class File {
     });
   }
 
-  // Ends the thread, after what it is doing now; commands that wait are dropped. Called once.
+  /// Ends the thread, after what it is doing now; commands that wait are dropped. Called once.
   void close() {
     closing_.store(true, std::memory_order_relaxed);
     const std::uint64_t closing = shared_->closings.begin();
     if (!inbox_->post([this, closing] { closing_id_ = closing; })) shared_->closings.end(closing);
   }
 
-  // A descriptor of the open node. Call it on the loop's thread, for a file that is open and not closed.
+  /// A descriptor of the open node. Call it on the loop's thread, for a file that is open and not closed.
   [[nodiscard]] Result<OwnedFd> duplicate() const noexcept { return fd_.duplicate(); }
 
   // -- The thread's side: what commands do
 
-  // An ioctl whose payload is one struct.
+  /// An ioctl whose payload is one struct.
   [[nodiscard]] Result<> plain(unsigned long code, void* payload);
-  // QUERYBUF, QBUF, PREPARE_BUF.
+  /// QUERYBUF, QBUF, PREPARE_BUF.
   [[nodiscard]] Result<> buffer(unsigned long code, v4l2::BufferPayload& payload,
                                 const memory::GuestMemory& memory);
   [[nodiscard]] Result<> controls(unsigned long code, v4l2::ExtControls& payload,

@@ -27,7 +27,7 @@
 
 namespace vumedia::backends::v4l2_proxy {
 
-// ioctl(2) on a node, repeated when a signal interrupts it. The argument is of the type that `code` demands.
+/// ioctl(2) on a node, repeated when a signal interrupts it. The argument is of the type that `code` demands.
 [[nodiscard]] inline Result<> call(int fd, unsigned long code, void* argument) noexcept {
   for (;;) {
     if (::ioctl(fd, code, argument) >= 0) return {};
@@ -35,28 +35,28 @@ namespace vumedia::backends::v4l2_proxy {
   }
 }
 
-// The capabilities that a guest may see, without those that the protocol does not carry: read() and write(),
-// asynchronous I/O, and DEVICE_CAPS, which concerns another field. Overlays over the host's screen are left
-// out as well, because VIDIOC_S_FBUF of such a device names physical memory to write to.
+/// The capabilities that a guest may see, without those that the protocol does not carry: read() and write(),
+/// asynchronous I/O, and DEVICE_CAPS, which concerns another field. Overlays over the host's screen are left
+/// out as well, because VIDIOC_S_FBUF of such a device names physical memory to write to.
 [[nodiscard]] constexpr std::uint32_t guest_capabilities(const v4l2_capability& of) noexcept {
   const std::uint32_t all = (of.capabilities & V4L2_CAP_DEVICE_CAPS) != 0 ? of.device_caps : of.capabilities;
   return all & ~std::uint32_t{V4L2_CAP_READWRITE | V4L2_CAP_ASYNCIO | V4L2_CAP_DEVICE_CAPS |
                               V4L2_CAP_VIDEO_OVERLAY};
 }
 
-// A fixed-size text of a kernel struct.
+/// A fixed-size text of a kernel struct.
 template <std::size_t Size>
 [[nodiscard]] std::string_view text_of(const std::uint8_t (&field)[Size]) noexcept {
   const auto* const text = reinterpret_cast<const char*>(field);
   return {text, ::strnlen(text, Size)};
 }
 
-// The node that a device passes on, as it was when the program started.
+/// The node that a device passes on, as it was when the program started.
 struct NodeInfo {
   std::string
-      path;  // as it was given: a link in /dev/v4l/by-id leads to the device wherever it is plugged in
+      path;  ///< as it was given: a link in /dev/v4l/by-id leads to the device wherever it is plugged in
   media::DeviceType type = media::DeviceType::video;
-  std::uint32_t capabilities = 0;  // as the guest gets them
+  std::uint32_t capabilities = 0;  ///< as the guest gets them
   std::string card;
   std::string driver;
 };
@@ -99,7 +99,7 @@ inline constexpr std::array kinds{
 
 }  // namespace detail
 
-// The type that a kernel's name such as "vbi0" stands for; nothing if it is not one of these.
+/// The type that a kernel's name such as "vbi0" stands for; nothing if it is not one of these.
 [[nodiscard]] inline std::optional<media::DeviceType> device_type_of(std::string_view kernel_name) noexcept {
   for (const detail::Kind& kind : detail::kinds) {
     if (kind.name == detail::kind_of(kernel_name)) return kind.type;
@@ -107,15 +107,15 @@ inline constexpr std::array kinds{
   return std::nullopt;
 }
 
-// Opens a node for a guest's file: each gets a non-blocking file of its own.
+/// Opens a node for a guest's file: each gets a non-blocking file of its own.
 [[nodiscard]] inline Result<OwnedFd> open_node(const char* path) noexcept {
   OwnedFd fd(::open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC | O_NOCTTY));
   if (!fd) return fail(errno);
   return fd;
 }
 
-// Looks at the node at `path`. The error is a line for whoever starts the program: the node does not exist,
-// cannot be opened, or cannot be passed through.
+/// Looks at the node at `path`. The error is a line for whoever starts the program: the node does not exist,
+/// cannot be opened, or cannot be passed through.
 [[nodiscard]] inline Outcome<NodeInfo> examine_node(const std::string& path) {
   struct stat status{};
   if (::stat(path.c_str(), &status) != 0) return system_failure(errno, "cannot open %s", path.c_str());
@@ -149,7 +149,7 @@ inline constexpr std::array kinds{
   return info;
 }
 
-// Whether this file belongs to the device that was examined: the path may lead to a different one by now.
+/// Whether this file belongs to the device that was examined: the path may lead to a different one by now.
 [[nodiscard]] inline bool is_node(int fd, const NodeInfo& info) noexcept {
   v4l2_capability capability{};
   return call(fd, VIDIOC_QUERYCAP, &capability) && text_of(capability.driver) == info.driver &&

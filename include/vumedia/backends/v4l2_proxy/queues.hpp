@@ -33,11 +33,11 @@
 
 namespace vumedia::backends::v4l2_proxy {
 
-// Types 1 to 14 of enum v4l2_buf_type; place 0 stays empty.
+/// Types 1 to 14 of enum v4l2_buf_type; place 0 stays empty.
 inline constexpr std::uint32_t queue_types = 16;
 inline constexpr std::uint32_t max_buffer_index = 8191;
 
-// The offset for MMAP of a plane: never 0, and page-aligned. Nothing for a buffer that has no place.
+/// The offset for MMAP of a plane: never 0, and page-aligned. Nothing for a buffer that has no place.
 [[nodiscard]] constexpr std::optional<std::uint32_t> guest_offset(std::uint32_t type, std::uint32_t index,
                                                                   std::uint32_t plane) noexcept {
   if (type == 0 || type >= queue_types || index > max_buffer_index || plane >= VIDEO_MAX_PLANES)
@@ -53,9 +53,9 @@ inline constexpr std::uint32_t max_buffer_index = 8191;
 static_assert(guest_offset(15, max_buffer_index, 7) == 0xffff'f000u);
 static_assert(type_of_offset(*guest_offset(9, 5, 2)) == 9 && index_of_offset(*guest_offset(9, 5, 2)) == 5);
 
-// A guest's buffer in the form that ioctl(2) takes, together with its planes. Not movable.
+/// A guest's buffer in the form that ioctl(2) takes, together with its planes. Not movable.
 struct KernelBuffer {
-  // A buffer to be filled in by the kernel.
+  /// A buffer to be filled in by the kernel.
   explicit KernelBuffer(std::uint32_t type) noexcept {
     head.type = type;
     if (!v4l2::is_multiplanar(type)) return;
@@ -77,48 +77,49 @@ struct KernelBuffer {
   std::array<v4l2_plane, VIDEO_MAX_PLANES> planes{};
 };
 
-// Pages that the kernel may use for one plane, and the guest's name for them.
+/// Pages that the kernel may use for one plane, and the guest's name for them.
 struct UserPlane {
-  std::uint64_t pointer = 0;  // the guest's
+  std::uint64_t pointer = 0;  ///< the guest's
   std::uint64_t generation = 0;
   std::vector<v4l2::GuestRange> ranges;
   memory::ContiguousRange range;
-  memory::Share bytes;  // of the plane, however often it contains a page
+  memory::Share bytes;  ///< of the plane, however often it contains a page
 };
 
 using UserPlanes = std::array<UserPlane, VIDEO_MAX_PLANES>;
 
-// A USERPTR buffer. The kernel keeps pages, not addresses, but compares addresses to detect whether a buffer
-// has new pages. So an address must not get new pages while the kernel may still hold the old ones: a plane's
-// mapping is kept until the kernel has taken its successor, and so are the mappings of a failed QBUF.
+/// A USERPTR buffer. The kernel keeps pages, not addresses, but compares addresses to detect whether a buffer
+/// has new pages. So an address must not get new pages while the kernel may still hold the old ones: a
+/// plane's mapping is kept until the kernel has taken its successor, and so are the mappings of a failed
+/// QBUF.
 struct UserBuffer {
   UserPlanes planes;
   std::vector<UserPlane> failed;
 };
 
 struct Queue {
-  std::uint32_t memory = 0;           // 0: no buffers
-  std::vector<std::uint32_t> queued;  // indices of buffers that the kernel has
-  std::uint64_t bytes = 0;            // that the driver has taken for its buffers
+  std::uint32_t memory = 0;           ///< 0: no buffers
+  std::vector<std::uint32_t> queued;  ///< indices of buffers that the kernel has
+  std::uint64_t bytes = 0;            ///< that the driver has taken for its buffers
   bool streaming = false;
-  // DQBUF would fail until something is started or queued again: LAST was seen, or it failed before.
+  /// DQBUF would fail until something is started or queued again: LAST was seen, or it failed before.
   bool drained = false;
   bool paused = false;
-  std::vector<std::unique_ptr<UserBuffer>> buffers;  // of USERPTR memory, by index
+  std::vector<std::unique_ptr<UserBuffer>> buffers;  ///< of USERPTR memory, by index
 
-  // Whether it is worth asking the kernel for a buffer. Otherwise polling for one gives an error at once.
+  /// Whether it is worth asking the kernel for a buffer. Otherwise polling for one gives an error at once.
   [[nodiscard]] bool wanted() const noexcept { return streaming && !queued.empty() && !drained && !paused; }
 };
 
 class Queues {
  public:
-  // `mappings`: of guest pages. `bytes`: of USERPTR planes, for which the kernel keeps lists of pages and
-  // which no format limits; null: not counted.
+  /// `mappings`: of guest pages. `bytes`: of USERPTR planes, for which the kernel keeps lists of pages and
+  /// which no format limits; null: not counted.
   explicit Queues(std::shared_ptr<memory::Budget> mappings,
                   std::shared_ptr<memory::Budget> bytes = nullptr) noexcept
       : mappings_(std::move(mappings)), bytes_(std::move(bytes)) {}
 
-  // Null if it is not the type of a queue.
+  /// Null if it is not the type of a queue.
   [[nodiscard]] Queue* find(std::uint32_t type) noexcept {
     return type == 0 || type >= queue_types ? nullptr : &queues_[type];
   }
@@ -128,7 +129,7 @@ class Queues {
 
   // -- Translation of the kernel's answers
 
-  // Replaces what the kernel knows with what the guest knows. `from` may be the kernel's own struct.
+  /// Replaces what the kernel knows with what the guest knows. `from` may be the kernel's own struct.
   void to_guest(const KernelBuffer& from, v4l2::Buffer& to) const noexcept {
     to.head = from.head;
     to.head.request_fd = 0;
@@ -160,14 +161,14 @@ class Queues {
 
   // -- What the kernel has done
 
-  // VIDIOC_REQBUFS: `count` buffers, which replace the earlier ones.
+  /// VIDIOC_REQBUFS: `count` buffers, which replace the earlier ones.
   void replace_buffers(std::uint32_t type, std::uint32_t memory, std::uint32_t count) {
     Queue* const queue = find(type);
     if (queue == nullptr) return;
     *queue = {};
     add_buffers(type, memory, count);
   }
-  // VIDIOC_CREATE_BUFS: `end` is the index after the last one.
+  /// VIDIOC_CREATE_BUFS: `end` is the index after the last one.
   void add_buffers(std::uint32_t type, std::uint32_t memory, std::uint64_t end) {
     Queue* const queue = find(type);
     if (queue == nullptr || end == 0) return;
@@ -175,7 +176,7 @@ class Queues {
     end = std::min<std::uint64_t>(end, max_buffer_index + 1);
     if (memory == V4L2_MEMORY_USERPTR && end > queue->buffers.size()) queue->buffers.resize(end);
   }
-  // VIDIOC_REMOVE_BUFS: it has released their pages.
+  /// VIDIOC_REMOVE_BUFS: it has released their pages.
   void remove_buffers(std::uint32_t type, std::uint32_t first, std::uint64_t count) noexcept {
     Queue* const queue = find(type);
     if (queue == nullptr) return;
@@ -194,22 +195,22 @@ class Queues {
       queue->queued.clear();
     }
   }
-  // VIDIOC_DECODER_CMD and ENCODER_CMD with a start.
+  /// VIDIOC_DECODER_CMD and ENCODER_CMD with a start.
   void resumed() noexcept {
     for (Queue& queue : queues_) queue.drained = false;
   }
 
   // -- USERPTR
 
-  // Whether this file has requested such a buffer.
+  /// Whether this file has requested such a buffer.
   [[nodiscard]] bool has_user_buffer(std::uint32_t type, std::uint32_t index) const noexcept {
     const Queue* const queue = find(type);
     return queue != nullptr && index < queue->buffers.size();
   }
 
-  // The pages of a buffer that is about to be queued in the kernel: those that it already has there, or new
-  // ones, in `fresh`. EINVAL: no such buffer; ENOMEM: more bytes than all buffers may have; and the errors of
-  // ContiguousRange.
+  /// The pages of a buffer that is about to be queued in the kernel: those that it already has there, or new
+  /// ones, in `fresh`. EINVAL: no such buffer; ENOMEM: more bytes than all buffers may have; and the errors
+  /// of ContiguousRange.
   [[nodiscard]] Result<> take_pages(const v4l2::BufferPayload& payload, const memory::GuestMemory& memory,
                                     KernelBuffer& kernel, UserPlanes& fresh) {
     const v4l2_buffer& head = payload.buffer.head;
@@ -238,7 +239,7 @@ class Queues {
     return {};
   }
 
-  // Called after the kernel has seen what take_pages() returned, which must have succeeded.
+  /// Called after the kernel has seen what take_pages() returned, which must have succeeded.
   void keep_pages(const v4l2::BufferPayload& payload, std::uint32_t planes, UserPlanes& fresh,
                   bool accepted) {
     const v4l2_buffer& head = payload.buffer.head;

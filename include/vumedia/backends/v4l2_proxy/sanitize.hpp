@@ -18,17 +18,17 @@
 
 namespace vumedia::backends::v4l2_proxy {
 
-// Ioctls that are passed on. These are not:
-//  - EXPBUF: the buffer would be a virtio object, which the device does not offer;
-//  - G_EDID, S_EDID: they carry a pointer, for which the specification has no guest ranges;
-//  - DBG_*: registers of the host's hardware do not belong to the guest.
+/// Ioctls that are passed on. These are not:
+///  - EXPBUF: the buffer would be a virtio object, which the device does not offer;
+///  - G_EDID, S_EDID: they carry a pointer, for which the specification has no guest ranges;
+///  - DBG_*: registers of the host's hardware do not belong to the guest.
 template <class Tag>
 inline constexpr bool is_passed_on =
     !std::same_as<Tag, v4l2::tag::EXPBUF> && !std::same_as<Tag, v4l2::tag::G_EDID> &&
     !std::same_as<Tag, v4l2::tag::S_EDID> && !std::same_as<Tag, v4l2::tag::DBG_S_REGISTER> &&
     !std::same_as<Tag, v4l2::tag::DBG_G_REGISTER> && !std::same_as<Tag, v4l2::tag::DBG_G_CHIP_INFO>;
 
-// Only for the ioctls with these payloads.
+/// Only for the ioctls with these payloads.
 template <class Tag>
 inline constexpr bool is_sanitized =
     std::same_as<typename Tag::Payload, v4l2_format> ||
@@ -78,7 +78,7 @@ constexpr void hide_block_io(std::uint32_t& capability) noexcept {
 
 }  // namespace detail
 
-// `capabilities` are those of the device, as the guest sees them (guest_capabilities).
+/// `capabilities` are those of the device, as the guest sees them (guest_capabilities).
 template <class Tag>
 [[nodiscard]] constexpr Result<> before(typename Tag::Payload& payload, std::uint32_t capabilities) noexcept {
   using Payload = typename Tag::Payload;

@@ -27,8 +27,8 @@ class Session {
     return context_.memory();
   }
 
-  // The plane at this offset, if QUERYBUF has returned the offset since its buffer was made; otherwise
-  // EINVAL.
+  /// The plane at this offset, if QUERYBUF has returned the offset since its buffer was made; otherwise
+  /// EINVAL.
   [[nodiscard]] Result<media::Mappable> mmap(std::uint32_t offset) {
     const auto found = planes_.find(offset);
     if (found == planes_.end()) return fail(EINVAL);
@@ -51,7 +51,7 @@ class Session {
   void name(std::uint32_t offset, NamedPlane plane) {
     planes_.insert_or_assign(offset, Plane{std::move(plane), {}});
   }
-  // The planes of buffers [first, first + count) of a queue do not exist any more.
+  /// The planes of buffers [first, first + count) of a queue do not exist any more.
   void forget(std::uint32_t type, std::uint32_t first, std::uint64_t count) {
     std::erase_if(planes_, [=](const auto& entry) {
       const std::uint32_t index = index_of_offset(entry.first);

@@ -15,15 +15,15 @@
 
 namespace vumedia::backends::v4l2_proxy {
 
-// Files that are being closed. A guest's close() has no answer, and closing a file takes the host some time;
-// but a guest that opens the device again expects its resources to be free. So every operation on the device
-// waits for files that were closed before, for a limited time: a host that hangs while closing delays others
-// once.
+/// Files that are being closed. A guest's close() has no answer, and closing a file takes the host some time;
+/// but a guest that opens the device again expects its resources to be free. So every operation on the device
+/// waits for files that were closed before, for a limited time: a host that hangs while closing delays others
+/// once.
 class Closings {
  public:
   static constexpr std::chrono::milliseconds patience{2000};
 
-  // A file will be closed; later requests wait for it. Any thread may call this, as all of these.
+  /// A file will be closed; later requests wait for it. Any thread may call this, as all of these.
   [[nodiscard]] std::uint64_t begin() {
     const std::lock_guard lock(mutex_);
     pending_.insert(++last_);
@@ -37,12 +37,12 @@ class Closings {
     changed_.notify_all();
   }
 
-  // The last close that has begun, for wait().
+  /// The last close that has begun, for wait().
   [[nodiscard]] std::uint64_t last() {
     const std::lock_guard lock(mutex_);
     return last_;
   }
-  // Waits until all up to `last` have ended or were given up. Later ones may be the caller's own.
+  /// Waits until all up to `last` have ended or were given up. Later ones may be the caller's own.
   void wait(std::uint64_t last) {
     std::unique_lock lock(mutex_);
     const auto over = [this, last] { return pending_.empty() || *pending_.begin() > last; };
@@ -57,15 +57,15 @@ class Closings {
   std::uint64_t last_ = 0;
 };
 
-// Kept by a program for all connections that it serves with one device, one after another.
+/// Kept by a program for all connections that it serves with one device, one after another.
 class Shared {
  public:
-  // `max_threads`: for open files, and for closed ones whose host hangs. `max_mappings`: mappings of guest
-  // pages for the USERPTR buffers of all files; Linux allows a process some 65,530 in total.
+  /// `max_threads`: for open files, and for closed ones whose host hangs. `max_mappings`: mappings of guest
+  /// pages for the USERPTR buffers of all files; Linux allows a process some 65,530 in total.
   explicit Shared(std::size_t max_threads = 512, std::size_t max_mappings = 49152)
       : mappings(std::make_shared<memory::Budget>(max_mappings)), max_threads_(max_threads) {}
 
-  // Whether there may be another thread; it must be given back when it ends.
+  /// Whether there may be another thread; it must be given back when it ends.
   [[nodiscard]] bool take_thread() noexcept {
     if (threads_.fetch_add(1, std::memory_order_relaxed) < max_threads_) return true;
     give_back_thread();

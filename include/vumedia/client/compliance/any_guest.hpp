@@ -16,13 +16,13 @@
 
 namespace vumedia::client::compliance {
 
-// Memory that a device shows the guest, as returned by MMAP. AnyGuest::read and write access it.
+/// Memory that a device shows the guest, as returned by MMAP. AnyGuest::read and write access it.
 struct MappedBuffer {
   memory::ShmOffset driver_addr;
   std::uint64_t size = 0;
 };
 
-// Does not own the guest, which outlives it.
+/// Does not own the guest, which outlives it.
 class AnyGuest {
  public:
   template <class Link>
@@ -44,7 +44,7 @@ class AnyGuest {
   [[nodiscard]] Result<> munmap(memory::ShmOffset driver_addr) {
     return functions_->munmap(guest_, driver_addr);
   }
-  // Copies from and to the start of mapped memory. False if it is not mapped, or is shorter.
+  /// Copies from and to the start of mapped memory. False if it is not mapped, or is shorter.
   [[nodiscard]] bool read(const MappedBuffer& mapped, std::span<std::byte> out) {
     return functions_->read(guest_, mapped, out);
   }
@@ -60,7 +60,7 @@ class AnyGuest {
                                               std::span<std::byte> answer) {
     return functions_->command(guest_, command, answer);
   }
-  // Why the guest cannot be used any more; code 0 while it can.
+  /// Why the guest cannot be used any more; code 0 while it can.
   [[nodiscard]] const Error& error() const noexcept { return functions_->error(guest_); }
 
  private:

@@ -20,8 +20,8 @@ class Buffers {
  public:
   struct Plane {
     std::uint32_t length = 0;
-    std::uint32_t offset = 0;         // MMAP: for the device's MMAP command
-    std::span<std::byte> own_memory;  // USERPTR
+    std::uint32_t offset = 0;         ///< MMAP: for the device's MMAP command
+    std::span<std::byte> own_memory;  ///< USERPTR
   };
   struct Record {
     std::uint32_t index = 0;
@@ -33,18 +33,18 @@ class Buffers {
   Buffers(Subject& subject, std::uint32_t type, std::uint32_t memory)
       : subject_(subject), type_(type), memory_(memory) {}
 
-  // VIDIOC_REQBUFS of about `count` (the device decides how many), and VIDIOC_QUERYBUF of each.
+  /// VIDIOC_REQBUFS of about `count` (the device decides how many), and VIDIOC_QUERYBUF of each.
   Finding allocate(std::uint32_t count);
-  // VIDIOC_REQBUFS of 0.
+  /// VIDIOC_REQBUFS of 0.
   Finding release();
 
   [[nodiscard]] std::uint32_t size() const noexcept { return static_cast<std::uint32_t>(records_.size()); }
   [[nodiscard]] const Record& operator[](std::size_t place) const { return records_[place]; }
   [[nodiscard]] std::uint32_t type() const noexcept { return type_; }
 
-  // A buffer as VIDIOC_QUERYBUF takes it: the number of planes, and nothing else filled in.
+  /// A buffer as VIDIOC_QUERYBUF takes it: the number of planes, and nothing else filled in.
   [[nodiscard]] v4l2::BufferPayload question(std::uint32_t index) const;
-  // A buffer as VIDIOC_QBUF takes it. OUTPUT buffers are full.
+  /// A buffer as VIDIOC_QBUF takes it. OUTPUT buffers are full.
   [[nodiscard]] v4l2::BufferPayload handed(std::size_t place) const;
 
   Finding query(std::uint32_t index, v4l2::BufferPayload& payload) const {
@@ -70,7 +70,7 @@ class Buffers {
     return subject_.expect<v4l2::tag::STREAMOFF>(type);
   }
 
-  // The bytesused that a buffer states for plane `plane`, and the plane's length.
+  /// The bytesused that a buffer states for plane `plane`, and the plane's length.
   [[nodiscard]] static std::uint32_t used(const v4l2::Buffer& buffer, std::uint32_t plane) noexcept {
     return v4l2::is_multiplanar(buffer.head.type) ? buffer.planes[plane].bytesused : buffer.head.bytesused;
   }

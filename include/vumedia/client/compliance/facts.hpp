@@ -17,10 +17,10 @@
 
 namespace vumedia::client::compliance {
 
-// Where to stop reading a list that a device would continue forever.
+/// Where to stop reading a list that a device would continue forever.
 inline constexpr std::uint32_t max_listed = 256;
 
-// The capabilities that name kinds of buffers, and the buffer types they stand for.
+/// The capabilities that name kinds of buffers, and the buffer types they stand for.
 struct QueueCapability {
   std::uint32_t capability;
   std::uint32_t type;
@@ -70,8 +70,8 @@ inline constexpr QueueCapability queue_capabilities[] = {
          type == V4L2_BUF_TYPE_VIDEO_OUTPUT;
 }
 
-// The picture of a v4l2_format of either plane API. The kernel's multi-planar struct is packed, so it is
-// copied.
+/// The picture of a v4l2_format of either plane API. The kernel's multi-planar struct is packed, so it is
+/// copied.
 struct Pixels {
   struct Plane {
     std::uint32_t size = 0;
@@ -82,7 +82,7 @@ struct Pixels {
   std::uint32_t colorspace = 0, ycbcr = 0, quantization = 0, transfer = 0;
   std::uint32_t flags = 0;
   std::array<Plane, VIDEO_MAX_PLANES> planes{};
-  std::uint32_t plane_count = 0;  // as the device states it, which may be anything
+  std::uint32_t plane_count = 0;  ///< as the device states it, which may be anything
   [[nodiscard]] std::span<const Plane> used_planes() const noexcept {
     return {planes.data(), plane_count < planes.size() ? plane_count : planes.size()};
   }
@@ -126,7 +126,7 @@ struct Pixels {
   return pixels;
 }
 
-// Whether two answers are equal: for video the fields are compared, for other kinds the bytes.
+/// Whether two answers are equal: for video the fields are compared, for other kinds the bytes.
 [[nodiscard]] inline bool same_format(const v4l2_format& a, const v4l2_format& b) noexcept {
   if (a.type != b.type) return false;
   if (is_video(a.type)) return pixels_of(a) == pixels_of(b);
@@ -164,14 +164,14 @@ inline void set_field(v4l2_format& format, std::uint32_t field) noexcept {
   }
 }
 
-// One kind of buffers that the device has.
+/// One kind of buffers that the device has.
 struct Queue {
   std::uint32_t type = 0;
-  std::vector<v4l2_fmtdesc> formats;  // from VIDIOC_ENUM_FMT
-  v4l2_format initial{};              // as it was found
-  v4l2_format small{};                // the smallest picture that the device makes of it, for quick streams
-  std::uint32_t capabilities = 0;     // V4L2_BUF_CAP_*, from VIDIOC_REQBUFS
-  bool has_buffers = false;           // it knows VIDIOC_REQBUFS
+  std::vector<v4l2_fmtdesc> formats;  ///< from VIDIOC_ENUM_FMT
+  v4l2_format initial{};              ///< as it was found
+  v4l2_format small{};                ///< the smallest picture that the device makes of it, for quick streams
+  std::uint32_t capabilities = 0;     ///< V4L2_BUF_CAP_*, from VIDIOC_REQBUFS
+  bool has_buffers = false;           ///< it knows VIDIOC_REQBUFS
   [[nodiscard]] bool output() const noexcept { return v4l2::is_output(type); }
   [[nodiscard]] bool multiplanar() const noexcept { return v4l2::is_multiplanar(type); }
   [[nodiscard]] bool has(std::uint32_t memory) const noexcept {
@@ -182,13 +182,13 @@ struct Queue {
 };
 
 struct Facts {
-  std::uint32_t capabilities = 0;  // from the configuration space
+  std::uint32_t capabilities = 0;  ///< from the configuration space
   std::uint32_t device_type = 0;
   std::string card;
   std::uint64_t shm_size = 0;
   std::vector<Queue> queues;
-  bool m2m = false;               // frames come only if frames go in
-  bool stateful_decoder = false;  // a memory-to-memory device with coded OUTPUT that takes DECODER_CMD
+  bool m2m = false;               ///< frames come only if frames go in
+  bool stateful_decoder = false;  ///< a memory-to-memory device with coded OUTPUT that takes DECODER_CMD
 
   [[nodiscard]] const Queue* find(std::uint32_t type) const noexcept {
     for (const Queue& queue : queues) {
@@ -244,7 +244,7 @@ inline Queue discover_queue(AnyGuest& guest, std::uint32_t session, std::uint32_
 
 }  // namespace detail
 
-// Opens a session to do so, and closes it. Fails if there is no device to examine.
+/// Opens a session to do so, and closes it. Fails if there is no device to examine.
 [[nodiscard]] inline Outcome<Facts> discover(AnyGuest& guest) {
   Facts facts;
   const auto& config = guest.config();

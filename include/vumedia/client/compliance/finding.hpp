@@ -16,9 +16,9 @@ enum class Verdict : std::uint8_t { passed, failed, not_applicable };
 
 struct [[nodiscard]] Finding {
   Verdict verdict = Verdict::passed;
-  std::string text;  // what was seen, or why the rule is not applicable
+  std::string text;  ///< what was seen, or why the rule is not applicable
 
-  // Whether it ends a rule: `if (auto found = subject.expect(...)) return found;`
+  /// Whether it ends a rule: `if (auto found = subject.expect(...)) return found;`
   [[nodiscard]] explicit operator bool() const noexcept { return verdict != Verdict::passed; }
 };
 
@@ -42,14 +42,14 @@ struct [[nodiscard]] Finding {
   return {Verdict::not_applicable, std::move(text)};
 }
 
-// EINVAL and so on; 0 is "success".
+/// EINVAL and so on; 0 is "success".
 [[nodiscard]] inline std::string errno_name(int error) {
   if (error == 0) return "success";
   const char* const name = ::strerrorname_np(error);
   return name != nullptr ? name : format_text("errno %d", error);
 }
 
-// NV12 and so on, with a dot for what cannot be printed.
+/// NV12 and so on, with a dot for what cannot be printed.
 [[nodiscard]] inline std::string fourcc_name(std::uint32_t fourcc) {
   std::string name;
   for (int i = 0; i < 4; ++i) {

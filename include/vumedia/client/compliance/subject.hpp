@@ -24,34 +24,34 @@
 
 namespace vumedia::client::compliance {
 
-// A coded stream for decoders, with one access unit in each element.
+/// A coded stream for decoders, with one access unit in each element.
 struct CodedStream {
   std::uint32_t fourcc = 0;
-  std::uint32_t width = 0;  // as in the container; 0 if it does not state them
+  std::uint32_t width = 0;  ///< as in the container; 0 if it does not state them
   std::uint32_t height = 0;
   std::vector<std::vector<std::byte>> units;
 };
 
-// What a rule may know about the options of a run.
+/// What a rule may know about the options of a run.
 struct Settings {
-  // How long a frame or an event may take. Only a failure waits that long.
+  /// How long a frame or an event may take. Only a failure waits that long.
   std::chrono::milliseconds patience{5000};
   const CodedStream* stream = nullptr;
 };
 
-// Whether reserved words are all zero, as drivers leave them.
+/// Whether reserved words are all zero, as drivers leave them.
 template <class T>
 [[nodiscard]] bool all_zero(const T& reserved) noexcept {
   const auto bytes = std::as_bytes(std::span<const T, 1>(&reserved, 1));
   return std::ranges::all_of(bytes, [](std::byte byte) { return byte == std::byte{0}; });
 }
-// Fills memory that a device has to clear or ignore.
+/// Fills memory that a device has to clear or ignore.
 template <class T>
 void scribble(T& field) noexcept {
   std::memset(&field, 0xff, sizeof field);
 }
 
-// Lives as long as one rule; when it ends, everything that it opened and mapped is closed and unmapped.
+/// Lives as long as one rule; when it ends, everything that it opened and mapped is closed and unmapped.
 class Subject {
  public:
   Subject(AnyGuest& guest, const Facts& facts, const Settings& settings, const Queue* queue,
@@ -65,7 +65,7 @@ class Subject {
   [[nodiscard]] const Facts& facts() const noexcept { return facts_; }
   [[nodiscard]] const Settings& settings() const noexcept { return settings_; }
 
-  // The queue and memory that a rule of Scope::queue, buffers or stream is run for.
+  /// The queue and memory that a rule of Scope::queue, buffers or stream is run for.
   [[nodiscard]] const Queue& queue() const noexcept { return *queue_; }
   [[nodiscard]] std::uint32_t type() const noexcept { return queue_->type; }
   [[nodiscard]] std::uint32_t memory() const noexcept { return memory_; }
@@ -85,8 +85,8 @@ class Subject {
     const auto done = guest_.ioctl<Tag>(session, payload);
     return done ? 0 : done.error().value;
   }
-  // Fails unless the answer is `wanted`. `circumstances` continue after the name of the ioctl: "of an index
-  // after the last".
+  /// Fails unless the answer is `wanted`. `circumstances` continue after the name of the ioctl: "of an index
+  /// after the last".
   template <class Tag>
   Finding expect(typename Tag::Payload& payload, int wanted = 0, const char* circumstances = "") {
     return expect_as<Tag>(session(), payload, wanted, circumstances);
@@ -96,7 +96,7 @@ class Subject {
                     const char* circumstances = "") {
     return judge(Tag::name, call_as<Tag>(session, payload), wanted, circumstances);
   }
-  // The same for an optional ioctl: not applicable if it answers ENOTTY.
+  /// The same for an optional ioctl: not applicable if it answers ENOTTY.
   template <class Tag>
   Finding want(typename Tag::Payload& payload, const char* circumstances = "") {
     const int got = call<Tag>(payload);
@@ -107,8 +107,8 @@ class Subject {
   // ---- Memory
   [[nodiscard]] Result<MappedBuffer> map(std::uint32_t session, std::uint32_t offset);
   [[nodiscard]] Result<> unmap(memory::ShmOffset driver_addr);
-  // A piece of the guest's own memory at a page boundary that nobody else uses in this rule; empty if there
-  // is not enough.
+  /// A piece of the guest's own memory at a page boundary that nobody else uses in this rule; empty if there
+  /// is not enough.
   [[nodiscard]] std::span<std::byte> take_user_memory(std::size_t size) noexcept;
 
   // ---- Events
@@ -120,13 +120,13 @@ class Subject {
   [[nodiscard]] std::optional<Event> wait_for(Accepts&& accepts) {
     return wait_for(std::forward<Accepts>(accepts), settings_.patience);
   }
-  // The DQBUF events that have come for a queue of the first session; does not remove them.
+  /// The DQBUF events that have come for a queue of the first session; does not remove them.
   [[nodiscard]] std::size_t buffers_waiting(std::uint32_t type);
-  // Forgets all events that have come.
+  /// Forgets all events that have come.
   void drop_events();
-  // The next buffer of the first session's queue `type`.
+  /// The next buffer of the first session's queue `type`.
   Finding next_buffer(std::uint32_t type, v4l2::Buffer& buffer);
-  // The next V4L2 event of `type` of a session.
+  /// The next V4L2 event of `type` of a session.
   Finding next_event(std::uint32_t session, std::uint32_t type, v4l2_event& event);
 
   static Finding judge(const char* name, int got, int wanted, const char* circumstances) {

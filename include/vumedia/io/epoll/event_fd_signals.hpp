@@ -28,12 +28,12 @@
 
 namespace vumedia::io::epoll {
 
-// A signal that may be due. Its event fd stays open while it is.
+/// A signal that may be due. Its event fd stays open while it is.
 struct Signal : ListHook<Signal> {
   int event_fd = -1;
 };
 
-// Used by one thread.
+/// Used by one thread.
 class EventFdSignals {
  public:
   EventFdSignals() = default;
@@ -43,8 +43,8 @@ class EventFdSignals {
     if (context_ != 0) ::syscall(SYS_io_destroy, context_);
   }
 
-  // Without asynchronous I/O, which a sandbox or its system-wide limit may refuse, event fds with O_NONBLOCK
-  // can be signalled still, by writing to them.
+  /// Without asynchronous I/O, which a sandbox or its system-wide limit may refuse, event fds with O_NONBLOCK
+  /// can be signalled still, by writing to them.
   [[nodiscard]] Result<> open() noexcept {
     auto ready = make_event_fd();
     if (!ready) return std::unexpected(ready.error());
@@ -56,23 +56,23 @@ class EventFdSignals {
     return {};
   }
 
-  // Whether `fd`, an event fd, can be signalled: fails with what the kernel says to asynchronous I/O.
+  /// Whether `fd`, an event fd, can be signalled: fails with what the kernel says to asynchronous I/O.
   [[nodiscard]] Result<> check_signal(int fd) const noexcept {
     const int flags = ::fcntl(fd, F_GETFL);
     if (flags < 0) return fail(errno);
     if (context_ == 0 && (flags & O_NONBLOCK) == 0) return fail(refusal_);
     return {};
   }
-  // Success if `fd` is an event fd, otherwise EINVAL or EBADF. It is signalled once where there is no /proc.
+  /// Success if `fd` is an event fd, otherwise EINVAL or EBADF. It is signalled once where there is no /proc.
   [[nodiscard]] Result<> check_event_fd(int fd) noexcept;
 
-  // Takes note of a signal, which is linked until it is sent.
+  /// Takes note of a signal, which is linked until it is sent.
   void add(Signal& signal) noexcept { due_.push_back(signal); }
-  // Sends all that are due, those of one event fd together or apart.
+  /// Sends all that are due, those of one event fd together or apart.
   void flush() noexcept {
     if (!due_.empty()) send_due();
   }
-  // System calls made to send.
+  /// System calls made to send.
   [[nodiscard]] std::uint64_t calls() const noexcept { return calls_; }
 
  private:

@@ -9,11 +9,11 @@
 
 namespace vumedia::io::epoll {
 
-// Signals travel at the end of the reactor's turn; until then they coalesce. It is destroyed before its
-// reactor, on the reactor's thread.
+/// Signals travel at the end of the reactor's turn; until then they coalesce. It is destroyed before its
+/// reactor, on the reactor's thread.
 class Notifier {
  public:
-  // See Reactor::make_notifier.
+  /// See Reactor::make_notifier.
   [[nodiscard]] static Result<Notifier> make(EventFdSignals& signals, OwnedFd fd) noexcept {
     if (auto checked = signals.check_event_fd(fd.get()); !checked) return std::unexpected(checked.error());
     if (auto checked = signals.check_signal(fd.get()); !checked) return std::unexpected(checked.error());
@@ -34,7 +34,7 @@ class Notifier {
   [[nodiscard]] int fd() const noexcept { return fd_.get(); }
   [[nodiscard]] explicit operator bool() const noexcept { return signals_ != nullptr; }
 
-  // Does nothing on an empty notifier.
+  /// Does nothing on an empty notifier.
   void signal() noexcept {
     if (signals_ != nullptr && !signal_.linked()) signals_->add(signal_);
   }

@@ -18,10 +18,10 @@
 
 namespace vumedia::io::epoll {
 
-// An epoll instance around that of the reactor, so that it may stay when that is replaced.
+/// An epoll instance around that of the reactor, so that it may stay when that is replaced.
 class OuterLoop {
  public:
-  // Around the epoll instance `inner`.
+  /// Around the epoll instance `inner`.
   [[nodiscard]] Result<> open(int inner) noexcept {
     timer_.reset(::timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
     if (!timer_) return fail(errno);
@@ -31,10 +31,10 @@ class OuterLoop {
     return {};
   }
   [[nodiscard]] bool is_open() const noexcept { return static_cast<bool>(instance_); }
-  // -1 if it is not open.
+  /// -1 if it is not open.
   [[nodiscard]] int fd() const noexcept { return instance_.get(); }
 
-  // Readable from then on; none: not for a timer.
+  /// Readable from then on; none: not for a timer.
   void set_deadline(std::optional<TimePoint> deadline) noexcept {
     if (deadline == deadline_) return;
     deadline_ = deadline;
@@ -49,7 +49,7 @@ class OuterLoop {
     static_cast<void>(::timerfd_settime(timer_.get(), TFD_TIMER_ABSTIME, &when, nullptr));
   }
 
-  // `former` has given its place to `inner`.
+  /// `former` has given its place to `inner`.
   void replace(int former, int inner) noexcept {
     static_cast<void>(::epoll_ctl(instance_.get(), EPOLL_CTL_DEL, former, nullptr));
     static_cast<void>(add(instance_.get(), inner));

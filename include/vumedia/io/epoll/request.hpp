@@ -25,24 +25,24 @@ struct Request {
   Operation* operation = nullptr;
   Kind kind = Kind::timer;
   int fd = -1;
-  std::uint32_t events = 0;  // of epoll, which has poll's numbers
-  void* memory = nullptr;    // bytes, or the msghdr of receive and send
-  std::size_t size = 0;      // of the bytes
-  TimePoint deadline{};      // of a timer
+  std::uint32_t events = 0;  ///< of epoll, which has poll's numbers
+  void* memory = nullptr;    ///< bytes, or the msghdr of receive and send
+  std::size_t size = 0;      ///< of the bytes
+  TimePoint deadline{};      ///< of a timer
 
-  // For whoever keeps it until it is due: others of the same descriptor, or its place in the heap of timers.
+  /// For whoever keeps it until it is due: others of the same descriptor, or its place in the heap of timers.
   std::uint32_t next = none;
   std::uint32_t previous = none;
   std::uint32_t place = none;
 };
 
-// All requests that are pending, under numbers that do not change. Memory is allocated only for more of them
-// than there have ever been at a time.
+/// All requests that are pending, under numbers that do not change. Memory is allocated only for more of them
+/// than there have ever been at a time.
 class RequestTable {
  public:
   RequestTable() { requests_.reserve(64); }
 
-  // Request::none if there is no memory.
+  /// Request::none if there is no memory.
   [[nodiscard]] std::uint32_t add(const Request& request) noexcept {
     if (free_ == Request::none) return add_new(request);
     const std::uint32_t index = free_;
@@ -79,10 +79,10 @@ class RequestTable {
   std::uint32_t free_ = Request::none;
 };
 
-// Whether a transfer may wait: it may where the kernel knows no readiness, as for regular files.
+/// Whether a transfer may wait: it may where the kernel knows no readiness, as for regular files.
 enum class Readiness : std::uint8_t {
-  unknown,  // it is tried, and must not wait
-  seen,     // epoll has reported it; somebody else may have been faster
+  unknown,  ///< it is tried, and must not wait
+  seen,     ///< epoll has reported it; somebody else may have been faster
   always,
 };
 
@@ -104,10 +104,10 @@ template <class Call>
 
 }  // namespace detail
 
-// Carries out a read, write, receive or send. Returns its result, or -EAGAIN if it would have to wait.
-//
-// Descriptors of peers may be without O_NONBLOCK, and the flag is theirs to change, so each call says that it
-// must not wait. Where a file does not know how, its readiness is looked at just before.
+/// Carries out a read, write, receive or send. Returns its result, or -EAGAIN if it would have to wait.
+///
+/// Descriptors of peers may be without O_NONBLOCK, and the flag is theirs to change, so each call says that
+/// it must not wait. Where a file does not know how, its readiness is looked at just before.
 [[nodiscard]] inline std::int32_t transfer(const Request& request, Readiness readiness) noexcept {
   constexpr std::size_t most = 0x7ffff000;
   const int fd = request.fd;

@@ -13,12 +13,12 @@
 
 namespace vumedia::io::epoll {
 
-// A binary heap of requests that are in `table`, each of which knows its place.
+/// A binary heap of requests that are in `table`, each of which knows its place.
 class Timers {
  public:
   explicit Timers(RequestTable& table) : table_(table) { heap_.reserve(64); }
 
-  // False if there is no memory.
+  /// False if there is no memory.
   [[nodiscard]] bool add(std::uint32_t index) noexcept {
     try {
       heap_.push_back(index);
@@ -40,12 +40,12 @@ class Timers {
   }
 
   [[nodiscard]] bool empty() const noexcept { return heap_.empty(); }
-  // The earliest deadline of all.
+  /// The earliest deadline of all.
   [[nodiscard]] std::optional<TimePoint> deadline() const noexcept {
     if (heap_.empty()) return std::nullopt;
     return table_[heap_.front()].deadline;
   }
-  // Removes a timer that is due at `now`, and returns it; Request::none if there is none.
+  /// Removes a timer that is due at `now`, and returns it; Request::none if there is none.
   [[nodiscard]] std::uint32_t pop_due(TimePoint now) noexcept {
     if (heap_.empty() || table_[heap_.front()].deadline > now) return Request::none;
     const std::uint32_t index = heap_.front();

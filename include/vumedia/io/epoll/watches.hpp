@@ -30,7 +30,7 @@
 
 namespace vumedia::io::epoll {
 
-// The requests are in `table`, all with a descriptor.
+/// The requests are in `table`, all with a descriptor.
 class Watches {
  public:
   explicit Watches(RequestTable& table) : table_(table) { watches_.reserve(64); }
@@ -40,40 +40,40 @@ class Watches {
     if (!epoll_) return fail(errno);
     return {};
   }
-  // Changes when close_stale() has to.
+  /// Changes when close_stale() has to.
   [[nodiscard]] int fd() const noexcept { return epoll_.get(); }
-  // Calls of epoll_ctl.
+  /// Calls of epoll_ctl.
   [[nodiscard]] std::uint64_t changes() const noexcept { return changes_; }
 
-  // Whether readiness for `events` of this descriptor would be reported at present.
+  /// Whether readiness for `events` of this descriptor would be reported at present.
   [[nodiscard]] bool watches(int fd, std::uint32_t events) const noexcept {
     const auto at = static_cast<std::size_t>(fd);
     return at < watches_.size() && watches_[at].registered && (watches_[at].events & events) == events;
   }
 
-  // From here on request `index` waits. EBADF; EPERM if the file is always ready; ENOMEM, ENOSPC.
+  /// From here on request `index` waits. EBADF; EPERM if the file is always ready; ENOMEM, ENOSPC.
   [[nodiscard]] Result<> add(std::uint32_t index) noexcept;
-  // No more. The watch of its descriptor is out of date until settle().
+  /// No more. The watch of its descriptor is out of date until settle().
   void remove(std::uint32_t index) noexcept;
-  // Brings the kernel's knowledge of the descriptor in line with who waits.
+  /// Brings the kernel's knowledge of the descriptor in line with who waits.
   void settle(int fd) noexcept;
 
-  // What wait() has found.
+  /// What wait() has found.
   static constexpr std::size_t most_events = 64;
-  // `timeout` is null to wait for as long as it takes. Returns 0 or an errno; ready() has what was found.
+  /// `timeout` is null to wait for as long as it takes. Returns 0 or an errno; ready() has what was found.
   [[nodiscard]] int wait(const timespec* timeout) noexcept;
-  // Calls `function(index, events)` for each request whose descriptor was found ready, in the order in which
-  // they began to wait; it may remove the request.
+  /// Calls `function(index, events)` for each request whose descriptor was found ready, in the order in which
+  /// they began to wait; it may remove the request.
   template <class Function>
   void for_each_ready(Function function) noexcept;
-  // The descriptors whose requests were seen last, to be settled.
+  /// The descriptors whose requests were seen last, to be settled.
   void settle_seen() noexcept {
     for (std::size_t i = 0; i < seen_; ++i) settle(descriptor_of(events_[i]));
     seen_ = 0;
   }
 
-  // Whether a file was found that is no longer known here. Its place is taken by a new instance, whose
-  // descriptor is another. Fails if there are none left; then it is to be tried again.
+  /// Whether a file was found that is no longer known here. Its place is taken by a new instance, whose
+  /// descriptor is another. Fails if there are none left; then it is to be tried again.
   [[nodiscard]] bool has_stale() const noexcept { return stale_; }
   [[nodiscard]] Result<OwnedFd> close_stale() noexcept;
 

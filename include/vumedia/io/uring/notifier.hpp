@@ -19,8 +19,8 @@
 
 namespace vumedia::io::uring {
 
-// Success if `fd` is an event fd, otherwise EINVAL or EBADF. It may be signalled once. Only event fds can be
-// registered to be signalled by completions; no other check works without /proc.
+/// Success if `fd` is an event fd, otherwise EINVAL or EBADF. It may be signalled once. Only event fds can be
+/// registered to be signalled by completions; no other check works without /proc.
 [[nodiscard]] inline Result<> check_event_fd(Ring& ring, int fd) noexcept {
   const int error = -io_uring_register_eventfd(&ring.handle(), fd);
   if (error != 0) return fail(error);
@@ -28,11 +28,11 @@ namespace vumedia::io::uring {
   return {};
 }
 
-// A ring of one entry whose event fd the kernel signals whenever another ring sends it a message. That never
-// waits: a full counter stays full.
+/// A ring of one entry whose event fd the kernel signals whenever another ring sends it a message. That never
+/// waits: a full counter stays full.
 class MessageRing {
  public:
-  // EINVAL or EBADF if `event_fd` is none.
+  /// EINVAL or EBADF if `event_fd` is none.
   [[nodiscard]] static Result<std::unique_ptr<MessageRing>> create(int event_fd) noexcept {
     std::unique_ptr<MessageRing> ring(new (std::nothrow) MessageRing);
     if (ring == nullptr) return fail(ENOMEM);
@@ -48,7 +48,7 @@ class MessageRing {
   }
 
   [[nodiscard]] int fd() const noexcept { return ring_.ring_fd; }
-  // Makes room for the next message's completion; the kernel has signalled for all that are there.
+  /// Makes room for the next message's completion; the kernel has signalled for all that are there.
   void drop_completions() noexcept {
     io_uring_smp_store_release(ring_.cq.khead, io_uring_smp_load_acquire(ring_.cq.ktail));
   }
@@ -60,14 +60,15 @@ class MessageRing {
   bool open_ = false;
 };
 
-// How it signals depends on the event fd, because a write to one that is not O_NONBLOCK is handed to a kernel
-// thread, which a full counter would block:
-//  - O_NONBLOCK: a write that must not wait. A full counter refuses it; its reader has enough to wake up for.
-//  - otherwise: a message to a MessageRing.
-// It is destroyed before the Requests, on their thread.
+/// How it signals depends on the event fd, because a write to one that is not O_NONBLOCK is handed to a
+/// kernel thread, which a full counter would block:
+///  - O_NONBLOCK: a write that must not wait. A full counter refuses it; its reader has enough to wake up
+///    for.
+///  - otherwise: a message to a MessageRing.
+/// It is destroyed before the Requests, on their thread.
 class Notifier {
  public:
-  // See Reactor::make_notifier.
+  /// See Reactor::make_notifier.
   [[nodiscard]] static Result<Notifier> make(Requests& requests, OwnedFd fd) noexcept {
     const int flags = ::fcntl(fd.get(), F_GETFL);
     if (flags < 0) return fail(errno);
@@ -104,8 +105,8 @@ class Notifier {
   [[nodiscard]] int fd() const noexcept { return fd_.get(); }
   [[nodiscard]] explicit operator bool() const noexcept { return requests_ != nullptr; }
 
-  // Does nothing on an empty notifier, or if the kernel has yet to take the last signal: until then no other
-  // is needed.
+  /// Does nothing on an empty notifier, or if the kernel has yet to take the last signal: until then no other
+  /// is needed.
   void signal() noexcept {
     if (requests_ == nullptr || !requests_->has_taken(last_signal_)) return;
     if (ring_ != nullptr) ring_->drop_completions();

@@ -22,30 +22,30 @@
 namespace vumedia::io::uring {
 
 struct Counters {
-  std::uint64_t enters = 0;       // io_uring_enter calls
-  std::uint64_t completions = 0;  // operations completed or cancelled
-  std::uint64_t signals = 0;      // event fd signals queued, after coalescing
+  std::uint64_t enters = 0;       ///< io_uring_enter calls
+  std::uint64_t completions = 0;  ///< operations completed or cancelled
+  std::uint64_t signals = 0;      ///< event fd signals queued, after coalescing
 };
 
-// Used by one thread, which also opens it.
+/// Used by one thread, which also opens it.
 class Requests {
  public:
-  // What a start may have to know of its operation later.
+  /// What a start may have to know of its operation later.
   enum class Kind : std::uint64_t {
     plain = 0,
     timer = 1,
-    owning = 2,  // an OwningOperation
+    owning = 2,  ///< an OwningOperation
   };
-  // A request nobody waits for, in the form of an entry of the submission queue.
+  /// A request nobody waits for, in the form of an entry of the submission queue.
   using Prepared = std::array<std::byte, sizeof(io_uring_sqe)>;
 
   Requests() = default;
   Requests(const Requests&) = delete;
   Requests& operator=(const Requests&) = delete;
-  // If operations are pending, the kernel is made to release their memory, and what they own is released.
+  /// If operations are pending, the kernel is made to release their memory, and what they own is released.
   ~Requests();
 
-  // See Ring::open.
+  /// See Ring::open.
   [[nodiscard]] Outcome<> open(unsigned entries, bool for_other_loop) {
     return ring_.open(entries, for_other_loop);
   }
@@ -53,7 +53,7 @@ class Requests {
   [[nodiscard]] const Ring& ring() const noexcept { return ring_; }
   [[nodiscard]] const Counters& counters() const noexcept { return counters_; }
 
-  // A free entry of the submission queue, to be filled and given to start(). Submits first if there is none.
+  /// A free entry of the submission queue, to be filled and given to start(). Submits first if there is none.
   [[nodiscard]] io_uring_sqe* next_sqe() noexcept {
     if (ring_.full()) [[unlikely]]
       make_room();
@@ -72,38 +72,38 @@ class Requests {
     io_uring_sqe_set_data64(sqe, reinterpret_cast<std::uintptr_t>(&operation) | tag);
     ++outstanding_;
   }
-  // Nobody waits for this request, and only its failure produces a completion.
+  /// Nobody waits for this request, and only its failure produces a completion.
   static void start_unattended(io_uring_sqe* sqe) noexcept {
     io_uring_sqe_set_flags(sqe, IOSQE_CQE_SKIP_SUCCESS);
     io_uring_sqe_set_data64(sqe, 0);
   }
 
-  // Queues the signal of an event fd. Returns its position, for has_taken().
+  /// Queues the signal of an event fd. Returns its position, for has_taken().
   [[gnu::always_inline]] std::uint64_t queue_signal(const Prepared& request) noexcept {
     std::memcpy(next_sqe(), request.data(), request.size());
     ++counters_.signals;
     return ring_.last();
   }
-  // Whether the kernel has taken the request at that position.
+  /// Whether the kernel has taken the request at that position.
   [[nodiscard]] bool has_taken(std::uint64_t position) const noexcept { return position <= ring_.taken(); }
-  // Submits until it has. If the kernel refuses, what is queued is forgotten.
+  /// Submits until it has. If the kernel refuses, what is queued is forgotten.
   void submit_until(std::uint64_t position) noexcept {
     while (!has_taken(position)) {
       if (submit() != 0) return ring_.forget_queued();
     }
   }
 
-  // See Reactor::cancel.
+  /// See Reactor::cancel.
   void cancel(Operation& operation) noexcept;
 
-  // Submits, waits for that many completions, and gathers them. Returns 0, or the errno with which the kernel
-  // refuses.
+  /// Submits, waits for that many completions, and gathers them. Returns 0, or the errno with which the
+  /// kernel refuses.
   [[gnu::noinline]] int submit(unsigned wait_for = 0) noexcept {
     const int error = enter(wait_for);
     gather();
     return error;
   }
-  // The same, and runs the handlers of what has completed. `count` is how many ran.
+  /// The same, and runs the handlers of what has completed. `count` is how many ran.
   [[nodiscard]] int take_turn(unsigned wait_for, std::size_t& count) noexcept;
 
  private:

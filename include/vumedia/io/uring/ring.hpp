@@ -13,7 +13,7 @@
 
 namespace vumedia::io::uring {
 
-// Used by one thread, which also opens it.
+/// Used by one thread, which also opens it.
 class Ring {
  public:
   Ring() = default;
@@ -23,39 +23,39 @@ class Ring {
     if (open_) io_uring_queue_exit(&ring_);
   }
 
-  // `entries` bounds what one system call submits. `for_other_loop`: see UringReactor.
+  /// `entries` bounds what one system call submits. `for_other_loop`: see UringReactor.
   [[nodiscard]] Outcome<> open(unsigned entries, bool for_other_loop);
   [[nodiscard]] bool is_open() const noexcept { return open_; }
-  // Readable when something has completed.
+  /// Readable when something has completed.
   [[nodiscard]] int fd() const noexcept { return ring_.ring_fd; }
-  // For calls of liburing that have nothing to do with the queues.
+  /// For calls of liburing that have nothing to do with the queues.
   [[nodiscard]] io_uring& handle() noexcept { return ring_; }
 
   // -- The submission queue
 
-  // Requests that the kernel has not taken.
+  /// Requests that the kernel has not taken.
   [[nodiscard]] unsigned queued() const noexcept { return ring_.sq.sqe_tail - head_; }
   [[nodiscard]] bool full() const noexcept { return queued() >= ring_.sq.ring_entries; }
-  // Requests so far, counted from 1: those that the kernel has taken, and all.
+  /// Requests so far, counted from 1: those that the kernel has taken, and all.
   [[nodiscard]] std::uint64_t taken() const noexcept { return taken_; }
   [[nodiscard]] std::uint64_t last() const noexcept { return taken_ + queued(); }
 
-  // A free entry of a queue that is not full, to be filled before the next call of enter().
+  /// A free entry of a queue that is not full, to be filled before the next call of enter().
   [[nodiscard]] io_uring_sqe* add() noexcept {
     return &ring_.sq.sqes[ring_.sq.sqe_tail++ & ring_.sq.ring_mask];
   }
-  // The entry that was added `back` before the next one; 1 is the last, queued() the first.
+  /// The entry that was added `back` before the next one; 1 is the last, queued() the first.
   [[nodiscard]] io_uring_sqe* queued_entry(unsigned back) noexcept {
     return &ring_.sq.sqes[(ring_.sq.sqe_tail - back) & ring_.sq.ring_mask];
   }
-  // Memory for the deadline of the request in `entry`. The kernel copies it when it takes the request.
+  /// Memory for the deadline of the request in `entry`. The kernel copies it when it takes the request.
   [[nodiscard]] __kernel_timespec& deadline_of(const io_uring_sqe* entry) noexcept {
     return deadlines_[static_cast<std::size_t>(entry - ring_.sq.sqes)];
   }
 
-  // One system call: publishes what was added, waits for that many completions, and notes what the kernel has
-  // taken. Returns 0 or the errno with which the kernel refuses. It replaces io_uring_submit_and_wait, which
-  // does the same in three times the instructions.
+  /// One system call: publishes what was added, waits for that many completions, and notes what the kernel
+  /// has taken. Returns 0 or the errno with which the kernel refuses. It replaces io_uring_submit_and_wait,
+  /// which does the same in three times the instructions.
   [[nodiscard, gnu::always_inline]] int enter(unsigned wait_for) noexcept {
     const unsigned to_submit = queued();
     ring_.sq.sqe_head = ring_.sq.sqe_tail;
@@ -68,7 +68,7 @@ class Ring {
     return result < 0 ? refusal(-result) : 0;
   }
 
-  // For when the kernel refuses to take requests: those in the queue will not be carried out.
+  /// For when the kernel refuses to take requests: those in the queue will not be carried out.
   void forget_queued() noexcept {
     taken_ += queued();
     ring_.sq.sqe_tail = ring_.sq.sqe_head = head_;
@@ -77,7 +77,7 @@ class Ring {
 
   // -- The completion queue
 
-  // If there is exactly one completion, calls `function` with it, and drops it if that returns true.
+  /// If there is exactly one completion, calls `function` with it, and drops it if that returns true.
   template <class Function>
   [[gnu::always_inline]] void take_only_one(Function function) noexcept {
     const unsigned head = *ring_.cq.khead;
@@ -86,7 +86,7 @@ class Ring {
     if (function(ring_.cq.cqes[head & ring_.cq.ring_mask])) [[likely]]
       io_uring_smp_store_release(ring_.cq.khead, head + 1);
   }
-  // Calls `function` with each completion that is there, and drops them.
+  /// Calls `function` with each completion that is there, and drops them.
   template <class Function>
   void take_all(Function function) noexcept {
     const unsigned tail = io_uring_smp_load_acquire(ring_.cq.ktail);
