@@ -10,6 +10,7 @@ namespace vumedia {
 /// Guest pages, shared-memory granules and our memfds all count in this unit (x86-64 and, here, arm64).
 inline constexpr std::uint64_t page_size = 4096;
 
+/// `a + b`, or nothing if it does not fit T.
 template <std::unsigned_integral T>
 [[nodiscard]] constexpr std::optional<T> checked_add(T a, T b) noexcept {
   T sum{};
@@ -17,6 +18,7 @@ template <std::unsigned_integral T>
   return sum;
 }
 
+/// `a * b`, or nothing if it does not fit T.
 template <std::unsigned_integral T>
 [[nodiscard]] constexpr std::optional<T> checked_multiply(T a, T b) noexcept {
   T product{};
@@ -24,6 +26,7 @@ template <std::unsigned_integral T>
   return product;
 }
 
+/// Whether exactly one bit of `value` is set.
 [[nodiscard]] constexpr bool is_power_of_two(std::uint64_t value) noexcept {
   return value != 0 && (value & (value - 1)) == 0;
 }

@@ -17,18 +17,25 @@ namespace vumedia {
 class OwnedFd {
  public:
   OwnedFd() = default;
+  /// Takes over `fd`; -1 for none.
   explicit OwnedFd(int fd) noexcept : fd_(fd) {}
+  /// Leaves `other` with none.
   OwnedFd(OwnedFd&& other) noexcept : fd_(other.release()) {}
+  /// Closes what it owned before, and leaves `other` with none.
   OwnedFd& operator=(OwnedFd&& other) noexcept {
     if (this != &other) reset(other.release());
     return *this;
   }
   ~OwnedFd() { reset(); }
 
+  /// The descriptor, still owned by this; -1 if there is none.
   [[nodiscard]] int get() const noexcept { return fd_; }
+  /// Whether there is a descriptor.
   [[nodiscard]] explicit operator bool() const noexcept { return fd_ >= 0; }
+  /// Gives the descriptor to the caller, who has to close it; -1 if there is none.
   [[nodiscard]] int release() noexcept { return std::exchange(fd_, -1); }
 
+  /// Closes what it owned before, and takes over `fd`.
   void reset(int fd = -1) noexcept {
     if (fd_ >= 0) {
       const int saved = errno;

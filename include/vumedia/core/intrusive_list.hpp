@@ -32,6 +32,7 @@ class ListHook {
   ListHook& operator=(const ListHook&) = delete;
   ~ListHook() { unlink(); }
 
+  /// Whether it is in a list.
   [[nodiscard]] bool linked() const noexcept { return next_ != this; }
   /// Leaves the list, if it is in one.
   void unlink() noexcept {
@@ -47,18 +48,22 @@ class ListHook {
     next_->previous_ = previous_;
     link_before(place);
   }
+  /// Like move_before(), on the other side of `place`.
   void move_after(ListHook& place) noexcept {
     previous_->next_ = next_;
     next_->previous_ = previous_;
     link_before(*place.next_);
   }
+  /// Joins the ring of `place`, before it. The hook is in none.
   void link_before(ListHook& place) noexcept {
     previous_ = place.previous_;
     next_ = &place;
     previous_->next_ = this;
     place.previous_ = this;
   }
+  /// The next hook in the ring: a node's, or the list's own.
   [[nodiscard]] ListHook& next_hook() const noexcept { return *next_; }
+  /// Likewise the one before it.
   [[nodiscard]] ListHook& previous_hook() const noexcept { return *previous_; }
 
  private:
@@ -68,10 +73,12 @@ class ListHook {
 
 /// How a list finds the hook of a node, and the node of a hook: the hook is a public base of the node.
 struct HookIsBase {
+  /// The hook by which `node` is in lists of `Tag`.
   template <class Tag, class Node>
   [[nodiscard]] static ListHook<Tag>& hook(Node& node) noexcept {
     return node;
   }
+  /// The node that `hook` belongs to. It is not the list's own.
   template <class Tag, class Node>
   [[nodiscard]] static Node& node(ListHook<Tag>& hook) noexcept {
     return static_cast<Node&>(hook);
@@ -89,6 +96,7 @@ class IntrusiveList {
   IntrusiveList& operator=(const IntrusiveList&) = delete;
   ~IntrusiveList() { clear(); }
 
+  /// Whether no node is in the list.
   [[nodiscard]] bool empty() const noexcept { return !ring_.linked(); }
   /// Counts the nodes, one after another.
   [[nodiscard]] std::size_t size() const noexcept {
@@ -99,16 +107,20 @@ class IntrusiveList {
 
   /// `node` is in no list of this tag.
   void push_back(Node& node) noexcept { hook_of(node).link_before(ring_); }
+  /// Like push_back(), at the other end.
   void push_front(Node& node) noexcept { hook_of(node).link_before(ring_.next_hook()); }
   /// `node` is in a list of this tag, this or another, which it leaves.
   void move_back(Node& node) noexcept { hook_of(node).move_before(ring_); }
+  /// Like move_back(), to the other end.
   void move_front(Node& node) noexcept { hook_of(node).move_after(ring_); }
   /// `node` is in a list of this tag.
   static void remove(Node& node) noexcept { hook_of(node).unlink(); }
+  /// Whether `node` is in a list of this tag, this or another.
   [[nodiscard]] static bool linked(Node& node) noexcept { return hook_of(node).linked(); }
 
-  /// The first node, and the one after `node`, which is in this list; null if there is none.
+  /// The first node; null if there is none.
   [[nodiscard]] Node* front() const noexcept { return at(ring_.next_hook()); }
+  /// The node after `node`, which is in this list; null if there is none.
   [[nodiscard]] Node* after(Node& node) const noexcept { return at(hook_of(node).next_hook()); }
   /// Removes the first node and returns it; null if there is none.
   [[nodiscard]] Node* pop_front() noexcept {
@@ -125,16 +137,25 @@ class IntrusiveList {
   /// In order. The node that an iterator is at may be removed only after the iterator has gone on.
   class Iterator {
    public:
+    /// For std::iterator_traits.
+    ///@{
     using value_type = Node;
     using difference_type = std::ptrdiff_t;
+    ///@}
     Iterator() = default;
+    /// At the node of `hook`; at the end if the hook is the list's own.
     explicit Iterator(Hook& hook) noexcept : hook_(&hook) {}
+    /// The node that it is at; none at the end.
+    ///@{
     Node& operator*() const noexcept { return Access::template node<Tag, Node>(*hook_); }
     Node* operator->() const noexcept { return &**this; }
+    ///@}
+    /// Goes on to the next node.
     Iterator& operator++() noexcept {
       hook_ = &hook_->next_hook();
       return *this;
     }
+    /// The same; returns where it was.
     Iterator operator++(int) noexcept {
       const Iterator before = *this;
       ++*this;
@@ -145,8 +166,11 @@ class IntrusiveList {
    private:
     Hook* hook_ = nullptr;
   };
+  /// For a range-based `for`.
+  ///@{
   [[nodiscard]] Iterator begin() const noexcept { return Iterator(ring_.next_hook()); }
   [[nodiscard]] Iterator end() const noexcept { return Iterator(ring()); }
+  ///@}
 
  private:
   [[nodiscard]] static Hook& hook_of(Node& node) noexcept { return Access::template hook<Tag>(node); }

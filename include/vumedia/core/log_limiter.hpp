@@ -17,15 +17,16 @@ namespace vumedia {
 
 /// How many lines may pass at once, and how often one more may. The defaults let through 8,640 lines a day.
 struct LogLimits {
-  std::uint32_t burst = 200;
-  std::chrono::milliseconds interval{10'000};
+  std::uint32_t burst = 200;                   ///< lines that may pass at once
+  std::chrono::milliseconds interval{10'000};  ///< in which one more line is earned; 0: no more are
 };
 
 /// Allows that many lines, by the caller's clock. Used by one thread at a time.
 class LineBudget {
  public:
-  using TimePoint = std::chrono::steady_clock::time_point;
+  using TimePoint = std::chrono::steady_clock::time_point;  ///< on the caller's clock
 
+  /// All of the burst may pass from `now` on.
   LineBudget(const LogLimits& limits, TimePoint now) noexcept
       : limits_(limits), left_(limits.burst), filled_(now) {}
 
@@ -63,11 +64,13 @@ class LineBudget {
 /// limiter outlives its Logs, and neither moves.
 class LogLimiter {
  public:
+  /// A copy of `target` is kept; what its sink needs outlives this.
   explicit LogLimiter(const Log& target, const LogLimits& limits = {}) noexcept
       : target_(target), budget_(limits, std::chrono::steady_clock::now()) {}
   LogLimiter(const LogLimiter&) = delete;
   LogLimiter& operator=(const LogLimiter&) = delete;
 
+  /// A log whose lines pass through this limiter, with the target's level.
   [[nodiscard]] Log log() noexcept {
     return {[](void* self, LogLevel level, std::string_view line) {
               static_cast<LogLimiter*>(self)->pass(level, line);

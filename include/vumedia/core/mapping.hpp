@@ -19,8 +19,10 @@ namespace vumedia {
 class Mapping {
  public:
   Mapping() = default;
+  /// Leaves `other` with nothing.
   Mapping(Mapping&& other) noexcept
       : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+  /// Unmaps what it owned before, and leaves `other` with nothing.
   Mapping& operator=(Mapping&& other) noexcept {
     if (this != &other) {
       unmap();
@@ -39,9 +41,13 @@ class Mapping {
     return Mapping(static_cast<std::byte*>(data), length);
   }
 
+  /// The first byte; null if nothing is mapped.
   [[nodiscard]] std::byte* data() const noexcept { return data_; }
+  /// Bytes, as they were asked for; 0 if nothing is mapped.
   [[nodiscard]] std::size_t size() const noexcept { return size_; }
+  /// All of the mapping, valid until it is unmapped.
   [[nodiscard]] std::span<std::byte> bytes() const noexcept { return {data_, size_}; }
+  /// Whether something is mapped.
   [[nodiscard]] explicit operator bool() const noexcept { return data_ != nullptr; }
 
  private:

@@ -20,10 +20,11 @@ static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "vumedia serves little-
 
 /// A positive errno. Never 0 inside a failed Result.
 struct Errno {
-  int value = 0;
+  int value = 0;  ///< a positive errno, such as EINVAL
   friend constexpr bool operator==(Errno, Errno) = default;
 };
 
+/// A T, or the errno that a guest is answered with.
 template <class T = void>
 using Result = std::expected<T, Errno>;
 
@@ -35,10 +36,11 @@ using Result = std::expected<T, Errno>;
 /// What went wrong, in words, and the errno that caused it (0 if none). The message is one line without a
 /// full stop.
 struct Error {
-  std::string message;
-  int code = 0;
+  std::string message;  ///< one line, without a full stop
+  int code = 0;         ///< a positive errno; 0 if none caused it
 };
 
+/// A T, or what went wrong in words, for a frontend or an operator.
 template <class T = void>
 using Outcome = std::expected<T, Error>;
 

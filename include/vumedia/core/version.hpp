@@ -5,13 +5,16 @@
 // Semantic versioning; before 1.0 a new minor version may change the interface.
 #pragma once
 
-// Macros, for decisions that the preprocessor has to make.
+/// For decisions that the preprocessor has to make.
+///@{
 #define VUMEDIA_VERSION_MAJOR 0
 #define VUMEDIA_VERSION_MINOR 3
 #define VUMEDIA_VERSION_PATCH 0
+///@}
 
+/// Only for this file, like the next.
 #define VUMEDIA_VERSION_TEXT(major, minor, patch) #major "." #minor "." #patch
-// A second level, because operands of # are not expanded.
+/// A second level, because operands of # are not expanded.
 #define VUMEDIA_VERSION_EXPANDED_TEXT(major, minor, patch) VUMEDIA_VERSION_TEXT(major, minor, patch)
 
 namespace vumedia {
