@@ -68,6 +68,7 @@ class Block {
 /// so neither is for the hot path. Blocks and arenas may outlive it.
 class Arenas {
  public:
+  /// How much memory there may be, in bytes.
   struct Limits {
     std::uint64_t arena_size = std::uint64_t{64} << 20;  ///< of an ordinary arena
     /// For all living arenas, whether full or not, and separately for all blocks and other uses of budget().

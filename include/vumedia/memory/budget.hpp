@@ -20,6 +20,7 @@ class Budget {
   explicit Budget(std::size_t limit, std::shared_ptr<Budget> shared = nullptr) noexcept
       : limit_(limit), shared_(std::move(shared)) {}
 
+  /// Takes `count`, all or nothing; false if not so many are left.
   [[nodiscard]] bool take(std::size_t count) noexcept {
     // Relaxed, because it is a count that orders nothing. No overflow: `count` counts things that exist in
     // memory.
@@ -34,10 +35,12 @@ class Budget {
     used_.fetch_add(count, std::memory_order_relaxed);
     if (shared_ != nullptr) shared_->take_anyway(count);
   }
+  /// Returns what was taken, here and in `shared`.
   void give_back(std::size_t count) noexcept {
     used_.fetch_sub(count, std::memory_order_relaxed);
     if (shared_ != nullptr) shared_->give_back(count);
   }
+  /// How much is taken now.
   [[nodiscard]] std::size_t used() const noexcept { return used_.load(std::memory_order_relaxed); }
   /// How much could be taken, if nobody else takes it first.
   [[nodiscard]] std::size_t left() const noexcept {
@@ -65,7 +68,9 @@ class Share {
     share.count_ = count;
     return share;
   }
+  /// Leaves `other` with nothing.
   Share(Share&& other) noexcept : of_(std::move(other.of_)), count_(std::exchange(other.count_, 0)) {}
+  /// Gives back what it had before, and leaves `other` with nothing.
   Share& operator=(Share&& other) noexcept {
     if (this != &other) {
       give_back();
@@ -76,6 +81,7 @@ class Share {
   }
   ~Share() { give_back(); }
 
+  /// How much it holds; 0 if there is no budget.
   [[nodiscard]] std::size_t count() const noexcept { return count_; }
 
  private:

@@ -59,11 +59,13 @@ class ContiguousRange {
 
   // -- The same in parts: collect() each range, reserve() room for all, add() one piece after another.
 
+  /// A part of a range that is contiguous in this process, within one region.
   struct Piece {
-    std::byte* data;
-    std::size_t size;
-    const std::byte* region;
+    std::byte* data;          ///< where it is mapped already
+    std::size_t size;         ///< in bytes
+    const std::byte* region;  ///< the first byte of its region
   };
+  /// The pieces of a list of ranges, in their order.
   using Pieces = std::vector<Piece>;
 
   /// Adds the pieces of one range as they are mapped already; those that follow each other become one. Only
@@ -141,8 +143,10 @@ class ContiguousRange {
     size_ = filled_ = 0;
     pieces_ = {};
   }
+  /// Pages that are mapped.
   [[nodiscard]] std::size_t pages() const noexcept { return mapped_ / page_size; }
 
+  /// Leaves `other` with nothing.
   ContiguousRange(ContiguousRange&& other) noexcept
       : base_(std::exchange(other.base_, nullptr)),
         mapped_(std::exchange(other.mapped_, 0)),
@@ -151,6 +155,7 @@ class ContiguousRange {
         filled_(std::exchange(other.filled_, 0)),
         pieces_(std::move(other.pieces_)),
         entry_(std::move(other.entry_)) {}
+  /// Unmaps what it had before, and leaves `other` with nothing.
   ContiguousRange& operator=(ContiguousRange&& other) noexcept {
     if (this != &other) {
       reset();
@@ -166,9 +171,11 @@ class ContiguousRange {
   }
   ~ContiguousRange() { reset(); }
 
+  /// Whether something is mapped.
   [[nodiscard]] explicit operator bool() const noexcept { return base_ != nullptr; }
   /// The first byte of the first range, at the same offset within a page as in the guest.
   [[nodiscard]] std::byte* data() const noexcept { return base_ == nullptr ? nullptr : base_ + before_; }
+  /// Bytes of all ranges.
   [[nodiscard]] std::size_t size() const noexcept { return size_; }
   /// Mappings that it costs.
   [[nodiscard]] std::size_t mappings() const noexcept { return pieces_.count(); }

@@ -37,11 +37,11 @@ namespace vumedia::memory {
 
 /// One region as the frontend sends it: [guest, guest + size) is [file_offset, file_offset + size) of `fd`.
 struct RegionSpec {
-  GuestAddress guest;
-  FrontendAddress frontend;
-  std::uint64_t size = 0;
+  GuestAddress guest;             ///< its first byte in the guest
+  FrontendAddress frontend;       ///< its first byte in the frontend
+  std::uint64_t size = 0;         ///< in bytes, not 0
   std::uint64_t file_offset = 0;  ///< need not be page-aligned
-  OwnedFd fd;
+  OwnedFd fd;                     ///< the file, which is closed when it is mapped
 };
 
 /// One checked region and its mapping. Shared by all tables that hold it; unmapped with the last of them.
@@ -54,19 +54,28 @@ class Region {
   [[nodiscard]] static Outcome<std::shared_ptr<const Region>> create(RegionSpec spec, std::size_t index,
                                                                      std::shared_ptr<MappedRanges> mapped);
   /// Identifies the file it is a piece of: no two living files share these numbers.
+  /// By device and inode; device 0 stands for files that inodes cannot tell apart.
   struct File {
+    /// Compared with those of another file.
+    ///@{
     std::uint64_t device = 0;
     std::uint64_t number = 0;
+    ///@}
     friend constexpr bool operator==(const File&, const File&) = default;
   };
+  /// For create(), which alone has a Key.
   Region(Key, RegionSpec spec, std::uint64_t alignment, File file,
          std::shared_ptr<MappedRanges> mapped) noexcept;
 
+  /// The file it is a piece of.
   [[nodiscard]] File file() const noexcept { return file_; }
+  /// What RegionSpec said, in bytes.
+  ///@{
   [[nodiscard]] std::uint64_t file_offset() const noexcept { return file_offset_; }
   [[nodiscard]] std::uint64_t guest() const noexcept { return guest_; }
   [[nodiscard]] std::uint64_t frontend() const noexcept { return frontend_; }
   [[nodiscard]] std::uint64_t size() const noexcept { return size_; }
+  ///@}
 
   /// The first byte of the region in this process, which is mapped now if it was not. Null if it cannot be
   /// mapped; that is tried once.
@@ -94,6 +103,7 @@ class Region {
   mutable MappedRanges::Entry entry_;
 };
 
+/// A table of regions. Immutable, and shared by pointers, which any thread may use.
 class GuestMemory {
   struct Key {};
 
@@ -103,9 +113,9 @@ class GuestMemory {
 
   /// A mapped region, for callers that translate many addresses: valid as long as the table it came from.
   struct Window {
-    std::uint64_t guest = 0;
-    std::uint64_t size = 0;
-    std::byte* data = nullptr;
+    std::uint64_t guest = 0;    ///< its first address in the guest
+    std::uint64_t size = 0;     ///< in bytes
+    std::byte* data = nullptr;  ///< its first byte in this process
 
     /// Whether `length` bytes from `offset` = address - guest on all lie in this window. For an address below
     /// `guest` that difference wraps to at least 2^64 - guest, which exceeds `size`, since guest + size <
@@ -141,6 +151,7 @@ class GuestMemory {
   [[nodiscard]] Outcome<std::shared_ptr<const GuestMemory>> without(GuestAddress guest, std::uint64_t size,
                                                                     FrontendAddress frontend) const;
 
+  /// How many regions the table has, at most max_regions.
   [[nodiscard]] std::size_t region_count() const noexcept { return entries_.size(); }
   /// Differs between any two tables of this process and is never 0: a translation is valid as long as the
   /// generation is the same.
@@ -175,6 +186,8 @@ class GuestMemory {
   /// Whether memory of this table's frontend is mapped at `address` of this process: a region of this table,
   /// or of one before or after it that somebody still uses, or a view that is listed in mapped().
   [[nodiscard]] bool holds(std::uintptr_t address) const noexcept { return mapped_->holds(address); }
+  /// What of this table's frontend is mapped in this process: a view of its memory is listed here as long as
+  /// it lives.
   [[nodiscard]] const std::shared_ptr<MappedRanges>& mapped() const noexcept { return mapped_; }
 
   /// Where the guest sees what the frontend has at `address`; the lowest place if there are several.
@@ -194,6 +207,7 @@ class GuestMemory {
   };
 
  public:
+  /// For create() and empty(), which alone have a Key.
   GuestMemory(Key, std::vector<Entry> sorted, std::shared_ptr<MappedRanges> mapped) noexcept
       : generation_(next_generation()), entries_(std::move(sorted)), mapped_(std::move(mapped)) {}
   GuestMemory(const GuestMemory&) = delete;

@@ -23,12 +23,15 @@ class MappedRanges {
   class Entry {
    public:
     Entry() = default;
+    /// Lists `range`, which overlaps no other in the list.
     Entry(std::shared_ptr<MappedRanges> list, std::span<const std::byte> range) : list_(std::move(list)) {
       begin_ = reinterpret_cast<std::uintptr_t>(range.data());
       const std::lock_guard lock(list_->mutex_);
       list_->ranges_.emplace(begin_, range.size());
     }
+    /// Leaves `other` with nothing.
     Entry(Entry&& other) noexcept : list_(std::move(other.list_)), begin_(other.begin_) {}
+    /// Removes what it listed before, and leaves `other` with nothing.
     Entry& operator=(Entry&& other) noexcept {
       if (this != &other) {
         reset();
@@ -38,6 +41,7 @@ class MappedRanges {
       return *this;
     }
     ~Entry() { reset(); }
+    /// Removes the range from the list, if it is in it.
     void reset() noexcept {
       const auto list = std::move(list_);
       if (list == nullptr) return;
@@ -50,6 +54,7 @@ class MappedRanges {
     std::uintptr_t begin_ = 0;
   };
 
+  /// Whether a listed range holds `address`.
   [[nodiscard]] bool holds(std::uintptr_t address) const noexcept {
     const std::lock_guard lock(mutex_);
     auto range = ranges_.upper_bound(address);

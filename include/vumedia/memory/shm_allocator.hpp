@@ -16,8 +16,8 @@ namespace vumedia::memory {
 
 /// [offset, offset + size) of a shared memory region, in bytes.
 struct ShmRange {
-  ShmOffset offset;
-  std::uint64_t size = 0;
+  ShmOffset offset;        ///< a page multiple
+  std::uint64_t size = 0;  ///< a page multiple
   friend constexpr bool operator==(const ShmRange&, const ShmRange&) = default;
 };
 
@@ -78,8 +78,11 @@ class ShmAllocator {
     return released;
   }
 
+  /// Bytes that are managed, a page multiple.
   [[nodiscard]] std::uint64_t size() const noexcept { return size_; }
+  /// Bytes that are allocated.
   [[nodiscard]] std::uint64_t used_bytes() const noexcept { return used_bytes_; }
+  /// Ranges that are allocated.
   [[nodiscard]] std::size_t used_count() const noexcept { return used_.size(); }
   /// The number of pieces of free space.
   [[nodiscard]] std::size_t free_count() const noexcept { return free_.size(); }

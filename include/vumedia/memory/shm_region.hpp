@@ -27,10 +27,12 @@ class ShmRegion {
   static constexpr std::size_t max_mappings = 16384;
 
   ShmRegion() = default;
+  /// Leaves `other` with nothing.
   ShmRegion(ShmRegion&& other) noexcept
       : base_(std::exchange(other.base_, nullptr)),
         size_(std::exchange(other.size_, 0)),
         pieces_(std::move(other.pieces_)) {}
+  /// Unmaps what it had before, and leaves `other` with nothing.
   ShmRegion& operator=(ShmRegion&& other) noexcept {
     std::swap(base_, other.base_);
     std::swap(size_, other.size_);
@@ -52,6 +54,7 @@ class ShmRegion {
     return region;
   }
 
+  /// Bytes of the whole region; 0 if it is none.
   [[nodiscard]] std::uint64_t size() const noexcept { return size_; }
 
   /// Shows `length` bytes of `fd` at `offset`; all page multiples. EINVAL: outside the region. EEXIST:
@@ -94,11 +97,13 @@ class ShmRegion {
     return {};
   }
 
+  /// Unmaps all; the addresses stay reserved.
   void unmap_all() noexcept {
     for (const Piece& piece : pieces_) static_cast<void>(hide(piece));
     pieces_.clear();
   }
 
+  /// Pieces that are mapped, at most max_mappings.
   [[nodiscard]] std::size_t mapping_count() const noexcept { return pieces_.size(); }
 
   /// The bytes at `offset`, or none unless all of them are mapped. Valid until they are unmapped, which the

@@ -16,6 +16,8 @@ namespace vumedia::memory {
 /// turn.
 inline constexpr int again = -EAGAIN;
 
+/// An allowance for one turn, in units of its own, about half a nanosecond each. Not for use by several
+/// threads at once.
 class Work {
  public:
   /// How much may be spent in a turn on commands, and as much again on work left over from earlier turns:
@@ -25,7 +27,7 @@ class Work {
 
   /// The costs.
   static constexpr std::int64_t command = a_turn / 16;
-  static constexpr std::int64_t copied_byte = 4;
+  static constexpr std::int64_t copied_byte = 4;       ///< or compared
   static constexpr std::int64_t read_range = 32;       ///< of a list, to where no memory was before
   static constexpr std::int64_t listed_range = 64;     ///< to be found in a table
   static constexpr std::int64_t compared_range = 8;    ///< to be the same as before
@@ -43,7 +45,9 @@ class Work {
   Work(const Work&) = delete;
   Work& operator=(const Work&) = delete;
 
+  /// A turn begins, in which `allowance` may be spent.
   void begin(std::int64_t allowance = a_turn) noexcept { *spent_ = a_turn - allowance; }
+  /// What may still be spent in this turn; negative if more was spent.
   [[nodiscard]] std::int64_t left() const noexcept { return a_turn - *spent_; }
 
   /// Spends what cannot be divided: beyond what is left, if need be.
