@@ -25,6 +25,8 @@ namespace vumedia::vhost_user {
 
 /// The only messages that a frontend may send on this channel are replies to maps and unmaps.
 struct ReplyFraming {
+  /// For io::MessageSocket (io/message_socket.hpp).
+  ///@{
   static constexpr std::size_t header_size = sizeof(Header);
   static constexpr std::size_t max_fds = 0;
 
@@ -37,14 +39,17 @@ struct ReplyFraming {
       return failure("the reply to request %u has %u bytes, not 8", header.request, header.size);
     return header.size;
   }
+  ///@}
 };
 
+/// Any number of requests may wait for their answers, up to max_pending. For the reactor's thread.
 template <io::Reactor R>
 class BackendChannel {
  public:
   /// Requests that may wait for their answer. A device needs one for each mapping that it is about to make.
   static constexpr std::size_t max_pending = 64;
 
+  /// Closed at first. Both arguments outlive it.
   BackendChannel(R& reactor, const Log& log) noexcept : reactor_(reactor), log_(log) {}
   BackendChannel(const BackendChannel&) = delete;
   BackendChannel& operator=(const BackendChannel&) = delete;
@@ -64,6 +69,7 @@ class BackendChannel {
     // Handlers may start operations, but there is no channel any more to take them.
     while (count_ > 0) take_first(fail(ECANCELED));
   }
+  /// Whether requests can be sent.
   [[nodiscard]] bool is_open() const noexcept { return socket_ && socket_->is_open() && !failed_.pending(); }
 
   /// Sends the request `Spec`. EBUSY if too many wait.
@@ -99,8 +105,11 @@ class BackendChannel {
     }
   }
 
+  /// Requests that wait for their answer.
   [[nodiscard]] std::size_t pending() const noexcept { return count_; }
 
+  /// io::MessageOwner.
+  ///@{
   void on_message(io::Message& message) noexcept {
     const Header header = read_header(message.bytes);
     if (count_ == 0 || header.request != static_cast<std::uint32_t>(pending_[first_].request)) {
@@ -118,6 +127,7 @@ class BackendChannel {
                error.message.empty() ? "" : ": ", error.message.c_str());
     close();
   }
+  ///@}
 
  private:
   struct Pending {

@@ -22,17 +22,22 @@ namespace vumedia::vhost_user {
 /// cannot be used any more.
 class BlockingChannel {
  public:
+  /// A whole message.
   struct Message {
-    Header header{};
-    std::vector<std::byte> body;
-    io::FdList fds;
+    Header header{};              ///< in the byte order of this host
+    std::vector<std::byte> body;  ///< as long as the header says
+    io::FdList fds;               ///< owned by the message
   };
 
   BlockingChannel() = default;
+  /// Takes over a connected stream socket.
   explicit BlockingChannel(OwnedFd socket) noexcept : socket_(std::move(socket)) {}
 
+  /// The socket, borrowed; -1 if there is none.
   [[nodiscard]] int fd() const noexcept { return socket_.get(); }
+  /// Whether there is a socket.
   [[nodiscard]] explicit operator bool() const noexcept { return static_cast<bool>(socket_); }
+  /// Closes the socket, and forgets what has come of a message.
   void close() noexcept {
     socket_.reset();
     pending_ = {};

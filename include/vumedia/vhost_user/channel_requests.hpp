@@ -11,8 +11,10 @@ namespace vumedia::vhost_user {
 template <class Host>
 class ChannelRequests {
  public:
+  /// `host` is borrowed.
   explicit ChannelRequests(Host& host) noexcept : host_(host) {}
 
+  /// Opens the back-end's channel with the socket that came.
   Verdict handle(const Received<request::SetBackendReqFd>& message) {
     host_.open_channel(message.fds.take(0));
     return {};

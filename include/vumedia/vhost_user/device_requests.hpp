@@ -22,8 +22,10 @@ namespace vumedia::vhost_user {
 template <class Served>
 class DeviceRequests {
  public:
+  /// `served` is borrowed.
   explicit DeviceRequests(Served& served) noexcept : served_(served) {}
 
+  /// Answers with a part of the configuration space, or with no bytes if it does not lie within that.
   Verdict handle(const Received<request::GetConfig>& message) {
     if (Verdict checked = check(message); checked.is_error()) return checked;
     std::byte body[sizeof(ConfigHeader) + max_config_size];
@@ -43,12 +45,14 @@ class DeviceRequests {
     return {Verdict::Kind::tolerated, {"the configuration space is read-only", EPERM}};
   }
 
+  /// Resets the device.
   Verdict handle(const Received<request::ResetDevice>&) {
     served_.reset();
     status_ = 0;
     return {};
   }
 
+  /// Takes the status; 0 resets the device.
   Verdict handle(const Received<request::SetStatus>& message) {
     const std::uint64_t status = message.body.value;
     if (status > UINT8_MAX) return refused(EINVAL, "0x%llx is not a device status", printable(status));
@@ -57,8 +61,10 @@ class DeviceRequests {
     return {};
   }
 
+  /// Answers with the status that the driver set last.
   Verdict handle(const Received<request::GetStatus>&) { return answered(U64{status_}); }
 
+  /// Answers with the sizes of the device's regions.
   Verdict handle(const Received<request::GetShmemConfig>&) {
     ShmemConfig config{};
     const std::span<const std::uint64_t> regions = served_.device().shm_regions();

@@ -30,7 +30,7 @@ class Drain {
  public:
   /// How often the queue is looked at, and for how long. A device answers everything within 4 seconds.
   static constexpr std::chrono::milliseconds interval{1};
-  static constexpr std::chrono::seconds deadline{5};
+  static constexpr std::chrono::seconds deadline{5};  ///< after which the wait fails with ETIMEDOUT
 
   /// `loop` and `owner` outlive it.
   Drain(Loop& loop, Owner& owner) noexcept : loop_(loop), owner_(owner) {}
@@ -41,6 +41,7 @@ class Drain {
   /// From start() until the queue is drained; after a failure it stays active.
   [[nodiscard]] bool active() const noexcept { return active_; }
 
+  /// Waits for the commands of queue `index`. No other wait is active.
   void start(std::uint16_t index) noexcept {
     static_assert(DrainOwner<Owner>);
     active_ = true;

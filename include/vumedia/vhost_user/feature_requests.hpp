@@ -19,22 +19,30 @@ class FeatureRequests {
   /// `mem_slots`: whether CONFIGURE_MEM_SLOTS is offered.
   FeatureRequests(Served& served, bool mem_slots) noexcept : served_(served), mem_slots_(mem_slots) {}
 
+  /// As the driver has taken them; 0 before.
   [[nodiscard]] std::uint64_t features() const noexcept { return features_; }
+  /// As the frontend has taken them; 0 before.
   [[nodiscard]] std::uint64_t protocol_features() const noexcept { return protocol_features_; }
   /// Whether all of these protocol features are negotiated.
   [[nodiscard]] bool has(std::uint64_t protocol_features) const noexcept {
     return (protocol_features & ~protocol_features_) == 0;
   }
 
+  /// Answers with the features of the device, of its rings and of the transport.
   Verdict handle(const Received<request::GetFeatures>&) { return answered(U64{offered_features()}); }
+  /// Takes the features; refused if one was not offered, or if rings that run would have to change.
   Verdict handle(const Received<request::SetFeatures>& message);
+  /// Ignored: a connection has one owner.
   Verdict handle(const Received<request::SetOwner>&) { return {}; }
   /// Deprecated, and ignored as the specification recommends.
   Verdict handle(const Received<request::ResetOwner>&) { return {}; }
+  /// Answers with what can be served here.
   Verdict handle(const Received<request::GetProtocolFeatures>&) {
     return answered(U64{offered_protocol_features()});
   }
+  /// Takes the protocol features; refused if one was not offered, or if they change while rings are started.
   Verdict handle(const Received<request::SetProtocolFeatures>& message);
+  /// Answers with the number of the device's queues.
   Verdict handle(const Received<request::GetQueueNum>&) { return answered(U64{Served::queue_count()}); }
 
  private:

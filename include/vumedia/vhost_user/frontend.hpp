@@ -36,15 +36,18 @@ class Frontend {
  public:
   /// A piece of guest memory, as it is described to the back-end. The fd is borrowed for the call.
   struct Region {
-    memory::GuestAddress guest;
-    memory::FrontendAddress user;
-    std::uint64_t size = 0;
-    std::uint64_t file_offset = 0;
-    int fd = -1;
+    memory::GuestAddress guest;     ///< its first byte in the guest
+    memory::FrontendAddress user;   ///< its first byte in this process
+    std::uint64_t size = 0;         ///< in bytes
+    std::uint64_t file_offset = 0;  ///< of its first byte in the file
+    int fd = -1;                    ///< the file: borrowed
   };
 
+  /// Of the back-end's own requests (vhost_user/shmem_server.hpp).
+  ///@{
   using ShmemRequest = vhost_user::ShmemRequest;
   using ShmemHandler = vhost_user::ShmemHandler;
+  ///@}
 
   /// How long one call may take in total.
   static constexpr std::chrono::milliseconds default_deadline{10'000};
@@ -52,7 +55,7 @@ class Frontend {
   /// What negotiate() asks for by default: everything that this class can use.
   static constexpr std::uint64_t default_features =
       feature::version_1 | feature::ring_indirect_desc | feature::ring_event_idx | feature::protocol_features;
-  static constexpr std::uint64_t default_protocol_features =
+  static constexpr std::uint64_t default_protocol_features =  ///< and of the protocol
       protocol_feature::mq | protocol_feature::reply_ack | protocol_feature::backend_req |
       protocol_feature::backend_send_fd | protocol_feature::config | protocol_feature::reset_device |
       protocol_feature::configure_mem_slots | protocol_feature::status | protocol_feature::shmem;
@@ -68,14 +71,20 @@ class Frontend {
   /// protocol features. Opens the back-end's channel if BACKEND_REQ is among them and a handler is set.
   [[nodiscard]] Outcome<> negotiate(std::uint64_t features = default_features,
                                     std::uint64_t protocol_features = default_protocol_features);
+  /// What was set last; 0 before.
+  ///@{
   [[nodiscard]] std::uint64_t features() const noexcept { return features_; }
   [[nodiscard]] std::uint64_t protocol_features() const noexcept { return protocol_features_; }
+  ///@}
+  /// Whether the protocol feature is negotiated.
   [[nodiscard]] bool has(std::uint64_t protocol_feature) const noexcept {
     return (protocol_features_ & protocol_feature) != 0;
   }
 
   /// The steps of negotiate(), one by one.
   [[nodiscard]] Outcome<std::uint64_t> get_features() { return ask_u64<request::GetFeatures>(); }
+  /// Likewise.
+  ///@{
   [[nodiscard]] Outcome<> set_features(std::uint64_t features);
   [[nodiscard]] Outcome<std::uint64_t> get_protocol_features() {
     return ask_u64<request::GetProtocolFeatures>();
@@ -84,21 +93,29 @@ class Frontend {
   [[nodiscard]] Outcome<> set_owner() { return tell<request::SetOwner>(NoBody{}); }
   [[nodiscard]] Outcome<> reset_owner() { return tell<request::ResetOwner>(NoBody{}); }
   [[nodiscard]] Outcome<> open_backend_channel();
+  ///@}
 
+  /// GET_QUEUE_NUM: how many queues the device has.
   [[nodiscard]] Outcome<std::uint64_t> queue_count() { return ask_u64<request::GetQueueNum>(); }
 
   /// At most 32 regions; other back-ends may accept only 8.
   [[nodiscard]] Outcome<> set_memory(std::span<const Region> regions);
+  /// GET_MAX_MEM_SLOTS: how many regions add_region() may add.
   [[nodiscard]] Outcome<std::uint64_t> max_memory_slots() { return ask_u64<request::GetMaxMemSlots>(); }
+  /// ADD_MEM_REG, if CONFIGURE_MEM_SLOTS is negotiated. The fd is borrowed.
   [[nodiscard]] Outcome<> add_region(const Region& region);
+  /// REM_MEM_REG: removes the region with exactly these addresses and size; its fd does not matter.
   [[nodiscard]] Outcome<> remove_region(const Region& region);
 
+  /// SET_VRING_NUM: the number of descriptors, a power of two.
   [[nodiscard]] Outcome<> set_vring_size(std::uint32_t index, std::uint32_t size) {
     return tell<request::SetVringNum>(VringState{index, size});
   }
+  /// SET_VRING_BASE: the index at which the ring starts, or continues.
   [[nodiscard]] Outcome<> set_vring_base(std::uint32_t index, std::uint32_t base) {
     return tell<request::SetVringBase>(VringState{index, base});
   }
+  /// SET_VRING_ADDR: where the parts are, in this process's addresses of guest memory.
   [[nodiscard]] Outcome<> set_vring_addresses(std::uint32_t index, memory::FrontendAddress descriptors,
                                               memory::FrontendAddress available,
                                               memory::FrontendAddress used) {
@@ -109,12 +126,16 @@ class Frontend {
   [[nodiscard]] Outcome<> set_vring_kick(std::uint32_t index, int fd) {
     return tell_fd<request::SetVringKick>(index, fd);
   }
+  /// Likewise.
+  ///@{
   [[nodiscard]] Outcome<> set_vring_call(std::uint32_t index, int fd) {
     return tell_fd<request::SetVringCall>(index, fd);
   }
   [[nodiscard]] Outcome<> set_vring_err(std::uint32_t index, int fd) {
     return tell_fd<request::SetVringErr>(index, fd);
   }
+  ///@}
+  /// SET_VRING_ENABLE: whether the ring is served once it is started.
   [[nodiscard]] Outcome<> enable_vring(std::uint32_t index, bool enabled) {
     return tell<request::SetVringEnable>(VringState{index, enabled ? 1u : 0u});
   }
@@ -123,12 +144,16 @@ class Frontend {
 
   /// Fills `out` from the device's configuration space.
   [[nodiscard]] Outcome<> get_config(std::uint32_t offset, std::span<std::byte> out);
+  /// SET_CONFIG: changes a part of the configuration space, which few devices allow.
   [[nodiscard]] Outcome<> set_config(std::uint32_t offset, std::span<const std::byte> bytes);
   /// A back-end of an earlier draft answers with fewer sizes; the others are 0.
   [[nodiscard]] Outcome<ShmemConfig> shmem_config();
 
+  /// SET_STATUS: the driver's device status (VIRTIO 1.4, 2.1).
   [[nodiscard]] Outcome<> set_status(std::uint8_t status) { return tell<request::SetStatus>(U64{status}); }
+  /// GET_STATUS: the device status.
   [[nodiscard]] Outcome<std::uint64_t> get_status() { return ask_u64<request::GetStatus>(); }
+  /// RESET_DEVICE, if RESET_DEVICE is negotiated.
   [[nodiscard]] Outcome<> reset_device() { return tell<request::ResetDevice>(NoBody{}); }
 
   /// Called from within any call that waits, and from serve_backend(). It must not use this Frontend.

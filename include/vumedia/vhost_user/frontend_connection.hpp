@@ -27,7 +27,7 @@ namespace vumedia::vhost_user {
 /// fails with the same message.
 class FrontendConnection {
  public:
-  using Message = BlockingChannel::Message;
+  using Message = BlockingChannel::Message;  ///< an answer, with its descriptors
 
   /// `socket` is a connected stream socket; `deadline` is for one call in total.
   FrontendConnection(OwnedFd socket, std::chrono::milliseconds deadline) noexcept
@@ -51,6 +51,7 @@ class FrontendConnection {
 
   /// The back-end's channel.
   [[nodiscard]] ShmemServer& shmem() noexcept { return shmem_; }
+  /// The back-end's channel.
   [[nodiscard]] const ShmemServer& shmem() const noexcept { return shmem_; }
   /// Serves what has come on it, without waiting for more.
   [[nodiscard]] Outcome<> serve_shmem() {
@@ -59,8 +60,10 @@ class FrontendConnection {
     return {};
   }
 
+  /// The main socket, borrowed; -1 once the connection has ended.
   [[nodiscard]] int fd() const noexcept { return main_.fd(); }
 
+  /// The error for an answer of `size` bytes to the request `name`.
   [[nodiscard]] static Error wrong_size(const char* name, std::size_t size) {
     return {format_text("%s: the back-end answered with %zu bytes", name, size), EPROTO};
   }

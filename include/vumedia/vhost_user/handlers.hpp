@@ -28,7 +28,7 @@ namespace vumedia::vhost_user {
 /// `Spec`; nothing else is checked.
 template <ListedRequest Spec>
 struct Received {
-  typename Spec::Head body{};
+  typename Spec::Head body{};       ///< zero where the request has no body
   std::span<const std::byte> tail;  ///< what follows the body
   io::FdList& fds;                  ///< those that a handler does not take are closed
 };
@@ -42,6 +42,7 @@ concept HandlesRequest = requires(Group& group, const Received<Spec>& message) {
 template <class Direction, class... Groups>
 class Handlers {
  public:
+  /// They may not share a request.
   explicit Handlers(Groups&... groups) noexcept : groups_(groups...) {}
 
   /// `number` is that of a request in the table, whose framing has been checked.

@@ -23,12 +23,17 @@ namespace vumedia::vhost_user {
 /// The operation that completes when the driver kicks. It names its ring and the owner to call.
 class Wakeup final : public io::Operation {
  public:
+  /// The arguments are as Kick is given them.
   Wakeup(Handler handler, void* owner_of_it, std::uint16_t index_of_ring) noexcept
       : Operation(handler), owner(owner_of_it), index(index_of_ring) {}
+  /// Whom and what the kick is for.
+  ///@{
   void* const owner;
   const std::uint16_t index;
+  ///@}
 };
 
+/// Waits for one ring, on the reactor's thread.
 template <io::Reactor R>
 class Kick {
  public:
@@ -39,8 +44,8 @@ class Kick {
   /// event fd in semaphore mode whose count costs its driver nothing: the ring is then looked at in intervals
   /// for as long as more than this many kicks come in one interval.
   static constexpr int vain_kicks = 32;
-  static constexpr int surplus_kicks = 1024;
-  static constexpr int surplus_kicks_an_interval = 16;
+  static constexpr int surplus_kicks = 1024;            ///< consumed at once, at most
+  static constexpr int surplus_kicks_an_interval = 16;  ///< the same, in one interval
 
   /// The meaning of a completed wake-up.
   enum class Wake { process, nothing, broken };
@@ -64,6 +69,7 @@ class Kick {
     vain_ = 0;
     return {};
   }
+  /// Closes the descriptor, and waits no more.
   void drop() noexcept {
     disarm();
     fd_.reset();
@@ -77,10 +83,12 @@ class Kick {
       return reactor_.read(wakeup_, fd_.get(), std::as_writable_bytes(std::span(&count_, 1)));
     arm_otherwise();
   }
+  /// Waits no more, until arm().
   void disarm() noexcept {
     reactor_.cancel(wakeup_);
     wait_ = first_wait();
   }
+  /// Whether a wake-up is to come.
   [[nodiscard]] bool armed() const noexcept { return wakeup_.pending(); }
 
   /// Returns what the completion of the wake-up with `result` means. The caller processes the ring if told

@@ -24,8 +24,10 @@ namespace vumedia::vhost_user {
 template <class Host>
 class MemoryRequests {
  public:
+  /// `host` is borrowed.
   explicit MemoryRequests(Host& host) noexcept : host_(host) {}
 
+  /// Replaces the table as a whole; refused with the reason if it is not valid.
   Verdict handle(const Received<request::SetMemTable>& message) {
     const std::uint32_t count = message.body.count;
     const std::size_t body_size = sizeof message.body + message.tail.size();
@@ -43,12 +45,15 @@ class MemoryRequests {
     return replace(host_.memory()->successor(std::move(regions)));
   }
 
+  /// Answers with max_mem_slots.
   Verdict handle(const Received<request::GetMaxMemSlots>&) { return answered(U64{max_mem_slots}); }
 
+  /// Replaces the table by one with another region.
   Verdict handle(const Received<request::AddMemReg>& message) {
     return replace(host_.memory()->with(spec(message.body.region, message.fds.take(0))));
   }
 
+  /// Replaces the table by one without that region.
   Verdict handle(const Received<request::RemMemReg>& message) {
     const MemoryRegion& region = message.body.region;
     return replace(host_.memory()->without(memory::GuestAddress{region.guest_address}, region.size,

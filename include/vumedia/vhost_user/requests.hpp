@@ -34,8 +34,8 @@ enum class ReplyKind : std::uint8_t { acknowledgement, own };
 
 /// How many descriptors may come with a message.
 struct FdCount {
-  std::uint8_t least = 0;
-  std::uint8_t most = 0;
+  std::uint8_t least = 0;  ///< as few as this
+  std::uint8_t most = 0;   ///< as many as this
 };
 
 /// A body that continues after `Head` by at most `MaxTail` bytes; the handler checks the exact length.
@@ -76,19 +76,24 @@ struct FromBackend;
 template <class Way, std::uint32_t Number, detail::Text Name, detail::Text Description, class Body,
           ReplyKind Kind, FdCount Fds = FdCount{}, std::uint64_t ProtocolFeature = 0>
 struct RequestSpec {
-  using Direction = Way;
-  static constexpr Request number{Number};
-  static constexpr const char* name = Name.text;
-  static constexpr const char* description = Description.text;
+  using Direction = Way;                                        ///< who sends it
+  static constexpr Request number{Number};                      ///< as in the specification
+  static constexpr const char* name = Name.text;                ///< in capitals, as in the specification
+  static constexpr const char* description = Description.text;  ///< what it is about, in a clause
   /// What a handler is given; a tail follows it in the message.
   using Head = typename detail::BodyTraits<Body>::Head;
+  /// Bytes of a body.
+  ///@{
   static constexpr std::uint32_t least_size = detail::BodyTraits<Body>::least;
   static constexpr std::uint32_t most_size = detail::BodyTraits<Body>::most;
-  static constexpr ReplyKind reply = Kind;
-  static constexpr FdCount fds = Fds;
+  ///@}
+  static constexpr ReplyKind reply = Kind;  ///< how it is answered
+  static constexpr FdCount fds = Fds;       ///< how many descriptors come with it
+  /// Required bit of protocol_feature; 0: none.
   static constexpr std::uint64_t protocol_feature = ProtocolFeature;
 };
 
+/// A request of the frontend's.
 template <std::uint32_t Number, detail::Text Name, detail::Text Description, class Body, ReplyKind Kind,
           FdCount Fds = FdCount{}, std::uint64_t ProtocolFeature = 0>
 using FrontendRequest =
@@ -101,11 +106,17 @@ using BackendRequest = RequestSpec<FromBackend, Number, Name, Description, Body,
 
 namespace request {
 
+/// How a request is answered.
+///@{
 inline constexpr ReplyKind ack = ReplyKind::acknowledgement;
 inline constexpr ReplyKind own = ReplyKind::own;
+///@}
+/// How many descriptors come with a request.
+///@{
 inline constexpr FdCount no_fds{0, 0};
 inline constexpr FdCount one_fd{1, 1};
 inline constexpr FdCount maybe_fd{0, 1};
+///@}
 
 struct GetFeatures final
     : FrontendRequest<1, "GET_FEATURES", "the feature bits that the device and the transport offer", NoBody,
@@ -227,7 +238,7 @@ template <class Direction>
 inline constexpr auto sequence_of = boost::hana::tuple_t<>;
 
 template <>
-inline constexpr auto sequence_of<FromFrontend> = boost::hana::tuple_t<
+inline constexpr auto sequence_of<FromFrontend> = boost::hana::tuple_t<  ///< for a back-end to serve
     request::GetFeatures, request::SetFeatures, request::SetOwner, request::ResetOwner, request::SetMemTable,
     request::SetVringNum, request::SetVringAddr, request::SetVringBase, request::GetVringBase,
     request::SetVringKick, request::SetVringCall, request::SetVringErr, request::SetVringEnable,
@@ -239,7 +250,7 @@ inline constexpr auto sequence_of<FromFrontend> = boost::hana::tuple_t<
     request::VringKick, request::GetSharedObject, request::SetDeviceStateFd, request::CheckDeviceState>;
 
 template <>
-inline constexpr auto sequence_of<FromBackend> =
+inline constexpr auto sequence_of<FromBackend> =  ///< for a frontend to serve
     boost::hana::tuple_t<backend_request::ConfigChangeMsg, backend_request::VringCall,
                          backend_request::VringErr, backend_request::ShmemMap, backend_request::ShmemUnmap>;
 
@@ -259,13 +270,16 @@ inline constexpr std::uint64_t offerable_protocol_features =
 
 /// A request as data, for the checks that are common to all requests.
 struct RequestRow {
-  const char* name = nullptr;  ///< null: no such request
-  const char* description = nullptr;
+  const char* name = nullptr;         ///< null: no such request
+  const char* description = nullptr;  ///< what it is about, in a clause
+  /// Bytes of a body.
+  ///@{
   std::uint32_t least_size = 0;
   std::uint32_t most_size = 0;
-  FdCount fds;
-  ReplyKind reply = ReplyKind::acknowledgement;
-  std::uint64_t protocol_feature = 0;
+  ///@}
+  FdCount fds;                                   ///< how many descriptors come with it
+  ReplyKind reply = ReplyKind::acknowledgement;  ///< how it is answered
+  std::uint64_t protocol_feature = 0;            ///< required bit of protocol_feature; 0: none
 };
 
 /// The requests of a direction by their numbers.
@@ -285,6 +299,7 @@ class RequestTable {
   [[nodiscard]] static constexpr const RequestRow* find(std::uint32_t number) noexcept {
     return number < limit && rows_[number].name != nullptr ? &rows_[number] : nullptr;
   }
+  /// The name of a number as it was received, for messages.
   [[nodiscard]] static constexpr const char* name(std::uint32_t number) noexcept {
     const RequestRow* const row = find(number);
     return row != nullptr ? row->name : "an unknown request";
@@ -308,13 +323,16 @@ class RequestTable {
 
 /// For those of a frontend.
 inline constexpr std::size_t request_limit = RequestTable<FromFrontend>::limit;
+/// The row for a number as it was received, or null.
 [[nodiscard]] constexpr const RequestRow* find_request(std::uint32_t number) noexcept {
   return RequestTable<FromFrontend>::find(number);
 }
+/// The name of a number as it was received, for messages.
 [[nodiscard]] constexpr const char* request_name(std::uint32_t number) noexcept {
   return RequestTable<FromFrontend>::name(number);
 }
 
+/// A copy of the header that `bytes` begin with; there are enough.
 [[nodiscard]] inline Header read_header(std::span<const std::byte> bytes) noexcept {
   Header header;
   std::memcpy(&header, bytes.data(), sizeof header);
@@ -325,10 +343,11 @@ inline constexpr std::size_t request_limit = RequestTable<FromFrontend>::limit;
 /// next message cannot be found, so the connection ends.
 template <class Direction>
 struct BasicRequestFraming {
-  using Table = RequestTable<Direction>;
-  static constexpr std::size_t header_size = sizeof(Header);
-  static constexpr std::size_t max_fds = max_message_fds;
+  using Table = RequestTable<Direction>;                      ///< of the direction
+  static constexpr std::size_t header_size = sizeof(Header);  ///< in bytes
+  static constexpr std::size_t max_fds = max_message_fds;     ///< with one message
 
+  /// Bytes of the body that follows the header in `bytes`; or why this cannot be a request.
   [[nodiscard]] static Outcome<std::size_t> body_size(std::span<const std::byte> bytes) {
     const Header header = read_header(bytes);
     if ((header.flags & flag::version_mask) != flag::version)
@@ -350,7 +369,7 @@ struct BasicRequestFraming {
   }
 };
 
-using RequestFraming = BasicRequestFraming<FromFrontend>;
+using RequestFraming = BasicRequestFraming<FromFrontend>;  ///< of a frontend
 
 /// Whether as many descriptors came as the request takes. Not for unknown requests, whose descriptors are
 /// closed.

@@ -24,34 +24,41 @@ namespace vumedia::vhost_user {
 
 /// Where a ring lies, as SET_VRING_ADDR names it.
 struct RingAddresses {
+  /// In the frontend's process.
+  ///@{
   memory::FrontendAddress descriptors;
   memory::FrontendAddress available;
   memory::FrontendAddress used;
+  ///@}
 };
 
 /// The same in guest addresses. It stays valid when the frontend's own addresses change.
 struct RingPlace {
+  /// In the guest.
+  ///@{
   memory::GuestAddress descriptors;
   memory::GuestAddress available;
   memory::GuestAddress used;
+  ///@}
   friend constexpr bool operator==(const RingPlace&, const RingPlace&) = default;
 };
 
 /// The state of a ring when it stopped, which distinguishes a pause from a reset.
 struct StoppedRing {
-  std::uint16_t base = 0;
-  std::uint32_t size = 0;
-  RingPlace place;
+  std::uint16_t base = 0;  ///< the index at which it could continue
+  std::uint32_t size = 0;  ///< descriptors
+  RingPlace place;         ///< of its parts
 };
 
 /// What the negotiated features mean for rings.
 struct RingFeatures {
-  bool event_idx = false;
-  bool indirect = false;
+  bool event_idx = false;  ///< VIRTIO_F_EVENT_IDX is negotiated
+  bool indirect = false;   ///< VIRTIO_F_INDIRECT_DESC is negotiated
   /// Rings of a frontend that did not negotiate PROTOCOL_FEATURES have no SET_VRING_ENABLE.
   bool start_enabled = true;
 };
 
+/// Whether a ring is served; see Ring for the transitions.
 enum class RingState : std::uint8_t {
   stopped,
   started,  ///< but not served: it is disabled, or about to stop
@@ -64,7 +71,7 @@ enum class RingState : std::uint8_t {
 template <io::Reactor R>
 class Ring {
  public:
-  using Wake = typename Kick<R>::Wake;
+  using Wake = typename Kick<R>::Wake;  ///< what a wake-up means
 
   /// `on_kick` is called with a Wakeup that names `owner` and `index`.
   Ring(R& reactor, io::Operation::Handler on_kick, void* owner, std::uint16_t index) noexcept
@@ -72,17 +79,24 @@ class Ring {
   Ring(const Ring&) = delete;
   Ring& operator=(const Ring&) = delete;
 
+  /// Of its queue.
   [[nodiscard]] std::uint16_t index() const noexcept { return index_; }
+  /// The queue in memory, which lasts as long as the ring.
   [[nodiscard]] virtio::Queue& queue() noexcept { return queue_; }
+  /// The index of the next chain to be taken; where the ring starts, or continues.
   [[nodiscard]] std::uint16_t base() const noexcept { return queue_.base(); }
+  /// Descriptors, as set last.
   [[nodiscard]] std::uint32_t size() const noexcept { return queue_.size(); }
   /// Since the last start.
   [[nodiscard]] const RingPlace& place() const noexcept { return place_; }
 
+  /// Where it is among the states at the head of this file.
+  ///@{
   [[nodiscard]] RingState state() const noexcept { return state_; }
   [[nodiscard]] bool started() const noexcept { return state_ != RingState::stopped; }
   [[nodiscard]] bool running() const noexcept { return state_ == RingState::running; }
   [[nodiscard]] bool failed() const noexcept { return state_ == RingState::failed; }
+  ///@}
   /// At some time since the last start.
   [[nodiscard]] bool was_running() const noexcept { return was_running_; }
   /// As set by SET_VRING_ENABLE, if it came.
@@ -92,13 +106,18 @@ class Ring {
 
   /// Settings, of a stopped ring. EINVAL if no queue can have that size.
   [[nodiscard]] Result<> set_size(std::uint32_t size) noexcept { return queue_.set_size(size); }
+  /// Likewise, without an error.
+  ///@{
   void set_base(std::uint16_t base) noexcept { queue_.set_base(base); }
   void set_addresses(const RingAddresses& addresses) noexcept { addresses_ = addresses; }
+  ///@}
 
+  /// As SET_VRING_ENABLE says; whether the ring is served follows from Rings::should_run().
   void set_enabled(bool enabled) noexcept { enabled_ = enabled; }
 
   /// See Kick.
   [[nodiscard]] Result<> set_kick(OwnedFd fd) noexcept { return kick_.set(std::move(fd)); }
+  /// Closes the descriptor, if there is one.
   void drop_kick() noexcept { kick_.drop(); }
 
   /// Takes the descriptor that interrupts the driver, or none. EINVAL if it is not an event fd.
@@ -153,6 +172,7 @@ class Ring {
     stopped_at_ = StoppedRing{queue_.base(), queue_.size(), place_};
     kick_.drop();
   }
+  /// What stopped_at() says counts no more.
   void forget_stop() noexcept { stopped_at_.reset(); }
 
   /// The queue holds something that no driver may put there. Any state but stopped -> failed.
@@ -177,11 +197,15 @@ class Ring {
 
   /// Waits for the next kick, once.
   void arm() noexcept { kick_.arm(); }
+  /// See Kick.
+  ///@{
   [[nodiscard]] Wake woken(std::int32_t result) noexcept { return kick_.woken(result); }
   void processed(const memory::GuestMemory& memory) noexcept { kick_.processed(queue_, memory); }
+  ///@}
 
   /// Notes a wake-up that came while the device must not be called.
   void hold_back() noexcept { held_back_ = true; }
+  /// Whether one was noted since the last call.
   [[nodiscard]] bool take_held_back() noexcept { return std::exchange(held_back_, false); }
 
   /// After pushes: publishes the used index and interrupts the driver if it asks for that.

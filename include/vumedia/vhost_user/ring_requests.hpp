@@ -21,8 +21,10 @@ namespace vumedia::vhost_user {
 template <class Served>
 class RingRequests {
  public:
+  /// `served` is borrowed.
   explicit RingRequests(Served& served) noexcept : served_(served) {}
 
+  /// Sets the size, a power of two up to 32768; refused while the ring is served.
   Verdict handle(const Received<request::SetVringNum>& message) {
     const auto [index, size] = message.body;
     if (Verdict allowed = set_up(index); allowed.is_error()) return allowed;
@@ -32,6 +34,7 @@ class RingRequests {
     return {};
   }
 
+  /// Sets where the parts of the ring are; refused while it is served, or if they are not in guest memory.
   Verdict handle(const Received<request::SetVringAddr>& message) {
     const VringAddress& body = message.body;
     if (Verdict allowed = set_up(body.index); allowed.is_error()) return allowed;
@@ -50,6 +53,7 @@ class RingRequests {
     return {};
   }
 
+  /// Sets the base, up to 65535; refused while the ring is served.
   Verdict handle(const Received<request::SetVringBase>& message) {
     const auto [index, base] = message.body;
     if (Verdict allowed = set_up(index); allowed.is_error()) return allowed;
@@ -58,6 +62,7 @@ class RingRequests {
     return {};
   }
 
+  /// Stops the ring once its commands are completed, and answers with its base, perhaps later.
   Verdict handle(const Received<request::GetVringBase>& message) {
     const std::uint32_t index = message.body.index;
     if (!exists(index)) return no_queue(index);
@@ -71,6 +76,8 @@ class RingRequests {
       return verdict_of(served_.set_kick(index, std::move(fd)));
     });
   }
+  /// Takes an event fd, or none. Other descriptors are refused.
+  ///@{
   Verdict handle(const Received<request::SetVringCall>& message) {
     return with_descriptor(message, [this](std::uint16_t index, OwnedFd fd) {
       return event_fd_verdict(index, served_.rings()[index].set_call(std::move(fd)));
@@ -81,7 +88,9 @@ class RingRequests {
       return event_fd_verdict(index, served_.rings()[index].set_err(std::move(fd)));
     });
   }
+  ///@}
 
+  /// Serves the ring, or stops serving it without losing anything.
   Verdict handle(const Received<request::SetVringEnable>& message) {
     const auto [index, enabled] = message.body;
     if (!exists(index)) return no_queue(index);

@@ -22,6 +22,7 @@
 
 namespace vumedia::vhost_user {
 
+/// Their number is fixed. For the reactor's thread.
 template <io::Reactor R>
 class Rings {
  public:
@@ -39,20 +40,28 @@ class Rings {
       rings_.push_back(std::make_unique<Ring<R>>(reactor, on_kick, owner, i));
   }
 
+  /// How many there are.
   [[nodiscard]] std::uint16_t size() const noexcept { return static_cast<std::uint16_t>(rings_.size()); }
+  /// `index` < size().
+  ///@{
   [[nodiscard]] Ring<R>& operator[](std::size_t index) noexcept { return *rings_[index]; }
   [[nodiscard]] const Ring<R>& operator[](std::size_t index) const noexcept { return *rings_[index]; }
+  ///@}
 
   /// Those that decide how rings start, and whether they start enabled. Rings that are started keep theirs.
   void set_features(const RingFeatures& features) noexcept { features_ = features; }
+  /// As set last; those of no negotiation at first.
   [[nodiscard]] const RingFeatures& features() const noexcept { return features_; }
 
+  /// Whether it holds for at least one.
+  ///@{
   [[nodiscard]] bool any_started() const noexcept {
     return any([](const Ring<R>& ring) { return ring.started(); });
   }
   [[nodiscard]] bool any_running() const noexcept {
     return any([](const Ring<R>& ring) { return ring.running(); });
   }
+  ///@}
 
   /// Whether `ring` should be served. Some frontends set the features after the first rings, so this is to be
   /// asked again whenever one of its inputs changes.

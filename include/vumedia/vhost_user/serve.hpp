@@ -26,6 +26,7 @@
 
 namespace vumedia::vhost_user {
 
+/// How devices are served, and what ends that.
 struct ServeOptions {
   /// Its log takes what serving has to say, too. The library itself writes nowhere.
   SessionOptions session;

@@ -37,8 +37,11 @@ concept ServedDeviceOwner = requires(Owner& owner, const VringState& state, cons
 template <class DeviceType, io::Reactor R, class Owner>
 class ServedDevice {
  public:
+  /// What it is made of.
+  ///@{
   using Device = DeviceType;
   using Host = SessionHost<R>;
+  ///@}
 
   /// The device is constructed from its host and `arguments`. `reactor` and `owner` outlive this.
   template <class... Arguments>
@@ -54,10 +57,14 @@ class ServedDevice {
   ServedDevice(const ServedDevice&) = delete;
   ServedDevice& operator=(const ServedDevice&) = delete;
 
+  /// Of the device, and so of its rings.
   [[nodiscard]] static constexpr std::uint16_t queue_count() noexcept { return Device::queue_count; }
+  /// Its parts; they last as long as this.
+  ///@{
   [[nodiscard]] Host& host() noexcept { return host_; }
   [[nodiscard]] Device& device() noexcept { return device_; }
   [[nodiscard]] Rings<R>& rings() noexcept { return host_.rings(); }
+  ///@}
 
   // Queue indices from here on are below queue_count().
 
@@ -89,9 +96,12 @@ class ServedDevice {
   [[nodiscard]] std::uint32_t commands_left(std::uint16_t index) const noexcept {
     return device_.in_flight(index);
   }
+  /// DrainOwner.
+  ///@{
   [[nodiscard]] bool peer_has_left() noexcept { return owner_.peer_has_left(); }
   void on_drained(std::uint16_t index) noexcept { owner_.on_stopped(finish_stop(index)); }
   void on_drain_failed(const Error& error) noexcept { owner_.on_stop_failed(error); }
+  ///@}
 
  private:
   using RingType = Ring<R>;

@@ -40,6 +40,7 @@
 
 namespace vumedia::vhost_user {
 
+/// What the back-end's side of a connection offers and reports.
 struct SessionOptions {
   /// A frontend can cause a log line with each message that it sends; see core/log_limiter.hpp.
   Log log;
@@ -57,7 +58,7 @@ class Session {
       "vhost_user::Session: Device is not complete here: its definition must come before the session");
 
  public:
-  using Host = SessionHost<R>;
+  using Host = SessionHost<R>;  ///< of the device
   /// Called once, as the last thing that the session does: the connection has ended (with an empty message if
   /// the frontend closed it cleanly). It may destroy the session.
   using ClosedHandler = std::move_only_function<void(const Error& error)>;
@@ -76,21 +77,29 @@ class Session {
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
 
+  /// The socket, borrowed; -1 once the session has ended.
   [[nodiscard]] int fd() const noexcept { return socket_.fd(); }
+  /// What the session runs; both last as long as it.
+  ///@{
   [[nodiscard]] Device& device() noexcept { return served_.device(); }
   [[nodiscard]] Host& host() noexcept { return served_.host(); }
+  ///@}
 
   /// Ends the session as if its frontend had left: calls the closed handler, which may destroy it.
   void close() noexcept { end({}); }
 
   /// io::MessageOwner.
   void on_message(io::Message& message) noexcept;
+  /// io::MessageOwner.
   void on_closed(const Error& error) noexcept { end(error); }
 
   /// ServedDeviceOwner.
   [[nodiscard]] bool peer_has_left() const noexcept { return socket_.peer_has_left(); }
+  /// ServedDeviceOwner.
+  ///@{
   void on_stopped(const VringState& state) noexcept;
   void on_stop_failed(const Error& error) noexcept { end(error); }
+  ///@}
 
  private:
   using Served = ServedDevice<Device, R, Session>;

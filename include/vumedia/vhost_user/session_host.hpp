@@ -20,10 +20,11 @@
 
 namespace vumedia::vhost_user {
 
+/// Created, used and destroyed on the reactor's thread.
 template <io::Reactor R>
 class SessionHost {
  public:
-  using Reactor = R;
+  using Reactor = R;  ///< on which it runs
 
   /// `on_kick` is the handler of each ring's Wakeup, whose owner is `owner`.
   SessionHost(R& reactor, const Log& log, std::uint16_t queues, io::Operation::Handler on_kick, void* owner)
@@ -37,11 +38,14 @@ class SessionHost {
 
   // virtio::Host. Queue indices are the device's own and below its queue_count.
 
+  /// virtio::Host (virtio/concepts.hpp).
+  ///@{
   [[nodiscard]] const std::shared_ptr<const memory::GuestMemory>& memory() const noexcept { return memory_; }
   [[nodiscard]] virtio::Queue& queue(std::uint16_t index) noexcept { return rings_[index].queue(); }
   [[nodiscard]] bool queue_running(std::uint16_t index) const noexcept { return rings_[index].running(); }
 
   [[gnu::always_inline]] void flush(std::uint16_t index) noexcept { rings_[index].flush(*memory_); }
+  ///@}
 
   /// Does not serve the queue any more until it is stopped and started again.
   void queue_failed(std::uint16_t index, const Error& error) noexcept {
@@ -49,6 +53,8 @@ class SessionHost {
     rings_[index].fail();
   }
 
+  /// virtio::Host.
+  ///@{
   [[nodiscard]] bool has_shm() const noexcept { return shm_negotiated_ && channel_.is_open(); }
   void shm_map(virtio::ShmOperation& operation, const virtio::ShmMapping& mapping) noexcept {
     start<backend_request::ShmemMap>(operation, mapping);
@@ -59,9 +65,12 @@ class SessionHost {
   void shm_abandon(virtio::ShmOperation& operation) noexcept { channel_.abandon(operation); }
 
   [[nodiscard]] const Log& log() const noexcept { return log_; }
+  ///@}
 
   // io::Loop.
 
+  /// io::Loop, and the io::Turn of a reactor that has one.
+  ///@{
   void poll(io::Operation& operation, int fd, unsigned events) noexcept {
     reactor_.poll(operation, fd, events);
   }
@@ -75,11 +84,14 @@ class SessionHost {
   {
     return reactor_.turn();
   }
+  ///@}
 
+  /// The reactor, which outlives it.
   [[nodiscard]] R& reactor() noexcept { return reactor_; }
 
   // For whoever drives the session; a device has no use for these.
 
+  /// All rings, by the index of their queue.
   [[nodiscard]] Rings<R>& rings() noexcept { return rings_; }
 
   /// Started rings continue in the new table, at their guest addresses; those that are not in it fail.

@@ -21,20 +21,24 @@ namespace vumedia::vhost_user {
 /// not 0, and no end overflows. Only a map has an `fd`. The handler decides whether the range exists and is
 /// free: an errno refuses the request.
 struct ShmemRequest {
-  bool map = false;
-  ShmemMap range{};
-  OwnedFd fd;
+  bool map = false;  ///< otherwise it is an unmap
+  ShmemMap range{};  ///< as the back-end sent it
+  OwnedFd fd;        ///< owned; -1 for an unmap
 };
+/// Carries out a request, and answers it.
 using ShmemHandler = std::move_only_function<Result<>(ShmemRequest request)>;
 
 /// Never waits.
 class ShmemServer {
  public:
+  /// To be set before open(), and not from within the handler.
   void set_handler(ShmemHandler handler) { handler_ = std::move(handler); }
+  /// Whether requests can be carried out.
   [[nodiscard]] bool has_handler() const noexcept { return handler_ != nullptr; }
 
   /// The frontend's end of a socket pair whose other end the back-end has.
   void open(OwnedFd socket) { channel_ = BlockingChannel(std::move(socket)); }
+  /// Closes the channel.
   void close() noexcept { channel_.close(); }
   /// -1 without a channel.
   [[nodiscard]] int fd() const noexcept { return channel_.fd(); }

@@ -16,6 +16,7 @@ namespace vumedia::vhost_user {
 
 /// By default: done.
 struct Verdict {
+  /// How the session goes on.
   enum class Kind : std::uint8_t {
     done,       ///< to be acknowledged if the frontend asks for it
     answered,   ///< has a reply of its own
@@ -24,21 +25,25 @@ struct Verdict {
     tolerated,  ///< the same, but the connection goes on even without acknowledgements
     malformed,  ///< the connection ends
   };
-  Kind kind = Kind::done;
+  Kind kind = Kind::done;           ///< set by those who make one
   Error error{};                    ///< of the last three
   std::vector<std::byte> answer{};  ///< the body of the reply
 
+  /// Whether `error` says what is wrong.
   [[nodiscard]] bool is_error() const noexcept { return kind >= Kind::refused; }
 };
 
+/// A reply with this body.
 [[nodiscard]] inline Verdict answered(std::span<const std::byte> body) {
   return {Verdict::Kind::answered, {}, {body.begin(), body.end()}};
 }
+/// A reply whose body is the bytes of `body`.
 template <class Body>
 [[nodiscard]] Verdict answered(const Body& body) {
   return answered(bytes_of(body));
 }
 
+/// Refused, for this reason.
 [[nodiscard]] inline Verdict refused(Error error) {
   return {Verdict::Kind::refused, std::move(error), {}};
 }
@@ -61,6 +66,7 @@ template <class Body>
   va_end(arguments);
   return verdict;
 }
+/// The text as printf makes it; the session adds the request's name. The connection ends.
 [[nodiscard, gnu::cold, gnu::format(printf, 1, 2)]] inline Verdict malformed(const char* format, ...) {
   std::va_list arguments;
   va_start(arguments, format);
