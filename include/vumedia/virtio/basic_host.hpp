@@ -33,9 +33,12 @@ namespace vumedia::virtio {
 /// What a driver sets of a queue, through the registers of its transport, before it is started.
 struct QueueSetup {
   std::uint32_t size = 0;  ///< a power of two up to 32768
+  /// The parts of the ring, in guest memory.
+  ///@{
   memory::GuestAddress descriptors;
   memory::GuestAddress available;
   memory::GuestAddress used;
+  ///@}
   bool event_idx = false;  ///< VIRTIO_F_EVENT_IDX was negotiated
   bool indirect = true;    ///< VIRTIO_F_INDIRECT_DESC was negotiated
 };
@@ -107,6 +110,7 @@ class BasicHost {
       if (std::exchange(queues_[index].running, false)) device.stop(index);
     }
   }
+  /// Whether the device has answered all that it took before pause().
   template <Device D>
   [[nodiscard]] static bool drained(const D& device) {
     for (std::uint16_t index = 0; index < D::queue_count; ++index) {
@@ -114,6 +118,7 @@ class BasicHost {
     }
     return true;
   }
+  /// Serves the started queues again, except those that are broken.
   template <Device D>
   void resume(D& device) {
     for (std::uint16_t index = 0; index < D::queue_count; ++index) {
@@ -146,6 +151,8 @@ class BasicHost {
 
   // -- virtio::Host
 
+  /// virtio::Host (virtio/concepts.hpp).
+  ///@{
   [[nodiscard]] const std::shared_ptr<const memory::GuestMemory>& memory() const noexcept { return memory_; }
   [[nodiscard]] Queue& queue(std::uint16_t index) noexcept { return queues_[index].queue; }
   [[nodiscard]] bool queue_running(std::uint16_t index) const noexcept { return queues_[index].running; }
@@ -158,6 +165,7 @@ class BasicHost {
     queues_[index].broken = true;
   }
   [[nodiscard]] bool has_shm() const noexcept { return shm_.size() != 0; }
+  ///@}
   /// A mapping is there at once, so the operations end within the call.
   void shm_map(ShmOperation& operation, const ShmMapping& mapping) noexcept {
     if (!has_shm()) return operation.complete(fail(ENXIO));
@@ -165,15 +173,20 @@ class BasicHost {
                                                       mapping.length, mapping.writable)
                                            : fail(EINVAL));
   }
+  /// Likewise.
+  ///@{
   void shm_unmap(ShmOperation& operation, const ShmMapping& mapping) noexcept {
     if (!has_shm()) return operation.complete(fail(ENXIO));
     operation.complete(mapping.region == 0 ? shm_.unmap(mapping.offset, mapping.length) : fail(EINVAL));
   }
   void shm_abandon(ShmOperation&) noexcept {}
   [[nodiscard]] const Log& log() const noexcept { return log_; }
+  ///@}
 
   // -- io::Loop
 
+  /// io::Loop, and the io::Turn of a loop that has one.
+  ///@{
   void poll(io::Operation& operation, int fd, unsigned events) noexcept { loop_.poll(operation, fd, events); }
   void timer(io::Operation& operation, io::TimePoint deadline) noexcept { loop_.timer(operation, deadline); }
   void cancel(io::Operation& operation) noexcept { loop_.cancel(operation); }
@@ -183,6 +196,7 @@ class BasicHost {
   {
     return loop_.turn();
   }
+  ///@}
 
  private:
   struct Side {

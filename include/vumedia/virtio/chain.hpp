@@ -29,6 +29,7 @@ enum class ChainError : std::uint8_t {
   ring_outside_memory,      ///< the rings are no longer in guest memory: the table was replaced
 };
 
+/// The error in words, for a log line.
 [[nodiscard]] constexpr const char* to_string(ChainError error) noexcept {
   switch (error) {
     case ChainError::none:
@@ -85,14 +86,23 @@ class Chain {
   /// Names the chain in Queue::push.
   [[nodiscard]] std::uint16_t head() const noexcept { return head_; }
 
+  /// What the device reads.
   [[nodiscard]] std::span<const Segment> readable() const noexcept { return {segments_, first_writable_}; }
+  /// All of them, readable ones first.
   [[nodiscard]] std::span<const Segment> segments() const noexcept { return {segments_, end_}; }
+  /// What the device writes.
   [[nodiscard]] std::span<const Segment> writable() const noexcept { return {first_writable_, end_}; }
+  /// Bytes in all; they fit 32 bits, as the used ring needs.
+  ///@{
   [[nodiscard]] std::uint32_t readable_size() const noexcept { return readable_size_; }
   [[nodiscard]] std::uint32_t writable_size() const noexcept { return writable_size_; }
+  ///@}
 
+  /// From the beginning of what is readable, or writable.
+  ///@{
   [[nodiscard]] Reader reader() const noexcept { return {readable(), readable_size_}; }
   [[nodiscard]] Writer writer() const noexcept { return {writable(), writable_size_}; }
+  ///@}
 
   // The rest is for the queue that fills it, as it follows the descriptors, and for nobody else.
 
@@ -120,14 +130,21 @@ class Chain {
 
 /// What Queue::pop found: a chain, nothing, or a driver that broke the rules.
 struct [[nodiscard]] PopResult {
-  Chain* chain = nullptr;
+  Chain* chain = nullptr;  ///< the queue's; null if there is none
+  /// What the driver has done wrong, if there is no chain for that reason.
   ChainError error = ChainError::none;
 
+  /// Whether there is a chain.
   [[nodiscard]] explicit operator bool() const noexcept { return chain != nullptr; }
+  /// Whether the driver has made nothing available.
   [[nodiscard]] bool empty() const noexcept { return chain == nullptr && error == ChainError::none; }
+  /// Whether the driver has broken the rules: the queue cannot be served any more.
   [[nodiscard]] bool failed() const noexcept { return error != ChainError::none; }
+  /// The chain, which there must be.
+  ///@{
   Chain* operator->() const noexcept { return chain; }
   Chain& operator*() const noexcept { return *chain; }
+  ///@}
 };
 
 }  // namespace vumedia::virtio

@@ -28,12 +28,12 @@ namespace vumedia::virtio {
 /// A piece of a file to be shown to the guest in a VIRTIO shared memory region. All numbers in bytes,
 /// page-aligned.
 struct ShmMapping {
-  std::uint8_t region = 0;
-  int fd = -1;  ///< borrowed until the call returns (a host duplicates what it must keep)
-  std::uint64_t fd_offset = 0;
-  memory::ShmOffset offset;
-  std::uint64_t length = 0;
-  bool writable = true;
+  std::uint8_t region = 0;      ///< the id of the region (VIRTIO 1.4, 2.10)
+  int fd = -1;                  ///< borrowed until the call returns (a host duplicates what it must keep)
+  std::uint64_t fd_offset = 0;  ///< where the piece begins in the file
+  memory::ShmOffset offset;     ///< where it is shown in the region
+  std::uint64_t length = 0;     ///< not 0
+  bool writable = true;         ///< whether the guest may write to it
 };
 
 /// One pending map or unmap; memory of its owner, like an io::Operation. The handler runs exactly once, on
@@ -46,9 +46,11 @@ class ShmOperation {
   /// case was it sent. ECANCELED means that the queues were stopped or that the peer left, before or after it
   /// was sent.
   using Handler = void (*)(ShmOperation& operation, Result<> result) noexcept;
+  /// `handler` is called with this operation and its result.
   explicit ShmOperation(Handler handler) noexcept : handler_(handler) {}
   ShmOperation(const ShmOperation&) = delete;
   ShmOperation& operator=(const ShmOperation&) = delete;
+  /// For the host: calls the handler, which may destroy the operation.
   void complete(Result<> result) noexcept { handler_(*this, result); }
 
   /// Whether `error` says that the other side has not answered.

@@ -24,20 +24,21 @@ namespace vumedia::virtio {
 
 /// A buffer as the driver offers it.
 struct Piece {
-  memory::GuestAddress address;
-  std::uint32_t length = 0;
-  bool writable = false;  ///< by the device; such pieces come last
+  memory::GuestAddress address;  ///< its first byte in the guest
+  std::uint32_t length = 0;      ///< in bytes
+  bool writable = false;         ///< by the device; such pieces come last
 };
 
 /// A buffer that came back.
 struct Used {
-  std::uint16_t head = 0;
+  std::uint16_t head = 0;    ///< as add() has returned it
   std::uint32_t length = 0;  ///< bytes that the device wrote, at most the writable size of the chain
 };
 
+/// Not thread-safe. It never trusts what the device has written.
 class DriverQueue {
  public:
-  using GuestAddress = memory::GuestAddress;
+  using GuestAddress = memory::GuestAddress;  ///< of the driver
 
   /// Descriptors of an indirect table.
   static constexpr std::uint32_t max_indirect = 16;
@@ -66,13 +67,18 @@ class DriverQueue {
     in_flight_ = 0;
   }
 
+  /// How many descriptors it has, and how many chains can be under way.
   [[nodiscard]] std::uint16_t size() const noexcept { return size_; }
+  /// Where its parts are, for the device.
+  ///@{
   [[nodiscard]] GuestAddress descriptors() const noexcept { return guest_; }
   [[nodiscard]] GuestAddress available() const noexcept { return {guest_.value + available_offset(size_)}; }
   [[nodiscard]] GuestAddress used() const noexcept { return {guest_.value + used_offset(size_)}; }
+  ///@}
 
   /// Free descriptors; chains that the device has (or that were added but not published).
   [[nodiscard]] std::uint32_t free_count() const noexcept { return free_; }
+  /// Chains that the device has not given back.
   [[nodiscard]] std::uint32_t in_flight() const noexcept { return in_flight_; }
 
   /// Adds a chain of `pieces` and returns its head, which names it until it comes back. `indirect` puts it

@@ -36,10 +36,15 @@
 
 namespace vumedia::virtio {
 
+/// Not thread-safe: a queue belongs to one loop. Guest memory is an argument of each call, because it may be
+/// replaced.
 class Queue {
  public:
+  /// Of the guest that owns the driver.
+  ///@{
   using GuestAddress = memory::GuestAddress;
   using GuestMemory = memory::GuestMemory;
+  ///@}
 
   Queue() = default;
   Queue(const Queue&) = delete;
@@ -61,6 +66,7 @@ class Queue {
   }
   /// VIRTIO_F_EVENT_IDX, off at first, and VIRTIO_F_INDIRECT_DESC, on at first.
   void set_event_idx(bool negotiated) noexcept { settings_.event_idx = negotiated; }
+  /// Whether VIRTIO_F_INDIRECT_DESC was negotiated; without it an indirect descriptor is an error.
   void set_indirect(bool negotiated) noexcept { settings_.indirect = negotiated; }
   /// The available index of the first chain to be popped.
   void set_base(std::uint16_t base) noexcept { settings_.base = base; }
@@ -80,6 +86,7 @@ class Queue {
   [[nodiscard]] Result<> start(const GuestMemory& memory) noexcept;
   /// Forgets what is in flight and what was pushed but not flushed; base() stays. Stopping twice is harmless.
   void stop() noexcept;
+  /// Whether start() has succeeded, with no stop() since.
   [[nodiscard]] bool started() const noexcept { return started_; }
 
   // -- Chains.
@@ -101,6 +108,7 @@ class Queue {
 
   /// Chains that were popped and not pushed.
   [[nodiscard]] std::uint32_t in_flight() const noexcept { return in_flight_; }
+  /// Whether the chain of this head was popped and not pushed yet. Any number may be asked about.
   [[nodiscard]] bool is_in_flight(std::uint16_t head) const noexcept {
     return started_ && head < size_ && in_flight_heads_[head];
   }

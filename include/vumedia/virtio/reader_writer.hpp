@@ -111,11 +111,14 @@ class Reader {
  public:
   /// Reads nothing.
   Reader() = default;
+  /// Reads all of `segments`, which outlive it.
   explicit Reader(std::span<const Segment> segments) noexcept : cursor_(segments) {}
   /// `size` is the sum of the segments' sizes, for callers that know it.
   Reader(std::span<const Segment> segments, std::size_t size) noexcept : cursor_(segments, size) {}
+  /// Reads all of `bytes`, which outlive it.
   explicit Reader(std::span<const std::byte> bytes) noexcept : cursor_(bytes) {}
 
+  /// Bytes that were not read yet.
   [[nodiscard]] std::size_t remaining() const noexcept { return cursor_.size(); }
 
   /// ENODATA if fewer than sizeof(T) bytes remain.
@@ -180,11 +183,14 @@ class Writer {
  public:
   /// Has no room.
   Writer() = default;
+  /// Writes into `segments`, which outlive it.
   explicit Writer(std::span<const Segment> segments) noexcept : cursor_(segments) {}
   /// `size` is the sum of the segments' sizes, for callers that know it.
   Writer(std::span<const Segment> segments, std::size_t size) noexcept : cursor_(segments, size) {}
+  /// Writes into `bytes`, which outlive it.
   explicit Writer(std::span<std::byte> bytes) noexcept : cursor_(bytes) {}
 
+  /// Bytes that there is room for yet.
   [[nodiscard]] std::size_t remaining() const noexcept { return cursor_.size(); }
   /// Bytes written so far: what a used element reports.
   [[nodiscard]] std::size_t written() const noexcept { return written_; }
