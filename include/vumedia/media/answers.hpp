@@ -32,6 +32,7 @@ namespace vumedia::media {
 using Written = std::uint32_t;
 inline constexpr Written not_now = ~Written{0};  ///< no answer is that long
 
+/// Writes `response`; how long the answer is then, 0 if there was no room for it.
 template <class Response>
 [[nodiscard]] Written write_response(virtio::Writer writer, const Response& response) noexcept {
   static_cast<void>(writer.write(response));
@@ -40,11 +41,11 @@ template <class Response>
 
 /// A command whose answer is owed: memory of whoever will give it. It is in a list of Answers meanwhile.
 struct OwedAnswer : ListHook<OwedAnswer> {
-  std::uint16_t head = 0;
-  std::uint32_t session = 0;
-  io::TimePoint deadline;
-  std::uint64_t begun = 0;  ///< for the backend's statistics, if it has any
-  std::shared_ptr<const memory::GuestMemory> memory;
+  std::uint16_t head = 0;                             ///< names the chain
+  std::uint32_t session = 0;                          ///< the session's id in the guest
+  io::TimePoint deadline;                             ///< when the answer is late
+  std::uint64_t begun = 0;                            ///< for the backend's statistics, if it has any
+  std::shared_ptr<const memory::GuestMemory> memory;  ///< to which the chain belongs
 };
 
 /// One that is given at its deadline if it is not before.
@@ -52,15 +53,18 @@ struct TimedAnswer : OwedAnswer {
   /// Gives it. The device gives up at the deadline because the driver does so soon after.
   using Expire = void (*)(TimedAnswer& answer) noexcept;
 
+  /// `when_late` gives the answer at the deadline.
   explicit TimedAnswer(Expire when_late) noexcept : expire(when_late) {}
+  /// Of the answer, from its beginning.
   [[nodiscard]] virtio::Writer writer() const noexcept { return {segments, writable_size}; }
 
-  const Expire expire;
+  const Expire expire;  ///< called at the deadline
   /// The part of the chain's writable segments that the answer needs. The queue forgets them at the next pop.
   std::vector<virtio::Segment> segments;
-  std::size_t writable_size = 0;
+  std::size_t writable_size = 0;  ///< bytes of `segments`
 };
 
+/// Gives answers at once, and keeps account of those that are owed. For the host's loop.
 template <virtio::Host Host, class Backend>
 class Answers {
  public:
@@ -82,10 +86,12 @@ class Answers {
   [[gnu::always_inline]] void begin() noexcept {
     count_([this](auto& statistics) { begun_ = statistics.begin(); });
   }
+  /// A command that is owed an answer is carried out now.
   void begin(const OwedAnswer& command) noexcept {
     memory_ = command.memory;
     begun_ = command.begun;
   }
+  /// The command has been answered, or will be later.
   void end() noexcept { memory_.reset(); }
 
   /// Writes a response that is only a status, a positive errno or else EIO; 0 if there is no room for one.
@@ -94,6 +100,7 @@ class Answers {
     count_error(error);
     return write_response(writer, wire::virtio_media_resp_header{static_cast<std::uint32_t>(error), 0});
   }
+  /// The same, for a chain: an error of the guest's.
   [[nodiscard, gnu::cold, gnu::noinline]] Written status(const virtio::Chain& chain, int error) noexcept {
     return status(chain.writer(), error);
   }
@@ -106,6 +113,7 @@ class Answers {
   [[gnu::always_inline]] void push(virtio::Queue& queue, std::uint16_t head, Written written) noexcept {
     push(queue, head, written, begun_);
   }
+  /// The same, on the command queue.
   void push(std::uint16_t head, Written written) noexcept {
     push(host_.queue(wire::commandq), head, written);
   }

@@ -56,9 +56,9 @@ enum class DeviceType : std::uint32_t { video = 0, vbi = 1, radio = 2, subdev = 
 
 /// What the guest reads in the configuration space. Constant for the life of the device.
 struct Config {
-  std::uint32_t device_caps = 0;  ///< V4L2_CAP_*
-  DeviceType device_type = DeviceType::video;
-  std::string_view card;  ///< cut to 32 bytes
+  std::uint32_t device_caps = 0;               ///< V4L2_CAP_*
+  DeviceType device_type = DeviceType::video;  ///< what kind of V4L2 node the guest makes of it
+  std::string_view card;                       ///< cut to 32 bytes
 };
 
 // What mmap() returns: v4l2::BufferQueue::mappable() has one for each plane of its buffers.
@@ -115,7 +115,7 @@ concept Backend = HasSession<B> && HasConfig<B> && (Opens<B> || OpensDeferred<B>
 /// Says what a type that media::Device is given lacks.
 template <class BackendType>
 struct CheckedBackend {
-  static constexpr bool done = true;
+  static constexpr bool done = true;  ///< so that a device can ask for the check
   static_assert(
       BackendIsCompleteHere<BackendType>,
       "media::Device<BackendType, Host>: BackendType is not complete here: its definition must come "

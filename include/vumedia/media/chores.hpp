@@ -14,11 +14,15 @@ namespace vumedia::media {
 /// for each time that it is added to Chores.
 class Chore : public ListHook<Chore> {
  public:
-  using Handler = void (*)(Chore& chore) noexcept;
+  using Handler = void (*)(Chore& chore) noexcept;  ///< does the work, or adds its chore again
+  /// `handler` is called with this chore.
   explicit Chore(Handler handler) noexcept : handler_(handler) {}
 
+  /// Whether it waits for its turn.
   [[nodiscard]] bool pending() const noexcept { return linked(); }
+  /// Takes it out of the chores, if it is in them.
   void cancel() noexcept { unlink(); }
+  /// For Chores: calls the handler.
   void run() noexcept { handler_(*this); }
 
  private:
@@ -37,6 +41,7 @@ class Chores {
     waiting_.clear();
     tell();
   }
+  /// Whether none waits.
   [[nodiscard]] bool empty() const noexcept { return waiting_.empty(); }
 
   /// A chore that is waiting already keeps its place.

@@ -46,8 +46,11 @@ struct Deferred {
 /// fill it before complete(), and none may touch it afterwards.
 class Completion {
  public:
+  /// For the device; tests of a backend make these too.
   explicit Completion(std::shared_ptr<detail::Deferred> command) noexcept : command_(std::move(command)) {}
+  /// The other one owes nothing any more.
   Completion(Completion&&) noexcept = default;
+  /// Answers EIO if this owed an answer; the other one owes nothing any more.
   Completion& operator=(Completion&& other) noexcept {
     if (this != &other) {
       complete(fail(EIO));

@@ -69,6 +69,7 @@ struct Services {
 template <class Session>
 class Poster;
 
+/// A session's view of its device.
 class Context {
  public:
   /// Belongs to no session. It may only be assigned to and tested.
@@ -126,16 +127,20 @@ class Context {
   /// Calls `chore` in a turn of the loop, with a share of the turn in work(): for work that is not part of a
   /// command.
   void do_later(Chore& chore) const noexcept { services_->do_later(device_, chore); }
+  /// The device's log.
   [[nodiscard]] const Log& log() const noexcept { return services_->log(device_); }
 
   /// The loop's operations (io/reactor.hpp). A session cancels its own in close() or its destructor.
   void timer(io::Operation& operation, io::TimePoint deadline) const noexcept {
     services_->timer(device_, operation, deadline);
   }
+  /// Likewise.
+  ///@{
   void poll(io::Operation& operation, int fd, unsigned events) const noexcept {
     services_->poll(device_, operation, fd, events);
   }
   void cancel(io::Operation& operation) const noexcept { services_->cancel(device_, operation); }
+  ///@}
 
   /// The loop's inbox: a way in from any thread, for what belongs to no session.
   [[nodiscard]] std::shared_ptr<io::Inbox> inbox() const noexcept { return services_->inbox(device_); }
@@ -162,6 +167,7 @@ class Poster {
          const detail::Services& services, const detail::SessionKey& session) noexcept
       : inbox_(std::move(inbox)), anchor_(std::move(anchor)), services_(&services), session_(session) {}
 
+  /// The session's id in the guest.
   [[nodiscard]] std::uint32_t session_id() const noexcept { return session_.id; }
 
   /// Runs `task(Session&, Context)` soon, on the loop's thread, in the order of posting; if the session is

@@ -10,7 +10,9 @@ namespace vumedia::media {
 template <class Backend>
 class Count {
  public:
+  /// `backend` outlives it.
   explicit Count(Backend& backend) noexcept : backend_(&backend) {}
+  /// Calls `f` with the statistics, or does nothing.
   template <class F>
   [[gnu::always_inline]] void operator()([[maybe_unused]] F f) const noexcept {
     if constexpr (HasStatistics<Backend>) f(backend_->statistics());

@@ -38,38 +38,43 @@ struct UnreadPart {
   UnreadPart(const UnreadPart&) = delete;
   UnreadPart& operator=(const UnreadPart&) = delete;
 
-  const std::vector<virtio::Segment> segments;
-  const memory::Share segment_bytes;
-  virtio::Reader reader;
+  const std::vector<virtio::Segment> segments;  ///< what the device reads
+  const memory::Share segment_bytes;            ///< what they take of the budget
+  virtio::Reader reader;                        ///< at the first byte that was not read
 };
 
+/// A command that is under way, in one of those two manners. It stays where it is until it is answered.
 struct DeferredCommand : TimedAnswer, ListHook<DeferredCommand> {
   /// Ends the command: gives its answer, to which `result` has led.
   using Finish = void (*)(void* owner, DeferredCommand& command, Result<> result) noexcept;
   /// Does another part. memory::again: there is more. `handed_over`: the backend has got the command.
   using Step = Result<> (*)(void* owner, DeferredCommand& command) noexcept;
+  /// A Step's result: the backend has got the command, and answers it later.
   static constexpr int handed_over = -EINPROGRESS;
 
+  /// With what gives the answer at the deadline.
   using TimedAnswer::TimedAnswer;
 
-  void* owner = nullptr;  ///< whose functions these are
-  Finish finish = nullptr;
-  bool finish_if_late = false;  ///< with ETIMEDOUT; else it is only answered so
-  std::shared_ptr<detail::Deferred> deferred;
-  void* payload = nullptr;  ///< in the storage of that
+  void* owner = nullptr;                       ///< whose functions these are
+  Finish finish = nullptr;                     ///< ends the command
+  bool finish_if_late = false;                 ///< with ETIMEDOUT; else it is only answered so
+  std::shared_ptr<detail::Deferred> deferred;  ///< shared with the Completion
+  void* payload = nullptr;                     ///< in the storage of that
 
   /// While it takes several turns, in each of which the chore calls `step`.
   Step step = nullptr;
-  SessionOrder* order = nullptr;
-  void* session_record = nullptr;  ///< for `step` and OPEN, which end with the session at the latest
-  std::unique_ptr<UnreadPart> unread;
+  SessionOrder* order = nullptr;       ///< of the session whose commands wait
+  void* session_record = nullptr;      ///< for `step` and OPEN, which end with the session at the latest
+  std::unique_ptr<UnreadPart> unread;  ///< what go_on() reads, of a list that is long
 };
 
+/// All commands that are under way. For the host's loop.
 template <virtio::Host Host, class Backend>
 class DeferredCommands {
  public:
-  using Command = DeferredCommand;
+  using Command = DeferredCommand;  ///< in a list of these
 
+  /// The arguments outlive it.
   DeferredCommands(Host& host, Answers<Host, Backend>& answers, HeldCommands<Host, Backend>& held,
                    Turns<Host>& turns, memory::Arenas& arenas)
       : host_(host), answers_(answers), held_(held), turns_(turns), arenas_(arenas) {}
@@ -107,10 +112,12 @@ class DeferredCommands {
 
   // -- How a command ends
 
+  /// Answers with what was written, of so many bytes, and forgets the command.
   void give(Command& command, Written written) noexcept {
     forget(command);
     answers_.give(command, written);
   }
+  /// Answers with an errno, and forgets the command.
   void refuse(Command& command, int error) noexcept {
     give(command, answers_.status(command.writer(), error));
   }
@@ -119,6 +126,7 @@ class DeferredCommands {
     forget(command);
     answers_.drop(command);
   }
+  /// Forgets all of them, without answers: the queues are reset.
   void clear() noexcept {
     while (Command* const first = under_way_.front()) drop(*first);
   }

@@ -73,12 +73,12 @@ class Device {
   static_assert(CheckedBackend<BackendType>::done);
 
  public:
-  using Session = typename BackendType::Session;
+  using Session = typename BackendType::Session;  ///< the backend's
 
   // -- virtio::Device
 
-  static constexpr std::uint32_t device_id = wire::device_id;
-  static constexpr std::uint16_t queue_count = wire::queue_count;
+  static constexpr std::uint32_t device_id = wire::device_id;      ///< of a media device: 48
+  static constexpr std::uint16_t queue_count = wire::queue_count;  ///< command and event queue
 
   /// The further arguments go to the backend's constructor.
   template <class... Arguments>
@@ -122,12 +122,16 @@ class Device {
   Device(const Device&) = delete;
   Device& operator=(const Device&) = delete;
 
+  /// No feature bits of its own.
   [[nodiscard]] std::uint64_t features() const noexcept { return 0; }
+  /// The configuration space, which never changes (VIRTIO 1.4, 5.22.4).
   [[nodiscard]] std::span<const std::byte> config() const noexcept {
     return {reinterpret_cast<const std::byte*>(&config_), sizeof config_};
   }
+  /// Bytes of each shared memory region; region 0 is where buffers are mapped.
   [[nodiscard]] std::span<const std::uint64_t> shm_regions() const noexcept { return {&shm_size_, 1}; }
 
+  /// Serves what is on the queue; called when the driver has notified it.
   void process(std::uint16_t queue) noexcept {
     turns_.begin();
     if (queue == wire::commandq) {
@@ -140,12 +144,15 @@ class Device {
       events_.process();
     }
   }
+  /// The queue is about to stop: its chains are taken no more, and what waits for the frontend is answered.
   void stop(std::uint16_t queue) noexcept {
     if (queue == wire::commandq) mappings_.stop();
   }
+  /// Chains that were taken from the queue and not answered yet.
   [[nodiscard]] std::uint32_t in_flight(std::uint16_t queue) const noexcept {
     return queue == wire::commandq ? answers_.count() : 0;
   }
+  /// The driver has reset the device: sessions, mappings and answers that are owed are gone.
   void reset() noexcept {
     answers_.stop();
     turns_.stop();
@@ -167,6 +174,8 @@ class Device {
     Record* const record = sessions_.find(session);
     return record != nullptr ? record->session.get() : nullptr;
   }
+  /// See Context.
+  ///@{
   template <class Which>
   void send_dqbuf(const Which& session, const v4l2::Buffer& buffer) noexcept {
     if (Record* const record = sessions_.find(session))
@@ -185,16 +194,23 @@ class Device {
   void purge_dqbuf(const Which& session, std::uint32_t buffer_type) noexcept {
     if (Record* const record = sessions_.find(session)) events_.purge_dqbuf(record->events, buffer_type);
   }
+  ///@}
+  /// See Context.
+  ///@{
   [[nodiscard]] memory::Arenas& arenas() noexcept { return arenas_; }
   [[nodiscard]] memory::Work& work() noexcept { return turns_.work(); }
   void do_later(Chore& chore) noexcept { turns_.do_later(chore); }
   [[nodiscard]] Host& host() noexcept { return host_; }
   [[nodiscard]] const std::shared_ptr<detail::Anchor>& anchor() const noexcept { return anchor_; }
+  ///@}
 
   // -- For programs that embed the device
 
+  /// The backend that was constructed with the device.
   [[nodiscard]] BackendType& backend() noexcept { return backend_; }
+  /// Open sessions.
   [[nodiscard]] std::uint32_t session_count() const noexcept { return sessions_.count(); }
+  /// Events that wait for buffers of the driver, of all sessions.
   [[nodiscard]] std::size_t waiting_events() const noexcept { return events_.waiting(); }
 
  private:

@@ -15,7 +15,7 @@ struct DeviceOptions {
   std::uint32_t max_sessions = 256;
   /// Bytes of all buffers, and of each memory file that they are carved from (memory/arena.hpp).
   std::uint64_t max_buffer_bytes = std::uint64_t{256} << 20;
-  std::uint64_t arena_bytes = std::uint64_t{64} << 20;
+  std::uint64_t arena_bytes = std::uint64_t{64} << 20;  ///< likewise
   /// Events of one session that wait for the guest to lend buffers: room for the 64 buffers of two queues,
   /// and for V4L2 events. A session that exceeds it ends with an error event.
   std::uint32_t max_waiting_events = 192;

@@ -25,6 +25,7 @@ namespace vumedia::media {
 /// An event as it travels: its header and the struct that the header names.
 class Event {
  public:
+  /// An ERROR event: `error` is a positive errno.
   [[nodiscard]] static Event error(std::uint32_t session, int error) noexcept {
     Event event;
     event.wire_.error = {{wire::event_error, session}, static_cast<std::uint32_t>(error), 0};
@@ -45,6 +46,7 @@ class Event {
     return event;
   }
 
+  /// An EVENT event.
   [[nodiscard]] static Event v4l2(std::uint32_t session, const v4l2_event& body) noexcept {
     Event event;
     event.wire_.event = {{wire::event_event, session}, body};
@@ -52,10 +54,12 @@ class Event {
     return event;
   }
 
+  /// As it travels.
   [[nodiscard]] std::span<const std::byte> bytes() const noexcept {
     return {reinterpret_cast<const std::byte*>(&wire_), size_};
   }
-  [[nodiscard]] std::uint32_t kind() const noexcept { return wire_.hdr.event; }
+  [[nodiscard]] std::uint32_t kind() const noexcept { return wire_.hdr.event; }  ///< wire::event_*
+  /// Its id in the guest.
   [[nodiscard]] std::uint32_t session() const noexcept { return wire_.hdr.session_id; }
 
   /// The body of a DQBUF event, or null.
@@ -67,6 +71,7 @@ class Event {
     return kind() == wire::event_event ? &wire_.event.event : nullptr;
   }
 
+  /// Whether it is a DQBUF event of that buffer type (V4L2_BUF_TYPE_*).
   [[nodiscard]] bool is_dqbuf_of(std::uint32_t buffer_type) const noexcept {
     return kind() == wire::event_dqbuf && wire_.dqbuf.buffer.type == buffer_type;
   }
@@ -88,6 +93,7 @@ class Event {
   [[nodiscard]] bool mergeable() const noexcept {
     return kind() == wire::event_event && (wire_.event.event.type == V4L2_EVENT_CTRL || is_source_change());
   }
+  /// Whether it is V4L2_EVENT_SOURCE_CHANGE.
   [[nodiscard]] bool is_source_change() const noexcept {
     return kind() == wire::event_event && wire_.event.event.type == V4L2_EVENT_SOURCE_CHANGE;
   }
@@ -96,6 +102,7 @@ class Event {
     const v4l2_event& body = wire_.event.event;
     return is_source_change() ? body.u.src_change.changes : body.u.ctrl.changes;
   }
+  /// For mergeable events: adds what an earlier one has changed.
   void add_changes(std::uint32_t changes) noexcept {
     v4l2_event body = wire_.event.event;
     (is_source_change() ? body.u.src_change.changes : body.u.ctrl.changes) |= changes;
@@ -116,6 +123,7 @@ class Event {
   std::uint32_t size_;
 };
 
+/// The events that wait, of all sessions. For the device's loop.
 class EventQueue {
   struct InOrder;
   struct OfStore;
@@ -145,13 +153,16 @@ class EventQueue {
 
     /// While held, events are kept back, because the guest does not know the session yet.
     void hold(bool held) noexcept { held_ = held; }
+    /// Whether its events are kept back.
     [[nodiscard]] bool held() const noexcept { return held_; }
 
     // -- For EventQueue
 
     /// Null if the store is full.
     [[nodiscard]] Node* add(const Event& event) noexcept;
+    /// Takes the event out of the store.
     void remove(Node& node) noexcept;
+    /// Its events, oldest first.
     [[nodiscard]] const IntrusiveList<Node, OfStore>& events() const noexcept { return events_; }
 
    private:
@@ -171,6 +182,7 @@ class EventQueue {
   EventQueue(const EventQueue&) = delete;
   EventQueue& operator=(const EventQueue&) = delete;
 
+  /// How many wait, of all sessions.
   [[nodiscard]] std::size_t size() const noexcept { return size_; }
 
   /// Appends an event, with the rules of a kernel whose events are not read (v4l2-event.c): of each
@@ -213,6 +225,7 @@ class EventQueue {
   }
   /// Removes it: `first` is what front() has returned.
   void pop(Event& first) noexcept { remove(static_cast<Node&>(first)); }
+  /// Removes the first event, if there is one.
   void pop_front() noexcept {
     if (Event* const event = front()) pop(*event);
   }
@@ -225,6 +238,7 @@ class EventQueue {
       if (unwanted(std::as_const(node))) remove(node);
     }
   }
+  /// Removes all of the store's events.
   void purge(Store& store) noexcept {
     purge(store, [](const Event&) { return true; });
   }
@@ -271,9 +285,9 @@ inline void EventQueue::Store::remove(Node& node) noexcept {
 
 /// A session, as events know it.
 struct SessionEvents {
-  std::uint32_t session = 0;
-  int error = 0;  ///< not 0 after an error event, which is its last
-  EventQueue::Store waiting;
+  std::uint32_t session = 0;  ///< its id in the guest
+  int error = 0;              ///< not 0 after an error event, which is its last
+  EventQueue::Store waiting;  ///< the events that wait for buffers
 };
 
 }  // namespace vumedia::media

@@ -23,6 +23,7 @@
 
 namespace vumedia::media {
 
+/// Sends events, and keeps those that find no buffer. For the host's loop.
 template <virtio::Host Host, class Backend>
 class EventSender {
  public:
@@ -49,6 +50,7 @@ class EventSender {
     events.waiting.hold(true);
     return {};
   }
+  /// The guest knows the session now: what was kept back goes out.
   void introduce(SessionEvents& events) noexcept {
     events.waiting.hold(false);
     process();
@@ -77,6 +79,7 @@ class EventSender {
   void purge(SessionEvents& of, Predicate unwanted) noexcept {
     queue_.purge(of.waiting, unwanted);
   }
+  /// The same for DQBUF events of that buffer type.
   void purge_dqbuf(SessionEvents& of, std::uint32_t buffer_type) noexcept {
     purge(of, [=](const Event& event) { return event.is_dqbuf_of(buffer_type); });
   }
@@ -89,8 +92,10 @@ class EventSender {
   void resume() noexcept {
     if (std::exchange(resume_, false)) process();
   }
+  /// The queues were reset: nothing is to be continued.
   void reset() noexcept { resume_ = false; }
 
+  /// Events that wait, of all sessions.
   [[nodiscard]] std::size_t waiting() const noexcept { return queue_.size(); }
 
  private:

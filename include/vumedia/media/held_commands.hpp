@@ -22,6 +22,7 @@
 
 namespace vumedia::media {
 
+/// Keeps commands back, with copies of their chains, until it is their turn. For the host's loop.
 template <virtio::Host Host, class Backend>
 class HeldCommands {
  public:

@@ -34,23 +34,32 @@
 
 namespace vumedia::media {
 
+/// Carries out the ioctls of all sessions. For the host's loop.
 template <virtio::Host Host, class BackendType>
 class Ioctls {
  public:
+  /// The backend's session, and the device's record of it.
+  ///@{
   using Session = typename BackendType::Session;
   using Record = typename Sessions<Session>::Record;
+  ///@}
 
   /// What is around the ioctls, which it outlives.
   struct Surroundings {
+    /// Of the device.
+    ///@{
     BackendType& backend;
     Sessions<Session>& sessions;
     EventSender<Host, BackendType>& events;
     Answers<Host, BackendType>& answers;
     DeferredCommands<Host, BackendType>& deferred;
     memory::Work& work;
+    ///@}
     std::shared_ptr<memory::Budget> budget;  ///< for lists of guest ranges, and chains that have them
+    /// Of the device.
     Trace trace;
   };
+  /// `around` is copied; what it refers to outlives this.
   explicit Ioctls(Surroundings around) noexcept : around_(std::move(around)) {}
   Ioctls(const Ioctls&) = delete;
   Ioctls& operator=(const Ioctls&) = delete;
@@ -283,13 +292,14 @@ Written Ioctls<H, B>::refuse_controls(Ioctls& self, Record& record, const virtio
 
 template <virtio::Host H, class B>
 struct Ioctls<H, B>::Table {
+  /// Answers ENOTTY.
   static Written unsupported(Ioctls& self, Record& record, const virtio::Chain& chain, const virtio::Reader&,
                              std::uint32_t number) {
     self.around_.trace.command(v4l2::ioctl_name(number), record.id, fail(ENOTTY));
     return self.around_.answers.status(chain, ENOTTY);
   }
   static_assert(detail::check_overloads<B>());
-  static constexpr auto functions = make_dispatch_table<Function, Entry>(&unsupported);
+  static constexpr auto functions = make_dispatch_table<Function, Entry>(&unsupported);  ///< by number
 };
 
 template <virtio::Host H, class B>

@@ -23,6 +23,7 @@ class Leftovers {
     if (!leavings.empty()) inbox->post(Leftovers(inbox, std::move(leavings), turn));
   }
 
+  /// The other one frees nothing any more.
   Leftovers(Leftovers&& other) noexcept
       : inbox_(std::move(other.inbox_)),
         leavings_(std::move(other.leavings_)),
@@ -32,6 +33,7 @@ class Leftovers {
     if (turn_ != nullptr) --turn_->waiting;
   }
 
+  /// The task: frees a part, and posts the rest.
   void operator()() {
     memory::Work work;
     const std::int64_t all = turn_ != nullptr ? std::max(turn_->waiting, 1U) : 1;

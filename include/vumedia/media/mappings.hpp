@@ -49,6 +49,7 @@ template <class Command>
   return command;
 }
 
+/// All that the guest has mapped, and the commands that change it. For the host's loop.
 template <virtio::Host Host, class Backend>
 class Mappings {
   using State = Window::State;
@@ -128,7 +129,7 @@ class Mappings {
 
   /// Buffers that the guest has mapped; ranges that the frontend has, or may have.
   [[nodiscard]] std::size_t buffer_count() const noexcept { return buffers_.size(); }
-  [[nodiscard]] std::size_t window_count() const noexcept { return windows_.size(); }
+  [[nodiscard]] std::size_t window_count() const noexcept { return windows_.size(); }  ///< see buffer_count()
 
  private:
   struct Buffer {

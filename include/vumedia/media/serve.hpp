@@ -21,8 +21,9 @@
 
 namespace vumedia::vhost_user {
 
+/// What serve_device() takes, and what each device is given.
 struct MediaServeOptions : ServeOptions {
-  media::DeviceOptions device;
+  media::DeviceOptions device;  ///< limits on what a guest can make it hold
 };
 
 /// Serves virtio-media devices with this backend (media/backend.hpp) until it is told to stop; see

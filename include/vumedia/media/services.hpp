@@ -18,6 +18,7 @@
 
 namespace vumedia::media {
 
+/// What a Context calls, for sessions of this device.
 template <class Device>
 inline constexpr detail::Services services_of = {
     .session_type = &detail::type_key<typename Device::Session>,

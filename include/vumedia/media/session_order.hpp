@@ -3,6 +3,7 @@
 
 namespace vumedia::media {
 
+/// What of a session's commands is not done, so that a later one waits.
 struct SessionOrder {
   /// Commands that no other may overtake: an unfinished one that takes several turns of the loop, and those
   /// that wait for it.

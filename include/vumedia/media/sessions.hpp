@@ -20,14 +20,16 @@
 
 namespace vumedia::media {
 
+/// A table of open files, of fixed size. For the device's loop.
 template <class Session>
 class Sessions {
  public:
+  /// One open file.
   struct Record {
-    std::uint32_t id = 0;  ///< never 0 while the record is in use; see Sessions::mark_free()
-    SessionOrder order;
-    SessionEvents events;
-    std::unique_ptr<Session> session;
+    std::uint32_t id = 0;              ///< never 0 while the record is in use; see Sessions::mark_free()
+    SessionOrder order;                ///< of its commands
+    SessionEvents events;              ///< that wait for it
+    std::unique_ptr<Session> session;  ///< the backend's; null until OPEN has been carried out
   };
 
   /// Makes room for `limit` sessions, clamped to [1, 65536].
@@ -77,6 +79,7 @@ class Sessions {
     mark_free(slot);
   }
 
+  /// Records that are in use.
   [[nodiscard]] std::uint32_t count() const noexcept { return count_; }
 
   /// Calls `f(Record&)` for each record in use; it may release it.

@@ -35,9 +35,11 @@ namespace vumedia::media {
 /// One number with one writer.
 class Counter {
  public:
+  /// Counts `n` more. One thread only.
   void add(std::uint64_t n = 1) noexcept {
     value_.store(value_.load(std::memory_order_relaxed) + n, std::memory_order_relaxed);
   }
+  /// From any thread.
   [[nodiscard]] std::uint64_t get() const noexcept { return value_.load(std::memory_order_relaxed); }
 
  private:
@@ -48,6 +50,7 @@ class Counter {
 /// On the supported systems it runs at a constant rate on all processors.
 class TickClock {
  public:
+  /// In ticks, from some point in the past.
   [[nodiscard]] static std::uint64_t now() noexcept {
 #if defined(__x86_64__)
     return __builtin_ia32_rdtsc();
@@ -78,11 +81,14 @@ class TickClock {
 /// within a quarter.
 class Histogram {
  public:
-  static constexpr std::size_t bucket_count = 252;
+  static constexpr std::size_t bucket_count = 252;  ///< enough for all 64 bits
 
+  /// Counts `value` in its bucket. One thread only.
   void add(std::uint64_t value) noexcept { buckets_[bucket_of(value)].add(); }
+  /// Values in `bucket` < bucket_count. From any thread.
   [[nodiscard]] std::uint64_t count(std::size_t bucket) const noexcept { return buckets_[bucket].get(); }
 
+  /// The bucket that `value` is counted in.
   [[nodiscard]] static constexpr std::size_t bucket_of(std::uint64_t value) noexcept {
     if (value < 4) return static_cast<std::size_t>(value);
     const auto width = static_cast<unsigned>(std::bit_width(value));  // 3 to 64: the index is at most 251
@@ -123,28 +129,32 @@ class Statistics {
 
   // -- Any thread
 
-  Counter sessions_opened, sessions_closed;
+  Counter sessions_opened, sessions_closed;       ///< since the start
   Counter sessions_failed;                        ///< ended by an error event
   std::array<Counter, v4l2::ioctl_limit> ioctls;  ///< by number, including unsupported ones
-  std::array<Counter, command_kinds> commands;
-  std::array<Counter, error_kinds> errors;  ///< commands that were answered with this errno
-  std::array<Counter, 3> events;            ///< that reached the guest, by wire::event_*
-  Counter events_waited;                    ///< that found no guest buffer at first
-  Buffers captured, output;
+  std::array<Counter, command_kinds> commands;    ///< see command_kinds
+  std::array<Counter, error_kinds> errors;        ///< commands that were answered with this errno
+  std::array<Counter, 3> events;                  ///< that reached the guest, by wire::event_*
+  Counter events_waited;                          ///< that found no guest buffer at first
+  Buffers captured, output;                       ///< of CAPTURE queues, and of OUTPUT queues
   /// Ticks from popping a command to pushing its answer, if enabled.
   Histogram latency;
-  TickClock clock;
+  TickClock clock;  ///< that latency is measured by
 
+  /// Sessions that are open now; from any thread.
   [[nodiscard]] std::uint64_t sessions_open() const noexcept {
     const std::uint64_t closed = sessions_closed.get();
     return sessions_opened.get() - closed;
   }
+  /// Commands of all kinds, since the start.
   [[nodiscard]] std::uint64_t command_count() const noexcept { return sum(ioctls) + sum(commands); }
+  /// Commands that were answered with an errno, since the start.
   [[nodiscard]] std::uint64_t error_count() const noexcept { return sum(errors); }
 
   /// Latency costs each command two readings of the processor's clock; it must be enabled before the device
   /// is made.
   void measure_latency(bool measured) noexcept { measures_latency_ = measured; }
+  /// Whether begin() and on_answer() measure; as set before the device was made.
   [[nodiscard]] bool measures_latency() const noexcept { return measures_latency_; }
 
   // -- The device, on its loop's thread
@@ -153,6 +163,8 @@ class Statistics {
   [[nodiscard]] std::uint64_t begin() const noexcept {
     return measures_latency_ ? std::max(TickClock::now(), std::uint64_t{1}) : 0;
   }
+  /// What has happened; called by the device.
+  ///@{
   void on_answer(std::uint64_t begun) noexcept {
     if (begun == 0) return;
     const std::uint64_t now = TickClock::now();
@@ -179,6 +191,7 @@ class Statistics {
     events[event.kind()].add();
     if (const wire::virtio_media_event_dqbuf* const returned = event.as_dqbuf()) on_buffer(*returned);
   }
+  ///@}
 
  private:
   template <std::size_t Size>
@@ -215,6 +228,7 @@ class Counted : public Backend {
   explicit Counted(Statistics& statistics, Arguments&&... arguments)
       : Backend(std::forward<Arguments>(arguments)...), statistics_(&statistics) {}
 
+  /// What it counts in.
   [[nodiscard]] Statistics& statistics() noexcept { return *statistics_; }
 
  private:

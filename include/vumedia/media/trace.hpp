@@ -14,6 +14,7 @@
 
 namespace vumedia::media {
 
+/// Writes trace lines, if the log takes them. Copies share the log.
 class Trace {
  public:
   /// DeviceOptions::describe.
@@ -22,8 +23,10 @@ class Trace {
   /// `log` outlives this. A null `describe` means that no fields are shown.
   Trace(const Log& log, Describe describe) noexcept : log_(log), describe_(describe) {}
 
+  /// Whether lines are written at all.
   [[nodiscard]] bool enabled() const noexcept { return log_.enabled(LogLevel::trace); }
 
+  /// Writes a command without a payload, if enabled().
   void command(const char* what, std::uint32_t session, Result<> result) const noexcept {
     if (enabled()) [[unlikely]]
       write(what, session, result);
@@ -38,6 +41,7 @@ class Trace {
                name != nullptr ? name : "an unknown errno");
   }
 
+  /// Writes an event with its payload, if enabled().
   void event(const Event& event) const noexcept {
     if (enabled()) [[unlikely]]
       write(event);

@@ -12,6 +12,7 @@
 
 namespace vumedia::media {
 
+/// A device's share of the loop. For the host's loop.
 template <virtio::Host Host>
 class Turns {
  public:
@@ -19,6 +20,7 @@ class Turns {
   static constexpr bool shared = requires(Host& host) {
     { host.turn() } -> std::same_as<io::Turn&>;
   };
+  /// The loop's turn, if the host has one to share; else null.
   [[nodiscard]] static io::Turn* of([[maybe_unused]] Host& host) noexcept {
     if constexpr (shared)
       return &host.turn();
@@ -28,6 +30,7 @@ class Turns {
 
   /// `resume(owner)` is called in a turn that follows a wake(), before the chores.
   using Resume = void (*)(void* owner) noexcept;
+  /// `host` outlives it; `resume` is called with `owner`.
   Turns(Host& host, Resume resume, void* owner) noexcept
       : host_(host),
         resume_(resume),
@@ -41,6 +44,7 @@ class Turns {
   /// What may be done in this turn. Where it has a loop's turns to itself, a call by the host is one, which
   /// begins with begin().
   [[nodiscard]] memory::Work& work() noexcept { return work_; }
+  /// The host calls the device: where it has a loop's turns to itself, a turn begins.
   void begin() noexcept {
     if constexpr (!shared) work_.begin();
   }
@@ -55,7 +59,9 @@ class Turns {
     wake();
   }
 
+  /// Whether chores wait for another turn.
   [[nodiscard]] bool has_chores() const noexcept { return !chores_.empty(); }
+  /// Does the chores that wait, as far as their share of the turn allows.
   void run_chores() noexcept {
     chores_.run(work_);
     if (!chores_.empty()) wake();

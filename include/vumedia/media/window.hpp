@@ -23,7 +23,8 @@ namespace vumedia::media {
 /// result. Only later ones reach the handler.
 class ShmRequest : public virtio::ShmOperation {
  public:
-  using Answered = void (*)(ShmRequest& request, Result<> result) noexcept;
+  using Answered = void (*)(ShmRequest& request, Result<> result) noexcept;  ///< the host has answered
+  /// `answered` is called for answers that come after send().
   explicit ShmRequest(Answered answered) noexcept : ShmOperation(&on_done), answered_(answered) {}
 
   /// Calls `start()`, which gives this to the host. Nothing: the answer will come.
@@ -35,6 +36,7 @@ class ShmRequest : public virtio::ShmOperation {
     state_ = State::pending;
     return std::nullopt;
   }
+  /// Whether an answer is to come.
   [[nodiscard]] bool busy() const noexcept { return state_ == State::pending; }
   /// The host has forgotten it.
   void abandoned() noexcept { state_ = State::idle; }
@@ -58,16 +60,18 @@ class ShmRequest : public virtio::ShmOperation {
 
 /// An MMAP that waits for the frontend.
 struct WaitingMap final : TimedAnswer, ListHook<WaitingMap> {
+  /// `waits_in` is the Mappings, which `when_late` needs.
   WaitingMap(void* waits_in, Expire when_late, memory::Mappable of) noexcept
       : TimedAnswer(when_late), mappings(waits_in), buffer(std::move(of)) {}
 
-  void* const mappings;
-  memory::Mappable buffer;
-  std::list<WaitingMap>::iterator self;
+  void* const mappings;                  ///< the Mappings it waits in
+  memory::Mappable buffer;               ///< what the guest wants to map
+  std::list<WaitingMap>::iterator self;  ///< its own place in a list
 };
 
 /// What a buffer requires of the frontend.
 struct WantedWindow {
+  /// What `buffer` needs: a window of its own, or that of its arena.
   explicit WantedWindow(const memory::Mappable& buffer) {
     if (const memory::Block* const block = buffer.block.get()) {
       const std::shared_ptr<memory::Arena>& arena = block->arena();
@@ -88,19 +92,20 @@ struct WantedWindow {
       writable = foreign->writable;
     }
   }
+  /// Whether it can be mapped, and holds a buffer of `buffer_length` bytes.
   [[nodiscard]] bool valid(std::uint64_t buffer_length) const noexcept {
     return length != 0 && is_aligned(fd_offset, page_size) && buffer_length <= capacity;
   }
 
-  const void* key = nullptr;
-  std::shared_ptr<const void> keep;
-  int fd = -1;
-  std::uint64_t fd_offset = 0;
-  std::uint64_t length = 0;
-  std::uint64_t within = 0;    ///< where the buffer begins in the window
-  std::uint64_t capacity = 0;  ///< of the buffer
-  bool writable = true;
-  bool shared = false;  ///< with other buffers: an arena
+  const void* key = nullptr;         ///< the same for buffers that share a window
+  std::shared_ptr<const void> keep;  ///< keeps the memory alive
+  int fd = -1;                       ///< the file: borrowed
+  std::uint64_t fd_offset = 0;       ///< in the file, a page multiple
+  std::uint64_t length = 0;          ///< of the window, a page multiple
+  std::uint64_t within = 0;          ///< where the buffer begins in the window
+  std::uint64_t capacity = 0;        ///< of the buffer
+  bool writable = true;              ///< whether a window may be writable
+  bool shared = false;               ///< with other buffers: an arena
 };
 
 /// A range of the region. What the frontend has mapped is not always what we expect. After a reset some
@@ -108,6 +113,7 @@ struct WantedWindow {
 /// may have been carried out. Such windows are stale: before their place is used again, the frontend is told
 /// to unmap exactly that range, and it does not matter if it refuses.
 struct Window final : ShmRequest {
+  /// What the frontend has of it.
   enum class State : std::uint8_t {
     unmapped,   ///< only a reserved place; the frontend has nothing there
     mapping,    ///< requested
@@ -117,6 +123,7 @@ struct Window final : ShmRequest {
     releasing,  ///< being unmapped for good
   };
 
+  /// `owner` is the Mappings, which `on_answer` needs.
   Window(void* owner, Answered on_answer, const WantedWindow& wanted, memory::ShmOffset at) noexcept
       : ShmRequest(on_answer),
         mappings(owner),
@@ -130,6 +137,7 @@ struct Window final : ShmRequest {
   [[nodiscard]] bool needed() const noexcept { return buffers != 0 || !waiting.empty(); }
   /// Whether nobody would miss it.
   [[nodiscard]] bool unused() const noexcept { return state == State::unmapped && !needed(); }
+  /// What the host is asked to map, or to unmap.
   [[nodiscard]] virtio::ShmMapping range() const noexcept {
     virtio::ShmMapping mapping;
     mapping.region = wire::mmap_region;
@@ -150,16 +158,16 @@ struct Window final : ShmRequest {
     }
   }
 
-  void* const mappings;
-  const void* const key;
-  const std::weak_ptr<const void> memory;
-  std::shared_ptr<const void> holder;  ///< keeps an arena that has become empty
-  const memory::ShmOffset place;
-  const std::uint64_t length;
-  std::uint32_t buffers = 0;
-  IntrusiveList<WaitingMap> waiting;
-  State state = State::unmapped;
-  const bool shared;
+  void* const mappings;                    ///< the Mappings it belongs to
+  const void* const key;                   ///< WantedWindow::key
+  const std::weak_ptr<const void> memory;  ///< what it shows
+  std::shared_ptr<const void> holder;      ///< keeps an arena that has become empty
+  const memory::ShmOffset place;           ///< in the region
+  const std::uint64_t length;              ///< in bytes
+  std::uint32_t buffers = 0;               ///< that the guest has mapped in it
+  IntrusiveList<WaitingMap> waiting;       ///< maps that wait for its request
+  State state = State::unmapped;           ///< see State
+  const bool shared;                       ///< by all buffers of an arena
 };
 
 }  // namespace vumedia::media
