@@ -36,12 +36,13 @@ namespace vumedia::client::compliance {
 /// examined.
 inline constexpr std::size_t user_memory_size = std::size_t{64} << 20;
 
+/// What a run examines.
 struct Options {
   /// The rules to run, as a pattern for is_named().
   std::string filter = "*";
   /// The memory types of buffers to examine.
   bool mmap = true;
-  bool userptr = true;
+  bool userptr = true;  ///< likewise
   /// How long a frame or an event may take; GuestOptions::command_timeout is the limit for a command.
   std::chrono::milliseconds patience{5000};
   /// For decoders; without it, rules that need a stream are not applicable. It outlives the run.
@@ -52,7 +53,7 @@ struct Options {
 struct Run {
   std::uint32_t type = 0;    ///< V4L2_BUF_TYPE_*; 0: the whole device
   std::uint32_t memory = 0;  ///< V4L2_MEMORY_*; 0: no memory in particular
-  Finding finding;
+  Finding finding;           ///< what came of it
   /// Describes the queue and memory; empty for the device.
   [[nodiscard]] std::string name() const {
     std::string text = type != 0 ? type_name(type) : "";
@@ -61,11 +62,12 @@ struct Run {
   }
 };
 
+/// What came of one rule, in all its runs.
 struct RuleResult {
-  const Group* group = nullptr;
-  const Rule* rule = nullptr;
-  std::vector<Run> runs;  ///< none if the device has nothing that the rule is about; see `absent`
-  std::string absent;
+  const Group* group = nullptr;  ///< the heading it stands under
+  const Rule* rule = nullptr;    ///< the rule
+  std::vector<Run> runs;         ///< none if the device has nothing that the rule is about; see `absent`
+  std::string absent;            ///< what the device lacks that the rule is about
   /// Failed if any run failed; passed if at least one passed and none failed.
   [[nodiscard]] Verdict verdict() const noexcept {
     Verdict verdict = Verdict::not_applicable;
@@ -82,11 +84,15 @@ struct RuleResult {
   }
 };
 
+/// What came of all rules.
 struct Report {
-  std::vector<RuleResult> results;
+  std::vector<RuleResult> results;  ///< in the order of all_rules
+  /// Rules with this verdict.
+  ///@{
   std::uint32_t passed = 0;
   std::uint32_t failed = 0;
   std::uint32_t not_applicable = 0;
+  ///@}
   /// Why the run ended before its last rule, or did not begin: the device is gone or stuck. Empty otherwise.
   std::string ended;
   /// Only the rules that apply to every device were applicable, on its configuration, files and commands:
@@ -102,6 +108,7 @@ struct Report {
     return std::ranges::all_of(results, idle) &&
            !(passed + failed != 0 && std::ranges::all_of(results, general));
   }
+  /// Whether something was examined, and nothing found to be wrong.
   [[nodiscard]] bool good() const noexcept { return failed == 0 && ended.empty() && !nothing_tried(); }
 };
 
@@ -250,6 +257,7 @@ inline Finding run_once(const Rule& rule, AnyGuest& guest, const Facts& facts, c
   return report;
 }
 
+/// The same, of a guest whose transport is known.
 template <class Link>
 [[nodiscard]] Report run(BasicGuest<Link>& guest, const Options& options = {},
                          const std::function<void(const RuleResult&)>& on_result = {}) {

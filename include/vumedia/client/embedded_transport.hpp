@@ -21,8 +21,8 @@ namespace vumedia::client {
 /// A part of the guest's RAM, as this process and as the guest sees it. Its start is at a page boundary for
 /// both.
 struct GuestRam {
-  std::span<std::byte> bytes;
-  memory::GuestAddress base;
+  std::span<std::byte> bytes;  ///< in this process
+  memory::GuestAddress base;   ///< where the guest sees the first byte
 };
 
 /// `Host` is a virtio::BasicHost. Device, host and turn outlive the transport, which is used on their loop's
@@ -31,7 +31,7 @@ struct GuestRam {
 template <virtio::Device D, class Host, std::invocable<io::TimePoint> Turn>
 class EmbeddedTransport {
  public:
-  using SharedMemory = std::span<std::byte>;
+  using SharedMemory = std::span<std::byte>;  ///< valid until it is unmapped
 
   /// `ram` holds what the guest needs, its two queues included, and must be zeroed.
   EmbeddedTransport(D& device, Host& host, GuestRam ram, Turn& turn)
@@ -39,6 +39,8 @@ class EmbeddedTransport {
 
   // -- client::Transport
 
+  /// See client::Transport.
+  ///@{
   [[nodiscard]] Outcome<> negotiate(std::span<std::byte> config) {
     const std::span<const std::byte> own = device_->config();
     if (config.size() > own.size())
@@ -68,6 +70,9 @@ class EmbeddedTransport {
     }
     return {};
   }
+  ///@}
+  /// See client::Transport.
+  ///@{
   void kick(std::uint16_t queue) noexcept { host_->kick(*device_, queue); }
   [[nodiscard]] Outcome<> poll() { return wait(io::TimePoint()); }
   [[nodiscard]] Outcome<> wait(io::TimePoint until) {
@@ -82,6 +87,7 @@ class EmbeddedTransport {
     host_->reset(*device_);
     return {};
   }
+  ///@}
 
  private:
   D* device_;

@@ -40,6 +40,7 @@
 
 namespace vumedia::client {
 
+/// What a guest allows a device, and how it waits.
 struct GuestOptions {
   /// How long a command may take; the Linux driver gives up after 5 s.
   std::chrono::milliseconds command_timeout{5000};
@@ -75,11 +76,14 @@ class BasicGuest {
   BasicGuest(const BasicGuest&) = delete;
   BasicGuest& operator=(const BasicGuest&) = delete;
 
+  /// The configuration space, as it was read at the start.
   [[nodiscard]] const media::wire::virtio_media_config& config() const noexcept { return config_; }
   /// Bytes of shared memory region 0; 0 if there is none, so that nothing can be mapped.
   [[nodiscard]] std::uint64_t shm_size() const noexcept { return transport_.shm_size(); }
 
+  /// Opens a session; its id.
   [[nodiscard]] Result<std::uint32_t> open();
+  /// Closes a session, and drops its events.
   [[nodiscard]] Result<> close(std::uint32_t session);
 
   /// Sends `payload` and replaces it with the answer. A failed ioctl leaves it unchanged, except that
@@ -89,12 +93,14 @@ class BasicGuest {
   template <v4l2::ListedIoctl Tag>
   [[nodiscard]] Result<> ioctl(std::uint32_t session, typename Tag::Payload& payload);
 
+  /// A mapped buffer.
   struct Mapped {
-    memory::ShmOffset driver_addr;
+    memory::ShmOffset driver_addr;       ///< its offset in the region
     typename Link::SharedMemory memory;  ///< until munmap, or the device is gone
   };
   /// Maps the buffer that has mem_offset `offset`. Each mmap needs its munmap.
   [[nodiscard]] Result<Mapped> mmap(std::uint32_t session, std::uint32_t offset, bool writable = true);
+  /// Undoes one mmap().
   [[nodiscard]] Result<> munmap(memory::ShmOffset driver_addr);
 
   /// The next event, or nothing within `timeout`.
@@ -115,12 +121,15 @@ class BasicGuest {
   /// Does what a driver does when it is loaded again: all earlier sessions, mappings and events are gone.
   [[nodiscard]] Outcome<> reset();
 
+  /// The transport, which the guest owns.
   [[nodiscard]] Link& transport() noexcept { return transport_; }
+  /// The vhost-user frontend below it.
   [[nodiscard]] auto& frontend() noexcept
     requires requires(Link& link) { link.frontend(); }
   {
     return transport_.frontend();
   }
+  /// Why every call fails; code 0 if none does.
   [[nodiscard]] const Error& error() const noexcept { return error_; }
 
  private:

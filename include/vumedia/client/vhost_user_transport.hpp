@@ -28,8 +28,9 @@ namespace vumedia::client {
 /// A Transport. Guest memory is one sealed memory file, shared memory region 0 a range of addresses here.
 class VhostUserTransport {
  public:
-  using SharedMemory = std::span<std::byte>;
+  using SharedMemory = std::span<std::byte>;  ///< valid until it is unmapped
 
+  /// Connects to a listening back-end.
   [[nodiscard]] static Outcome<VhostUserTransport> connect(const std::string& socket_path) {
     auto frontend = vhost_user::Frontend::connect(socket_path);
     if (!frontend) return std::unexpected(std::move(frontend.error()));
@@ -39,10 +40,15 @@ class VhostUserTransport {
   VhostUserTransport(vhost_user::Frontend frontend) noexcept  // NOLINT: implicit on purpose
       : frontend_(std::move(frontend)) {}
 
+  /// See client::Transport.
+  ///@{
   [[nodiscard]] Outcome<> negotiate(std::span<std::byte> config);
   [[nodiscard]] bool event_idx() const noexcept {
     return (frontend_.features() & vhost_user::feature::ring_event_idx) != 0;
   }
+  ///@}
+  /// See client::Transport.
+  ///@{
   [[nodiscard]] std::uint64_t shm_size() const noexcept { return shm_.size(); }
   [[nodiscard]] Outcome<std::span<std::byte>> create_memory(std::size_t size);
   [[nodiscard]] memory::GuestAddress guest_base() const noexcept { return {0x1'0000'0000}; }
@@ -58,7 +64,9 @@ class VhostUserTransport {
     return shm_.bytes(offset, length);
   }
   [[nodiscard]] Outcome<> reset();
+  ///@}
 
+  /// The frontend, which the transport owns.
   [[nodiscard]] vhost_user::Frontend& frontend() noexcept { return frontend_; }
 
  private:

@@ -23,6 +23,7 @@
 
 namespace vumedia::client::compliance {
 
+/// The rules of all groups, in the order in which they run.
 inline constexpr Group all_rules[] = {
     {"Configuration", detail::rules::config_rules},
     {"Open files and commands", detail::rules::file_rules},

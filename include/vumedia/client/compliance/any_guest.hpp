@@ -18,16 +18,19 @@ namespace vumedia::client::compliance {
 
 /// Memory that a device shows the guest, as returned by MMAP. AnyGuest::read and write access it.
 struct MappedBuffer {
-  memory::ShmOffset driver_addr;
-  std::uint64_t size = 0;
+  memory::ShmOffset driver_addr;  ///< its offset in shared memory region 0
+  std::uint64_t size = 0;         ///< in bytes
 };
 
 /// Does not own the guest, which outlives it.
 class AnyGuest {
  public:
+  /// A reference to any BasicGuest.
   template <class Link>
   explicit AnyGuest(BasicGuest<Link>& guest) noexcept : guest_(&guest), functions_(&functions_of<Link>) {}
 
+  /// Those of the guest.
+  ///@{
   [[nodiscard]] const media::wire::virtio_media_config& config() const noexcept {
     return functions_->config(guest_);
   }
@@ -44,13 +47,17 @@ class AnyGuest {
   [[nodiscard]] Result<> munmap(memory::ShmOffset driver_addr) {
     return functions_->munmap(guest_, driver_addr);
   }
+  ///@}
   /// Copies from and to the start of mapped memory. False if it is not mapped, or is shorter.
   [[nodiscard]] bool read(const MappedBuffer& mapped, std::span<std::byte> out) {
     return functions_->read(guest_, mapped, out);
   }
+  /// Likewise, into mapped memory.
   [[nodiscard]] bool write(const MappedBuffer& mapped, std::span<const std::byte> in) {
     return functions_->write(guest_, mapped, in);
   }
+  /// Those of the guest.
+  ///@{
   [[nodiscard]] Result<std::optional<Event>> wait_event(std::chrono::milliseconds timeout) {
     return functions_->wait_event(guest_, timeout);
   }
@@ -60,6 +67,7 @@ class AnyGuest {
                                               std::span<std::byte> answer) {
     return functions_->command(guest_, command, answer);
   }
+  ///@}
   /// Why the guest cannot be used any more; code 0 while it can.
   [[nodiscard]] const Error& error() const noexcept { return functions_->error(guest_); }
 

@@ -16,20 +16,25 @@
 
 namespace vumedia::client::compliance {
 
+/// The buffers of a subject's first open file. They are released with the file, or by release().
 class Buffers {
  public:
+  /// A plane of a buffer.
   struct Plane {
-    std::uint32_t length = 0;
+    std::uint32_t length = 0;         ///< in bytes, as VIDIOC_QUERYBUF says
     std::uint32_t offset = 0;         ///< MMAP: for the device's MMAP command
     std::span<std::byte> own_memory;  ///< USERPTR
   };
+  /// A buffer.
   struct Record {
-    std::uint32_t index = 0;
-    std::uint32_t plane_count = 0;
-    std::array<Plane, VIDEO_MAX_PLANES> planes{};
+    std::uint32_t index = 0;                       ///< the device's
+    std::uint32_t plane_count = 0;                 ///< 1 for a single-planar buffer
+    std::array<Plane, VIDEO_MAX_PLANES> planes{};  ///< the first plane_count
   };
 
+  /// Of the queue and memory that the rule is run for.
   explicit Buffers(Subject& subject) : Buffers(subject, subject.type(), subject.memory()) {}
+  /// Of another queue, or in other memory.
   Buffers(Subject& subject, std::uint32_t type, std::uint32_t memory)
       : subject_(subject), type_(type), memory_(memory) {}
 
@@ -38,8 +43,11 @@ class Buffers {
   /// VIDIOC_REQBUFS of 0.
   Finding release();
 
+  /// How many the device has allocated.
   [[nodiscard]] std::uint32_t size() const noexcept { return static_cast<std::uint32_t>(records_.size()); }
+  /// The buffer at `place` < size(), which need not be its index.
   [[nodiscard]] const Record& operator[](std::size_t place) const { return records_[place]; }
+  /// V4L2_BUF_TYPE_*.
   [[nodiscard]] std::uint32_t type() const noexcept { return type_; }
 
   /// A buffer as VIDIOC_QUERYBUF takes it: the number of planes, and nothing else filled in.
@@ -47,24 +55,29 @@ class Buffers {
   /// A buffer as VIDIOC_QBUF takes it. OUTPUT buffers are full.
   [[nodiscard]] v4l2::BufferPayload handed(std::size_t place) const;
 
+  /// VIDIOC_QUERYBUF.
   Finding query(std::uint32_t index, v4l2::BufferPayload& payload) const {
     payload = question(index);
     return subject_.expect<v4l2::tag::QUERYBUF>(payload);
   }
+  /// VIDIOC_QBUF of the buffer at `place`.
   Finding queue(std::size_t place) const {
     auto payload = handed(place);
     return subject_.expect<v4l2::tag::QBUF>(payload);
   }
+  /// VIDIOC_QBUF of all of them.
   Finding queue_all() const {
     for (std::size_t place = 0; place < records_.size(); ++place) {
       if (auto found = queue(place)) return found;
     }
     return passed();
   }
+  /// VIDIOC_STREAMON.
   Finding start() const {
     v4l2::tag::BufferType type = type_;
     return subject_.expect<v4l2::tag::STREAMON>(type);
   }
+  /// VIDIOC_STREAMOFF.
   Finding stop() const {
     v4l2::tag::BufferType type = type_;
     return subject_.expect<v4l2::tag::STREAMOFF>(type);
@@ -74,6 +87,8 @@ class Buffers {
   [[nodiscard]] static std::uint32_t used(const v4l2::Buffer& buffer, std::uint32_t plane) noexcept {
     return v4l2::is_multiplanar(buffer.head.type) ? buffer.planes[plane].bytesused : buffer.head.bytesused;
   }
+  /// What a buffer states for plane `plane`, in either plane API.
+  ///@{
   [[nodiscard]] static std::uint32_t length(const v4l2::Buffer& buffer, std::uint32_t plane) noexcept {
     return v4l2::is_multiplanar(buffer.head.type) ? buffer.planes[plane].length : buffer.head.length;
   }
@@ -83,6 +98,7 @@ class Buffers {
   [[nodiscard]] static unsigned long pointer(const v4l2::Buffer& buffer, std::uint32_t plane) noexcept {
     return v4l2::is_multiplanar(buffer.head.type) ? buffer.planes[plane].m.userptr : buffer.head.m.userptr;
   }
+  ///@}
 
  private:
   Finding add(std::uint32_t index);

@@ -22,9 +22,10 @@ inline constexpr std::uint32_t max_listed = 256;
 
 /// The capabilities that name kinds of buffers, and the buffer types they stand for.
 struct QueueCapability {
-  std::uint32_t capability;
-  std::uint32_t type;
+  std::uint32_t capability;  ///< V4L2_CAP_*
+  std::uint32_t type;        ///< V4L2_BUF_TYPE_*
 };
+/// All of them.
 inline constexpr QueueCapability queue_capabilities[] = {
     {V4L2_CAP_VIDEO_M2M_MPLANE, V4L2_BUF_TYPE_VIDEO_OUTPUT_MPLANE},
     {V4L2_CAP_VIDEO_M2M_MPLANE, V4L2_BUF_TYPE_VIDEO_CAPTURE_MPLANE},
@@ -44,6 +45,7 @@ inline constexpr QueueCapability queue_capabilities[] = {
     {V4L2_CAP_META_OUTPUT, V4L2_BUF_TYPE_META_OUTPUT},
 };
 
+/// The name that the kernel's header has without V4L2_BUF_TYPE_.
 [[nodiscard]] inline const char* type_name(std::uint32_t type) noexcept {
   constexpr const char* names[] = {"type 0",
                                    "VIDEO_CAPTURE",
@@ -62,9 +64,11 @@ inline constexpr QueueCapability queue_capabilities[] = {
                                    "META_OUTPUT"};
   return type < std::size(names) ? names[type] : "an unknown type";
 }
+/// Likewise of MMAP and USERPTR.
 [[nodiscard]] inline const char* memory_name(std::uint32_t memory) noexcept {
   return memory == V4L2_MEMORY_MMAP ? "MMAP" : memory == V4L2_MEMORY_USERPTR ? "USERPTR" : "no memory";
 }
+/// Whether buffers of that type are pictures of VIDEO_CAPTURE or VIDEO_OUTPUT.
 [[nodiscard]] constexpr bool is_video(std::uint32_t type) noexcept {
   return v4l2::is_multiplanar(type) || type == V4L2_BUF_TYPE_VIDEO_CAPTURE ||
          type == V4L2_BUF_TYPE_VIDEO_OUTPUT;
@@ -73,22 +77,25 @@ inline constexpr QueueCapability queue_capabilities[] = {
 /// The picture of a v4l2_format of either plane API. The kernel's multi-planar struct is packed, so it is
 /// copied.
 struct Pixels {
+  /// A plane in memory.
   struct Plane {
-    std::uint32_t size = 0;
-    std::uint32_t stride = 0;
+    std::uint32_t size = 0;    ///< sizeimage
+    std::uint32_t stride = 0;  ///< bytesperline
     friend bool operator==(const Plane&, const Plane&) = default;
   };
-  std::uint32_t width = 0, height = 0, fourcc = 0, field = 0;
-  std::uint32_t colorspace = 0, ycbcr = 0, quantization = 0, transfer = 0;
-  std::uint32_t flags = 0;
-  std::array<Plane, VIDEO_MAX_PLANES> planes{};
-  std::uint32_t plane_count = 0;  ///< as the device states it, which may be anything
+  std::uint32_t width = 0, height = 0, fourcc = 0, field = 0;  ///< in pixels, and the kernel's codes
+  std::uint32_t colorspace = 0, ycbcr = 0, quantization = 0, transfer = 0;  ///< as V4L2_*_DEFAULT and so on
+  std::uint32_t flags = 0;                                                  ///< V4L2_PIX_FMT_FLAG_*
+  std::array<Plane, VIDEO_MAX_PLANES> planes{};  ///< the first plane_count, if that many fit
+  std::uint32_t plane_count = 0;                 ///< as the device states it, which may be anything
+  /// The planes that there are; none beyond VIDEO_MAX_PLANES.
   [[nodiscard]] std::span<const Plane> used_planes() const noexcept {
     return {planes.data(), plane_count < planes.size() ? plane_count : planes.size()};
   }
   friend bool operator==(const Pixels&, const Pixels&) = default;
 };
 
+/// The picture of `format`, whose type says which member of the union counts.
 [[nodiscard]] inline Pixels pixels_of(const v4l2_format& format) noexcept {
   Pixels pixels;
   if (v4l2::is_multiplanar(format.type)) {
@@ -133,6 +140,7 @@ struct Pixels {
   // NOLINTNEXTLINE(bugprone-suspicious-memory-comparison): all its bytes are told.
   return std::memcmp(&a.fmt, &b.fmt, sizeof a.fmt) == 0;
 }
+/// Fourcc and size in words, for a report.
 [[nodiscard]] inline std::string format_name(const v4l2_format& format) {
   if (!is_video(format.type)) return type_name(format.type);
   const Pixels pixels = pixels_of(format);
@@ -142,6 +150,8 @@ struct Pixels {
                      pixels.transfer, pixels.ycbcr, pixels.quantization);
 }
 
+/// Sets the field, in either plane API.
+///@{
 inline void set_fourcc(v4l2_format& format, std::uint32_t fourcc) noexcept {
   (v4l2::is_multiplanar(format.type) ? format.fmt.pix_mp.pixelformat : format.fmt.pix.pixelformat) = fourcc;
 }
@@ -163,17 +173,21 @@ inline void set_field(v4l2_format& format, std::uint32_t field) noexcept {
     format.fmt.pix.field = field;
   }
 }
+///@}
 
 /// One kind of buffers that the device has.
 struct Queue {
-  std::uint32_t type = 0;
+  std::uint32_t type = 0;             ///< V4L2_BUF_TYPE_*
   std::vector<v4l2_fmtdesc> formats;  ///< from VIDIOC_ENUM_FMT
   v4l2_format initial{};              ///< as it was found
   v4l2_format small{};                ///< the smallest picture that the device makes of it, for quick streams
   std::uint32_t capabilities = 0;     ///< V4L2_BUF_CAP_*, from VIDIOC_REQBUFS
   bool has_buffers = false;           ///< it knows VIDIOC_REQBUFS
+  /// Whether the program fills its buffers.
   [[nodiscard]] bool output() const noexcept { return v4l2::is_output(type); }
+  /// Whether it is of the multi-planar API.
   [[nodiscard]] bool multiplanar() const noexcept { return v4l2::is_multiplanar(type); }
+  /// Whether buffers can be in memory of that type (V4L2_MEMORY_*).
   [[nodiscard]] bool has(std::uint32_t memory) const noexcept {
     return has_buffers && (capabilities & (memory == V4L2_MEMORY_MMAP      ? V4L2_BUF_CAP_SUPPORTS_MMAP
                                            : memory == V4L2_MEMORY_USERPTR ? V4L2_BUF_CAP_SUPPORTS_USERPTR
@@ -181,21 +195,24 @@ struct Queue {
   }
 };
 
+/// What is known of a device before the first rule runs.
 struct Facts {
   std::uint32_t capabilities = 0;  ///< from the configuration space
-  std::uint32_t device_type = 0;
-  std::string card;
-  std::uint64_t shm_size = 0;
-  std::vector<Queue> queues;
-  bool m2m = false;               ///< frames come only if frames go in
-  bool stateful_decoder = false;  ///< a memory-to-memory device with coded OUTPUT that takes DECODER_CMD
+  std::uint32_t device_type = 0;   ///< of the configuration space
+  std::string card;                ///< likewise
+  std::uint64_t shm_size = 0;      ///< bytes of region 0; 0: nothing can be mapped
+  std::vector<Queue> queues;       ///< of all kinds of buffers that it has
+  bool m2m = false;                ///< frames come only if frames go in
+  bool stateful_decoder = false;   ///< a memory-to-memory device with coded OUTPUT that takes DECODER_CMD
 
+  /// The queue of that buffer type, or null.
   [[nodiscard]] const Queue* find(std::uint32_t type) const noexcept {
     for (const Queue& queue : queues) {
       if (queue.type == type) return &queue;
     }
     return nullptr;
   }
+  /// The first OUTPUT or CAPTURE queue of pictures, or null.
   [[nodiscard]] const Queue* queue(bool output) const noexcept {
     for (const Queue& queue : queues) {
       if (is_video(queue.type) && queue.output() == output) return &queue;

@@ -12,20 +12,24 @@
 
 namespace vumedia::client::compliance {
 
+/// What came of a rule.
 enum class Verdict : std::uint8_t { passed, failed, not_applicable };
 
+/// What a rule returns, and each step of it that may end it.
 struct [[nodiscard]] Finding {
-  Verdict verdict = Verdict::passed;
-  std::string text;  ///< what was seen, or why the rule is not applicable
+  Verdict verdict = Verdict::passed;  ///< passed: go on
+  std::string text;                   ///< what was seen, or why the rule is not applicable
 
   /// Whether it ends a rule: `if (auto found = subject.expect(...)) return found;`
   [[nodiscard]] explicit operator bool() const noexcept { return verdict != Verdict::passed; }
 };
 
+/// The rule, or the step, is kept.
 [[nodiscard]] inline Finding passed() noexcept {
   return {};
 }
 
+/// The rule is broken. The text, as printf makes it, says what was seen and what was wanted.
 [[gnu::format(printf, 1, 2)]] inline Finding failed(const char* format, ...) {
   std::va_list arguments;
   va_start(arguments, format);
@@ -34,6 +38,7 @@ struct [[nodiscard]] Finding {
   return {Verdict::failed, std::move(text)};
 }
 
+/// The rule cannot be examined. The text, as printf makes it, says what the device lacks.
 [[gnu::format(printf, 1, 2)]] inline Finding not_applicable(const char* format, ...) {
   std::va_list arguments;
   va_start(arguments, format);

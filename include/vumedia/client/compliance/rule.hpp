@@ -25,12 +25,13 @@ enum class Scope : std::uint8_t {
   decoder,  ///< once, for a stateful decoder; with each memory type that both queues have
 };
 
+/// A rule, and the function that examines it.
 struct Rule {
   const char* id;       ///< "group/what-is-demanded"; never changes, because scripts name rules
   const char* demand;   ///< in a sentence
   const char* section;  ///< document and heading: "V4L2 API, ioctl VIDIOC_REQBUFS"
-  Scope scope;
-  Finding (*check)(Subject& subject);
+  Scope scope;          ///< what it applies to
+  Finding (*check)(Subject& subject);  ///< examines one open file
 };
 
 /// Whether `pattern` matches it: a shell pattern, including the extended forms, such as "qbuf/*" or
@@ -41,8 +42,8 @@ struct Rule {
 
 /// Rules under one heading.
 struct Group {
-  const char* title;
-  std::span<const Rule> rules;
+  const char* title;            ///< the heading
+  std::span<const Rule> rules;  ///< in the order in which they run
 };
 
 }  // namespace vumedia::client::compliance

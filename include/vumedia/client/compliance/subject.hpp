@@ -26,17 +26,17 @@ namespace vumedia::client::compliance {
 
 /// A coded stream for decoders, with one access unit in each element.
 struct CodedStream {
-  std::uint32_t fourcc = 0;
-  std::uint32_t width = 0;  ///< as in the container; 0 if it does not state them
-  std::uint32_t height = 0;
-  std::vector<std::vector<std::byte>> units;
+  std::uint32_t fourcc = 0;                   ///< its format
+  std::uint32_t width = 0;                    ///< as in the container; 0 if it does not state them
+  std::uint32_t height = 0;                   ///< likewise
+  std::vector<std::vector<std::byte>> units;  ///< in decoding order
 };
 
 /// What a rule may know about the options of a run.
 struct Settings {
   /// How long a frame or an event may take. Only a failure waits that long.
   std::chrono::milliseconds patience{5000};
-  const CodedStream* stream = nullptr;
+  const CodedStream* stream = nullptr;  ///< null: there is none
 };
 
 /// Whether reserved words are all zero, as drivers leave them.
@@ -54,6 +54,7 @@ void scribble(T& field) noexcept {
 /// Lives as long as one rule; when it ends, everything that it opened and mapped is closed and unmapped.
 class Subject {
  public:
+  /// What the arguments refer to outlives it. `queue` is null for rules on the whole device.
   Subject(AnyGuest& guest, const Facts& facts, const Settings& settings, const Queue* queue,
           std::uint32_t memory) noexcept
       : guest_(guest), facts_(facts), settings_(settings), queue_(queue), memory_(memory) {}
@@ -61,25 +62,36 @@ class Subject {
   Subject(const Subject&) = delete;
   Subject& operator=(const Subject&) = delete;
 
+  /// What the rule was run with.
+  ///@{
   [[nodiscard]] AnyGuest& guest() noexcept { return guest_; }
   [[nodiscard]] const Facts& facts() const noexcept { return facts_; }
   [[nodiscard]] const Settings& settings() const noexcept { return settings_; }
+  ///@}
 
   /// The queue and memory that a rule of Scope::queue, buffers or stream is run for.
   [[nodiscard]] const Queue& queue() const noexcept { return *queue_; }
+  /// Of the queue and memory that the rule is run for.
+  ///@{
   [[nodiscard]] std::uint32_t type() const noexcept { return queue_->type; }
   [[nodiscard]] std::uint32_t memory() const noexcept { return memory_; }
+  ///@}
 
   // ---- Sessions. The first is already open.
+  /// The first session.
   [[nodiscard]] std::uint32_t session() const noexcept { return sessions_.front(); }
+  /// Opens another file of the device; its session is closed with the subject, if not before.
   Finding open(std::uint32_t& session);
+  /// Closes one that open() has opened.
   Finding close(std::uint32_t session);
 
   // ---- Ioctls on the first session, or on another. 0 or the errno.
+  /// Runs the ioctl on the first session.
   template <class Tag>
   [[nodiscard]] int call(typename Tag::Payload& payload) {
     return call_as<Tag>(session(), payload);
   }
+  /// Runs the ioctl on another session.
   template <class Tag>
   [[nodiscard]] int call_as(std::uint32_t session, typename Tag::Payload& payload) {
     const auto done = guest_.ioctl<Tag>(session, payload);
@@ -91,6 +103,7 @@ class Subject {
   Finding expect(typename Tag::Payload& payload, int wanted = 0, const char* circumstances = "") {
     return expect_as<Tag>(session(), payload, wanted, circumstances);
   }
+  /// The same on another session.
   template <class Tag>
   Finding expect_as(std::uint32_t session, typename Tag::Payload& payload, int wanted = 0,
                     const char* circumstances = "") {
@@ -105,17 +118,21 @@ class Subject {
   }
 
   // ---- Memory
+  /// MMAP of the buffer at mem_offset `offset`; unmapped with the subject, if not before.
   [[nodiscard]] Result<MappedBuffer> map(std::uint32_t session, std::uint32_t offset);
+  /// MUNMAP of what map() has mapped.
   [[nodiscard]] Result<> unmap(memory::ShmOffset driver_addr);
   /// A piece of the guest's own memory at a page boundary that nobody else uses in this rule; empty if there
   /// is not enough.
   [[nodiscard]] std::span<std::byte> take_user_memory(std::size_t size) noexcept;
 
   // ---- Events
-  // The next event that satisfies `accepts`, or nothing within the patience; other events wait until they are
-  // asked for.
+
+  /// The next event that satisfies `accepts(const Event&)`, or nothing within `patience`; others wait until
+  /// they are asked for.
   template <class Accepts>
   [[nodiscard]] std::optional<Event> wait_for(Accepts&& accepts, std::chrono::milliseconds patience);
+  /// The same, within the patience of the run.
   template <class Accepts>
   [[nodiscard]] std::optional<Event> wait_for(Accepts&& accepts) {
     return wait_for(std::forward<Accepts>(accepts), settings_.patience);
@@ -129,6 +146,7 @@ class Subject {
   /// The next V4L2 event of `type` of a session.
   Finding next_event(std::uint32_t session, std::uint32_t type, v4l2_event& event);
 
+  /// The finding for the answer `got` to the ioctl `name` where `wanted` was due; passed if they are equal.
   static Finding judge(const char* name, int got, int wanted, const char* circumstances) {
     if (got == wanted) return passed();
     return failed("%s%s%s: %s, not %s", name, *circumstances == '\0' ? "" : " ", circumstances,
