@@ -28,6 +28,7 @@ class BufferHandOver {
   /// Guest ranges that all USERPTR buffers of a queue together may have: 2 GiB of single pages.
   static constexpr std::size_t max_ranges = 8 * max_guest_ranges;
 
+  /// `options` outlives it: those of the queue.
   explicit BufferHandOver(const BufferQueueOptions& options) : options_(options) {}
 
   /// What the guest says about the contents, which it does for OUTPUT buffers only. EINVAL: it cannot be.

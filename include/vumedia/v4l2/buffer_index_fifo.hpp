@@ -15,7 +15,9 @@ class BufferIndexFifo {
   /// As many buffers as one queue may have.
   static constexpr std::size_t capacity = 64;
 
+  /// How many are in the list.
   [[nodiscard]] std::uint32_t size() const noexcept { return size_; }
+  /// Removes all.
   void clear() noexcept { size_ = 0; }
 
   /// The index is not in the list yet, so there is room.
@@ -23,6 +25,7 @@ class BufferIndexFifo {
     at(size_) = static_cast<std::uint8_t>(index);
     ++size_;
   }
+  /// Likewise, at the other end.
   void push_front(std::uint32_t index) noexcept {
     head_ = static_cast<std::uint32_t>((head_ + capacity - 1) % capacity);
     at(0) = static_cast<std::uint8_t>(index);

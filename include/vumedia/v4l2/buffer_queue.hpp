@@ -38,17 +38,25 @@
 
 namespace vumedia::v4l2 {
 
+/// Belongs to a session, or to a backend whose sessions share it. For the device's loop.
 class BufferQueue {
  public:
+  /// Limits of a queue.
+  ///@{
   static constexpr std::uint32_t max_planes = BufferSlot::max_planes;
   static constexpr std::size_t max_ranges = BufferHandOver::max_ranges;
   static constexpr std::uint32_t mem_offset_span = BufferSlots::mem_offset_span;
+  ///@}
 
+  /// What its parts are called elsewhere.
+  ///@{
   using State = BufferState;
   using Plane = BufferPlane;
   using Slot = BufferSlot;
   using Completion = BufferCompletion;
+  ///@}
 
+  /// A queue without buffers. Options beyond their limits are brought within them.
   explicit BufferQueue(const BufferQueueOptions& options)
       : options_(within_limits(options)),
         slots_(options_.max_buffers, options_.mem_offset_base),
@@ -71,6 +79,7 @@ class BufferQueue {
   /// EINVAL: a buffer of the range does not exist. EBUSY: one is queued.
   [[nodiscard]] Result<> remove_bufs(const RemoveBuffers& request);
 
+  /// VIDIOC_QUERYBUF. EINVAL: there is no such buffer, or another number of planes was asked for.
   [[nodiscard]] Result<> querybuf(BufferPayload& payload) const;
   /// EINVAL, EIO (after set_error), EBADR (QBUF: the guest asks for a request). USERPTR: EINVAL for a plane
   /// that is shorter than the format's or longer than `max_length`, EFAULT, ENOMEM as UserPlane::map says,
@@ -78,11 +87,13 @@ class BufferQueue {
   [[nodiscard]] Result<> qbuf(BufferPayload& payload, const UserMemory& user) {
     return enqueue(payload, &user);
   }
+  /// Prepares a buffer as qbuf() would, without queueing it; errors as there.
   [[nodiscard]] Result<> prepare_buf(BufferPayload& payload, const UserMemory& user) {
     return prepare_buf(payload, &user);
   }
   /// For a queue without USERPTR buffers; such buffers fail with EFAULT.
   [[nodiscard]] Result<> qbuf(BufferPayload& payload) { return enqueue(payload, nullptr); }
+  /// Likewise.
   [[nodiscard]] Result<> prepare_buf(BufferPayload& payload) { return prepare_buf(payload, nullptr); }
 
   /// EINVAL: wrong type, no buffers, or fewer than `min_queued`. It is not an error if the queue streams
@@ -134,9 +145,11 @@ class BufferQueue {
   /// Bumped whenever buffers are taken from the backend (STREAMOFF, REQBUFS): a worker that took a buffer in
   /// an earlier generation must not complete it.
   [[nodiscard]] std::uint64_t generation() const noexcept { return generation_; }
+  /// Whether a buffer that was taken in `generation` still is the backend's.
   [[nodiscard]] bool is_active(std::uint32_t index, std::uint64_t generation) const noexcept {
     return generation == generation_ && is_active(index);
   }
+  /// Whether a buffer is the backend's.
   [[nodiscard]] bool is_active(std::uint32_t index) const noexcept {
     const Slot* const found = slots_.find(index);
     return found != nullptr && found->state == State::active;
@@ -153,13 +166,19 @@ class BufferQueue {
 
   /// Whether buffers exist, so that the format must not change (vb2_is_busy).
   [[nodiscard]] bool is_busy() const noexcept { return busy_; }
+  /// Whether STREAMON has come, and no STREAMOFF since.
   [[nodiscard]] bool streaming() const noexcept { return streaming_; }
   /// Whether the queue streams and enough buffers have been queued once.
   [[nodiscard]] bool started() const noexcept { return started_; }
+  /// Buffers that exist.
   [[nodiscard]] std::uint32_t count() const noexcept { return slots_.count(); }
+  /// Buffers that wait for the backend.
   [[nodiscard]] std::uint32_t queued_count() const noexcept { return queued_.size(); }
+  /// V4L2_BUF_TYPE_*.
   [[nodiscard]] std::uint32_t type() const noexcept { return options_.type; }
+  /// As the queue was made, within limits.
   [[nodiscard]] const BufferQueueOptions& options() const noexcept { return options_; }
+  /// V4L2_BUF_CAP_*, as REQBUFS and CREATE_BUFS answer them.
   [[nodiscard]] std::uint32_t capabilities() const noexcept { return buffer_capabilities(options_); }
 
   /// Reports a fatal error: the guest's QBUF fails with EIO until STREAMOFF.

@@ -11,12 +11,13 @@
 
 namespace vumedia::v4l2 {
 
+/// The kind of a queue, and its limits.
 struct BufferQueueOptions {
-  std::uint32_t type = V4L2_BUF_TYPE_VIDEO_CAPTURE;
+  std::uint32_t type = V4L2_BUF_TYPE_VIDEO_CAPTURE;  ///< V4L2_BUF_TYPE_*
   /// Time stamps are copied from the OUTPUT buffer that a frame was made from (V4L2_BUF_FLAG_TIMESTAMP_COPY;
   /// both queues of a codec), or are CLOCK_MONOTONIC, taken at the end or the start of exposure.
   bool copies_timestamps = false;
-  bool start_of_exposure = false;
+  bool start_of_exposure = false;  ///< with CLOCK_MONOTONIC
   /// REQBUFS allocates at least this many, or fails.
   std::uint32_t min_buffers = 1;
   /// Streaming starts only once this many buffers are queued (vb2's min_queued_buffers).
@@ -28,7 +29,7 @@ struct BufferQueueOptions {
   /// The maximum size of a plane whose size the guest chooses (USERPTR, CREATE_BUFS): no more than the
   /// largest sizeimage that format negotiation can give.
   std::uint32_t max_length = UINT32_MAX;
-  bool userptr = false;
+  bool userptr = false;  ///< whether V4L2_MEMORY_USERPTR is offered, besides MMAP
   /// USERPTR: the budget for guest pages that are mapped side by side; null for none, so that scattered pages
   /// are copied. A session has one for both its queues, which also counts against that of the device.
   std::shared_ptr<memory::Budget> mappings = nullptr;

@@ -19,8 +19,9 @@ namespace vumedia::v4l2 {
 
 /// Capabilities that the headers of Debian 12 lack (Linux 6.8 and 6.10).
 inline constexpr std::uint32_t buf_cap_supports_max_num_buffers = 1U << 7;
-inline constexpr std::uint32_t buf_cap_supports_remove_bufs = 1U << 8;
+inline constexpr std::uint32_t buf_cap_supports_remove_bufs = 1U << 8;  ///< REMOVE_BUFS is known
 
+/// V4L2_BUF_CAP_* of a queue with these options.
 [[nodiscard]] inline std::uint32_t buffer_capabilities(const BufferQueueOptions& options) noexcept {
   return V4L2_BUF_CAP_SUPPORTS_MMAP | V4L2_BUF_CAP_SUPPORTS_ORPHANED_BUFS |
          (options.userptr ? V4L2_BUF_CAP_SUPPORTS_USERPTR : 0U);
@@ -33,13 +34,20 @@ class PlaneSizes {
   /// `count` planes without bytes.
   explicit constexpr PlaneSizes(std::uint32_t count) noexcept : count_(count) {}
 
+  /// How many planes.
   [[nodiscard]] constexpr std::size_t size() const noexcept { return count_; }
+  /// Of `plane` < size().
+  ///@{
   [[nodiscard]] constexpr std::uint32_t& operator[](std::size_t plane) noexcept { return sizes_[plane]; }
   [[nodiscard]] constexpr const std::uint32_t& operator[](std::size_t plane) const noexcept {
     return sizes_[plane];
   }
+  ///@}
+  /// A range of the sizes.
+  ///@{
   [[nodiscard]] constexpr const std::uint32_t* begin() const noexcept { return sizes_.data(); }
   [[nodiscard]] constexpr const std::uint32_t* end() const noexcept { return sizes_.data() + count_; }
+  ///@}
 
  private:
   std::array<std::uint32_t, VIDEO_MAX_PLANES> sizes_{};

@@ -25,9 +25,10 @@
 
 namespace vumedia::v4l2 {
 
+/// Owns the buffers, and their memory as long as nobody else holds it. For the device's loop.
 class BufferSlots {
  public:
-  static constexpr std::uint32_t max_planes = BufferSlot::max_planes;
+  static constexpr std::uint32_t max_planes = BufferSlot::max_planes;  ///< of any buffer
   /// Every plane of every buffer has an offset of its own: one page for each.
   static constexpr std::uint32_t mem_offset_span =
       static_cast<std::uint32_t>(BufferIndexFifo::capacity * max_planes * page_size);
@@ -36,7 +37,9 @@ class BufferSlots {
   BufferSlots(std::uint32_t capacity, std::uint32_t mem_offset_base)
       : slots_(capacity), mem_offset_base_(mem_offset_base) {}
 
+  /// Indices that there may be.
   [[nodiscard]] std::uint32_t capacity() const noexcept { return static_cast<std::uint32_t>(slots_.size()); }
+  /// Buffers that exist.
   [[nodiscard]] std::uint32_t count() const noexcept { return count_; }
   /// V4L2_MEMORY_*, 0 while there are no buffers.
   [[nodiscard]] std::uint32_t memory() const noexcept { return memory_; }
@@ -51,9 +54,10 @@ class BufferSlots {
   /// The first hole of `wanted` indices, or else the first of as many as possible: where it starts, and its
   /// length. Nothing if no index is free.
   struct Hole {
-    std::uint32_t first = 0;
-    std::uint32_t count = 0;
+    std::uint32_t first = 0;  ///< index
+    std::uint32_t count = 0;  ///< indices
   };
+  /// See Hole.
   [[nodiscard]] std::optional<Hole> find_hole(std::uint32_t wanted) const noexcept {
     for (; wanted > 0; --wanted) {
       std::uint32_t run = 0;
@@ -84,6 +88,7 @@ class BufferSlots {
     }
     if (count_ == 0) memory_ = 0;
   }
+  /// Frees all of them.
   void free_all() noexcept { free(0, capacity()); }
   /// Whether the guest may free a range of at least one. EINVAL: not all of it exists. EBUSY: one is in use.
   [[nodiscard]] Result<> may_free(std::uint32_t first, std::uint32_t count) const noexcept {
@@ -103,6 +108,7 @@ class BufferSlots {
     }
   }
 
+  /// What QUERYBUF tells of a plane.
   [[nodiscard]] std::uint32_t mem_offset(std::uint32_t index, std::uint32_t plane) const noexcept {
     return mem_offset_base_ + static_cast<std::uint32_t>((index * max_planes + plane) * page_size);
   }

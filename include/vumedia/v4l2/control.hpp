@@ -22,6 +22,7 @@
 
 namespace vumedia::v4l2 {
 
+/// For the device's loop.
 class Control {
  public:
   /// A valid_control(), or a class. `limits`: announce V4L2_CTRL_WHICH_MIN_VAL and MAX_VAL where the kernel
@@ -30,25 +31,35 @@ class Control {
 
   /// As it was declared, except for range, dimensions and flags that have changed since.
   [[nodiscard]] const ControlInfo& info() const noexcept { return info_; }
+  /// V4L2_CID_*.
   [[nodiscard]] std::uint32_t id() const noexcept { return info_.id; }
+  /// Whether it has this V4L2_CTRL_FLAG_* now.
   [[nodiscard]] bool has_flag(std::uint32_t flag) const noexcept { return (info_.flags & flag) != 0; }
   /// Those that guests see.
   [[nodiscard]] std::uint32_t visible_flags() const noexcept {
     return info_.flags | (has_payload_ ? V4L2_CTRL_FLAG_HAS_PAYLOAD : 0U);
   }
 
+  /// Whether it is an array whose number of elements changes.
   [[nodiscard]] bool is_dynamic() const noexcept { return has_flag(V4L2_CTRL_FLAG_DYNAMIC_ARRAY); }
+  /// Whether its value is text.
   [[nodiscard]] bool is_string() const noexcept { return !array_ && info_.type == V4L2_CTRL_TYPE_STRING; }
+  /// Whether its value is a number of 64 bits.
   [[nodiscard]] bool is_wide() const noexcept { return info_.type == V4L2_CTRL_TYPE_INTEGER64; }
   /// A number of 32 bits, which VIDIOC_G_CTRL and S_CTRL take.
   [[nodiscard]] bool is_int() const noexcept { return !has_payload_ && !is_wide(); }
+  /// Whether it is an array, or of a compound type: enumerated by NEXT_COMPOUND.
   [[nodiscard]] bool is_compound() const noexcept { return array_ || info_.type >= V4L2_CTRL_COMPOUND_TYPES; }
   /// Whether the value is bytes() rather than number().
   [[nodiscard]] bool has_payload() const noexcept { return has_payload_; }
 
+  /// The present value, unless it has_payload().
   [[nodiscard]] std::int64_t number() const noexcept { return number_; }
+  /// The present value, if it has_payload().
   [[nodiscard]] std::span<const std::byte> bytes() const noexcept { return bytes_; }
+  /// Elements of the present value; 1 if it is no array.
   [[nodiscard]] std::uint32_t elements() const noexcept { return elements_; }
+  /// Bytes of an element.
   [[nodiscard]] std::uint32_t element_bytes() const noexcept { return element_bytes_; }
   /// Of the present value, if it is bytes.
   [[nodiscard]] std::uint32_t size() const noexcept { return elements_ * element_bytes_; }
@@ -59,9 +70,11 @@ class Control {
   [[nodiscard]] Result<> validate(std::int64_t& number) const noexcept {
     return validate_number(info_, number);
   }
+  /// The same for a value that is bytes.
   [[nodiscard]] Result<> validate(std::span<std::byte> bytes) const noexcept {
     return validate_elements(info_, element_bytes_, bytes);
   }
+  /// Whether the present value is this one: `number`, or `bytes` if it has_payload().
   [[nodiscard]] bool is_valued(std::int64_t number, std::span<const std::byte> bytes) const noexcept {
     return has_payload_ ? std::ranges::equal(bytes_, bytes) : number_ == number;
   }

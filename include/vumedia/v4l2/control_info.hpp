@@ -30,22 +30,26 @@ inline constexpr std::uint32_t ctrl_flag_has_which_min_max = 0x1000;  ///< V4L2_
 ///   static_assert(valid_controls(controls));
 // clang-format on
 struct ControlInfo {
-  std::uint32_t id = 0;
-  std::uint32_t type = V4L2_CTRL_TYPE_INTEGER;
-  const char* name = "";
+  std::uint32_t id = 0;                         ///< V4L2_CID_*
+  std::uint32_t type = V4L2_CTRL_TYPE_INTEGER;  ///< V4L2_CTRL_TYPE_*
+  const char* name = "";                        ///< what a program shows
   /// For strings: the shortest and longest length without the NUL. For a bitmask: `maximum` is the mask,
   /// `step` is 0.
   std::int64_t minimum = 0;
+  /// Likewise; `step` is at least 1 for numbers.
+  ///@{
   std::int64_t maximum = 0;
   std::uint64_t step = 1;
   std::int64_t default_value = 0;
+  ///@}
   /// V4L2_CTRL_FLAG_READ_ONLY, WRITE_ONLY, VOLATILE, SLIDER, UPDATE, INACTIVE, DYNAMIC_ARRAY, ...
   std::uint32_t flags = 0;
   /// Menus: an item for each value up to `maximum`. A null or empty name, or a bit in `skipped`, leaves a
   /// gap; with bits in `skipped`, `maximum` is at most 63.
   std::span<const char* const> menu = {};
+  /// The same for V4L2_CTRL_TYPE_INTEGER_MENU, whose items are numbers.
   std::span<const std::int64_t> integer_menu = {};
-  std::uint64_t skipped = 0;
+  std::uint64_t skipped = 0;  ///< bit i: value i cannot be chosen
   /// Arrays: elements in each dimension, 0 after the last. A dynamic array has one dimension, its largest
   /// size.
   std::array<std::uint32_t, V4L2_CTRL_MAX_DIMS> dimensions = {};
@@ -53,12 +57,17 @@ struct ControlInfo {
   /// padding (null: everything is valid). The least and the greatest element (null: zeros) count only if the
   /// flags have ctrl_flag_has_which_min_max.
   std::uint32_t element_size = 0;
+  /// See element_size.
+  ///@{
   const void* default_element = nullptr;
   const void* minimum_element = nullptr;
   const void* maximum_element = nullptr;
+  ///@}
+  /// Of one element; see element_size.
   Result<> (*validate)(std::span<std::byte> element) = nullptr;
 };
 
+/// Whether values are indices of a menu.
 [[nodiscard]] constexpr bool is_menu_type(std::uint32_t type) noexcept {
   return type == V4L2_CTRL_TYPE_MENU || type == V4L2_CTRL_TYPE_INTEGER_MENU;
 }
@@ -145,6 +154,7 @@ struct ControlInfo {
   return position < info.menu.size() && info.menu[position] != nullptr && info.menu[position][0] != '\0';
 }
 
+/// The kernel's own sanity checks of a control, for a static_assert.
 [[nodiscard]] constexpr bool valid_control(const ControlInfo& info) noexcept {
   if (info.id == 0 || info.id >= V4L2_CID_PRIVATE_BASE || (info.id & 0xffff) < 0x900) return false;
   if (info.name == nullptr || std::string_view(info.name).empty() || std::string_view(info.name).size() > 31)

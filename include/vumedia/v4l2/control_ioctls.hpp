@@ -19,37 +19,45 @@ namespace vumedia::v4l2 {
 template <class Backend>
 class ControlIoctls {
  public:
+  /// See Controls::queryctrl().
   template <class Session>
   [[nodiscard]] Result<> ioctl(Session& session, tag::QUERYCTRL, v4l2_queryctrl& query) {
     return controls(session).queryctrl(query);
   }
+  /// See Controls::query_ext_ctrl().
   template <class Session>
   [[nodiscard]] Result<> ioctl(Session& session, tag::QUERY_EXT_CTRL, v4l2_query_ext_ctrl& query) {
     return controls(session).query_ext_ctrl(query);
   }
+  /// See Controls::querymenu().
   template <class Session>
   [[nodiscard]] Result<> ioctl(Session& session, tag::QUERYMENU, v4l2_querymenu& query) {
     return controls(session).querymenu(query);
   }
+  /// See Controls::g_ctrl().
   template <class Session>
   [[nodiscard]] Result<> ioctl(Session& session, tag::G_CTRL, v4l2_control& control) {
     return controls(session).g_ctrl(control);
   }
+  /// See Controls::s_ctrl(). EBUSY: may_run() refuses.
   template <class Session>
   [[nodiscard]] Result<> ioctl(Session& session, tag::S_CTRL, v4l2_control& control) {
     if (auto allowed = may_run<tag::S_CTRL>(session, control); !allowed) return allowed;
     return controls(session).s_ctrl(control, &session.subscriptions);
   }
+  /// See Controls::g_ext_ctrls().
   template <class Session>
   [[nodiscard]] Result<> ioctl(Session& session, tag::G_EXT_CTRLS, ExtControls& request) {
     return controls(session).g_ext_ctrls(request, *session.context.memory(), &session.context.work());
   }
+  /// See Controls::s_ext_ctrls(). EBUSY: may_run() refuses.
   template <class Session>
   [[nodiscard]] Result<> ioctl(Session& session, tag::S_EXT_CTRLS, ExtControls& request) {
     if (auto allowed = may_run<tag::S_EXT_CTRLS>(session, request); !allowed) return allowed;
     return controls(session).s_ext_ctrls(request, *session.context.memory(), &session.subscriptions,
                                          &session.context.work());
   }
+  /// See Controls::try_ext_ctrls().
   template <class Session>
   [[nodiscard]] Result<> ioctl(Session& session, tag::TRY_EXT_CTRLS, ExtControls& request) {
     return controls(session).try_ext_ctrls(request, *session.context.memory(), &session.context.work());

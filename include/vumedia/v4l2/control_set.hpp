@@ -17,6 +17,7 @@
 
 namespace vumedia::v4l2 {
 
+/// Ordered by id. For the device's loop.
 class ControlSet {
  public:
   /// See Controls.
@@ -24,6 +25,7 @@ class ControlSet {
 
   /// By a guest's id, whose flags do not count; null if there is none.
   [[nodiscard]] const Control* find(std::uint32_t id) const noexcept;
+  /// The same.
   [[nodiscard]] Control* find(std::uint32_t id) noexcept {
     return const_cast<Control*>(static_cast<const ControlSet*>(this)->find(id));
   }
@@ -32,8 +34,11 @@ class ControlSet {
 
   /// EINVAL: there is no such control, or no more of them; no such item.
   [[nodiscard]] Result<> query_ext_ctrl(v4l2_query_ext_ctrl& query) const noexcept;
+  /// Likewise.
+  ///@{
   [[nodiscard]] Result<> queryctrl(v4l2_queryctrl& query) const noexcept;
   [[nodiscard]] Result<> querymenu(v4l2_querymenu& query) const noexcept;
+  ///@}
 
  private:
   [[nodiscard]] const Control* next(std::uint32_t id) const noexcept;

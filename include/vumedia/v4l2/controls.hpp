@@ -37,10 +37,11 @@ namespace vumedia::v4l2 {
 
 /// The value of a control: a number, or the bytes of a string (with its NUL), an array or a compound.
 struct ControlValue {
-  std::int64_t number = 0;
-  std::span<const std::byte> payload = {};
+  std::int64_t number = 0;                  ///< unless it has a payload
+  std::span<const std::byte> payload = {};  ///< borrowed for the call
 };
 
+/// The controls that a backend has declared, with their values. For the device's loop.
 class Controls {
  public:
   /// A guest is about to change `id`; the value is valid. An error keeps the old value and is returned to the
@@ -57,20 +58,27 @@ class Controls {
   /// their programs and then refuse the values, so do not use it for a device whose guest may have one.
   explicit Controls(std::span<const ControlInfo> table, bool limits = true) : set_(table, limits) {}
 
+  /// Sets a hook; without it every value is accepted, nobody is told, or the last value is read.
+  ///@{
   void on_apply(Apply hook) { apply_ = std::move(hook); }
   void on_event(Notify hook) { notify_ = std::move(hook); }
   void on_volatile(Read hook) { read_ = std::move(hook); }
+  ///@}
 
   // ---- Ioctls. EINVAL: no such control, or not with this ioctl. EACCES: read-only or write-only. EBUSY:
   // grabbed. ERANGE: a menu value or string length out of range. ENOSPC: the guest's memory is too small;
   // size states how large it must be. EFAULT: it is not guest memory. Numbers out of range are clamped and
   // rounded, not refused.
+  /// As the ioctl of that name.
+  ///@{
   [[nodiscard]] Result<> query_ext_ctrl(v4l2_query_ext_ctrl& query) const {
     return set_.query_ext_ctrl(query);
   }
   [[nodiscard]] Result<> queryctrl(v4l2_queryctrl& query) const { return set_.queryctrl(query); }
   [[nodiscard]] Result<> querymenu(v4l2_querymenu& query) const { return set_.querymenu(query); }
   [[nodiscard]] Result<> g_ctrl(v4l2_control& control);
+  ///@}
+  /// VIDIOC_S_CTRL: as the guest's, `origin` being the session's subscriptions.
   [[nodiscard]] Result<> s_ctrl(v4l2_control& control, const Subscriptions* origin = nullptr);
   /// These set error_idx as the kernel does; a failure is answered with the payload too. With `work` (a
   /// Context's), from which the hooks spend as well, they go as far as it allows and answer memory::again: to
@@ -81,6 +89,7 @@ class Controls {
     return access_.get(set_, request, {memory, work},
                        [this](const Control& control) { return current(control); });
   }
+  /// VIDIOC_S_EXT_CTRLS: as the guest's, `origin` being the session's subscriptions.
   [[nodiscard]] Result<> s_ext_ctrls(ExtControls& request, const memory::GuestMemory& memory,
                                      const Subscriptions* origin = nullptr, memory::Work* work = nullptr) {
     const auto change_one = [this, origin](Control& control, std::int64_t number,
@@ -89,19 +98,24 @@ class Controls {
     };
     return access_.set(set_, request, {memory, work}, change_one);
   }
+  /// VIDIOC_TRY_EXT_CTRLS: checks and rounds, and sets nothing.
   [[nodiscard]] Result<> try_ext_ctrls(ExtControls& request, const memory::GuestMemory& memory,
                                        memory::Work* work = nullptr) {
     return access_.attempt(set_, request, {memory, work});
   }
 
   // ---- The backend's side. A control that does not exist has the value 0, and setting it does nothing.
+  /// The number; that of a volatile control when it was last read.
   [[nodiscard]] std::int64_t value(std::uint32_t id) const noexcept;
+  /// The bytes of what is not a number, valid until they change.
   [[nodiscard]] std::span<const std::byte> payload(std::uint32_t id) const noexcept;
+  /// The text without its NUL, valid until it changes.
   [[nodiscard]] std::string_view string(std::uint32_t id) const noexcept;
   /// Can also set controls that guests may only read. Clamps the value, sends events to all and does not call
   /// the apply hook; sets nothing if the value is not valid. A string ends at a NUL. Elements of a fixed-size
   /// array that are not given get their default; a dynamic array has the elements that are given.
   void set_value(std::uint32_t id, std::int64_t value);
+  /// The same for what is not a number.
   void set_payload(std::uint32_t id, std::span<const std::byte> bytes);
   /// Changes V4L2_CTRL_FLAG_INACTIVE, GRABBED, READ_ONLY and so on, several at once if needed, with one
   /// event. In the apply hook of V4L2_CID_AUTOGAIN and similar controls, INACTIVE | VOLATILE on the controls
@@ -116,6 +130,7 @@ class Controls {
   [[nodiscard]] Result<> modify_dimensions(std::uint32_t id,
                                            std::array<std::uint32_t, V4L2_CTRL_MAX_DIMS> dimensions);
 
+  /// Whether there is such a control, or class.
   [[nodiscard]] bool has(std::uint32_t id) const noexcept { return set_.find(id) != nullptr; }
   [[nodiscard]] std::size_t size() const noexcept { return set_.size(); }  ///< classes included
   /// The event that SEND_INITIAL sends; none for classes and for controls that do not exist.

@@ -20,6 +20,7 @@ namespace vumedia::v4l2 {
 template <class Backend>
 class EventIoctls {
  public:
+  /// See subscribe_event().
   template <class Session>
   [[nodiscard]] Result<> ioctl(Session& session, tag::SUBSCRIBE_EVENT, v4l2_event_subscription& request) {
     const Controls* controls = nullptr;
@@ -28,6 +29,7 @@ class EventIoctls {
     return subscribe_event(session.subscriptions, request, Backend::event_types, controls,
                            [&session](const v4l2_event& event) { session.context.send_event(event); });
   }
+  /// Ends the subscription, and withdraws events that wait. See Subscriptions::remove().
   template <class Session>
   [[nodiscard]] Result<> ioctl(Session& session, tag::UNSUBSCRIBE_EVENT, v4l2_event_subscription& request) {
     session.subscriptions.remove(request);
@@ -35,6 +37,7 @@ class EventIoctls {
   }
 
  protected:
+  /// The events without state, for a backend to declare its own. None.
   static constexpr std::span<const std::uint32_t> event_types{};
 
   EventIoctls() noexcept {

@@ -27,12 +27,13 @@
 
 namespace vumedia::v4l2 {
 
+/// Carries out such requests; those of several sessions may take turns. For the device's loop.
 class ExtControlAccess {
  public:
   /// Where a request's values are, and how much may be done now (null: everything).
   struct Means {
-    const memory::GuestMemory& memory;
-    memory::Work* work = nullptr;
+    const memory::GuestMemory& memory;  ///< where values of the guest are
+    memory::Work* work = nullptr;       ///< how much may be done; null: all
   };
 
   /// `current(control)`: the present number of a control without payload, as Result<std::int64_t>.

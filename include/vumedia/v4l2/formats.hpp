@@ -17,6 +17,7 @@
 
 namespace vumedia::v4l2 {
 
+/// V4L2's code of a format, from its four characters.
 [[nodiscard]] constexpr std::uint32_t fourcc(char a, char b, char c, char d) noexcept {
   return static_cast<std::uint32_t>(static_cast<unsigned char>(a)) |
          static_cast<std::uint32_t>(static_cast<unsigned char>(b)) << 8 |
@@ -31,9 +32,11 @@ inline constexpr std::uint32_t pix_fmt_y210 = fourcc('Y', '2', '1', '0');
 
 /// A readable fourcc: four characters, with '.' for those that cannot be printed, and "-BE" if bit 31 is set.
 struct FourccText {
-  std::array<char, 8> text{};
+  std::array<char, 8> text{};  ///< with a NUL
+  /// The text, which lives as long as this.
   [[nodiscard]] constexpr const char* c_str() const noexcept { return text.data(); }
 };
+/// The text of `code`, whatever it is.
 [[nodiscard]] constexpr FourccText fourcc_to_string(std::uint32_t code) noexcept {
   FourccText result;
   for (std::size_t i = 0; i < 4; ++i) {
@@ -50,22 +53,24 @@ struct FourccText {
 
 /// One component plane of a raw format: `bytes` for each group of `horizontal` x `vertical` pixels.
 struct Component {
-  std::uint8_t bytes = 0;
-  std::uint8_t horizontal = 1;
-  std::uint8_t vertical = 1;
+  std::uint8_t bytes = 0;       ///< for a group of pixels
+  std::uint8_t horizontal = 1;  ///< pixels of a group side by side
+  std::uint8_t vertical = 1;    ///< lines of a group
 };
 
+/// A format that is known here, and how its pictures lie in memory.
 struct PixelFormat {
-  std::uint32_t code = 0;
+  std::uint32_t code = 0;        ///< V4L2_PIX_FMT_*
   const char* description = "";  ///< the kernel's
-  bool compressed = false;
+  bool compressed = false;       ///< coded data, without a layout
   /// Planes in separate memory; 1 for all formats of the single-planar API.
   std::uint8_t memory_planes = 1;
-  std::uint8_t component_count = 0;  ///< 0 if compressed
-  std::array<Component, 3> components{};
-  std::uint8_t bit_depth = 8;
+  std::uint8_t component_count = 0;       ///< 0 if compressed
+  std::array<Component, 3> components{};  ///< the first component_count
+  std::uint8_t bit_depth = 8;             ///< of a sample
 };
 
+/// All formats that are known here.
 inline constexpr auto pixel_formats = std::to_array<PixelFormat>({
     {V4L2_PIX_FMT_RGB24, "24-bit RGB 8-8-8", false, 1, 1, {{{3, 1, 1}}}, 8},
     {V4L2_PIX_FMT_YUYV, "YUYV 4:2:2", false, 1, 1, {{{4, 2, 1}}}, 8},
@@ -98,29 +103,32 @@ inline constexpr auto pixel_formats = std::to_array<PixelFormat>({
 
 /// Where the bytes of a raw picture are.
 struct Layout {
+  /// A plane of the buffer.
   struct Plane {
-    std::uint32_t bytesperline = 0;
-    std::uint32_t sizeimage = 0;
+    std::uint32_t bytesperline = 0;  ///< as V4L2 states it
+    std::uint32_t sizeimage = 0;     ///< as V4L2 states it
   };
+  /// Where a component is.
   struct Place {
-    std::uint32_t plane = 0;   ///< in memory
-    std::uint32_t offset = 0;  ///< within it
-    std::uint32_t stride = 0;
+    std::uint32_t plane = 0;        ///< in memory
+    std::uint32_t offset = 0;       ///< within it
+    std::uint32_t stride = 0;       ///< bytes from line to line
     std::uint32_t width_bytes = 0;  ///< of a line that carry picture
-    std::uint32_t lines = 0;
+    std::uint32_t lines = 0;        ///< how many there are
   };
-  std::uint32_t plane_count = 0;
-  std::array<Plane, 3> planes{};
-  std::uint32_t component_count = 0;
-  std::array<Place, 3> components{};
+  std::uint32_t plane_count = 0;      ///< planes in memory
+  std::array<Plane, 3> planes{};      ///< the first plane_count
+  std::uint32_t component_count = 0;  ///< of the format
+  std::array<Place, 3> components{};  ///< the first component_count, in the format's order
 };
 
+/// How a layout may differ from the tightest one.
 struct LayoutOptions {
   /// Bytes; the first component's stride is a multiple of it, a power of two.
   std::uint32_t stride_alignment = 1;
   /// Bytes that a client asked for; more than needed is granted up to `max_stride`.
   std::uint32_t stride = 0;
-  std::uint32_t max_stride = 1U << 20;
+  std::uint32_t max_stride = 1U << 20;  ///< in bytes
   /// Lines; the height of the first component in memory is a multiple of it, a power of two.
   std::uint32_t height_alignment = 1;
   /// Bytes after the last component, for decoders that read beyond it.
@@ -223,6 +231,7 @@ inline void fill_format(v4l2_format& format, std::uint32_t code, std::uint32_t w
   pix.priv = V4L2_PIX_FMT_PRIV_MAGIC;
 }
 
+/// The same with the code of `pixel_format` and the planes of its `layout`.
 inline void fill_format(v4l2_format& format, const PixelFormat& pixel_format, std::uint32_t width,
                         std::uint32_t height, const Layout& layout) noexcept {
   fill_format(format, pixel_format.code, width, height, std::span(layout.planes).first(layout.plane_count));
@@ -230,8 +239,9 @@ inline void fill_format(v4l2_format& format, const PixelFormat& pixel_format, st
 
 // ---- Enumerations. EINVAL ends each, as in the kernel.
 
+/// A format of a list.
 struct EnumeratedFormat {
-  std::uint32_t code = 0;
+  std::uint32_t code = 0;   ///< V4L2_PIX_FMT_*
   std::uint32_t flags = 0;  ///< V4L2_FMT_FLAG_DYN_RESOLUTION, ... ; COMPRESSED is added
 };
 
@@ -254,9 +264,10 @@ struct EnumeratedFormat {
   return {};
 }
 
+/// In pixels.
 struct FrameSize {
-  std::uint32_t width = 0;
-  std::uint32_t height = 0;
+  std::uint32_t width = 0;   ///< of a line
+  std::uint32_t height = 0;  ///< lines
   friend constexpr bool operator==(FrameSize, FrameSize) = default;
 };
 

@@ -20,9 +20,10 @@
 
 namespace vumedia::v4l2 {
 
+/// A range of guest memory, as a list has it.
 struct GuestRange {
-  memory::GuestAddress start;
-  std::uint32_t length = 0;
+  memory::GuestAddress start;  ///< its first byte
+  std::uint32_t length = 0;    ///< in bytes, not 0
   friend constexpr bool operator==(const GuestRange&, const GuestRange&) = default;
 };
 
@@ -32,13 +33,16 @@ inline constexpr std::size_t max_guest_ranges = 65536;
 /// The lists of one payload, in one vector that is reused.
 class GuestRangeLists {
  public:
+  /// Removes all lists, and keeps the memory.
   void clear() noexcept {
     ranges_.clear();
     ends_.clear();
     unfinished_ = false;
   }
 
+  /// How many lists there are.
   [[nodiscard]] std::size_t size() const noexcept { return ends_.size(); }
+  /// Whether there are none.
   [[nodiscard]] bool empty() const noexcept { return ends_.empty(); }
   /// The number of ranges in all lists.
   [[nodiscard]] std::size_t range_count() const noexcept { return ranges_.size(); }

@@ -39,10 +39,10 @@ struct ExtControls;
 
 /// VIDIOC_REMOVE_BUFS (Linux 6.10); with the layout of struct v4l2_remove_buffers, which older headers lack.
 struct RemoveBuffers {
-  std::uint32_t index;
-  std::uint32_t count;
-  std::uint32_t type;
-  std::uint32_t reserved[13];
+  std::uint32_t index;         ///< the first that goes
+  std::uint32_t count;         ///< how many go
+  std::uint32_t type;          ///< V4L2_BUF_TYPE_*
+  std::uint32_t reserved[13];  ///< zeros
 };
 static_assert(sizeof(RemoveBuffers) == 64);
 
@@ -112,7 +112,7 @@ template <class Tag>
 inline constexpr bool carries_input =
     Tag::direction == Direction::write || Tag::direction == Direction::read_write;
 template <class Tag>
-inline constexpr bool carries_output =
+inline constexpr bool carries_output =  ///< see carries_input
     Tag::direction == Direction::read || Tag::direction == Direction::read_write;
 
 #define VUMEDIA_IOCTL_OF_NEWER_KERNELS(NAME, NUMBER, DIRECTION, ALLOWED, BODY)      \
@@ -129,7 +129,7 @@ namespace tag {
 
 /// The names that backends and clients use for payloads that are plain numbers.
 using Index = std::uint32_t;
-using BufferType = std::uint32_t;
+using BufferType = std::uint32_t;  ///< V4L2_BUF_TYPE_*
 
 /// Which numbers have been declared.
 template <std::uint32_t Number>

@@ -33,6 +33,7 @@
 
 namespace vumedia::v4l2 {
 
+/// Whether buffers of this type (V4L2_BUF_TYPE_*) are of the multi-planar API.
 [[nodiscard]] constexpr bool is_multiplanar(std::uint32_t type) noexcept {
   return type == V4L2_BUF_TYPE_VIDEO_CAPTURE_MPLANE || type == V4L2_BUF_TYPE_VIDEO_OUTPUT_MPLANE;
 }
@@ -48,15 +49,15 @@ namespace vumedia::v4l2 {
 /// A v4l2_buffer and its planes, as DQBUF events carry them. `head.m.planes` never points to `planes`: it is
 /// the guest's placeholder, or null.
 struct Buffer {
-  v4l2_buffer head;
-  std::array<v4l2_plane, VIDEO_MAX_PLANES> planes;
+  v4l2_buffer head;                                 ///< as it travels
+  std::array<v4l2_plane, VIDEO_MAX_PLANES> planes;  ///< the first head.length, if it is multi-planar
 };
 static_assert(std::is_trivially_copyable_v<Buffer> && sizeof(Buffer) == 88 + 8 * 64);
 
 /// QUERYBUF, QBUF, PREPARE_BUF. In a multi-planar buffer `head.length` counts the planes that travelled (at
 /// most VIDEO_MAX_PLANES) until the backend changes it; the remaining `planes` are zero.
 struct BufferPayload {
-  Buffer buffer;
+  Buffer buffer;  ///< what is to be answered, and what came
   /// Different for each one that is read into a storage.
   std::uint64_t serial = 0;
   /// For USERPTR buffers, on QBUF and PREPARE_BUF: list p covers exactly the length of plane p (0 if
@@ -66,28 +67,31 @@ struct BufferPayload {
 
   /// What the guest sent. It decides the shape of the answer, and replaces pointers in the answer.
   struct Sent {
-    std::uint32_t planes = 0;
-    std::uint32_t memory = 0;
+    std::uint32_t planes = 0;      ///< that travelled
+    std::uint32_t memory = 0;      ///< V4L2_MEMORY_*
     bool restores_memory = false;  ///< QBUF, PREPARE_BUF: m.userptr, unless null, and m.fd come back as well
-    Buffer buffer;
-  } sent;
+    Buffer buffer;                 ///< as it came
+  };
+  Sent sent;  ///< to put together the answer
 };
 
 /// G/S/TRY_EXT_CTRLS. `controls` is what travels; `head.controls` is the guest's placeholder.
 struct ExtControls {
-  v4l2_ext_controls head;
+  v4l2_ext_controls head;                  ///< what is to be answered, and what came
   std::vector<v4l2_ext_control> controls;  ///< head.count of them, at most V4L2_CID_MAX_CTRLS
   /// List i covers `controls[i].ptr`, with exactly the `controls[i].size` bytes that were sent.
   GuestRangeLists ranges;
   /// Of a command that takes several calls, between two of them: controls that are got, tried or set.
   std::uint32_t done = 0;
 
+  /// What the guest sent. It decides the shape of the answer, and replaces pointers in the answer.
   struct Sent {
-    std::uint32_t count = 0;
-    v4l2_ext_control* array = nullptr;
-    std::int32_t request_fd = 0;
-    std::vector<v4l2_ext_control> controls;
-  } sent;
+    std::uint32_t count = 0;                 ///< of controls
+    v4l2_ext_control* array = nullptr;       ///< its placeholder
+    std::int32_t request_fd = 0;             ///< as it came
+    std::vector<v4l2_ext_control> controls;  ///< as they came
+  };
+  Sent sent;  ///< to put together the answer
 };
 
 namespace detail {

@@ -37,6 +37,7 @@ class PlaneStoring {
 
   /// The buffer is complete, or taken back.
   void reset() noexcept { *this = PlaneStoring(); }
+  /// Forgets how far it has come with this buffer, if it is the one.
   void forget(std::uint32_t index) noexcept {
     if (index_ == index) reset();
   }

@@ -43,6 +43,7 @@ class Priorities {
 
   /// A file has this priority from now on, or has it no more. For Priority, which pairs them.
   void add(std::uint32_t priority) noexcept { ++files_[priority]; }
+  /// Undoes one add().
   void remove(std::uint32_t priority) noexcept { --files_[priority]; }
 
  private:
@@ -52,6 +53,7 @@ class Priorities {
 /// The priority of a file, from its open to its close. `all` outlives it.
 class Priority {
  public:
+  /// Begins as V4L2_PRIORITY_DEFAULT.
   explicit Priority(Priorities& all) noexcept : all_(all) { all_.add(own_); }
   ~Priority() { all_.remove(own_); }
   Priority(const Priority&) = delete;

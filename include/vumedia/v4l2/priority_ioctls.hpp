@@ -14,11 +14,13 @@ namespace vumedia::v4l2 {
 template <class Backend>
 class PriorityIoctls {
  public:
+  /// See Priority::get().
   template <class Session>
   [[nodiscard]] Result<> ioctl(Session& session, tag::G_PRIORITY, std::uint32_t& priority) noexcept {
     session.priority.get(priority);
     return {};
   }
+  /// See Priority::set().
   template <class Session>
   [[nodiscard]] Result<> ioctl(Session& session, tag::S_PRIORITY, std::uint32_t& priority) noexcept {
     return session.priority.set(priority);

@@ -44,6 +44,7 @@ concept HasPlaneSizes = requires(Backend& backend, Session& session, const Buffe
 template <class Backend>
 class QueueIoctls {
  public:
+  /// What BufferQueue::mappable() has at the offset, of any of the queues. EINVAL.
   template <class Session>
   [[nodiscard]] Result<memory::Mappable> mmap(Session& session, std::uint32_t mem_offset) {
     if constexpr (HasOneQueue<Backend, Session>) {
@@ -56,6 +57,7 @@ class QueueIoctls {
     }
   }
 
+  /// See BufferQueue::reqbufs(). EBUSY: another session owns the queue, or may_run() refuses.
   template <class Session>
   [[nodiscard]] Result<> ioctl(Session& session, tag::REQBUFS, v4l2_requestbuffers& request) {
     return allocate<tag::REQBUFS>(session, request.type, request, [&](BufferQueue& queue) -> Result<> {
@@ -70,6 +72,7 @@ class QueueIoctls {
       return done;
     });
   }
+  /// See BufferQueue::create_bufs(). EBUSY: another session owns the queue, or may_run() refuses.
   template <class Session>
   [[nodiscard]] Result<> ioctl(Session& session, tag::CREATE_BUFS, v4l2_create_buffers& request) {
     return allocate<tag::CREATE_BUFS>(
@@ -79,6 +82,7 @@ class QueueIoctls {
           return queue.create_bufs(request, sizes, backend().arenas_of(session));
         });
   }
+  /// See BufferQueue::remove_bufs(). EBUSY: another session owns the queue, or may_run() refuses.
   template <class Session>
   [[nodiscard]] Result<> ioctl(Session& session, tag::REMOVE_BUFS, RemoveBuffers& request) {
     return allocate<tag::REMOVE_BUFS>(session, request.type, request, [&](BufferQueue& queue) -> Result<> {
@@ -88,12 +92,14 @@ class QueueIoctls {
     });
   }
 
+  /// See BufferQueue::querybuf().
   template <class Session>
   [[nodiscard]] Result<> ioctl(Session& session, tag::QUERYBUF, BufferPayload& payload) {
     const BufferQueue* const queue = find(session, payload.buffer.head.type);
     if (queue == nullptr) return fail(EINVAL);
     return queue->querybuf(payload);
   }
+  /// See BufferQueue::prepare_buf(). EBUSY: another session owns the queue.
   template <class Session>
   [[nodiscard]] Result<> ioctl(Session& session, tag::PREPARE_BUF, BufferPayload& payload) {
     BufferQueue* const queue = find(session, payload.buffer.head.type);
@@ -101,6 +107,7 @@ class QueueIoctls {
     if (!backend().queue_owner().admits(session)) return refuse_other(*queue, payload.buffer.head.type);
     return queue->prepare_buf(payload, user_memory(session));
   }
+  /// See BufferQueue::qbuf(). EBUSY: another session owns the queue.
   template <class Session>
   [[nodiscard]] Result<> ioctl(Session& session, tag::QBUF, BufferPayload& payload) {
     BufferQueue* const queue = find(session, payload.buffer.head.type);
@@ -112,6 +119,7 @@ class QueueIoctls {
     return {};
   }
 
+  /// See BufferQueue::stream_on(). EBUSY: another session owns the queue, or may_run() refuses.
   template <class Session>
   [[nodiscard]] Result<> ioctl(Session& session, tag::STREAMON, std::uint32_t& type) {
     if (auto allowed = may_run<tag::STREAMON>(session, type); !allowed) return allowed;
@@ -124,6 +132,7 @@ class QueueIoctls {
     backend().started(session, *queue);
     return {};
   }
+  /// See BufferQueue::stream_off(). EBUSY: another session owns the queue, or may_run() refuses.
   template <class Session>
   [[nodiscard]] Result<> ioctl(Session& session, tag::STREAMOFF, std::uint32_t& type) {
     if (auto allowed = may_run<tag::STREAMOFF>(session, type); !allowed) return allowed;
@@ -165,6 +174,7 @@ class QueueIoctls {
   [[nodiscard]] static Result<> may_start(Session&, BufferQueue&) noexcept {
     return {};
   }
+  /// STREAMON has succeeded.
   template <class Session>
   static void started(Session&, BufferQueue&) noexcept {}
   /// STREAMOFF, or REQBUFS of new buffers or none, has taken all buffers from the backend.

@@ -51,6 +51,7 @@ class QueueOwner {
   void update(Session& session, const BufferQueue& queue) noexcept {
     session_ = queue.is_busy() ? &session : nullptr;
   }
+  /// There are no buffers any more.
   void reset() noexcept { session_ = nullptr; }
 
  private:
@@ -59,10 +60,12 @@ class QueueOwner {
 
 /// Of queues that belong to one session from the start.
 struct NoQueueOwner {
+  /// Always.
   template <class Session>
   [[nodiscard]] static constexpr bool admits(const Session&) noexcept {
     return true;
   }
+  /// Does nothing.
   template <class Session>
   static constexpr void update(Session&, const BufferQueue&) noexcept {}
 };

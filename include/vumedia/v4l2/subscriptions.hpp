@@ -18,6 +18,7 @@
 
 namespace vumedia::v4l2 {
 
+/// Of one session. For the device's loop.
 class Subscriptions {
  public:
   /// No device has so many controls and sources that a guest needs more.
@@ -43,9 +44,11 @@ class Subscriptions {
                   [&](const Entry& entry) { return entry.type == request.type && entry.id == request.id; });
   }
 
+  /// Whether that event is subscribed to; `id` is a control's, or 0.
   [[nodiscard]] bool has(std::uint32_t type, std::uint32_t id) const noexcept {
     return find(type, id) != nullptr;
   }
+  /// How many there are.
   [[nodiscard]] std::size_t size() const noexcept { return entries_.size(); }
 
   /// Passes the event to `send(const v4l2_event&)`, numbered and stamped, if it is subscribed. `origin` is
@@ -62,6 +65,7 @@ class Subscriptions {
     send(static_cast<const v4l2_event&>(event));
     return true;
   }
+  /// The same for what no session has caused.
   template <class Send>
   bool deliver(const v4l2_event& event, Send&& send) {
     return deliver(event, nullptr, static_cast<Send&&>(send));
@@ -83,6 +87,7 @@ class Subscriptions {
   std::uint32_t sequence_ = 0;  // of the next event
 };
 
+/// An event of that type (V4L2_EVENT_*), otherwise zero.
 [[nodiscard]] inline v4l2_event make_event(std::uint32_t type, std::uint32_t id = 0) noexcept {
   v4l2_event event{};
   event.type = type;
@@ -90,6 +95,7 @@ class Subscriptions {
   return event;
 }
 
+/// A V4L2_EVENT_SOURCE_CHANGE, with what has changed (V4L2_EVENT_SRC_CH_*).
 [[nodiscard]] inline v4l2_event source_change_event(
     std::uint32_t changes = V4L2_EVENT_SRC_CH_RESOLUTION) noexcept {
   v4l2_event event = make_event(V4L2_EVENT_SOURCE_CHANGE);

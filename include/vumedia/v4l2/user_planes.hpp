@@ -39,18 +39,20 @@ namespace vumedia::v4l2 {
 /// The default number of mappings for pages side by side: for a session, ten frames of 1080p (4:2:0, 8 bits)
 /// from single pages; for all sessions of a device, a quarter of what Linux allows a process.
 inline constexpr std::size_t max_session_mappings = 8192;
-inline constexpr std::size_t max_device_mappings = 16384;
+inline constexpr std::size_t max_device_mappings = 16384;  ///< see max_session_mappings
 
 /// The means to map USERPTR planes: a Context's memory(), arenas() and work(), which bounds a call (null:
 /// everything is done at once). Borrowed for the call.
 struct UserMemory {
-  const std::shared_ptr<const memory::GuestMemory>& table;
-  memory::Arenas& arenas;
-  memory::Work* work = nullptr;
+  const std::shared_ptr<const memory::GuestMemory>& table;  ///< the guest's memory
+  memory::Arenas& arenas;                                   ///< for copies
+  memory::Work* work = nullptr;                             ///< how much may be done; null: all
 };
 
+/// The memory of one plane. Movable.
 class UserPlane {
  public:
+  /// How the bytes are reached, as the head of this file says.
   enum class Way : std::uint8_t { unmapped, direct, side_by_side, copied };
 
   /// None.
@@ -95,6 +97,7 @@ class UserPlane {
   [[nodiscard]] Result<bool> maps(const UserMemory& user, std::span<const GuestRange> ranges,
                                   std::uint64_t length, Comparison& comparison) noexcept;
 
+  /// See Way.
   [[nodiscard]] Way way() const noexcept { return way_; }
   /// Whether begin_or_go_on() is to be called again.
   [[nodiscard]] bool unfinished() const noexcept { return building_ != nullptr; }
@@ -102,6 +105,7 @@ class UserPlane {
   [[nodiscard]] std::span<std::byte> bytes() const noexcept { return bytes_; }
   /// Keeps bytes() valid. The same pointer for as long as maps() stays true.
   [[nodiscard]] const std::shared_ptr<const void>& owner() const noexcept { return owner_; }
+  /// Ranges of its list; 0 unless it is mapped.
   [[nodiscard]] std::size_t range_count() const noexcept {
     return list_ == nullptr ? 0 : list_->ranges.size();
   }
@@ -118,6 +122,7 @@ class UserPlane {
     Cursor cursor;
     return fetch(count, cursor, nullptr);
   }
+  /// Likewise, to the guest's memory.
   [[nodiscard]] Result<> store(std::size_t count) const noexcept {
     Cursor cursor;
     return store(count, cursor, nullptr);
@@ -128,6 +133,7 @@ class UserPlane {
       return copy_from_ranges(table, from, bytes);
     });
   }
+  /// Likewise, to the guest's memory.
   [[nodiscard]] Result<> store(std::size_t count, Cursor& cursor, memory::Work* work) const noexcept {
     return copy(count, cursor, work, [](std::span<const GuestRange> to, const auto& table, auto bytes) {
       return copy_to_ranges(table, to, bytes);
