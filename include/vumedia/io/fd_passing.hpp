@@ -26,7 +26,9 @@ class FdList {
   static constexpr std::size_t capacity = 32;
 
   FdList() = default;
+  /// Leaves `other` empty.
   FdList(FdList&& other) noexcept : fds_(std::move(other.fds_)), size_(std::exchange(other.size_, 0)) {}
+  /// Closes what it held before, and leaves `other` empty.
   FdList& operator=(FdList&& other) noexcept {
     if (this != &other) {
       fds_ = std::move(other.fds_);
@@ -37,6 +39,7 @@ class FdList {
 
   /// Includes those that were taken.
   [[nodiscard]] std::size_t size() const noexcept { return size_; }
+  /// Whether there are none, taken or not.
   [[nodiscard]] bool empty() const noexcept { return size_ == 0; }
 
   /// The descriptor at `index`, still owned by the list; -1 if it was taken or never there.
@@ -53,6 +56,7 @@ class FdList {
     return true;
   }
 
+  /// Closes those that were not taken.
   void clear() noexcept {
     for (std::size_t i = 0; i < size_; ++i) fds_[i].reset();
     size_ = 0;
@@ -87,6 +91,7 @@ class FdMessage {
   FdMessage(const FdMessage&) = delete;
   FdMessage& operator=(const FdMessage&) = delete;
 
+  /// For sendmsg() or recvmsg(), as the last call of prepare_*() has made it.
   [[nodiscard]] msghdr& header() noexcept { return header_; }
 
   /// Makes header() ready to receive into `bytes`, which stays valid until the call is done, and up to that
@@ -131,6 +136,7 @@ class FdMessage {
     part->cmsg_len = CMSG_LEN(fds.size_bytes());
     std::memcpy(CMSG_DATA(part), fds.data(), fds.size_bytes());
   }
+  /// The same with the descriptors of a list, which keeps them.
   void prepare_send(std::span<const std::byte> bytes, const FdList& fds) noexcept {
     std::array<int, FdList::capacity> numbers;
     for (std::size_t i = 0; i < fds.size(); ++i) numbers[i] = fds.get(i);

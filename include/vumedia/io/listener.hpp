@@ -40,6 +40,7 @@ class Listener {
   /// connected.
   [[nodiscard]] static Outcome<Listener> inherited(int number);
 
+  /// Leaves `other` without a socket and without a file.
   Listener(Listener&& other) noexcept
       : socket_(std::move(other.socket_)),
         path_(std::exchange(other.path_, {})),
@@ -50,6 +51,7 @@ class Listener {
 
   /// The socket; whoever serves it may move it away.
   [[nodiscard]] OwnedFd& socket() noexcept { return socket_; }
+  /// The socket.
   [[nodiscard]] const OwnedFd& socket() const noexcept { return socket_; }
   /// Removes the file now.
   void remove_file() noexcept {

@@ -55,7 +55,7 @@ class MessageSocket {
  public:
   /// Bytes that may wait for a peer that does not read. Beyond that, send() refuses.
   static constexpr std::size_t max_queued_bytes = 256 * 1024;
-  static constexpr std::size_t max_queued_messages = 256;
+  static constexpr std::size_t max_queued_messages = 256;  ///< likewise, whatever their size
 
   /// `socket` is a connected stream socket, blocking or not; `reactor` and `owner` outlive this.
   MessageSocket(Reactor& reactor, OwnedFd socket, Owner& owner) noexcept
@@ -78,6 +78,7 @@ class MessageSocket {
   /// no read was pending, the end of the peer is noticed only after resume(); peer_has_left() detects it
   /// earlier.
   void pause() noexcept { paused_ = true; }
+  /// Delivers messages again; one that was read ahead comes in another turn of the loop.
   void resume() noexcept;
 
   /// Queues a message, which must not be empty; its descriptors are duplicated. False if too much already
@@ -96,7 +97,9 @@ class MessageSocket {
     return is_open() && ::poll(&state, 1, 0) > 0 && (state.revents & (POLLHUP | POLLERR)) != 0;
   }
 
+  /// Whether messages can be sent.
   [[nodiscard]] bool is_open() const noexcept { return static_cast<bool>(socket_); }
+  /// The socket, borrowed; -1 if it is closed.
   [[nodiscard]] int fd() const noexcept { return socket_.get(); }
   /// Bytes that wait to be sent.
   [[nodiscard]] std::size_t queued_bytes() const noexcept { return queued_bytes_; }

@@ -17,6 +17,7 @@
 
 namespace vumedia::io {
 
+/// Neither movable nor copyable. A base of what waits, whose handler finds it by a downcast.
 class Operation : public ListHook<Operation> {
  public:
   /// `result` is what the system call would have returned: bytes, a poll mask, 0 for a timer, or a negative
@@ -49,6 +50,7 @@ class Operation : public ListHook<Operation> {
     state_ = State::started;
     value_ = note;
   }
+  /// The number that start() was given.
   [[nodiscard]] std::int32_t note() const noexcept { return value_; }
 
   /// pending -> idle, and runs the handler: the operation may be gone when this returns.
@@ -63,7 +65,9 @@ class Operation : public ListHook<Operation> {
     state_ = State::arrived;
     value_ = result;
   }
+  /// Whether it has completed, and deliver() is due.
   [[nodiscard]] bool has_arrived() const noexcept { return state_ == State::arrived; }
+  /// Ends what arrive() began.
   void deliver() noexcept { complete(value_); }
 
   /// Any state -> idle: the handler will not run. What came is released.
@@ -131,6 +135,7 @@ class MemberOperation;
 template <class Owner, void (Owner::*Function)(std::int32_t) noexcept, class Base>
 class MemberOperation<Function, Base> final : public Base {
  public:
+  /// `owner` outlives it; `arguments` go to `Base`.
   template <class... Arguments>
   explicit MemberOperation(Owner& owner, const Arguments&... arguments) noexcept
       : Base(
@@ -148,6 +153,7 @@ class MemberOperation<Function, Base> final : public Base {
 template <class Function>
 class CallOperation final : public Operation {
  public:
+  /// `function` is called with the result.
   explicit CallOperation(Function function) noexcept
       : Operation([](Operation& self, std::int32_t result) noexcept {
           static_cast<CallOperation&>(self).function_(result);

@@ -47,7 +47,7 @@ namespace vumedia::io {
 
 /// CLOCK_MONOTONIC: the clock of V4L2 time stamps and of the reactors' timers.
 using Clock = std::chrono::steady_clock;
-using TimePoint = Clock::time_point;
+using TimePoint = Clock::time_point;  ///< of that clock
 
 /// What is done in one turn of a loop: one wait and the handlers that it brings. Whoever has more to do than
 /// others should wait for spends from these accounts, so that several on one loop share its turns. The

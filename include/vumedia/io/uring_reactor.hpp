@@ -33,6 +33,7 @@
 
 namespace vumedia::io {
 
+/// A Reactor (io/reactor.hpp) of one thread, with its own ring.
 class UringReactor {
  public:
   using Notifier = uring::Notifier;
@@ -65,6 +66,8 @@ class UringReactor {
     io_uring_prep_read(sqe, fd, in.data(), transfer_size(in.size()), current_position);
     requests_.start(operation, sqe);
   }
+  /// See Reactor.
+  ///@{
   void write(Operation& operation, int fd, std::span<const std::byte> out) noexcept {
     io_uring_sqe* const sqe = requests_.next_sqe();
     io_uring_prep_write(sqe, fd, out.data(), transfer_size(out.size()), current_position);
@@ -90,6 +93,7 @@ class UringReactor {
 
   void cancel(Operation& operation) noexcept { requests_.cancel(operation); }
 
+  /// The way in from other threads; never null.
   [[nodiscard]] const std::shared_ptr<Inbox>& inbox() const noexcept { return inbox_; }
 
   /// Takes an event fd of a peer, blocking or not. EINVAL for anything else: a write to a pipe whose reader
