@@ -12,9 +12,8 @@
 #define VUMEDIA_VERSION_PATCH 0
 ///@}
 
-/// Only for this file, like the next.
 #define VUMEDIA_VERSION_TEXT(major, minor, patch) #major "." #minor "." #patch
-/// A second level, because operands of # are not expanded.
+// A second level, because operands of # are not expanded.
 #define VUMEDIA_VERSION_EXPANDED_TEXT(major, minor, patch) VUMEDIA_VERSION_TEXT(major, minor, patch)
 
 namespace vumedia {

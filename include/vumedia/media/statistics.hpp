@@ -129,14 +129,20 @@ class Statistics {
 
   // -- Any thread
 
-  Counter sessions_opened, sessions_closed;       ///< since the start
+  /// Since the start.
+  ///@{
+  Counter sessions_opened, sessions_closed;
+  ///@}
   Counter sessions_failed;                        ///< ended by an error event
   std::array<Counter, v4l2::ioctl_limit> ioctls;  ///< by number, including unsupported ones
   std::array<Counter, command_kinds> commands;    ///< see command_kinds
   std::array<Counter, error_kinds> errors;        ///< commands that were answered with this errno
   std::array<Counter, 3> events;                  ///< that reached the guest, by wire::event_*
   Counter events_waited;                          ///< that found no guest buffer at first
-  Buffers captured, output;                       ///< of CAPTURE queues, and of OUTPUT queues
+  /// Of CAPTURE queues, and of OUTPUT queues.
+  ///@{
+  Buffers captured, output;
+  ///@}
   /// Ticks from popping a command to pushing its answer, if enabled.
   Histogram latency;
   TickClock clock;  ///< that latency is measured by

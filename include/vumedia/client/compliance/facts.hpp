@@ -83,9 +83,12 @@ struct Pixels {
     std::uint32_t stride = 0;  ///< bytesperline
     friend bool operator==(const Plane&, const Plane&) = default;
   };
-  std::uint32_t width = 0, height = 0, fourcc = 0, field = 0;  ///< in pixels, and the kernel's codes
-  std::uint32_t colorspace = 0, ycbcr = 0, quantization = 0, transfer = 0;  ///< as V4L2_*_DEFAULT and so on
-  std::uint32_t flags = 0;                                                  ///< V4L2_PIX_FMT_FLAG_*
+  /// In pixels, and the kernel's codes; 0 where they are left to the device.
+  ///@{
+  std::uint32_t width = 0, height = 0, fourcc = 0, field = 0;
+  std::uint32_t colorspace = 0, ycbcr = 0, quantization = 0, transfer = 0;
+  ///@}
+  std::uint32_t flags = 0;                       ///< V4L2_PIX_FMT_FLAG_*
   std::array<Plane, VIDEO_MAX_PLANES> planes{};  ///< the first plane_count, if that many fit
   std::uint32_t plane_count = 0;                 ///< as the device states it, which may be anything
   /// The planes that there are; none beyond VIDEO_MAX_PLANES.
