@@ -52,6 +52,7 @@
 
 namespace vumedia::backends {
 
+/// How a camera starts.
 struct CameraOptions {
   /// The multi-planar API, which adds the formats with separate planes in memory.
   bool multiplanar = false;
@@ -88,13 +89,16 @@ class Camera : public v4l2::Ioctls<Camera<S, E>, v4l2::ControlIoctls, v4l2::Queu
   /// One open file.
   class Session;
 
+  /// The camera takes over its source, and its encoder.
   explicit Camera(S source, const CameraOptions& options = {}, E encoder = {});
+  /// The same with a source that is made here.
   explicit Camera(const CameraOptions& options = {}, E encoder = {})
     requires std::default_initializable<S>
       : Camera(S(), options, std::move(encoder)) {}
   Camera(const Camera&) = delete;
   Camera& operator=(const Camera&) = delete;
 
+  /// The device's name is the source's.
   [[nodiscard]] media::Config config() const noexcept {
     const std::uint32_t kind =
         v4l2::is_multiplanar(queue_.type()) ? V4L2_CAP_VIDEO_CAPTURE_MPLANE : V4L2_CAP_VIDEO_CAPTURE;
@@ -114,6 +118,7 @@ class Camera : public v4l2::Ioctls<Camera<S, E>, v4l2::ControlIoctls, v4l2::Queu
     sessions_.push_back(session.get());
     return session;
   }
+  /// Closes a file; if it owned the stream, the stream ends.
   void close(Session& session) noexcept {
     if (owner_.session() == &session) {
       stream_.stop();
@@ -125,6 +130,9 @@ class Camera : public v4l2::Ioctls<Camera<S, E>, v4l2::ControlIoctls, v4l2::Queu
 
   // -- Formats, sizes and intervals
 
+  /// The ioctls of formats, sizes, intervals and rectangles, as the kernel documents them. EBUSY: there are
+  /// buffers, and they or a priority are another file's.
+  ///@{
   [[nodiscard]] Result<> ioctl(Session&, v4l2::tag::ENUM_FMT, v4l2_fmtdesc& description) const {
     return formats_.enum_fmt(description);
   }
@@ -153,6 +161,7 @@ class Camera : public v4l2::Ioctls<Camera<S, E>, v4l2::ControlIoctls, v4l2::Queu
   [[nodiscard]] Result<> ioctl(Session&, v4l2::tag::G_SELECTION, v4l2_selection& selection) const {
     return formats_.g_selection(selection);
   }
+  ///@}
   /// There is no rectangle to set. It exists anyway, because programs call it on a device with G_SELECTION.
   [[nodiscard]] Result<> ioctl(Session& session, v4l2::tag::S_SELECTION, v4l2_selection& selection) const {
     if (auto allowed = v4l2::may_run<v4l2::tag::S_SELECTION>(session, selection); !allowed) return allowed;
@@ -161,6 +170,8 @@ class Camera : public v4l2::Ioctls<Camera<S, E>, v4l2::ControlIoctls, v4l2::Queu
 
   // -- The one input
 
+  /// The ioctls of inputs, as the kernel documents them.
+  ///@{
   [[nodiscard]] Result<> ioctl(Session&, v4l2::tag::ENUMINPUT, v4l2_input& input) const;
   [[nodiscard]] Result<> ioctl(Session&, v4l2::tag::G_INPUT, std::uint32_t& index) const {
     index = 0;
@@ -171,9 +182,12 @@ class Camera : public v4l2::Ioctls<Camera<S, E>, v4l2::ControlIoctls, v4l2::Queu
     if (index != 0) return fail(EINVAL);
     return {};
   }
+  ///@}
 
   // -- For what is inherited: controls, buffers and streaming, events, priorities
 
+  /// For the inherited ioctls: see v4l2/control_ioctls.hpp and v4l2/queue_ioctls.hpp.
+  ///@{
   [[nodiscard]] v4l2::Controls& controls_of(Session&) noexcept { return controls_; }
   [[nodiscard]] v4l2::BufferQueue& queues_of(Session&) noexcept { return queue_; }
   [[nodiscard]] v4l2::QueueOwner<Session>& queue_owner() noexcept { return owner_; }
@@ -187,6 +201,7 @@ class Camera : public v4l2::Ioctls<Camera<S, E>, v4l2::ControlIoctls, v4l2::Queu
   [[nodiscard]] Result<> may_start(Session&, v4l2::BufferQueue&) { return stream_.prepare(); }
   void started(Session& session, v4l2::BufferQueue&) { stream_.start(session); }
   void cancelled(Session&, v4l2::BufferQueue&) noexcept { stream_.stop(); }
+  ///@}
 
  private:
   using Stream = camera::Stream<S, E, Session>;
@@ -223,16 +238,22 @@ class Camera : public v4l2::Ioctls<Camera<S, E>, v4l2::ControlIoctls, v4l2::Queu
   Stream stream_;
 };
 
+/// An open file. It has nothing of its own but what a program asked for.
 template <class S, class E>
 class Camera<S, E>::Session {
  public:
+  /// `camera` outlives it.
   Session(Camera& camera, media::Context handle) noexcept
       : context(handle), priority(camera.priorities_), camera_(camera) {}
+  /// The camera's.
   [[nodiscard]] Stream& stream() noexcept { return camera_.stream_; }
 
+  /// For the inherited ioctls.
+  ///@{
   media::Context context;
   v4l2::Subscriptions subscriptions;
   v4l2::Priority priority;
+  ///@}
 
  private:
   Camera& camera_;

@@ -9,12 +9,15 @@
 
 namespace vumedia::backends {
 
+/// A device that can be opened, and answers every ioctl ENOTTY.
 struct Null {
   struct Session {};
 
+  /// A video device without capabilities.
   [[nodiscard]] media::Config config() const noexcept {
     return {.device_caps = 0, .device_type = media::DeviceType::video, .card = "vumedia null"};
   }
+  /// A file without a state.
   [[nodiscard]] Result<std::unique_ptr<Session>> open(media::Context) { return std::make_unique<Session>(); }
 };
 

@@ -23,6 +23,7 @@ using TestPatternOptions = CameraOptions;
 template <class E>
 using BasicTestPattern = Camera<test_pattern::PatternSource, E>;
 
+/// The test pattern with raw formats only.
 using TestPattern = BasicTestPattern<test_pattern::NoEncoder>;
 
 }  // namespace vumedia::backends

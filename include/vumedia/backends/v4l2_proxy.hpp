@@ -31,6 +31,7 @@
 
 namespace vumedia::backends {
 
+/// Which device is passed through, and what its guest may take.
 struct V4l2ProxyOptions {
   /// The device, as v4l2_proxy::examine_node found it. Not null.
   std::shared_ptr<const v4l2_proxy::NodeInfo> node;
@@ -47,15 +48,18 @@ struct V4l2ProxyOptions {
   std::shared_ptr<v4l2_proxy::Shared> shared;
 };
 
+/// A backend without state of its own: sessions have the files.
 class V4l2Proxy {
  public:
-  using Session = v4l2_proxy::Session;
+  using Session = v4l2_proxy::Session;  ///< an open file, on both sides
 
+  /// `options.node` is not null.
   explicit V4l2Proxy(V4l2ProxyOptions options)
       : options_(std::move(options)), bytes_(std::make_shared<memory::Budget>(options_.max_buffer_bytes)) {
     if (options_.shared == nullptr) options_.shared = std::make_shared<v4l2_proxy::Shared>();
   }
 
+  /// What the host's node says, with its card.
   [[nodiscard]] media::Config config() const noexcept {
     return {.device_caps = options_.node->capabilities,
             .device_type = options_.node->type,
@@ -75,6 +79,7 @@ class V4l2Proxy {
     return session;
   }
 
+  /// See Session::mmap().
   [[nodiscard]] Result<media::Mappable> mmap(Session& session, std::uint32_t mem_offset) {
     return session.mmap(mem_offset);
   }

@@ -26,8 +26,8 @@ namespace vumedia::backends::camera {
 
 /// V4L2_CID_JPEG_COMPRESSION_QUALITY: larger is better and takes more bytes.
 inline constexpr std::int32_t quality_minimum = 1;
-inline constexpr std::int32_t quality_maximum = 100;
-inline constexpr std::int32_t quality_default = 85;
+inline constexpr std::int32_t quality_maximum = 100;  ///< see quality_minimum
+inline constexpr std::int32_t quality_default = 85;   ///< see quality_minimum
 
 /// Compresses pictures, one after another and each by itself. Everything after construction happens on one
 /// thread, not the loop's.
@@ -48,6 +48,7 @@ concept Encoder = std::movable<E> && requires(E encoder, std::uint32_t side, std
 /// A camera with raw formats only.
 struct NoEncoder {};
 
+/// Whether a camera has an encoder.
 template <class E>
 inline constexpr bool encodes = !std::same_as<E, NoEncoder>;
 
@@ -55,11 +56,11 @@ inline constexpr bool encodes = !std::same_as<E, NoEncoder>;
 template <class Scene>
 struct Job {
   std::uint64_t ticket = 0;  ///< the asker's name for it
-  std::uint32_t width = 0;
-  std::uint32_t height = 0;
-  Scene scene;
-  std::int32_t quality = 0;
-  std::uint32_t number = 0;
+  std::uint32_t width = 0;   ///< pixels of a line
+  std::uint32_t height = 0;  ///< lines
+  Scene scene;               ///< what it shows
+  std::int32_t quality = 0;  ///< from quality_minimum to quality_maximum
+  std::uint32_t number = 0;  ///< of the frame, since STREAMON
 };
 
 /// `Scene` and `Artist`: those of a PaintingSource; the artist paints here. `Report`: called on the thread as
@@ -67,8 +68,9 @@ struct Job {
 template <Encoder E, class Scene, class Artist, std::movable Report>
 class EncodingThread {
  public:
-  using Job = camera::Job<Scene>;
+  using Job = camera::Job<Scene>;  ///< of the scene
 
+  /// The encoder is used on the thread only, from start() on.
   explicit EncodingThread(E encoder) : encoder_(std::move(encoder)) {}
   EncodingThread(const EncodingThread&) = delete;
   EncodingThread& operator=(const EncodingThread&) = delete;

@@ -12,9 +12,10 @@
 
 namespace vumedia::backends::camera {
 
+/// A size, and how often frames of it can come.
 struct FrameSize {
-  std::uint32_t width = 0;
-  std::uint32_t height = 0;
+  std::uint32_t width = 0;   ///< pixels of a line
+  std::uint32_t height = 0;  ///< lines
   /// In seconds, the shortest first: the larger the picture, the more a sensor's link limits them.
   std::span<const v4l2_fract> intervals;
 };
@@ -33,8 +34,8 @@ struct Modes {
 
 /// A current format.
 struct Mode {
-  const v4l2::PixelFormat* format = nullptr;
-  const FrameSize* size = nullptr;
+  const v4l2::PixelFormat* format = nullptr;  ///< raw, or the compressed one
+  const FrameSize* size = nullptr;            ///< of the Modes
   /// Compressed: one plane, whose size is the limit for a picture, and no components.
   v4l2::Layout layout;
 };

@@ -21,6 +21,7 @@
 
 namespace vumedia::backends::camera {
 
+/// What the camera is set to, and what it could be set to. For the device's loop.
 class Negotiation {
  public:
   /// `modes` satisfy valid_modes(), and what they refer to outlives this. `compressed`: a format that is
@@ -36,13 +37,17 @@ class Negotiation {
     interval_ = nearest_interval(*mode_.size, modes.usual_interval, modes.usual_interval);
   }
 
+  /// V4L2_BUF_TYPE_VIDEO_CAPTURE, or its multi-planar type.
   [[nodiscard]] std::uint32_t type() const noexcept { return type_; }
+  /// The format and size that are set.
   [[nodiscard]] const Mode& mode() const noexcept { return mode_; }
   /// Seconds for a frame.
   [[nodiscard]] const v4l2_fract& interval() const noexcept { return interval_; }
 
   // ---- Ioctls. EINVAL: a different buffer type, or nothing at that index.
 
+  /// As the ioctl of that name.
+  ///@{
   [[nodiscard]] Result<> enum_fmt(v4l2_fmtdesc& query) const noexcept {
     if (query.type != type_) return fail(EINVAL);
     return v4l2::enum_fmt(query, formats_);
@@ -69,6 +74,7 @@ class Negotiation {
     describe(adjust(format), format);
     return {};
   }
+  ///@}
   /// The caller must make sure that there are no buffers.
   [[nodiscard]] Result<> s_fmt(v4l2_format& format) noexcept {
     if (format.type != type_) return fail(EINVAL);
@@ -78,6 +84,8 @@ class Negotiation {
     return {};
   }
 
+  /// As the ioctl of that name.
+  ///@{
   [[nodiscard]] Result<> g_parm(v4l2_streamparm& parameters) const noexcept {
     if (parameters.type != type_) return fail(EINVAL);
     parameters = {};
@@ -93,6 +101,7 @@ class Negotiation {
     interval_ = nearest_interval(*mode_.size, parameters.parm.capture.timeperframe, modes_.usual_interval);
     return g_parm(parameters);
   }
+  ///@}
 
   /// A camera that cannot crop has a default and bounds, from which programs learn the shape of its pixels,
   /// but no current rectangle: uvcvideo does the same, and v4l2-compliance demands it of a device with

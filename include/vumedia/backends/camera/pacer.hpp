@@ -12,6 +12,7 @@
 
 namespace vumedia::backends::camera {
 
+/// A clock for one stream. It waits for nothing itself.
 class Pacer {
  public:
   /// The first frame is due one interval, in seconds, after `now`. Neither part of it is 0.

@@ -51,24 +51,24 @@ using Planes = std::array<std::byte*, 3>;
 
 /// A frame to be painted.
 struct Frame {
-  const Mode& mode;
+  const Mode& mode;          ///< the mode of all frames since STREAMON
   std::uint32_t number = 0;  ///< since STREAMON
-  Planes planes{};
+  Planes planes{};           ///< where it is painted, in the guest's buffer or in what is copied there
 };
 
 /// What a picture is painted on.
 struct Canvas {
   const v4l2::PixelFormat* format = nullptr;  ///< raw
-  std::uint32_t width = 0;
-  std::uint32_t height = 0;
-  v4l2::Layout layout;
-  bool full_range = false;  ///< of luma and chroma
+  std::uint32_t width = 0;                    ///< pixels of a line
+  std::uint32_t height = 0;                   ///< lines
+  v4l2::Layout layout;                        ///< of the planes
+  bool full_range = false;                    ///< of luma and chroma
 };
 
 /// Where an encoder wants its next picture.
 struct Easel {
-  Canvas canvas;
-  Planes planes{};
+  Canvas canvas;    ///< size, format and layout
+  Planes planes{};  ///< where it is painted
 };
 
 /// The parts of a Source, so that a diagnostic can name the one that is missing or wrong.

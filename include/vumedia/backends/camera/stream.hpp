@@ -33,6 +33,7 @@ namespace vumedia::backends::camera {
 template <class S, class E, class Session>
 class Stream {
  public:
+  /// The encoder is taken over.
   Stream(v4l2::BufferQueue& queue, const Negotiation& formats, S& source, E encoder)
       : queue_(queue), formats_(formats), source_(source), encoder_(std::move(encoder)) {}
   Stream(const Stream&) = delete;

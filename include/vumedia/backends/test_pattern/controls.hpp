@@ -18,6 +18,7 @@ using camera::quality_default;
 using camera::quality_maximum;
 using camera::quality_minimum;
 
+/// The controls of the source; with an encoder the camera adds the quality.
 inline constexpr std::array all_controls{
     v4l2::ControlInfo{.id = V4L2_CID_BRIGHTNESS,
                       .name = "Brightness",

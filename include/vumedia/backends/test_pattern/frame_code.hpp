@@ -17,8 +17,8 @@
 
 namespace vumedia::backends::test_pattern {
 
-inline constexpr std::uint32_t code_cells = 40;
-inline constexpr std::uint32_t code_lines = 16;
+inline constexpr std::uint32_t code_cells = 40;  ///< 32 bits of the number and 8 of the check
+inline constexpr std::uint32_t code_lines = 16;  ///< from the top of the picture
 
 /// The column at which cell `index` (0..code_cells) starts; even, so that a cell never shares a chroma
 /// sample.

@@ -6,9 +6,10 @@
 
 namespace vumedia::backends::test_pattern {
 
-inline constexpr std::uint32_t glyph_width = 5;
-inline constexpr std::uint32_t glyph_height = 7;
+inline constexpr std::uint32_t glyph_width = 5;   ///< dots
+inline constexpr std::uint32_t glyph_height = 7;  ///< dots
 
+/// By the digit.
 inline constexpr std::array<std::array<std::uint8_t, glyph_height>, 10> digit_glyphs{{
     {0b01110, 0b10001, 0b10011, 0b10101, 0b11001, 0b10001, 0b01110},
     {0b00100, 0b01100, 0b00100, 0b00100, 0b00100, 0b00100, 0b01110},

@@ -18,6 +18,7 @@ inline constexpr std::array<std::uint32_t, 6> raw_formats{
     V4L2_PIX_FMT_YUV420, V4L2_PIX_FMT_YUV420M, V4L2_PIX_FMT_NV12M,
 };
 
+/// Of every size, in seconds.
 inline constexpr std::array<v4l2_fract, 6> frame_intervals{
     {{1, 60}, {1, 30}, {1, 25}, {1, 15}, {1, 10}, {1, 5}}};
 
@@ -30,6 +31,7 @@ inline constexpr std::array frame_sizes{
     camera::FrameSize{1920, 1080, std::span(frame_intervals).subspan(1)},
 };
 
+/// All of these, at 30 frames in a second.
 inline constexpr camera::Modes modes{raw_formats, frame_sizes, {1, 30}};
 static_assert(camera::valid_modes(modes));
 

@@ -31,24 +31,29 @@ namespace vumedia::backends::test_pattern {
 
 /// The values of the V4L2_CID_TEST_PATTERN menu.
 enum class Pattern : std::uint8_t { bars, gradient, checkerboard, noise };
+/// The items of that menu.
 inline constexpr std::array<const char*, 4> pattern_names{"Colour bars", "Gradient", "Checkerboard", "Noise"};
 
 /// V4L2_CID_BRIGHTNESS: the offset that is added to luma, plus 128.
 inline constexpr std::int32_t brightness_minimum = 0;
-inline constexpr std::int32_t brightness_maximum = 255;
-inline constexpr std::int32_t brightness_default = 128;
+inline constexpr std::int32_t brightness_maximum = 255;  ///< see brightness_minimum
+inline constexpr std::int32_t brightness_default = 128;  ///< see brightness_minimum
 
 /// BT.601, limited range.
 struct Colour {
-  std::uint8_t y = 16;
-  std::uint8_t cb = 128;
-  std::uint8_t cr = 128;
+  std::uint8_t y = 16;    ///< 16 to 235
+  std::uint8_t cb = 128;  ///< 16 to 240
+  std::uint8_t cr = 128;  ///< 16 to 240
 };
 
+/// The full range of a byte.
 struct Rgb {
+  /// 0 to 255.
+  ///@{
   std::uint8_t red = 0;
   std::uint8_t green = 0;
   std::uint8_t blue = 0;
+  ///@}
 };
 
 namespace detail {
@@ -110,6 +115,7 @@ struct Span {
 using camera::Canvas;
 using camera::Planes;
 
+/// Configured before it paints. One thread at a time may use it.
 class Painter {
  public:
   /// The one function here that allocates.
@@ -135,6 +141,7 @@ class Painter {
     configure({format, pix.width, pix.height, *layout}, pattern, brightness);
   }
 
+  /// As configured.
   [[nodiscard]] const Canvas& canvas() const noexcept { return canvas_; }
 
   /// Paints rows [first, last) of frame `number`, and no byte outside them or between them. Both are even, or
@@ -157,6 +164,7 @@ class Painter {
   void paint(std::uint32_t number, const Planes& planes) const noexcept {
     paint(number, 0, canvas_.height, planes);
   }
+  /// A whole frame of one plane in memory; `frame` has the bytes of its layout.
   void paint(std::uint32_t number, std::span<std::byte> frame) const noexcept {
     assert(canvas_.layout.plane_count == 1 && frame.size() >= canvas_.layout.planes[0].sizeimage);
     paint(number, Planes{frame.data()});

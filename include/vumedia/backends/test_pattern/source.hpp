@@ -17,21 +17,26 @@
 
 namespace vumedia::backends::test_pattern {
 
+/// Four patterns, and a brightness that can be set.
 class PatternSource {
  public:
+  /// See camera::Source.
+  ///@{
   static constexpr const char* card = "vumedia test pattern";
   static constexpr const char* input = "Test pattern";
+  ///@}
 
   /// What frames show, apart from their number.
   struct Scene {
-    Pattern pattern = Pattern::bars;
-    std::int32_t brightness = brightness_default;
+    Pattern pattern = Pattern::bars;               ///< which it is
+    std::int32_t brightness = brightness_default;  ///< V4L2_CID_BRIGHTNESS
     friend bool operator==(const Scene&, const Scene&) = default;
   };
 
   /// Paints on an encoder's easel, which may differ from one frame to the next.
   class Artist {
    public:
+    /// Paints frame `number`. It allocates if scene, size or format differ from those of the frame before.
     void paint(const Scene& scene, const camera::Easel& easel, std::uint32_t number) {
       painter_.configure(easel.canvas, scene.pattern, scene.brightness);
       painter_.paint(number, easel.planes);
@@ -41,10 +46,15 @@ class PatternSource {
     Painter painter_;
   };
 
+  /// See camera::Source.
+  ///@{
   [[nodiscard]] camera::Modes modes() const noexcept { return test_pattern::modes; }
   [[nodiscard]] std::span<const v4l2::ControlInfo> controls() const noexcept { return all_controls; }
   [[nodiscard]] Scene scene() const noexcept { return scene_; }
+  ///@}
 
+  /// See camera::Source.
+  ///@{
   [[nodiscard]] Result<> set_control(std::uint32_t id, const v4l2::ControlValue& value) noexcept {
     // Within the range in the table, which easily fits.
     const auto number = static_cast<std::int32_t>(value.number);
@@ -70,6 +80,7 @@ class PatternSource {
     painter_.paint(frame.number, frame.planes);
     return {};
   }
+  ///@}
 
  private:
   Scene scene_;

@@ -51,24 +51,25 @@ class Session;
 /// A plane that the guest may map: where the kernel has it, with a dmabuf if the node itself cannot be
 /// mapped.
 struct NamedPlane {
-  std::uint64_t kernel_offset = 0;
-  std::uint32_t length = 0;
-  std::shared_ptr<const media::ForeignMemory> exported;
+  std::uint64_t kernel_offset = 0;                       ///< in the node, or in the dmabuf
+  std::uint32_t length = 0;                              ///< in bytes
+  std::shared_ptr<const media::ForeignMemory> exported;  ///< null: it is mapped through the node
 };
 
+/// A file and its thread, which share it. Each function says whose it is.
 class File {
   struct Key {};
 
  public:
-  using Poster = media::Poster<Session>;
+  using Poster = media::Poster<Session>;  ///< the thread's way back to the session
 
   /// Commands of one file that wait for their turn. More get EBUSY.
   static constexpr std::uint32_t max_waiting = 64;
 
   /// What a file is constructed from.
   struct Parts {
-    std::shared_ptr<const NodeInfo> node;
-    std::shared_ptr<Shared> shared;
+    std::shared_ptr<const NodeInfo> node;      ///< the device
+    std::shared_ptr<Shared> shared;            ///< limits of all files
     std::shared_ptr<memory::Budget> mappings;  ///< of guest pages
     std::shared_ptr<memory::Budget> bytes;     ///< of all buffers, and of current control values
     bool exports = false;  ///< buffers are mapped as dmabufs even if the node can be mapped
@@ -100,6 +101,7 @@ class File {
     return file;
   }
 
+  /// For start(), which alone has a Key.
   File(Key, Parts parts, Poster poster, std::shared_ptr<io::Inbox> inbox) noexcept
       : node_(std::move(parts.node)),
         shared_(std::move(parts.shared)),
@@ -146,6 +148,7 @@ class File {
   /// QUERYBUF, QBUF, PREPARE_BUF.
   [[nodiscard]] Result<> buffer(unsigned long code, v4l2::BufferPayload& payload,
                                 const memory::GuestMemory& memory);
+  /// G_EXT_CTRLS, S_EXT_CTRLS, TRY_EXT_CTRLS.
   [[nodiscard]] Result<> controls(unsigned long code, v4l2::ExtControls& payload,
                                   const memory::GuestMemory& memory) {
     const auto kernel = [this](unsigned long inner, void* argument) {

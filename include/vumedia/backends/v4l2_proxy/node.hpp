@@ -55,10 +55,10 @@ template <std::size_t Size>
 struct NodeInfo {
   std::string
       path;  ///< as it was given: a link in /dev/v4l/by-id leads to the device wherever it is plugged in
-  media::DeviceType type = media::DeviceType::video;
-  std::uint32_t capabilities = 0;  ///< as the guest gets them
-  std::string card;
-  std::string driver;
+  media::DeviceType type = media::DeviceType::video;  ///< by its name in the kernel
+  std::uint32_t capabilities = 0;                     ///< as the guest gets them
+  std::string card;                                   ///< VIDIOC_QUERYCAP's
+  std::string driver;                                 ///< VIDIOC_QUERYCAP's
 };
 
 namespace detail {

@@ -35,7 +35,7 @@ namespace vumedia::backends::v4l2_proxy {
 
 /// Types 1 to 14 of enum v4l2_buf_type; place 0 stays empty.
 inline constexpr std::uint32_t queue_types = 16;
-inline constexpr std::uint32_t max_buffer_index = 8191;
+inline constexpr std::uint32_t max_buffer_index = 8191;  ///< as far as an offset has room for it
 
 /// The offset for MMAP of a plane: never 0, and page-aligned. Nothing for a buffer that has no place.
 [[nodiscard]] constexpr std::optional<std::uint32_t> guest_offset(std::uint32_t type, std::uint32_t index,
@@ -44,9 +44,11 @@ inline constexpr std::uint32_t max_buffer_index = 8191;
     return std::nullopt;
   return (type << 16 | index << 3 | plane) * static_cast<std::uint32_t>(page_size);
 }
+/// The type in an offset that guest_offset() has made; any number may be asked about.
 [[nodiscard]] constexpr std::uint32_t type_of_offset(std::uint32_t offset) noexcept {
   return offset >> 28;
 }
+/// The index in such an offset.
 [[nodiscard]] constexpr std::uint32_t index_of_offset(std::uint32_t offset) noexcept {
   return (offset >> 15) & max_buffer_index;
 }
@@ -62,6 +64,7 @@ struct KernelBuffer {
     head.m.planes = planes.data();
     head.length = VIDEO_MAX_PLANES;
   }
+  /// A buffer as the guest has sent it.
   explicit KernelBuffer(const v4l2::Buffer& guest) noexcept : head(guest.head), planes(guest.planes) {
     if (v4l2::is_multiplanar(head.type)) head.m.planes = planes.data();
     head.request_fd = 0;
@@ -69,48 +72,54 @@ struct KernelBuffer {
   KernelBuffer(const KernelBuffer&) = delete;
   KernelBuffer& operator=(const KernelBuffer&) = delete;
 
+  /// Planes of the buffer: 1 for the single-planar API, VIDEO_MAX_PLANES at most.
   [[nodiscard]] std::uint32_t plane_count() const noexcept {
     return v4l2::is_multiplanar(head.type) ? std::min<std::uint32_t>(head.length, VIDEO_MAX_PLANES) : 1;
   }
 
+  /// As ioctl(2) takes them.
+  ///@{
   v4l2_buffer head{};
   std::array<v4l2_plane, VIDEO_MAX_PLANES> planes{};
+  ///@}
 };
 
 /// Pages that the kernel may use for one plane, and the guest's name for them.
 struct UserPlane {
-  std::uint64_t pointer = 0;  ///< the guest's
-  std::uint64_t generation = 0;
-  std::vector<v4l2::GuestRange> ranges;
-  memory::ContiguousRange range;
-  memory::Share bytes;  ///< of the plane, however often it contains a page
+  std::uint64_t pointer = 0;             ///< the guest's
+  std::uint64_t generation = 0;          ///< of the table in which the ranges were found
+  std::vector<v4l2::GuestRange> ranges;  ///< as the guest has listed them
+  memory::ContiguousRange range;         ///< the pages, side by side
+  memory::Share bytes;                   ///< of the plane, however often it contains a page
 };
 
-using UserPlanes = std::array<UserPlane, VIDEO_MAX_PLANES>;
+using UserPlanes = std::array<UserPlane, VIDEO_MAX_PLANES>;  ///< of one buffer
 
 /// A USERPTR buffer. The kernel keeps pages, not addresses, but compares addresses to detect whether a buffer
 /// has new pages. So an address must not get new pages while the kernel may still hold the old ones: a
 /// plane's mapping is kept until the kernel has taken its successor, and so are the mappings of a failed
 /// QBUF.
 struct UserBuffer {
-  UserPlanes planes;
-  std::vector<UserPlane> failed;
+  UserPlanes planes;              ///< that the kernel has, or has had last
+  std::vector<UserPlane> failed;  ///< of QBUFs that the kernel refused
 };
 
+/// What a proxy knows of one queue.
 struct Queue {
   std::uint32_t memory = 0;           ///< 0: no buffers
   std::vector<std::uint32_t> queued;  ///< indices of buffers that the kernel has
   std::uint64_t bytes = 0;            ///< that the driver has taken for its buffers
-  bool streaming = false;
+  bool streaming = false;             ///< between STREAMON and STREAMOFF
   /// DQBUF would fail until something is started or queued again: LAST was seen, or it failed before.
   bool drained = false;
-  bool paused = false;
+  bool paused = false;                               ///< likewise, until it is resumed
   std::vector<std::unique_ptr<UserBuffer>> buffers;  ///< of USERPTR memory, by index
 
   /// Whether it is worth asking the kernel for a buffer. Otherwise polling for one gives an error at once.
   [[nodiscard]] bool wanted() const noexcept { return streaming && !queued.empty() && !drained && !paused; }
 };
 
+/// All queues of one file, by their type. For the file's thread.
 class Queues {
  public:
   /// `mappings`: of guest pages. `bytes`: of USERPTR planes, for which the kernel keeps lists of pages and
@@ -123,6 +132,7 @@ class Queues {
   [[nodiscard]] Queue* find(std::uint32_t type) noexcept {
     return type == 0 || type >= queue_types ? nullptr : &queues_[type];
   }
+  /// Null if it is not the type of a queue.
   [[nodiscard]] const Queue* find(std::uint32_t type) const noexcept {
     return const_cast<Queues*>(this)->find(type);
   }
@@ -183,12 +193,14 @@ class Queues {
     const std::uint64_t end = std::min<std::uint64_t>(queue->buffers.size(), std::uint64_t{first} + count);
     for (std::uint64_t i = first; i < end; ++i) queue->buffers[i].reset();
   }
+  /// VIDIOC_STREAMON.
   void started(std::uint32_t type) noexcept {
     if (Queue* const queue = find(type)) {
       queue->streaming = true;
       queue->drained = queue->paused = false;
     }
   }
+  /// VIDIOC_STREAMOFF: the kernel has no buffers of it any more.
   void stopped(std::uint32_t type) noexcept {
     if (Queue* const queue = find(type)) {
       queue->streaming = queue->drained = queue->paused = false;
@@ -259,6 +271,7 @@ class Queues {
     }
   }
 
+  /// Calls `f(type, queue)` for each queue.
   template <class F>
   void for_each(F&& f) {
     for (std::uint32_t type = 1; type < queue_types; ++type) f(type, queues_[type]);

@@ -98,6 +98,7 @@ template <class Tag>
   return {};
 }
 
+/// `sent` is what before() was given; `payload`, the kernel's answer, becomes the guest's.
 template <class Tag>
 constexpr void after(typename Tag::Payload& payload, const typename Tag::Payload& sent) noexcept {
   using Payload = typename Tag::Payload;

@@ -12,8 +12,10 @@
 
 namespace vumedia::backends::v4l2_proxy {
 
+/// The loop's side of a file, which it closes when it ends.
 class Session {
  public:
+  /// attach() follows before anything else.
   explicit Session(media::Context context) noexcept : context_(context) {}
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
@@ -21,8 +23,11 @@ class Session {
     if (file_ != nullptr) file_->close();
   }
 
+  /// The file, once its thread has started.
   void attach(std::shared_ptr<File> file) noexcept { file_ = std::move(file); }
+  /// The attached file.
   [[nodiscard]] File& file() const noexcept { return *file_; }
+  /// The guest's memory as it is now.
   [[nodiscard]] const std::shared_ptr<const memory::GuestMemory>& memory() const noexcept {
     return context_.memory();
   }
@@ -48,6 +53,7 @@ class Session {
 
   // -- Posted by the file's thread
 
+  /// QUERYBUF has returned `offset` to the guest: mmap() finds `plane` there.
   void name(std::uint32_t offset, NamedPlane plane) {
     planes_.insert_or_assign(offset, Plane{std::move(plane), {}});
   }

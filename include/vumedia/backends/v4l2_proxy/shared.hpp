@@ -21,6 +21,7 @@ namespace vumedia::backends::v4l2_proxy {
 /// once.
 class Closings {
  public:
+  /// Waited for all files that were closed before, at most.
   static constexpr std::chrono::milliseconds patience{2000};
 
   /// A file will be closed; later requests wait for it. Any thread may call this, as all of these.
@@ -29,6 +30,7 @@ class Closings {
     pending_.insert(++last_);
     return last_;
   }
+  /// The file has been closed.
   void end(std::uint64_t id) {
     {
       const std::lock_guard lock(mutex_);
@@ -71,11 +73,13 @@ class Shared {
     give_back_thread();
     return false;
   }
+  /// A thread has ended.
   void give_back_thread() noexcept { threads_.fetch_sub(1, std::memory_order_release); }
+  /// Threads that there are.
   [[nodiscard]] std::size_t threads() const noexcept { return threads_.load(std::memory_order_acquire); }
 
-  Closings closings;
-  const std::shared_ptr<memory::Budget> mappings;
+  Closings closings;                               ///< of the device
+  const std::shared_ptr<memory::Budget> mappings;  ///< of guest pages, for all files
 
  private:
   const std::size_t max_threads_;
