@@ -30,40 +30,48 @@ class Phase {
 
   /// Frames go out as they come. `drain`: one that was begun and whose end has not been reached.
   struct Decoding {
-    std::optional<Drain> drain;
+    std::optional<Drain> drain;  ///< its number
     friend bool operator==(const Decoding&, const Decoding&) = default;
   };
   /// The frames from before a change are out, and LAST is due.
   struct ChangeReached {
-    std::optional<Drain> drain;
+    std::optional<Drain> drain;  ///< its number
     friend bool operator==(const ChangeReached&, const ChangeReached&) = default;
   };
   /// LAST has come, or nobody waits for it: it is the client's turn to set up its buffers.
   struct Changing {
-    std::optional<Drain> drain;
+    std::optional<Drain> drain;  ///< its number
     friend bool operator==(const Changing&, const Changing&) = default;
   };
   /// The frames from before a drain are out, and LAST is due. `end_told`: the client has been told of the end
   /// already, because it has no buffers for LAST.
   struct DrainReached {
-    bool end_told = false;
+    bool end_told = false;  ///< see above
     friend bool operator==(const DrainReached&, const DrainReached&) = default;
   };
+  /// A drain is complete: it is the client's turn.
   struct Drained {
     friend bool operator==(const Drained&, const Drained&) = default;
   };
+  /// Nothing happens any more.
   struct Closed {
     friend bool operator==(const Closed&, const Closed&) = default;
   };
+  /// One of them.
   using State = std::variant<Decoding, ChangeReached, Changing, DrainReached, Drained, Closed>;
 
   Phase() = default;
+  /// In that state, for tests.
   explicit Phase(State state) noexcept : state_(state) {}
+  /// As it is now.
   [[nodiscard]] const State& state() const noexcept { return state_; }
 
+  /// Whether it is in the state of that name.
+  ///@{
   [[nodiscard]] bool decoding() const noexcept { return is<Decoding>(); }
   [[nodiscard]] bool drained() const noexcept { return is<Drained>(); }
   [[nodiscard]] bool closed() const noexcept { return is<Closed>(); }
+  ///@}
   /// Whether it waits for the client to restart CAPTURE, or to resume.
   [[nodiscard]] bool stopped() const noexcept { return is<Changing>() || is<Drained>(); }
   /// Whether an empty buffer flagged LAST has to be delivered.
@@ -125,6 +133,7 @@ class Phase {
     return leave_stop();
   }
 
+  /// Any state -> Closed.
   void close() noexcept { state_ = Closed{}; }
 
   // -- What the decoder has reached
