@@ -21,9 +21,9 @@ namespace vumedia::backends::ffmpeg {
 
 /// Memory of one plane of a buffer, and what keeps it alive.
 struct BufferMemory {
-  std::byte* data = nullptr;
-  std::size_t size = 0;
-  std::shared_ptr<const void> owner;
+  std::byte* data = nullptr;          ///< its first byte
+  std::size_t size = 0;               ///< in bytes
+  std::shared_ptr<const void> owner;  ///< keeps it valid
   /// The client's address of the memory if the client owns it (USERPTR). Such memory may come back under
   /// another index and at another address in this process. 0: our own memory, which keeps its index for life.
   std::uint64_t place = 0;
@@ -69,9 +69,10 @@ class CaptureSlots {
   using SlotPointer = std::shared_ptr<Slot>;
 
  public:
-  static constexpr std::size_t max_slots = 64;
-  static constexpr std::size_t reserve = 2;
+  static constexpr std::size_t max_slots = 64;  ///< as many as V4L2 queues hold
+  static constexpr std::size_t reserve = 2;     ///< buffers that are never lent
 
+  /// `monitor` outlives all lent buffers, which hold it.
   explicit CaptureSlots(std::shared_ptr<Monitor> monitor) noexcept : monitor_(std::move(monitor)) {}
   CaptureSlots(const CaptureSlots&) = delete;
   CaptureSlots& operator=(const CaptureSlots&) = delete;
@@ -113,6 +114,7 @@ class CaptureSlots {
     }
   }
 
+  /// A buffer that was lent, or none.
   struct Lent {
     AVBufferRef* buffer = nullptr;  ///< the caller's
     bool is_new = false;            ///< to the stream: it may contain anything
@@ -164,10 +166,10 @@ class CaptureSlots {
 
   /// A buffer that was taken to copy a frame to it.
   struct Target {
-    std::uint32_t index = 0;
-    std::byte* data = nullptr;
-    std::uint64_t order = 0;
-    SlotPointer slot;
+    std::uint32_t index = 0;    ///< of the buffer
+    std::byte* data = nullptr;  ///< its first byte
+    std::uint64_t order = 0;    ///< its place in the queue
+    SlotPointer slot;           ///< keeps the memory alive
   };
 
   /// Takes the oldest queued and unused buffer of at least `size` bytes; call give_back() when the copy is

@@ -25,6 +25,7 @@ extern "C" {
 
 namespace vumedia::backends::ffmpeg {
 
+/// How libavcodec decodes.
 struct CodecOptions {
   /// Threads that one session's decoder may use, 1 or more.
   unsigned threads = 1;
@@ -47,15 +48,22 @@ struct CodecSetup {
   std::vector<std::byte> headers;
 };
 
+/// For Frame.
 struct FrameDeleter {
+  /// Frees the frame and its data.
   void operator()(AVFrame* frame) const noexcept { av_frame_free(&frame); }
+  ///@}
 };
+/// For Packet.
 struct PacketDeleter {
+  /// Frees the packet and its data.
   void operator()(AVPacket* packet) const noexcept { av_packet_free(&packet); }
+  ///@}
 };
-using Frame = std::unique_ptr<AVFrame, FrameDeleter>;
-using Packet = std::unique_ptr<AVPacket, PacketDeleter>;
+using Frame = std::unique_ptr<AVFrame, FrameDeleter>;     ///< owned; with its data
+using Packet = std::unique_ptr<AVPacket, PacketDeleter>;  ///< owned; with its data
 
+/// The data of `packet`, valid as long as it.
 [[nodiscard]] inline std::span<const std::byte> bytes_of(const AVPacket& packet) noexcept {
   return {reinterpret_cast<const std::byte*>(packet.data), static_cast<std::size_t>(packet.size)};
 }
@@ -109,7 +117,9 @@ class Codec {
     return codec;
   }
 
+  /// Whether a decoder is open.
   [[nodiscard]] explicit operator bool() const noexcept { return context_ != nullptr; }
+  /// Of the open decoder.
   [[nodiscard]] AVCodecContext& context() const noexcept { return *context_; }
 
   /// A private copy of `bytes` (not empty), because the guest may change its buffer at any time, and parsers
@@ -149,6 +159,7 @@ class Codec {
     return avcodec_send_packet(context_.get(), nullptr);
   }
 
+  /// The next frame, as avcodec_receive_frame returns it; AVERROR(EAGAIN): another packet is needed.
   [[nodiscard]] int receive(AVFrame& frame) noexcept { return avcodec_receive_frame(context_.get(), &frame); }
 
   /// Forgets all frames; the next packet should begin with a key frame.

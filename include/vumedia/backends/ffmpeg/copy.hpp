@@ -41,6 +41,7 @@ inline void interleave_line(std::uint8_t* to, const std::uint8_t* u, const std::
 /// ones.
 inline constexpr int raised_bits = 6;
 
+/// The sample at `at`, moved up by `bits`.
 template <int bits = raised_bits>
 std::uint16_t raised_sample(const std::uint8_t* at) noexcept {
   std::uint16_t sample = 0;
@@ -98,12 +99,14 @@ void raise_and_interleave_line(std::uint8_t* to, const std::uint8_t* u, const st
 
 /// How a line of samples is copied to a buffer, depending on their depth: 8 bits, unchanged.
 struct EightBits {
-  using Sample = std::uint8_t;
+  using Sample = std::uint8_t;               ///< as it is in memory
   static constexpr Sample neutral = 1 << 7;  ///< chroma without colour
 
+  /// One line of `width` samples. The ranges do not overlap.
   static void copy_line(std::uint8_t* to, const std::uint8_t* from, std::size_t width) noexcept {
     std::memcpy(to, from, width);
   }
+  /// See interleave_line().
   static void interleave(std::uint8_t* to, const std::uint8_t* u, const std::uint8_t* v,
                          std::size_t width) noexcept {
     interleave_line(to, u, v, width);
@@ -116,16 +119,19 @@ struct EightBits {
 };
 /// 10 bits, moved to the upper bits of their words.
 struct TenBits {
-  using Sample = std::uint16_t;
-  static constexpr Sample neutral = 1 << 9;
+  using Sample = std::uint16_t;              ///< as it is in memory, little-endian
+  static constexpr Sample neutral = 1 << 9;  ///< chroma without colour, before it is moved up
 
+  /// See raise_line().
   static void copy_line(std::uint8_t* to, const std::uint8_t* from, std::size_t width) noexcept {
     raise_line(to, from, width);
   }
+  /// See raise_and_interleave_line().
   static void interleave(std::uint8_t* to, const std::uint8_t* u, const std::uint8_t* v,
                          std::size_t width) noexcept {
     raise_and_interleave_line(to, u, v, width);
   }
+  /// The samples as they are, for a line that still goes through another of these functions.
   static void pair(std::uint8_t* to, const std::uint8_t* u, const std::uint8_t* v,
                    std::size_t width) noexcept {
     raise_and_interleave_line<0>(to, u, v, width);

@@ -18,32 +18,39 @@ namespace vumedia::backends::ffmpeg {
 
 /// The picture to copy. Chroma planes are empty if there is no chroma.
 struct PictureSource {
-  Plane luma;
-  std::array<Plane, 2> chroma;
+  Plane luma;                   ///< or grey
+  std::array<Plane, 2> chroma;  ///< U and V
   /// Its lines alternate between two fields. The chroma of one field is not mixed with that of the other.
   bool fields = false;
 };
 
 // ---- Where chroma is stored: `count` samples from sample `first` of a line on
 
+/// Planes of their own for U and V.
 struct PlanarChroma {
+  /// `u` and `v` have the samples, `lines` are those of the two planes.
   template <class Depth>
   static void store(const std::array<std::uint8_t*, 2>& lines, std::size_t first, const std::uint8_t* u,
                     const std::uint8_t* v, std::size_t count) noexcept {
     Depth::copy_line(lines[0] + first * sizeof(typename Depth::Sample), u, count);
     Depth::copy_line(lines[1] + first * sizeof(typename Depth::Sample), v, count);
   }
+  ///@}
 };
+/// One plane of pairs U V.
 struct PairedChroma {
+  /// `u` and `v` have the samples, the first of `lines` is that of the plane.
   template <class Depth>
   static void store(const std::array<std::uint8_t*, 2>& lines, std::size_t first, const std::uint8_t* u,
                     const std::uint8_t* v, std::size_t count) noexcept {
     Depth::interleave(lines[0] + 2 * first * sizeof(typename Depth::Sample), u, v, count);
   }
+  ///@}
 };
 
 // ---- Whole planes
 
+/// All lines of luma, or of grey.
 template <class Depth>
 void copy_luma(const Plane& from, const Layout& layout, std::uint8_t* to) noexcept {
   for (std::size_t y = 0; y < from.height; ++y) {
@@ -69,6 +76,7 @@ void copy_chroma(const std::array<Plane, 2>& from, std::array<std::uint8_t*, 2> 
   }
 }
 
+/// Luma and chroma, which `Store` puts where the format has it.
 template <class Depth, Sampling from, Sampling to, class Store>
 void copy_planes(const PictureSource& source, const Layout& layout, std::uint8_t* memory) noexcept {
   using Reader = ChromaReader<Depth, from, to>;
@@ -121,6 +129,7 @@ void copy_packed(const PictureSource& source, const Layout& layout, std::uint8_t
 /// that the function is for and is not smaller than the picture.
 using CopySamples = void (*)(const PictureSource& source, const Layout& layout, std::uint8_t* memory);
 
+/// The function for raw_formats[format] and that Sampling; null if they do not suit each other.
 template <std::size_t format, std::size_t sampling>
 [[nodiscard]] consteval CopySamples copier_of() noexcept {
   constexpr RawFormat raw = raw_formats[format];
@@ -139,6 +148,7 @@ template <std::size_t format, std::size_t sampling>
   }
 }
 
+/// By format and Sampling.
 inline constexpr auto copiers = []<std::size_t... formats>(std::index_sequence<formats...>) {
   constexpr auto row = []<std::size_t format, std::size_t... samplings>(std::index_sequence<samplings...>) {
     return std::array{copier_of<format, samplings>()...};

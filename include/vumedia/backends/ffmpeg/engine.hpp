@@ -42,6 +42,7 @@ class Engine {
   /// notification (io::Inbox::post) and must not call the engine.
   using Notify = EventOutbox::Notify;
 
+  /// `options` outlive it. Nothing is started.
   Engine(const EngineOptions& options, Notify notify, Log log = {})
       : options_(options), log_(log), shared_(std::make_shared<SharedState>(std::move(notify))) {}
   Engine(const Engine&) = delete;
@@ -75,7 +76,9 @@ class Engine {
   /// ENOBUFS if there are more than V4L2 queues can hold.
   Result<> queue_output(CodedBuffer buffer) { return shared_->lock()->queue_output(std::move(buffer)); }
 
+  /// STREAMON of CAPTURE: frames go to buffers as `setup` has them.
   void start_capture(const CaptureSetup& setup) { shared_->lock()->start_capture(setup); }
+  /// STREAMOFF of CAPTURE: no frame goes to its buffers any more.
   void stop_capture() { shared_->lock()->stop_capture(); }
 
   /// ERANGE for an index that no V4L2 queue has.
@@ -114,14 +117,16 @@ class Engine {
     shared_->lock()->take_events(events);
   }
 
+  /// For tests and figures.
   struct Counters {
     /// Frames delivered so far, counted by how they got into their buffers.
     std::uint64_t in_place = 0;
-    std::uint64_t copied = 0;
+    std::uint64_t copied = 0;  ///< likewise
     /// Packets that libavcodec has been given, one for each picture, and pictures for which it got memory.
     std::uint64_t packets = 0;
-    std::uint64_t begun = 0;
+    std::uint64_t begun = 0;  ///< likewise
   };
+  /// As they are now; any thread.
   [[nodiscard]] Counters counters() const {
     const auto delivered = shared_->lock()->deliveries();
     return {delivered.in_place, delivered.copied, shared_->packets.load(std::memory_order_relaxed),

@@ -10,8 +10,9 @@
 
 namespace vumedia::backends::ffmpeg {
 
+/// How an Engine decodes.
 struct EngineOptions {
-  CodecOptions codec;
+  CodecOptions codec;  ///< for libavcodec
   /// Decode directly into the client's buffers where that is possible: those of planar formats with 8 bits.
   /// It is never possible for P010, because libavcodec has the bits at other places in its words.
   bool direct = true;

@@ -35,11 +35,14 @@ enum class Start : std::uint8_t { stream, seek, resume };
 /// both. It knows nothing of threads: SharedState has the mutex.
 class EngineState {
  public:
+  /// `notify`: see EventOutbox.
   EngineState(EventOutbox::Notify notify, const std::shared_ptr<Monitor>& monitor)
       : monitor_(*monitor), slots_(monitor), events_(std::move(notify)) {}
 
   // -- The client's steps: see Engine
 
+  /// As Engine's, with the mutex held.
+  ///@{
   void start_output(const CodedFormat& format) {
     output_ = &format;
     if (phase_.drained()) restart(Start::seek);
@@ -112,9 +115,11 @@ class EngineState {
     monitor_.changed.notify_all();
   }
   void take_events(std::vector<Event>& events) noexcept { events_.take(events); }
+  ///@}
 
   // -- The worker's steps
 
+  /// Where it is between commands and stream.
   [[nodiscard]] const Phase& phase() const noexcept { return phase_; }
 
   /// Decoding has to begin anew, and nothing that was decoded before it counts any more.
@@ -126,20 +131,23 @@ class EngineState {
     if (start == Start::stream) picture_.forget_hints();
     return start;
   }
+  /// The worker has begun anew; frames count again.
   void begun() noexcept {
     if (!start_is_due() && !phase_.closed()) stop_.go();
   }
 
+  /// Where a drain begins, among coded buffers.
   struct DrainMark {
-    Phase::Drain drain = 0;
+    Phase::Drain drain = 0;  ///< its number
   };
   /// A buffer to be decoded as `format`, or a drain to be begun, after everything that was queued before.
   struct Coded {
-    std::variant<CodedBuffer, DrainMark> entry;
-    const CodedFormat* format = nullptr;
+    std::variant<CodedBuffer, DrainMark> entry;  ///< one of the two
+    const CodedFormat* format = nullptr;         ///< of the buffer
   };
   /// Whether coded buffers may be decoded.
   [[nodiscard]] bool feeds() const noexcept { return output_ != nullptr; }
+  /// Whether take_coded() has something.
   [[nodiscard]] bool has_coded() const noexcept { return feeds() && !coded_.empty() && !held_back_; }
   /// To be called if has_coded().
   [[nodiscard]] Coded take_coded() {
@@ -186,9 +194,11 @@ class EngineState {
     return true;
   }
 
+  /// Sends an event to the loop.
   void push(Event event) {
     if (!phase_.closed()) events_.push(std::move(event));
   }
+  /// Announces `picture` to the client, and makes it the one that buffers are lent for.
   void announce(const Picture& picture, const StreamTraits& traits) {
     push(picture_.announce(picture, traits));
   }
@@ -201,16 +211,23 @@ class EngineState {
                        picture_.asked_buffers());
   }
 
+  /// Parts of the state.
+  ///@{
   [[nodiscard]] PictureState& picture() noexcept { return picture_; }
   [[nodiscard]] CaptureSlots& slots() noexcept { return slots_; }
+  ///@}
   /// Changes when CAPTURE stops.
   [[nodiscard]] std::uint64_t capture_epoch() const noexcept { return capture_epoch_; }
 
   /// Frames delivered so far, by how they got into their buffers.
   struct Deliveries {
+    /// Frames.
+    ///@{
     std::uint64_t in_place = 0;
     std::uint64_t copied = 0;
+    ///@}
   };
+  /// To be counted by the worker.
   [[nodiscard]] Deliveries& deliveries() noexcept { return deliveries_; }
 
   /// For any thread, without the mutex.
@@ -256,9 +273,11 @@ class SharedState {
   /// The state, for as long as this lives.
   class Access {
    public:
+    /// Takes the mutex.
     explicit Access(SharedState& shared)
         : state_(shared.state_), changed_(shared.monitor_->changed), lock_(shared.monitor_->mutex) {}
 
+    /// The state.
     EngineState* operator->() const noexcept { return &state_; }
 
     /// Does `work`, during which the mutex is not held, and others may change the state. libavcodec works,
@@ -277,14 +296,16 @@ class SharedState {
     std::condition_variable& changed_;
     std::unique_lock<std::mutex> lock_;
   };
+  /// Takes the mutex, for as long as the result lives.
   [[nodiscard]] Access lock() { return Access(*this); }
 
   // -- For any thread, without the mutex
 
+  /// For any thread, without the mutex.
   [[nodiscard]] StopFlag& stop_flag() noexcept { return state_.stop_flag(); }
   /// Packets that libavcodec has been given, one for each picture, and pictures for which it got memory.
   std::atomic<std::uint64_t> packets{0};
-  std::atomic<std::uint64_t> begun{0};
+  std::atomic<std::uint64_t> begun{0};  ///< pictures for which libavcodec got memory; without the mutex
 
  private:
   const std::shared_ptr<Monitor> monitor_ = std::make_shared<Monitor>();

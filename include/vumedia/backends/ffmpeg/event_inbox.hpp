@@ -9,6 +9,7 @@
 
 namespace vumedia::backends::ffmpeg {
 
+/// For the loop's thread.
 class EventInbox {
  public:
   /// Calls `handle` for each event, in order: those left from before, and all that `source` (an Engine) has,

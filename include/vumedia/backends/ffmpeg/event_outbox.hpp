@@ -10,13 +10,15 @@
 
 namespace vumedia::backends::ffmpeg {
 
+/// Used with the mutex of the engine's state held.
 class EventOutbox {
  public:
-  using Notify = std::move_only_function<void()>;
+  using Notify = std::move_only_function<void()>;  ///< must only post a notification
 
   /// `notify` is called when there is something to take again; it must not use this object.
   explicit EventOutbox(Notify notify) noexcept : notify_(std::move(notify)) {}
 
+  /// Adds an event, and notifies if there was none.
   void push(Event event) {
     events_.push_back(std::move(event));
     if (events_.size() == 1) notify_();
@@ -30,6 +32,7 @@ class EventOutbox {
   void drop() noexcept {
     std::erase_if(events_, [](const Event& event) { return (std::holds_alternative<Gone>(event) || ...); });
   }
+  /// Drops all events.
   void clear() noexcept { events_.clear(); }
 
  private:

@@ -18,6 +18,7 @@ namespace vumedia::backends::ffmpeg {
 /// libavcodec's threads may call refused(); the other functions belong to the worker.
 class FailureLog {
  public:
+  /// `log` is copied.
   explicit FailureLog(Log log) noexcept : log_(log) {}
 
   /// Logs the first failures, then fewer and fewer: a hostile stream must not fill the log. `error`:

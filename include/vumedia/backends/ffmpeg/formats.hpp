@@ -20,11 +20,12 @@ extern "C" {
 
 namespace vumedia::backends::ffmpeg {
 
+/// A compressed format.
 struct CodedFormat {
-  std::uint32_t fourcc;
-  AVCodecID codec;
-  const char* name;  ///< on a command line
-  const char* description;
+  std::uint32_t fourcc;     ///< V4L2_PIX_FMT_*
+  AVCodecID codec;          ///< libavcodec's
+  const char* name;         ///< on a command line
+  const char* description;  ///< the kernel's
   /// Frames that libavcodec may keep as references while it decodes the next.
   std::uint32_t max_references;
   SamplesRange samples;  ///< that its streams may have
@@ -122,6 +123,7 @@ inline constexpr auto coded_formats = [] {
   }
 }
 
+/// Whether frames of that format can be output.
 [[nodiscard]] constexpr bool is_supported(AVPixelFormat format) noexcept {
   return samples_of(format).has_value();
 }
@@ -138,6 +140,8 @@ inline constexpr auto coded_formats = [] {
          format == AV_PIX_FMT_YUVJ440P || format == AV_PIX_FMT_YUVJ444P;
 }
 
+/// V4L2_YCBCR_ENC_*, V4L2_XFER_FUNC_* or V4L2_COLORSPACE_*; the default where V4L2 has no name for it.
+///@{
 [[nodiscard]] inline std::uint32_t to_v4l2(AVColorSpace matrix) noexcept {
   switch (matrix) {
     case AVCOL_SPC_BT709:
@@ -199,6 +203,7 @@ inline constexpr auto coded_formats = [] {
       return jpeg ? V4L2_COLORSPACE_JPEG : V4L2_COLORSPACE_REC709;
   }
 }
+///@}
 
 /// What the stream says about its colours. Unspecified properties are left to V4L2's defaults for the colour
 /// space, except the range: FFmpeg knows it in all cases, and a wrong guess would be visible.

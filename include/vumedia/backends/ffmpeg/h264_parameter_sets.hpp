@@ -17,20 +17,21 @@ namespace vumedia::backends::ffmpeg {
 
 /// The parts of a sequence parameter set that affect the output order.
 struct H264Sps {
-  unsigned profile = 0;
-  unsigned constraints = 0;  ///< constraint_set0_flag is the most significant of 8 bits
-  unsigned level = 0;        ///< level_idc
-  unsigned id = 0;
-  unsigned frame_num_bits = 4;
-  unsigned order_type = 0;  ///< pic_order_cnt_type
-  unsigned order_bits = 4;  ///< of pic_order_cnt_lsb, with type 0
-  bool separate_planes = false;
-  bool frames_only = true;
-  unsigned reference_frames = 0;
+  unsigned profile = 0;                    ///< profile_idc
+  unsigned constraints = 0;                ///< constraint_set0_flag is the most significant of 8 bits
+  unsigned level = 0;                      ///< level_idc
+  unsigned id = 0;                         ///< seq_parameter_set_id
+  unsigned frame_num_bits = 4;             ///< log2_max_frame_num
+  unsigned order_type = 0;                 ///< pic_order_cnt_type
+  unsigned order_bits = 4;                 ///< of pic_order_cnt_lsb, with type 0
+  bool separate_planes = false;            ///< separate_colour_plane_flag
+  bool frames_only = true;                 ///< frame_mbs_only_flag
+  unsigned reference_frames = 0;           ///< max_num_ref_frames
   std::uint64_t macroblocks = 0;           ///< of a frame
   std::optional<unsigned> reorder_frames;  ///< max_num_reorder_frames, if it is written
 
   [[nodiscard]] bool operator==(const H264Sps&) const = default;
+  /// Whether constraint_set0_flag to constraint_set5_flag, by `set`, is there.
   [[nodiscard]] bool has_constraint(unsigned set) const noexcept {
     return (constraints >> (7 - set) & 1) != 0;
   }
@@ -198,11 +199,11 @@ inline void skip_hrd(NalReader& bits) noexcept {
 
 /// Where a slice's picture stands.
 struct H264Slice {
-  const H264Sps* sps = nullptr;  ///< of the parameter sets that it was found with
-  bool idr = false;
-  unsigned frame_num = 0;
-  bool field = false;
-  bool bottom = false;
+  const H264Sps* sps = nullptr;   ///< of the parameter sets that it was found with
+  bool idr = false;               ///< of an IDR picture
+  unsigned frame_num = 0;         ///< frame_num
+  bool field = false;             ///< field_pic_flag
+  bool bottom = false;            ///< bottom_field_flag
   std::optional<unsigned> order;  ///< pic_order_cnt_lsb
 };
 
@@ -218,6 +219,7 @@ class H264ParameterSets {
     if (!sps || sps->id >= 32 || unit.size() > max_bytes) return;
     sequences_[sps->id] = {*sps, {unit.begin(), unit.end()}};
   }
+  /// Likewise.
   void add_pps(std::span<const std::byte> unit) {
     if (unit.empty() || unit.size() > max_bytes) return;
     detail::NalReader bits(unit.subspan(1));

@@ -190,7 +190,7 @@ class History {
   /// How much is kept of a stream that never has another resume point. Beyond that nothing is kept, and
   /// decoding continues after a drain with the next resume point. This is some seconds at the highest rates.
   static constexpr std::size_t max_bytes = std::size_t{16} << 20;
-  static constexpr std::size_t max_packets = 600;
+  static constexpr std::size_t max_packets = 600;  ///< likewise
 
   /// Keeps no more than `limit` bytes.
   explicit History(std::size_t limit = max_bytes) noexcept : limit_(limit) {}
@@ -212,12 +212,14 @@ class History {
     if (bytes_ > limit_ || packets_.size() > max_packets) clear();
   }
 
+  /// Keeps nothing any more.
   void clear() noexcept {
     packets_.clear();
     bytes_ = 0;
     latest_ = 0;
   }
 
+  /// What is kept, in the order of decoding.
   [[nodiscard]] const std::deque<Packet>& packets() const noexcept { return packets_; }
 
  private:

@@ -15,8 +15,12 @@ namespace vumedia::backends::ffmpeg {
 /// Whether libavcodec should give up what it is doing. Any thread may use it.
 class StopFlag {
  public:
+  /// What libavcodec should do from now on.
+  ///@{
   void stop() noexcept { stopped_.store(true, std::memory_order_release); }
   void go() noexcept { stopped_.store(false, std::memory_order_release); }
+  ///@}
+  /// Whether it should give up.
   [[nodiscard]] bool stopped() const noexcept { return stopped_.load(std::memory_order_acquire); }
 
  private:
@@ -36,11 +40,14 @@ class Interruption {
   Interruption(const Interruption&) = delete;
   Interruption& operator=(const Interruption&) = delete;
 
+  /// That of a decoder whose context it was attached to.
   [[nodiscard]] static Interruption& of(const AVCodecContext& context) noexcept {
     return *static_cast<Interruption*>(context.opaque);
   }
+  /// As it was constructed with.
   [[nodiscard]] void* owner() const noexcept { return owner_; }
 
+  /// Whether libavcodec should give up.
   [[nodiscard]] bool stopped() const noexcept { return flag_.stopped(); }
 
   /// Who decodes slices: libavcodec's threads, if there are any, or the thread that sends packets.

@@ -8,17 +8,19 @@
 
 namespace vumedia::backends::ffmpeg {
 
+/// A summary of a picture's markers.
 struct JpegMarkers {
   /// Its last scan is followed by the end of the image. A picture without it is truncated.
   bool complete = false;
   /// Upper bounds: bytes of other meaning may look like markers.
   std::size_t scans = 0;
-  std::size_t segments = 0;
+  std::size_t segments = 0;  ///< likewise, of tables and the like
 
   /// A scan of a few bytes can cover the whole picture, and a table of a few bytes takes long to build.
   /// Progressive pictures have some ten scans; a picture with more than these was made to take time.
   static constexpr std::size_t max_scans = 128;
-  static constexpr std::size_t max_segments = 4096;
+  static constexpr std::size_t max_segments = 4096;  ///< likewise
+  /// Whether the picture is worth the time to decode it.
   [[nodiscard]] bool reasonable() const noexcept { return scans <= max_scans && segments <= max_segments; }
 
   /// ITU-T T.81, B.1.1.3. Within a scan the byte FF is either part of a marker or followed by a zero.

@@ -40,6 +40,8 @@ static_assert(jpeg_scale(1) == 31 && jpeg_scale(50) == 8 && jpeg_scale(75) == 4 
 /// A test_pattern::Encoder. ENOMEM: out of memory. EIO: libavcodec has no encoder for JPEG, or fails.
 class JpegEncoder {
  public:
+  /// See camera::Encoder.
+  ///@{
   static constexpr std::uint32_t pixelformat = V4L2_PIX_FMT_MJPEG;
 
   [[nodiscard]] Result<test_pattern::Easel> prepare(std::uint32_t width, std::uint32_t height) {
@@ -68,6 +70,7 @@ class JpegEncoder {
     if (avcodec_receive_packet(context_.get(), packet_.get()) < 0) return fail(EIO);
     return std::as_bytes(std::span(packet_->data, static_cast<std::size_t>(packet_->size)));
   }
+  ///@}
 
  private:
   // FFmpeg's functions take the address of the pointer.

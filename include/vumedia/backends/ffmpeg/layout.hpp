@@ -18,12 +18,12 @@ namespace vumedia::backends::ffmpeg {
 /// The size of a picture in memory, in luma samples: the size of its coded samples, rounded up so that
 /// libavcodec can decode into a buffer with any codec.
 struct CodedSize {
-  std::uint32_t width = 0;
-  std::uint32_t height = 0;
+  std::uint32_t width = 0;   ///< of a line
+  std::uint32_t height = 0;  ///< lines
 
-  static constexpr std::uint32_t max_dimension = 16384;
-  static constexpr std::uint32_t width_step = 16;   ///< a macroblock
-  static constexpr std::uint32_t height_step = 32;  ///< a pair of field macroblocks
+  static constexpr std::uint32_t max_dimension = 16384;  ///< of either
+  static constexpr std::uint32_t width_step = 16;        ///< a macroblock
+  static constexpr std::uint32_t height_step = 32;       ///< a pair of field macroblocks
 
   /// For a picture of `width` x `height` coded samples. Nothing for an empty or oversized picture.
   [[nodiscard]] static constexpr std::optional<CodedSize> of(std::uint32_t width,
@@ -49,7 +49,7 @@ struct Layout {
   /// For each component: the first is luma, or all components in one; the others are chroma, or 0.
   std::array<std::uint32_t, 3> strides{};  ///< bytes from one line to the next
   std::array<std::uint32_t, 3> offsets{};  ///< bytes from the beginning of the buffer
-  std::uint32_t bytes = 0;
+  std::uint32_t bytes = 0;                 ///< of all components
 
   /// The alignment of the first byte that libavcodec needs to decode into it (AVX-512). The guest's own
   /// buffers may be anywhere.
@@ -73,6 +73,7 @@ struct Layout {
     return layout;
   }
 
+  /// Of luma, or of all components in one: V4L2's bytesperline.
   [[nodiscard]] constexpr std::uint32_t stride() const noexcept { return strides[0]; }
   /// The bytes that a picture takes.
   [[nodiscard]] constexpr std::size_t payload() const noexcept { return bytes; }
@@ -87,19 +88,22 @@ struct Layout {
 
 /// The visible part of a picture, in luma samples.
 struct Rectangle {
+  /// In luma samples.
+  ///@{
   std::uint32_t left = 0;
   std::uint32_t top = 0;
   std::uint32_t width = 0;
   std::uint32_t height = 0;
+  ///@}
   friend constexpr bool operator==(const Rectangle&, const Rectangle&) = default;
 };
 
 /// What the numbers of a picture mean, in V4L2's terms. It is only reported; no value is ever rescaled.
 struct Colours {
-  std::uint32_t colorspace = V4L2_COLORSPACE_DEFAULT;
-  std::uint32_t ycbcr_enc = V4L2_YCBCR_ENC_DEFAULT;
-  std::uint32_t quantization = V4L2_QUANTIZATION_DEFAULT;
-  std::uint32_t xfer_func = V4L2_XFER_FUNC_DEFAULT;
+  std::uint32_t colorspace = V4L2_COLORSPACE_DEFAULT;      ///< V4L2_COLORSPACE_*
+  std::uint32_t ycbcr_enc = V4L2_YCBCR_ENC_DEFAULT;        ///< V4L2_YCBCR_ENC_*
+  std::uint32_t quantization = V4L2_QUANTIZATION_DEFAULT;  ///< V4L2_QUANTIZATION_*
+  std::uint32_t xfer_func = V4L2_XFER_FUNC_DEFAULT;        ///< V4L2_XFER_FUNC_*
   friend constexpr bool operator==(const Colours&, const Colours&) = default;
 };
 
@@ -111,10 +115,10 @@ struct Colours {
 
 /// Everything that a client has to know before it can take frames.
 struct Picture {
-  CodedSize size;
-  Samples samples;
-  Rectangle visible;
-  Colours colours;
+  CodedSize size;     ///< in memory
+  Samples samples;    ///< as coded
+  Rectangle visible;  ///< of the size
+  Colours colours;    ///< what the numbers mean
   /// V4L2_FIELD_NONE, INTERLACED_TB or INTERLACED_BT: how those frames of the stream that consist of fields
   /// are made.
   std::uint32_t field = V4L2_FIELD_NONE;

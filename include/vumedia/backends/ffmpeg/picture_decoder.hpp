@@ -95,6 +95,7 @@ class PictureDecoder {
     end(Input::end_of_sequence);
     return true;
   }
+  /// A sequence begins with the next packet, and a new decoder if need be.
   void begin_sequence() noexcept {
     codec_ = {};
     input_ = Input::packets;
@@ -108,16 +109,21 @@ class PictureDecoder {
 
   // -- Frames
 
+  /// What comes next.
   [[nodiscard]] Output output() const noexcept { return output_; }
 
   /// Gets the next frame, or Output::needs_packet (also if the errors do not end). False if there was one
   /// that cannot be output.
   bool receive();
 
+  /// The frame that has come, if output() is `frame`.
+  ///@{
   [[nodiscard]] const AVFrame& frame() const noexcept { return *frame_; }
   [[nodiscard]] Picture picture() const noexcept {
     return *picture_of(*frame_, codec_.context().codec_id);  // receive() has made sure that there is one
   }
+  ///@}
+  /// What the decoder knows of its stream now.
   [[nodiscard]] StreamTraits traits() const noexcept { return traits_of(codec_.context(), options_.codec); }
   /// The event for the frame in CAPTURE buffer `index`.
   [[nodiscard]] FrameDone done(std::uint32_t index, std::uint32_t bytes, std::uint32_t field) const noexcept {

@@ -16,6 +16,7 @@
 
 namespace vumedia::backends::ffmpeg {
 
+/// Of one stream, in the order of decoding.
 class PictureOrder {
  public:
   /// The next picture in the order of decoding, by its first slice. Returns how many pictures a decoder has

@@ -14,21 +14,26 @@ namespace vumedia::backends::ffmpeg {
 
 /// What a decoder knows about its stream besides the picture: see PictureChanged.
 struct StreamTraits {
-  std::uint32_t min_buffers = 0;
-  int profile = -1;
-  int level = -1;
+  std::uint32_t min_buffers = 0;  ///< PictureChanged::min_buffers
+  int profile = -1;               ///< PictureChanged::profile
+  int level = -1;                 ///< PictureChanged::level
 };
 
+/// Part of EngineState, whose mutex guards it.
 class PictureState {
  public:
   // -- CAPTURE
 
+  /// CAPTURE starts, with buffers for that, or stops.
+  ///@{
   void start(const CaptureSetup& setup) noexcept { capture_ = setup; }
   void stop() noexcept { capture_.reset(); }
+  ///@}
   /// The client has set up its queue differently; without effect unless it streams.
   void set_up(const CaptureSetup& setup) noexcept {
     if (capture_) capture_ = setup;
   }
+  /// Whether CAPTURE streams.
   [[nodiscard]] bool streaming() const noexcept { return capture_.has_value(); }
   /// Only while it streams.
   [[nodiscard]] const CaptureSetup& setup() const noexcept { return *capture_; }
@@ -42,6 +47,7 @@ class PictureState {
   }
   /// Its headers follow, from which hints may come before its first picture is announced.
   void forget_hints() noexcept { hints_ = {}; }
+  /// What the headers of the stream have said, to be filled in.
   [[nodiscard]] StreamHints& hints() noexcept { return hints_; }
 
   /// Whether a picture of this stream has been announced.

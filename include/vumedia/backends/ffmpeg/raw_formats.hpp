@@ -16,11 +16,13 @@ namespace vumedia::backends::ffmpeg {
 /// Y, U and V one after another; Y, then pairs of U and V; or Y U Y V all in one line.
 enum class Arrangement : std::uint8_t { planar, semi_planar, packed };
 
+/// A format of CAPTURE, and what it can hold.
 struct RawFormat {
-  const v4l2::PixelFormat* pixels = nullptr;  ///< never null in raw_formats
-  Samples samples;
-  Arrangement arrangement = Arrangement::planar;
+  const v4l2::PixelFormat* pixels = nullptr;      ///< never null in raw_formats
+  Samples samples;                                ///< depth, and the sampling of its chroma
+  Arrangement arrangement = Arrangement::planar;  ///< of the components in memory
 
+  /// V4L2_PIX_FMT_*.
   [[nodiscard]] constexpr std::uint32_t fourcc() const noexcept { return pixels->code; }
 
   /// A format of v4l2::pixel_formats with all components in one buffer.
@@ -60,6 +62,7 @@ inline constexpr std::array<RawFormat, 9> raw_formats{
 /// Some of raw_formats, with one bit for each, in their order.
 using RawFormatSet = std::uint32_t;
 
+/// Those of which `holds(const RawFormat&)` is true.
 [[nodiscard]] constexpr RawFormatSet raw_formats_if(const auto& holds) noexcept {
   RawFormatSet set = 0;
   for (std::size_t i = 0; i < raw_formats.size(); ++i) {
@@ -67,6 +70,7 @@ using RawFormatSet = std::uint32_t;
   }
   return set;
 }
+/// Every one of raw_formats.
 inline constexpr RawFormatSet all_raw_formats = (1u << raw_formats.size()) - 1;
 
 /// For a stream whose samples are known.
@@ -99,6 +103,7 @@ inline constexpr RawFormatSet all_raw_formats = (1u << raw_formats.size()) - 1;
 /// possible.
 class RawFormatChoices {
  public:
+  /// The client has chosen `format`, one of raw_formats.
   void remember(const RawFormat& format) noexcept {
     const auto place = std::ranges::find(choices_, &format);
     const auto end = place == choices_.end() ? place - 1 : place;

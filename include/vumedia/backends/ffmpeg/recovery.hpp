@@ -16,6 +16,7 @@
 
 namespace vumedia::backends::ffmpeg {
 
+/// Of one stream, for the worker.
 class Recovery {
  public:
   /// The decoder has no pictures, and its earlier state is not restored.

@@ -27,6 +27,7 @@
 
 namespace vumedia::backends::ffmpeg {
 
+/// Of one stream, for the worker.
 class Reordering {
  public:
   /// `tells_later`: the decoder can be told of more pictures to hold back (see held_back()) at any time.

@@ -15,14 +15,15 @@ namespace vumedia::backends::ffmpeg {
 /// One plane of samples of 8 bits, or of 10 in two bytes. Lines may run backwards in memory (a negative
 /// stride).
 struct Plane {
-  const std::uint8_t* data = nullptr;
-  std::ptrdiff_t stride = 0;
-  std::size_t width = 0;   ///< samples
-  std::size_t height = 0;  ///< lines
+  const std::uint8_t* data = nullptr;  ///< the first sample of the first line
+  std::ptrdiff_t stride = 0;           ///< bytes from line to line
+  std::size_t width = 0;               ///< samples
+  std::size_t height = 0;              ///< lines
   /// Where the visible part ends. Samples beyond it do not count in means.
   std::size_t end_x = 0;
-  std::size_t end_y = 0;
+  std::size_t end_y = 0;  ///< likewise
 
+  /// The first sample of line `y` < height.
   [[nodiscard]] const std::uint8_t* line(std::size_t y) const noexcept {
     return data + static_cast<std::ptrdiff_t>(y) * stride;
   }
@@ -71,7 +72,7 @@ class ChromaReader {
   static constexpr std::size_t source_length = across == 1 ? 2 * strip_length : strip_length;
 
  public:
-  static constexpr bool as_it_is = from == to;
+  static constexpr bool as_it_is = from == to;  ///< nothing is made, lines are read in place
   /// Whether a line is made from two.
   static constexpr bool joins_lines = down != 0;
 

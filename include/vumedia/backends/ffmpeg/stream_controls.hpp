@@ -22,10 +22,12 @@ namespace vumedia::backends::ffmpeg {
 
 /// Kernel headers from before 2023 lack these.
 inline constexpr std::uint32_t cid_av1_profile = V4L2_CID_CODEC_BASE + 655;
-inline constexpr std::uint32_t cid_av1_level = V4L2_CID_CODEC_BASE + 656;
+inline constexpr std::uint32_t cid_av1_level = V4L2_CID_CODEC_BASE + 656;  ///< likewise
 
 namespace menus {
 
+/// The items, in the order of the control's values.
+///@{
 inline constexpr std::array h264_profiles{"Baseline",
                                           "Constrained Baseline",
                                           "Main",
@@ -60,6 +62,7 @@ inline constexpr std::array av1_levels{"2.0", "2.1", "2.2", "2.3", "3.0", "3.1",
 inline constexpr std::array mpeg2_profiles{"Simple", "Main",     "SNR Scalable", "Spatially Scalable",
                                            "High",   "Multiview"};
 inline constexpr std::array mpeg2_levels{"Low", "Main", "High 1440", "High"};
+///@}
 
 }  // namespace menus
 
@@ -138,8 +141,8 @@ static_assert(v4l2::valid_controls(decoder_controls));
 
 /// A level control, and the luma samples that a picture of each level may have.
 struct LevelLimits {
-  std::uint32_t id = 0;
-  std::span<const std::uint32_t> max_samples;
+  std::uint32_t id = 0;                        ///< V4L2_CID_*
+  std::span<const std::uint32_t> max_samples;  ///< by the control's values
 };
 
 namespace detail {
@@ -161,6 +164,7 @@ inline constexpr std::array<std::uint32_t, 20> av1_samples{
 
 }  // namespace detail
 
+/// Of all level controls.
 inline constexpr std::array<LevelLimits, 4> level_limits{{
     {V4L2_CID_MPEG_VIDEO_H264_LEVEL, detail::h264_samples},
     {V4L2_CID_MPEG_VIDEO_HEVC_LEVEL, detail::hevc_samples},
@@ -178,9 +182,10 @@ inline constexpr std::array<LevelLimits, 4> level_limits{{
   return level;
 }
 
+/// The value of a control.
 struct ControlSetting {
-  std::uint32_t id = 0;
-  std::int64_t value = 0;
+  std::uint32_t id = 0;    ///< V4L2_CID_*
+  std::int64_t value = 0;  ///< an item of its menu
 };
 
 /// AVCodecContext::profile, which uses each codec's own numbers, as a control. Nothing for values that no

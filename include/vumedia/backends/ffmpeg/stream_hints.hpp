@@ -18,6 +18,7 @@ extern "C" {
 
 namespace vumedia::backends::ffmpeg {
 
+/// What clients may be told before the first frame.
 struct StreamHints {
   std::uint32_t field = V4L2_FIELD_NONE;  ///< as Picture::field
   int tier = -1;                          ///< of H.265: 0 Main, 1 High; negative where unknown

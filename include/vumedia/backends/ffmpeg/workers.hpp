@@ -35,7 +35,9 @@ class Workers {
   class Ticket {
    public:
     Ticket() = default;
+    /// For run().
     explicit Ticket(std::shared_ptr<State> state) noexcept : state_(std::move(state)) {}
+    /// Whether it stands for a thread.
     [[nodiscard]] explicit operator bool() const noexcept { return state_ != nullptr; }
     /// The thread has been told to end, and makes room for another.
     void leave() const noexcept {
@@ -46,6 +48,7 @@ class Workers {
     std::shared_ptr<State> state_;
   };
 
+  /// At most `max_threads` sessions decode at a time.
   explicit Workers(std::size_t max_threads) noexcept : max_threads_(max_threads) {}
   Workers(const Workers&) = delete;
   Workers& operator=(const Workers&) = delete;

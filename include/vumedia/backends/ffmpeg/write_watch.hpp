@@ -71,11 +71,13 @@ class Marks {
     marked_planes_ = planes == Planes::luma ? 1 : plane_count_;
   }
 
+  /// Marks all blocks.
   void set() const noexcept {
     for_each(
         [mark = pattern()](std::uint8_t* at, auto size, int, int) { std::memcpy(at, mark.data(), size); });
   }
 
+  /// What find() has found.
   enum class Found : std::uint8_t { none, some, a_field };
 
   /// Which marks are left: none; all of one field and none of the other; or any others.
@@ -292,6 +294,7 @@ class WriteWatch {
     return state_of(*frame.opaque_ref).holes;
   }
 
+  /// Forgets the pictures that are under way.
   void clear() noexcept { begun_.clear(); }
 
   /// To be called after each use of a picture's memory, on any thread: libavcodec may reuse it for another
