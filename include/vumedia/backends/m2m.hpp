@@ -47,6 +47,7 @@
 
 namespace vumedia::backends {
 
+/// What a device allows its clients.
 struct M2mOptions {
   /// Which of V4L2's two APIs for video buffers the device has. A buffer has one plane in both.
   bool multiplanar = false;
@@ -108,13 +109,16 @@ class M2m : public m2m::CommonIoctls<M2m<Engine>, typename m2m::InstanceOf<Engin
     v4l2::Priority priority;
     Instance instance;
     std::uint32_t& sessions;
+    ///@}
   };
 
+  /// Each file has a copy of `engine`.
   explicit M2m(Engine engine = {}, const M2mOptions& options = {})
       : engine_(std::move(engine)), options_(options) {}
   M2m(const M2m&) = delete;
   M2m& operator=(const M2m&) = delete;
 
+  /// The device's name is the engine's.
   [[nodiscard]] media::Config config() const noexcept {
     const std::uint32_t kind = options_.multiplanar ? V4L2_CAP_VIDEO_M2M_MPLANE : V4L2_CAP_VIDEO_M2M;
     return {.device_caps = kind | V4L2_CAP_STREAMING | V4L2_CAP_EXT_PIX_FORMAT,
@@ -135,6 +139,8 @@ class M2m : public m2m::CommonIoctls<M2m<Engine>, typename m2m::InstanceOf<Engin
 
   // -- Formats
 
+  /// The ioctls of formats, as the kernel documents them. EBUSY: a queue has buffers, or v4l2/priority.hpp.
+  ///@{
   [[nodiscard]] Result<> ioctl(Session& session, v4l2::tag::ENUM_FMT, v4l2_fmtdesc& query) {
     return session.instance.formats().enumerate(query);
   }
@@ -163,9 +169,12 @@ class M2m : public m2m::CommonIoctls<M2m<Engine>, typename m2m::InstanceOf<Engin
     if constexpr (m2m::FollowsFormats<Instance>) session.instance.was_set(*queue);
     return {};
   }
+  ///@}
 
   // -- Drains
 
+  /// Drains, as the kernel documents them, for the engine's kind of device.
+  ///@{
   [[nodiscard]] Result<> ioctl(Session& session, v4l2::tag::DECODER_CMD, v4l2_decoder_cmd& command)
     requires(drain_command == m2m::DrainCommand::decoder)
   {
@@ -186,6 +195,7 @@ class M2m : public m2m::CommonIoctls<M2m<Engine>, typename m2m::InstanceOf<Engin
   {
     return try_command<V4L2_ENC_CMD_STOP, V4L2_ENC_CMD_START>(command);
   }
+  ///@}
 
   // -- What only this engine has
 

@@ -11,6 +11,7 @@
 
 namespace vumedia::backends::ffmpeg {
 
+/// For the session's loop.
 class DecoderControls {
  public:
   /// `max_pixels`: see CodecOptions.
@@ -37,6 +38,7 @@ class DecoderControls {
       controls_.set_value(level->id, level->value);
     if (change.tier >= 0) controls_.set_value(V4L2_CID_MPEG_VIDEO_HEVC_TIER, change.tier);
   }
+  /// Likewise of what has changed only in its look.
   void set(const LookChanged& change) {
     controls_.set_value(V4L2_CID_MIN_BUFFERS_FOR_CAPTURE, change.min_buffers);
   }

@@ -70,6 +70,7 @@ class DecoderFormats {
   [[nodiscard]] Result<> ioctl(v4l2::tag::G_SELECTION, v4l2_selection& selection) const {
     return get_selection(selection, picture_);
   }
+  ///@}
   /// Nothing is scaled or moved: requests are adjusted to the actual rectangle.
   [[nodiscard]] Result<> ioctl(v4l2::tag::S_SELECTION, v4l2_selection& selection) const;
 
@@ -103,8 +104,11 @@ class DecoderFormats {
     picture_.field = change.field;
   }
 
+  /// OUTPUT's format.
   [[nodiscard]] const FormatDescription& coded() const noexcept { return coded_; }
+  /// The stream's picture, or what stands for it until it is known.
   [[nodiscard]] const Picture& picture() const noexcept { return picture_; }
+  /// libavcodec's codec for OUTPUT's format.
   [[nodiscard]] AVCodecID codec() const noexcept {
     const CodedFormat* const coded = find_coded_format(coded_.fourcc);
     return coded != nullptr ? coded->codec : AV_CODEC_ID_NONE;
@@ -113,6 +117,7 @@ class DecoderFormats {
   [[nodiscard]] std::uint32_t size_image(std::uint32_t type) const noexcept {
     return type == types_.output ? coded_.size_image : static_cast<std::uint32_t>(layout_.size_image());
   }
+  /// For the engine, when CAPTURE starts.
   [[nodiscard]] CaptureSetup capture_setup() const noexcept {
     return {raw_->fourcc(), layout_, serial_, picture_.visible};
   }

@@ -18,10 +18,10 @@ using m2m::Stamp;
 
 /// A queued OUTPUT buffer.
 struct CodedBuffer {
-  std::uint32_t index = 0;
-  std::span<const std::byte> bytes;
+  std::uint32_t index = 0;            ///< of the buffer
+  std::span<const std::byte> bytes;   ///< one access unit
   std::shared_ptr<const void> owner;  ///< keeps `bytes` alive
-  Stamp stamp;
+  Stamp stamp;                        ///< for its frames
 };
 
 /// How the client has set up its CAPTURE queue.
@@ -35,42 +35,43 @@ struct CaptureSetup {
 
 /// An OUTPUT buffer belongs to the guest again.
 struct CodedBufferDone {
-  std::uint32_t index = 0;
-  bool damaged = false;
+  std::uint32_t index = 0;  ///< of the buffer
+  bool damaged = false;     ///< nothing, or not all, could be decoded
 };
 
 /// A CAPTURE buffer belongs to the guest again.
 struct FrameDone {
-  std::uint32_t index = 0;
+  std::uint32_t index = 0;                ///< of the buffer
   std::uint32_t bytes_used = 0;           ///< 0: an empty buffer that only carries V4L2_BUF_FLAG_LAST
   std::uint32_t flags = 0;                ///< V4L2_BUF_FLAG_LAST, ERROR, KEYFRAME, PFRAME, BFRAME
   std::uint32_t field = V4L2_FIELD_NONE;  ///< like Picture::field, for this frame
-  Stamp stamp;
+  Stamp stamp;                            ///< of its OUTPUT buffer
 };
 
 /// V4L2_EVENT_SOURCE_CHANGE: the following frames have another shape, or the first shape is known.
 struct PictureChanged {
-  Picture picture;
-  std::uint64_t serial = 0;
+  Picture picture;                ///< of the frames that follow
+  std::uint64_t serial = 0;       ///< counts changes, from 1 on
   std::uint32_t min_buffers = 0;  ///< V4L2_CID_MIN_BUFFERS_FOR_CAPTURE
   /// AVCodecContext's numbers, from the codec's own specification; negative if unknown.
   int profile = -1;
-  int level = -1;
-  int tier = -1;  ///< of H.265: 0 Main, 1 High; negative where unknown
+  int level = -1;  ///< likewise
+  int tier = -1;   ///< of H.265: 0 Main, 1 High; negative where unknown
 };
 
 /// The following frames have other colours or fields, or other samples that suit the client's format, but the
 /// same shape; or the decoder holds back more or fewer of them. The existing buffers still fit.
 struct LookChanged {
-  Samples samples;
-  Colours colours;
-  std::uint32_t field = V4L2_FIELD_NONE;
-  std::uint32_t min_buffers = 0;  ///< like PictureChanged's
+  Samples samples;                        ///< of the frames that follow
+  Colours colours;                        ///< of the frames that follow
+  std::uint32_t field = V4L2_FIELD_NONE;  ///< of the frames that follow
+  std::uint32_t min_buffers = 0;          ///< like PictureChanged's
 };
 
 /// V4L2_EVENT_EOS: a drain is complete.
 struct EndOfStream {};
 
+/// In the order in which they happened.
 using Event = std::variant<CodedBufferDone, FrameDone, PictureChanged, LookChanged, EndOfStream>;
 
 }  // namespace vumedia::backends::ffmpeg

@@ -25,13 +25,13 @@ using m2m::QueueTypes;
 
 /// What both plane APIs say about a format.
 struct FormatDescription {
-  std::uint32_t width = 0;
-  std::uint32_t height = 0;
-  std::uint32_t fourcc = 0;
-  std::uint32_t stride = 0;  ///< 0 for compressed formats
-  std::uint32_t size_image = 0;
-  Colours colours;
-  std::uint32_t field = V4L2_FIELD_NONE;
+  std::uint32_t width = 0;                ///< of a line, in luma samples
+  std::uint32_t height = 0;               ///< lines
+  std::uint32_t fourcc = 0;               ///< V4L2_PIX_FMT_*
+  std::uint32_t stride = 0;               ///< 0 for compressed formats
+  std::uint32_t size_image = 0;           ///< bytes of a buffer
+  Colours colours;                        ///< as the stream or the guest states them
+  std::uint32_t field = V4L2_FIELD_NONE;  ///< V4L2_FIELD_*
   friend constexpr bool operator==(const FormatDescription&, const FormatDescription&) = default;
 };
 
@@ -109,11 +109,13 @@ inline void write_format(v4l2_format& format, const FormatDescription& descripti
   return colours;
 }
 
+/// How large pictures and buffers may be.
 struct SizeLimits {
-  static constexpr std::uint32_t min_dimension = 16;
+  static constexpr std::uint32_t min_dimension = 16;  ///< of either side, in luma samples
+  /// Of either side, in luma samples.
   static constexpr std::uint32_t max_dimension = CodedSize::max_dimension;
-  std::uint64_t max_pixels = 0;
-  std::uint32_t max_coded_bytes = 0;
+  std::uint64_t max_pixels = 0;       ///< luma samples of a picture
+  std::uint32_t max_coded_bytes = 0;  ///< of an OUTPUT buffer
 };
 
 /// The minimum size of OUTPUT buffers.
@@ -199,6 +201,7 @@ inline constexpr std::uint32_t least_coded_bytes = 4096;
   return {};
 }
 
+/// VIDIOC_ENUM_FRAMESIZES, of a format of either queue. EINVAL: it is none, or another index than 0.
 [[nodiscard]] inline Result<> enumerate_size(v4l2_frmsizeenum& size,
                                              std::span<const CodedFormat* const> known,
                                              RawFormatSet raw_set) noexcept {

@@ -17,46 +17,55 @@ namespace vumedia::backends::m2m {
 
 /// A queue's format, in the size that both queues share.
 struct Format {
-  const v4l2::PixelFormat* pixels = nullptr;
-  v4l2::Layout layout;
+  const v4l2::PixelFormat* pixels = nullptr;  ///< never null once there are formats
+  v4l2::Layout layout;                        ///< in the size of both queues
 
+  /// Bytes of a buffer.
   [[nodiscard]] std::uint32_t size_image() const noexcept { return layout.planes[0].sizeimage; }
 };
 
 /// What the client says about the numbers of its pictures goes through unchanged.
 struct Colours {
-  std::uint32_t colorspace = V4L2_COLORSPACE_SRGB;
-  std::uint32_t ycbcr_enc = V4L2_YCBCR_ENC_DEFAULT;
-  std::uint32_t quantization = V4L2_QUANTIZATION_DEFAULT;
-  std::uint32_t xfer_func = V4L2_XFER_FUNC_DEFAULT;
+  std::uint32_t colorspace = V4L2_COLORSPACE_SRGB;         ///< V4L2_COLORSPACE_*
+  std::uint32_t ycbcr_enc = V4L2_YCBCR_ENC_DEFAULT;        ///< V4L2_YCBCR_ENC_*
+  std::uint32_t quantization = V4L2_QUANTIZATION_DEFAULT;  ///< V4L2_QUANTIZATION_*
+  std::uint32_t xfer_func = V4L2_XFER_FUNC_DEFAULT;        ///< V4L2_XFER_FUNC_*
 };
 
 /// OUTPUT determines the size and the colours of both queues; the client chooses each queue's pixel format.
 class Formats {
  public:
-  static constexpr std::uint32_t min_side = 16;
-  static constexpr std::uint32_t max_side = 8192;
+  static constexpr std::uint32_t min_side = 16;    ///< pixels
+  static constexpr std::uint32_t max_side = 8192;  ///< pixels
 
   /// Of one queue: its type, and the formats that it offers, which live on and are not empty.
   struct Queue {
-    std::uint32_t type = 0;
-    std::span<const std::uint32_t> offered;
+    std::uint32_t type = 0;                  ///< V4L2_BUF_TYPE_*
+    std::span<const std::uint32_t> offered;  ///< V4L2_PIX_FMT_*, the default first
   };
+  /// `max_pixels`: the most luma samples of a picture.
   Formats(const Queue& output, const Queue& capture, std::uint32_t max_pixels) noexcept
       : output_(output), capture_(capture), max_pixels_(max_pixels) {
     apply(640, 480, output.offered.front(), capture.offered.front());
   }
 
+  /// A queue's format.
+  ///@{
   [[nodiscard]] const Format& output() const noexcept { return output_format_; }
   [[nodiscard]] const Format& capture() const noexcept { return capture_format_; }
+  ///@}
+  /// Of both queues, in pixels.
+  ///@{
   [[nodiscard]] std::uint32_t width() const noexcept { return width_; }
   [[nodiscard]] std::uint32_t height() const noexcept { return height_; }
+  ///@}
   /// The most bytes that a picture of any format and size takes.
   [[nodiscard]] static constexpr std::uint32_t most_bytes(std::uint32_t max_pixels) noexcept {
     // No format takes more than four bytes a pixel, and chroma that is rounded up adds less than two lines.
     return 4 * (std::max(max_pixels, min_side * max_side) + 2 * max_side);
   }
 
+  /// VIDIOC_ENUM_FMT. EINVAL: a type of neither queue, or nothing at that index.
   [[nodiscard]] Result<> enumerate(v4l2_fmtdesc& query) const noexcept {
     const Queue* const queue = find(query.type);
     if (queue == nullptr || query.index >= queue->offered.size()) return fail(EINVAL);
@@ -67,6 +76,7 @@ class Formats {
     query.index = index;
     return done;
   }
+  /// VIDIOC_ENUM_FRAMESIZES. EINVAL: no format of either queue, or another index than 0.
   [[nodiscard]] Result<> enumerate(v4l2_frmsizeenum& query) const noexcept {
     if (!offers(output_, query.pixel_format) && !offers(capture_, query.pixel_format)) return fail(EINVAL);
     return v4l2::enum_framesizes(query, v4l2_frmsize_stepwise{min_side, max_side, 1, min_side, max_side, 1});
