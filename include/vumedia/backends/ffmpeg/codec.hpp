@@ -52,13 +52,11 @@ struct CodecSetup {
 struct FrameDeleter {
   /// Frees the frame and its data.
   void operator()(AVFrame* frame) const noexcept { av_frame_free(&frame); }
-  ///@}
 };
 /// For Packet.
 struct PacketDeleter {
   /// Frees the packet and its data.
   void operator()(AVPacket* packet) const noexcept { av_packet_free(&packet); }
-  ///@}
 };
 using Frame = std::unique_ptr<AVFrame, FrameDeleter>;     ///< owned; with its data
 using Packet = std::unique_ptr<AVPacket, PacketDeleter>;  ///< owned; with its data

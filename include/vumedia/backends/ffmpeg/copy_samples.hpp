@@ -35,7 +35,6 @@ struct PlanarChroma {
     Depth::copy_line(lines[0] + first * sizeof(typename Depth::Sample), u, count);
     Depth::copy_line(lines[1] + first * sizeof(typename Depth::Sample), v, count);
   }
-  ///@}
 };
 /// One plane of pairs U V.
 struct PairedChroma {
@@ -45,7 +44,6 @@ struct PairedChroma {
                     const std::uint8_t* v, std::size_t count) noexcept {
     Depth::interleave(lines[0] + 2 * first * sizeof(typename Depth::Sample), u, v, count);
   }
-  ///@}
 };
 
 // ---- Whole planes
