@@ -77,6 +77,7 @@ concept Notifier = std::movable<N> && requires(N& notifier) {
   { notifier.signal() } -> std::same_as<void>;
 };
 
+/// A loop of this library, by the laws at the head of this file.
 template <class R>
 concept Reactor =
     Loop<R> && Notifier<typename R::Notifier> &&

@@ -69,18 +69,23 @@ using memory::Mappable;
 template <class B>
 concept BackendIsCompleteHere = requires { sizeof(B); };
 
+/// `Session`, complete or not.
 template <class B>
 concept NamesSession = requires { typename B::Session; };
+/// `Session` is defined.
 template <class B>
 concept SessionIsCompleteHere = requires { sizeof(typename B::Session); };
+/// `Session`, which can be destroyed.
 template <class B>
 concept HasSession = NamesSession<B> && SessionIsCompleteHere<B> && std::destructible<typename B::Session>;
 
+/// `config() const`.
 template <class B>
 concept HasConfig = requires(const B& backend) {
   { backend.config() } -> std::same_as<Config>;
 };
 
+/// `open(context)`, which answers at once.
 template <class B>
 concept Opens = requires(B& backend, Context context) {
   { backend.open(context) } -> std::same_as<Result<std::unique_ptr<typename B::Session>>>;
@@ -94,11 +99,13 @@ concept OpensDeferred = requires(B& backend, Context context, Completion complet
   } -> std::same_as<Result<std::unique_ptr<typename B::Session>>>;
 };
 
+/// Optional: `mmap(session, offset)`.
 template <class B>
 concept Maps = requires(B& backend, typename B::Session& session, std::uint32_t offset) {
   { backend.mmap(session, offset) } -> std::same_as<Result<Mappable>>;
 };
 
+/// Optional: `close(session)`.
 template <class B>
 concept Closes = requires(B& backend, typename B::Session& session) {
   { backend.close(session) } -> std::same_as<void>;

@@ -13,6 +13,7 @@
 
 #include <vumedia/core/result.hpp>
 
+/// What travels on the queues, under the names of the specification.
 namespace vumedia::media::wire {
 
 /// Of a media device (VIRTIO 1.4, 5.22.1).

@@ -24,6 +24,7 @@ template <class Backend, class Session>
 concept HasOneQueue = requires(Backend& backend, Session& session) {
   { backend.queues_of(session) } -> std::same_as<BufferQueue&>;
 };
+/// `queues_of(session)`: one queue, or several.
 template <class Backend, class Session>
 concept HasQueues = HasOneQueue<Backend, Session> || requires(Backend& backend, Session& session) {
   { *backend.queues_of(session).begin() } -> std::convertible_to<BufferQueue*>;

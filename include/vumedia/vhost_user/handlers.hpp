@@ -33,6 +33,7 @@ struct Received {
   io::FdList& fds;                  ///< those that a handler does not take are closed
 };
 
+/// Whether `Group` has an overload of handle() for the request.
 template <class Group, class Spec>
 concept HandlesRequest = requires(Group& group, const Received<Spec>& message) {
   { group.handle(message) } -> std::same_as<Verdict>;

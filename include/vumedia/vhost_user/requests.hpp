@@ -104,6 +104,7 @@ template <std::uint32_t Number, detail::Text Name, detail::Text Description, cla
 using BackendRequest = RequestSpec<FromBackend, Number, Name, Description, Body, ReplyKind::acknowledgement,
                                    Fds, ProtocolFeature>;
 
+/// The requests of a frontend, named as in the specification.
 namespace request {
 
 /// How a request is answered.
@@ -218,6 +219,7 @@ struct CheckDeviceState final
 
 }  // namespace request
 
+/// The requests of a back-end, named as in the specification.
 namespace backend_request {
 
 struct ConfigChangeMsg final

@@ -56,6 +56,7 @@ struct Header {
 };
 static_assert(sizeof(Header) == 12);
 
+/// Bits of a message.
 namespace flag {
 /// Of Header::flags.
 ///@{

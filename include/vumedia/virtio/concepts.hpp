@@ -100,6 +100,7 @@ concept Host =
 template <class D>
 concept DeviceIsCompleteHere = requires { sizeof(D); };
 
+/// What a Host serves, as the head of this file says.
 template <class D>
 concept Device = DeviceIsCompleteHere<D> && requires(D& device, const D& constant, std::uint16_t index) {
   { D::device_id } -> std::convertible_to<std::uint32_t>;

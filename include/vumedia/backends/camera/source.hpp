@@ -77,24 +77,29 @@ concept HasNames = requires {
   { S::card } -> std::convertible_to<std::string_view>;
   { S::input } -> std::convertible_to<std::string_view>;
 };
+/// `modes()`.
 template <class S>
 concept HasModes = requires(const S& source) {
   { source.modes() } -> std::same_as<Modes>;
 };
+/// `fill(frame)`: paints a frame.
 template <class S>
 concept FillsFrames = requires(S& source, const Frame& frame) {
   { source.fill(frame) } -> std::same_as<Result<>>;
 };
+/// `lend(mode, number)`: has frames to be copied.
 template <class S>
 concept LendsFrames = requires(S& source, const Mode& mode, std::uint32_t number) {
   { source.lend(mode, number) } -> std::same_as<Result<std::span<const std::byte>>>;
 };
+/// `controls()` and `set_control(id, value)`.
 template <class S>
 concept HasSourceControls =
     requires(S& source, const S& constant, std::uint32_t id, const v4l2::ControlValue& value) {
       { constant.controls() } -> std::same_as<std::span<const v4l2::ControlInfo>>;
       { source.set_control(id, value) } -> std::same_as<Result<>>;
     };
+/// `start(mode)`.
 template <class S>
 concept StartsFrames = requires(S& source, const Mode& mode) {
   { source.start(mode) } -> std::same_as<Result<>>;
@@ -103,9 +108,11 @@ concept StartsFrames = requires(S& source, const Mode& mode) {
 /// What is nearly one of the optional members is an error, not a missing one.
 template <class S>
 concept NamesControls = requires { &S::controls; } || requires { &S::set_control; };
+/// Likewise.
 template <class S>
 concept NamesStart = requires { &S::start; };
 
+/// What a Camera takes, as the head of this file describes it.
 template <class S>
 concept Source = HasNames<S> && HasModes<S> && (FillsFrames<S> || LendsFrames<S>) &&
                  (HasSourceControls<S> || !NamesControls<S>) && (StartsFrames<S> || !NamesStart<S>);

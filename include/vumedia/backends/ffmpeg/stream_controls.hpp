@@ -24,6 +24,7 @@ namespace vumedia::backends::ffmpeg {
 inline constexpr std::uint32_t cid_av1_profile = V4L2_CID_CODEC_BASE + 655;
 inline constexpr std::uint32_t cid_av1_level = V4L2_CID_CODEC_BASE + 656;  ///< likewise
 
+/// The items of the menus of profiles, tiers and levels.
 namespace menus {
 
 /// The items, in the order of the control's values.

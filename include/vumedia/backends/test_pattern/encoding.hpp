@@ -9,6 +9,7 @@ namespace vumedia::backends::test_pattern {
 using camera::Easel;
 using camera::NoEncoder;
 
+/// What a camera of the test pattern takes to offer compressed frames.
 template <class E>
 concept Encoder = camera::Encoder<E>;
 
