@@ -1,6 +1,9 @@
 # What Doxygen reads in place of a header, line by line: the comment at its head describes the file; what a comment
-# encloses in `clang-format off` and `on` is shown as it is written; and what needs no description is left out.
+# encloses in `clang-format off` and `on` is shown as it is written; a comment before @{ describes each name up to @}; and
+# what needs no description is left out.
 function is_comment(text) { return text ~ /^ *\/\// }
+function indent(text) { match(text, /^ */); return RLENGTH }
+function count(text, signs) { return gsub(signs, "", text) }
 
 NR == 1 { head = is_comment($0) }
 head && !is_comment($0) { head = 0; if ($0 == "#pragma once") $0 = "/// \\file" }
@@ -26,6 +29,20 @@ END {
     }
     # What the compiler writes.
     else if (text ~ /operator(=|==|<=>)\(.*\).* = default;$/) text = ""
+
+    # A group. Doxygen describes all of its names, too, but not where their class is a template that another derives from.
+    if (text ~ /^ *\/\/\/@\{$/) { group = 1; column = indent(text); depth = 0; fresh = 1; first = 1 }
+    else if (text ~ /^ *\/\/\/@\}$/) { group = 0; described = "" }
+    else if (!group) {
+      if (text ~ /^ *\/\/\/ /) { said = text; sub(/^ *\/\/\/ /, "", said); gsub(/&/, "\\\\&", said); described = described " " said }
+      else described = ""
+    }
+    else if (text !~ /^ *$/ && !is_comment(text)) {
+      if (fresh && !first && indent(text) == column) sub(/^ */, "&/**" described " */ ", text)
+      first = 0
+      depth += count(text, "[({]") - count(text, "[)}]")
+      fresh = depth == 0 && text ~ /[;}]( *\/\/.*)?$/
+    }
     print text
   }
 }
