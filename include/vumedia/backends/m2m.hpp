@@ -60,13 +60,15 @@ struct M2mOptions {
 
 namespace m2m {
 
+/// The m2m::Instance of an engine: a Conversion, for a Converter.
 template <class E>
 struct InstanceOf {
-  using Type = Conversion<E>;
+  using Type = Conversion<E>;  ///< see above
 };
+/// That of an engine that brings its own.
 template <HasInstance E>
 struct InstanceOf<E> {
-  using Type = typename E::Instance;
+  using Type = typename E::Instance;  ///< see above
 };
 
 /// The ioctls that are the same for all devices.
@@ -78,6 +80,7 @@ using CommonIoctls = std::conditional_t<
 
 }  // namespace m2m
 
+/// Every open file converts by itself. For the device's loop.
 template <class Engine>
 class M2m : public m2m::CommonIoctls<M2m<Engine>, typename m2m::InstanceOf<Engine>::Type> {
   static_assert(m2m::check_engine<Engine>());
@@ -88,7 +91,9 @@ class M2m : public m2m::CommonIoctls<M2m<Engine>, typename m2m::InstanceOf<Engin
  public:
   using m2m::CommonIoctls<M2m<Engine>, Instance>::ioctl;
 
+  /// An open file: what is the same for all engines, and what the engine has made for it.
   struct Session : m2m::File {
+    /// `device` outlives it.
     Session(M2m& device, media::Context handle)
         : File(handle, m2m::QueueTypes::of(device.options_.multiplanar), device.buffer_limits(),
                device.options_.max_buffer_bytes, device.mappings_),
@@ -106,10 +111,9 @@ class M2m : public m2m::CommonIoctls<M2m<Engine>, typename m2m::InstanceOf<Engin
     Session(const Session&) = delete;
     Session& operator=(const Session&) = delete;
 
-    v4l2::Priority priority;
-    Instance instance;
-    std::uint32_t& sessions;
-    ///@}
+    v4l2::Priority priority;  ///< for the inherited ioctls
+    Instance instance;        ///< the engine's part
+    std::uint32_t& sessions;  ///< open files of the device
   };
 
   /// Each file has a copy of `engine`.
@@ -199,6 +203,7 @@ class M2m : public m2m::CommonIoctls<M2m<Engine>, typename m2m::InstanceOf<Engin
 
   // -- What only this engine has
 
+  /// Those that the instance answers itself.
   template <class Tag>
     requires m2m::Answers<Instance, Tag>
   [[nodiscard]] Result<> ioctl(Session& session, Tag tag, typename Tag::Payload& payload) {
@@ -208,12 +213,16 @@ class M2m : public m2m::CommonIoctls<M2m<Engine>, typename m2m::InstanceOf<Engin
 
   // -- What the inherited ioctls ask for
 
+  /// For the inherited ioctls: see v4l2/event_ioctls.hpp.
   static constexpr auto event_types = m2m::event_types_of<drain_command, m2m::changes_source<Engine>()>();
+  /// For the inherited ioctls: see v4l2/control_ioctls.hpp.
   [[nodiscard]] v4l2::Controls& controls_of(Session& session) noexcept
     requires m2m::HasControls<Instance>
   {
     return session.instance.controls();
   }
+  /// For the inherited ioctls: see v4l2/queue_ioctls.hpp.
+  ///@{
   [[nodiscard]] std::array<Queue*, 2> queues_of(Session& session) noexcept { return session.queues.both(); }
   [[nodiscard]] memory::Arenas& arenas_of(Session& session) noexcept { return session.queues.arenas(); }
   [[nodiscard]] std::array<std::uint32_t, 1> plane_sizes(Session& session, const Queue& queue) noexcept {
@@ -247,6 +256,7 @@ class M2m : public m2m::CommonIoctls<M2m<Engine>, typename m2m::InstanceOf<Engin
                [[maybe_unused]] std::uint32_t first, [[maybe_unused]] std::uint32_t count) {
     if constexpr (m2m::FollowsRemoval<Instance>) session.instance.removed(queue, first, count);
   }
+  ///@}
 
  private:
   [[nodiscard]] m2m::BufferLimits buffer_limits() const noexcept {

@@ -27,24 +27,28 @@ namespace vumedia::client {
 
 /// Events that the device sends.
 struct ErrorEvent {
-  std::uint32_t session = 0;
-  int error = 0;
+  std::uint32_t session = 0;  ///< its id
+  int error = 0;              ///< the errno that the session has ended with
 };
+/// A buffer is the guest's again.
 struct DqbufEvent {
-  std::uint32_t session = 0;
-  v4l2::Buffer buffer{};
+  std::uint32_t session = 0;  ///< its id
+  v4l2::Buffer buffer{};      ///< what VIDIOC_DQBUF returns
 };
+/// A V4L2 event that the session has subscribed to.
 struct V4l2Event {
-  std::uint32_t session = 0;
-  v4l2_event event{};
+  std::uint32_t session = 0;  ///< its id
+  v4l2_event event{};         ///< what VIDIOC_DQEVENT returns
 };
+/// Any of them.
 using Event = std::variant<ErrorEvent, DqbufEvent, V4l2Event>;
 
+/// One thread at a time may use it.
 class EventReceiver {
  public:
   /// Descriptors of the queue, and as many buffers.
   static constexpr std::uint16_t queue_size = 16;
-  static constexpr std::size_t memory_size = queue_size * std::size_t{640};
+  static constexpr std::size_t memory_size = queue_size * std::size_t{640};  ///< bytes for all buffers
 
   /// `area` is for the buffers: that many bytes.
   void use(const GuestArea& area) noexcept { area_ = area; }

@@ -110,6 +110,7 @@ class BasicGuest {
 
   /// Guest memory for the caller, and where the device finds it.
   [[nodiscard]] std::span<std::byte> user_memory() const noexcept { return user_.bytes; }
+  /// Where the device has a byte of user_memory(). EFAULT: it is not in there.
   [[nodiscard]] Result<memory::GuestAddress> guest_address(const void* in_user_memory) const noexcept {
     return user_.address_of(in_user_memory);
   }

@@ -10,10 +10,12 @@
 
 namespace vumedia::client {
 
+/// Guest memory that is contiguous for both.
 struct GuestArea {
-  std::span<std::byte> bytes;
-  memory::GuestAddress address;
+  std::span<std::byte> bytes;    ///< in this process
+  memory::GuestAddress address;  ///< where the device finds the first byte
 
+  /// In bytes.
   [[nodiscard]] std::size_t size() const noexcept { return bytes.size(); }
   /// `offset` + `size` must not exceed size().
   [[nodiscard]] GuestArea part(std::size_t offset, std::size_t size) const noexcept {

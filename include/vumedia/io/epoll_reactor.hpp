@@ -41,10 +41,12 @@
 
 namespace vumedia::io {
 
+/// A Reactor (io/reactor.hpp) of one thread, with its own epoll instance.
 class EpollReactor {
  public:
-  using Notifier = epoll::Notifier;
+  using Notifier = epoll::Notifier;  ///< see Reactor
 
+  /// What it has done since it was created.
   struct Counters {
     std::uint64_t waits = 0;        ///< epoll_wait calls
     std::uint64_t transfers = 0;    ///< reads, writes, receives and sends, including those that had to wait
@@ -73,6 +75,8 @@ class EpollReactor {
         operation,
         {.kind = Request::Kind::read, .fd = fd, .events = EPOLLIN, .memory = in.data(), .size = in.size()});
   }
+  /// See Reactor.
+  ///@{
   void write(Operation& operation, int fd, std::span<const std::byte> out) noexcept {
     // A write only reads, but shares its struct with a read.
     transfer(operation, {.kind = Request::Kind::write,
@@ -95,7 +99,9 @@ class EpollReactor {
   void timer(Operation& operation, TimePoint deadline) noexcept;
 
   void cancel(Operation& operation) noexcept;
+  ///@}
 
+  /// The way in from other threads; never null.
   [[nodiscard]] const std::shared_ptr<Inbox>& inbox() const noexcept { return inbox_; }
 
   /// Takes an event fd of a peer. EINVAL for anything else. One without O_NONBLOCK needs the kernel's
@@ -127,12 +133,14 @@ class EpollReactor {
   /// after a call that returned 0. It stays the reactor's. -1 if the reactor was not created for this.
   [[nodiscard]] int fd() const noexcept { return outer_.fd(); }
 
+  /// Since it was created.
   [[nodiscard]] Counters counters() const noexcept {
     Counters all = counters_;
     all.changes = watches_.changes();
     all.signals = signals_.calls();
     return all;
   }
+  /// What users of the loop share.
   [[nodiscard]] Turn& turn() noexcept { return turn_; }
 
  private:

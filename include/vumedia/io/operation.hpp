@@ -24,6 +24,7 @@ class Operation : public ListHook<Operation> {
   /// errno.
   using Handler = void (*)(Operation& operation, std::int32_t result) noexcept;
 
+  /// `handler` is called with this operation.
   explicit Operation(Handler handler) noexcept : Operation(handler, nullptr) {}
   Operation(const Operation&) = delete;
   Operation& operator=(const Operation&) = delete;
@@ -81,6 +82,7 @@ class Operation : public ListHook<Operation> {
   /// Releases what a successful completion has brought.
   using Discard = void (*)(Operation& operation) noexcept;
 
+  /// `discard`: for OwningOperation; null if a completion brings nothing.
   Operation(Handler handler, Discard discard) noexcept : handler_(handler), discard_(discard) {}
   ~Operation() = default;
 
@@ -108,6 +110,7 @@ class OwningOperation : public Operation {
   }
 
  protected:
+  /// `release` is called for what no handler took.
   OwningOperation(Handler handler, Discard release) noexcept : Operation(handler, release) {}
   ~OwningOperation() = default;
   /// To be called in the destructor of the class that provides `release`, while everything that it uses still

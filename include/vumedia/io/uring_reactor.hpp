@@ -36,8 +36,8 @@ namespace vumedia::io {
 /// A Reactor (io/reactor.hpp) of one thread, with its own ring.
 class UringReactor {
  public:
-  using Notifier = uring::Notifier;
-  using Counters = uring::Counters;
+  using Notifier = uring::Notifier;  ///< see Reactor
+  using Counters = uring::Counters;  ///< what it has done since it was created
 
   /// Creates a ring for the calling thread, which must also run and destroy it. `entries` bounds what one
   /// system call submits, not what may be pending: a full queue is submitted early.

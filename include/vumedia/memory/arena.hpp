@@ -35,6 +35,7 @@ namespace vumedia::memory {
 /// mappings and sessions that still use the memory hold one each. Made by Arenas.
 class Block {
  public:
+  /// For Arenas.
   Block(std::shared_ptr<Arena> arena, ShmOffset place, Share size, std::shared_ptr<Cleaner> cleaner) noexcept
       : arena_(std::move(arena)), place_(place), size_(std::move(size)), cleaner_(std::move(cleaner)) {}
   ~Block() {
@@ -47,6 +48,7 @@ class Block {
   Block(const Block&) = delete;
   Block& operator=(const Block&) = delete;
 
+  /// The arena it is a piece of, which lives at least as long.
   [[nodiscard]] const std::shared_ptr<Arena>& arena() const noexcept { return arena_; }
   /// Of the arena: borrowed.
   [[nodiscard]] int fd() const noexcept { return arena_->fd(); }
@@ -54,7 +56,9 @@ class Block {
   [[nodiscard]] std::uint64_t fd_offset() const noexcept { return place_.value; }
   /// A page multiple.
   [[nodiscard]] std::uint64_t size() const noexcept { return size_.count(); }
+  /// Its first byte in this process.
   [[nodiscard]] std::byte* data() const noexcept { return arena_->data() + place_.value; }
+  /// All of its bytes in this process, valid as long as the block.
   [[nodiscard]] std::span<std::byte> bytes() const noexcept { return {data(), size()}; }
 
  private:
@@ -102,6 +106,8 @@ class Arenas {
   /// then: blocks, and what was given to discard(). `dirtied(owner)` says so, from within destructors. What
   /// ends on another thread is cleaned there at once.
   using Dirty = Cleaner::Dirty;
+  /// Begins that on the calling thread, which is the loop's. `owner` outlives these arenas, or calls leave()
+  /// first.
   void clean_later(Dirty dirtied, void* owner) noexcept { cleaner_->begin(dirtied, owner); }
   /// What is kept, to be cleaned without these arenas. They keep nothing any more.
   [[nodiscard]] Leavings leave() noexcept { return cleaner_->end(); }
@@ -109,6 +115,7 @@ class Arenas {
   bool clean(Work& work) noexcept { return cleaner_->clean(work); }
   /// Whether memory is kept that could be had after clean().
   [[nodiscard]] bool dirty() const noexcept { return cleaner_->dirty(); }
+  /// Unmaps `range`, later if the calling thread cleans later.
   void discard(ContiguousRange range) noexcept {
     if (!range || !cleaner_->keeps()) return;  // it ends here
     cleaner_->keep(std::move(range));
@@ -123,6 +130,7 @@ class Arenas {
   [[nodiscard]] std::uint64_t total_bytes() const { return arenas_->total(); }
   /// Bytes of all living blocks.
   [[nodiscard]] std::uint64_t used_bytes() const { return arenas_->used(); }
+  /// Living arenas, full or not.
   [[nodiscard]] std::size_t arena_count() const { return arenas_->count(); }
 
  private:

@@ -30,6 +30,7 @@ class ArenaList {
     std::uint64_t total = 0;       ///< of all living ones
   };
 
+  /// Empty at first.
   explicit ArenaList(const Limits& limits) noexcept : limits_(limits) {}
 
   /// Calls `take(arena)` with each arena, the oldest first, until it returns true. If none does,
@@ -48,7 +49,9 @@ class ArenaList {
 
   /// Counts bytes that come into use in the arenas, or go out of it.
   void use(std::uint64_t bytes) noexcept { used_.fetch_add(bytes, std::memory_order_relaxed); }
+  /// Bytes that are used no more.
   void free(std::uint64_t bytes) noexcept { used_.fetch_sub(bytes, std::memory_order_relaxed); }
+  /// Bytes in use, of all arenas.
   [[nodiscard]] std::uint64_t used() const noexcept { return used_.load(std::memory_order_relaxed); }
 
   /// Bytes of all arenas.
@@ -56,6 +59,7 @@ class ArenaList {
     const std::lock_guard lock(mutex_);
     return total_;
   }
+  /// Living arenas, full or not.
   [[nodiscard]] std::size_t count() const {
     const std::lock_guard lock(mutex_);
     return arenas_.size();
@@ -96,8 +100,11 @@ class Arena : public std::enable_shared_from_this<Arena> {
 
   /// Unique among all arenas of its list.
   [[nodiscard]] std::uint64_t id() const noexcept { return id_; }
+  /// The memory file: borrowed.
   [[nodiscard]] int fd() const noexcept { return fd_.get(); }
+  /// Bytes of the file, a page multiple.
   [[nodiscard]] std::uint64_t size() const noexcept { return mapping_.size(); }
+  /// The first byte of the file in this process.
   [[nodiscard]] std::byte* data() const noexcept { return mapping_.data(); }
 
   // The rest is for those who make and end blocks, and for nobody else.

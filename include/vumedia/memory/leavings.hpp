@@ -23,9 +23,11 @@ namespace vumedia::memory {
 /// What is left of a block: its place in an arena, not all of which reads as zeros.
 class BlockRemains {
  public:
+  /// `size` is the block's share of the budget, which is kept until it is clean.
   BlockRemains(std::shared_ptr<Arena> arena, ShmOffset place, Share size) noexcept
       : arena_(std::move(arena)), place_(place), size_(std::move(size)) {}
 
+  /// Pages that are to be cleared yet.
   [[nodiscard]] std::uint64_t pages_left() const noexcept { return (size_.count() - cleared_) / page_size; }
 
   /// Clears up to `pages` more pages. Returns whether it is done and the place is free.
@@ -57,6 +59,7 @@ class BlockRemains {
 class Leavings {
  public:
   Leavings() = default;
+  /// Leaves nothing in the other one.
   Leavings(Leavings&&) = default;
   Leavings& operator=(Leavings&&) = delete;
   /// Whatever is there still is cleaned at once.
@@ -67,13 +70,17 @@ class Leavings {
     } while (clean(work));
   }
 
+  /// Takes over what is to be cleaned.
+  ///@{
   void add(BlockRemains remains) { blocks_.push_back(std::move(remains)); }
   void add(ContiguousRange range) { ranges_.push_back(std::move(range)); }
+  ///@}
   /// Memory of so many bytes, let go of as a whole.
   void add(std::shared_ptr<const void> memory, std::size_t bytes) {
     memory_.push_back({std::move(memory), bytes});
   }
 
+  /// Whether nothing is left to be cleaned.
   [[nodiscard]] bool empty() const noexcept { return blocks_.empty() && ranges_.empty() && memory_.empty(); }
   /// Cleans as much as `work` allows. Whether there is more.
   bool clean(Work& work) noexcept {
@@ -112,7 +119,7 @@ class Leavings {
 /// there is a loop, is not kept: the caller cleans it at once.
 class Cleaner {
  public:
-  using Dirty = void (*)(void* owner) noexcept;
+  using Dirty = void (*)(void* owner) noexcept;  ///< tells the owner that there is something to clean
 
   /// Said once, on the loop's thread, before there are others. `dirtied(owner)` is called when something is
   /// kept that was not before, from within destructors.
@@ -139,6 +146,7 @@ class Cleaner {
     if (!dirty_.exchange(true, std::memory_order_relaxed)) dirtied_(owner_);
   }
 
+  /// Whether memory is kept that could be had after clean().
   [[nodiscard]] bool dirty() const noexcept { return dirty_.load(std::memory_order_relaxed); }
   /// On the loop's thread. Whether there is more.
   bool clean(Work& work) noexcept {

@@ -21,6 +21,8 @@ namespace vumedia::v4l2 {
   if (auto valid = begin_request(queue.options(), request); !valid) return valid;
   return fail(EBUSY);
 }
+/// Likewise.
+///@{
 [[nodiscard]] inline Result<> refuse_other(const BufferQueue& queue, v4l2_create_buffers& request) noexcept {
   const auto valid = begin_request(queue.options(), queue.count(), request);
   if (!valid || request.count == 0) return valid;
@@ -34,7 +36,9 @@ namespace vumedia::v4l2 {
 [[nodiscard]] inline Result<> refuse_other(const BufferQueue& queue, std::uint32_t type) noexcept {
   return fail(type == queue.type() ? EBUSY : EINVAL);
 }
+///@}
 
+/// One owner at a time, or none. For the device's loop.
 template <class Session>
 class QueueOwner {
  public:

@@ -109,6 +109,8 @@ class Chain {
   /// In this order: where its segments are, its head, where the writable ones begin (after `size` bytes), and
   /// the end of all (after `size` bytes, those before the writable ones included).
   void use(const Segment* segments) noexcept { segments_ = segments; }
+  /// Likewise.
+  ///@{
   void begin(std::uint16_t head) noexcept { head_ = head; }
   void begin_writable(const Segment* first, std::uint32_t size) noexcept {
     first_writable_ = first;
@@ -118,6 +120,7 @@ class Chain {
     end_ = end;
     writable_size_ = size - readable_size_;
   }
+  ///@}
 
  private:
   const Segment* segments_ = nullptr;

@@ -42,6 +42,8 @@ void take_raw(v4l2::BufferQueue& capture, Use use) {
   }
 }
 
+/// What the queue reports of the buffer.
+///@{
 [[nodiscard]] inline v4l2::BufferQueue::Completion completion_of(const CodedBufferDone& done) noexcept {
   v4l2::BufferQueue::Completion completion;
   completion.error = done.damaged;
@@ -56,6 +58,7 @@ void take_raw(v4l2::BufferQueue& capture, Use use) {
   done.stamp.put(completion);
   return completion;
 }
+///@}
 
 /// The length of the buffer of `queue` that `payload` is about. Nothing if there is no such buffer.
 [[nodiscard]] inline std::optional<std::uint32_t> length_of(const v4l2::BufferQueue& queue,

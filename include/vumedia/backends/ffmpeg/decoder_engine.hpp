@@ -34,13 +34,17 @@ namespace vumedia::backends::ffmpeg {
 /// An m2m::Engine.
 class DecoderEngine {
  public:
+  /// See m2m::Engine.
+  ///@{
   static constexpr const char* card = "vumedia decoder";
   static constexpr auto drain_command = m2m::DrainCommand::decoder;
   static constexpr bool changes_source = true;
+  ///@}
 
   /// The decoder of one file.
   class Instance;
 
+  /// Formats that cannot be decoded here are left out.
   explicit DecoderEngine(FfmpegDecoderOptions options)
       : options_(std::move(options)), workers_(options_.workers) {
     if (workers_ == nullptr) workers_ = std::make_shared<Workers>(options_.max_workers);
@@ -58,16 +62,20 @@ class DecoderEngine {
     if (known_.empty()) return fail(ENODEV);
     return {};
   }
+  /// See m2m::Engine.
   [[nodiscard]] m2m::BufferLimits buffer_limits() const noexcept {
     return {most_coded_bytes(limits()), most_raw_bytes(limits()), true};
   }
 
+  /// How the engines of all files decode.
   [[nodiscard]] const EngineOptions& options() const noexcept { return options_.session.engine; }
+  /// How large pictures and buffers may be.
   [[nodiscard]] SizeLimits limits() const noexcept {
     return {options().codec.max_pixels, options_.session.max_coded_bytes};
   }
   /// The formats that can be decoded.
   [[nodiscard]] std::span<const CodedFormat* const> known() const noexcept { return known_; }
+  /// The threads of all files.
   [[nodiscard]] Workers& workers() const noexcept { return *workers_; }
 
  private:
@@ -79,8 +87,9 @@ class DecoderEngine {
 /// An m2m::Instance.
 class DecoderEngine::Instance {
  public:
-  using Queue = v4l2::BufferQueue;
+  using Queue = v4l2::BufferQueue;  ///< of V4L2 buffers
 
+  /// `notify`: notified() is due; called on any thread.
   Instance(DecoderEngine& device, m2m::File& file, m2m::Notify notify)
       : file_(file),
         queues_(file.queues),
@@ -95,8 +104,11 @@ class DecoderEngine::Instance {
   /// The engine has reported that something happened.
   void notified() { (void)handle_events(nullptr); }
 
+  /// See m2m::Instance.
+  ///@{
   [[nodiscard]] DecoderFormats& formats() noexcept { return formats_; }
   [[nodiscard]] v4l2::Controls& controls() noexcept { return controls_.all(); }
+  ///@}
   /// Selections.
   template <class Tag>
     requires m2m::Answers<DecoderFormats, Tag>
@@ -104,17 +116,22 @@ class DecoderEngine::Instance {
     return formats_.ioctl(tag, payload);
   }
 
+  /// See m2m::Instance.
+  ///@{
   [[nodiscard]] Result<> may_set(const Queue& queue) {
     return queues_.is_output(queue) ? handle_events() : Result<>{};
   }
   void was_set(const Queue& queue) {
     if (queues_.is_output(queue)) engine_.reset_stream();
   }
+  ///@}
 
   /// The bitstream that the engine keeps, or the largest packet if that is larger.
   [[nodiscard]] std::uint64_t bytes_needed() const noexcept {
     return std::max<std::uint64_t>(history_bytes_, formats_.coded().size_image);
   }
+  /// See m2m::Instance.
+  ///@{
   [[nodiscard]] Result<> may_queue(const Queue& queue, const v4l2::BufferPayload& payload) const noexcept;
   void queued(const Queue& queue) {
     if (queues_.is_output(queue)) {
@@ -136,6 +153,7 @@ class DecoderEngine::Instance {
     return engine_.drain();
   }
   [[nodiscard]] Result<> resume();
+  ///@}
 
  private:
   [[nodiscard]] EngineOptions engine_options(EngineOptions options) const noexcept {

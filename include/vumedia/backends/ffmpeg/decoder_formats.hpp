@@ -31,12 +31,15 @@ class DecoderFormats {
     expect_picture();
   }
 
+  /// As the ioctl of that name. EINVAL ends the list.
+  ///@{
   [[nodiscard]] Result<> enumerate(v4l2_fmtdesc& description) const {
     return enumerate_format(description, types_, known_, offered());
   }
   [[nodiscard]] Result<> enumerate(v4l2_frmsizeenum& size) const {
     return enumerate_size(size, known_, offered());
   }
+  ///@}
   /// VIDIOC_G_FMT. EINVAL for a type of neither queue, also of the next ones.
   [[nodiscard]] Result<> get(v4l2_format& format) const {
     if (!types_.contains(format.type)) return fail(EINVAL);
@@ -67,10 +70,10 @@ class DecoderFormats {
     return format.type == types_.capture || adjusted(format) == coded_;
   }
 
+  /// VIDIOC_G_SELECTION: the visible part of the picture.
   [[nodiscard]] Result<> ioctl(v4l2::tag::G_SELECTION, v4l2_selection& selection) const {
     return get_selection(selection, picture_);
   }
-  ///@}
   /// Nothing is scaled or moved: requests are adjusted to the actual rectangle.
   [[nodiscard]] Result<> ioctl(v4l2::tag::S_SELECTION, v4l2_selection& selection) const;
 

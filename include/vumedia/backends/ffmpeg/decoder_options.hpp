@@ -12,9 +12,10 @@ namespace vumedia::backends {
 
 namespace ffmpeg {
 
+/// How one open file decodes, and what it may take.
 struct SessionOptions {
-  EngineOptions engine;
-  bool multiplanar = true;
+  EngineOptions engine;                       ///< how it decodes
+  bool multiplanar = true;                    ///< which of V4L2's two APIs it has
   std::uint32_t max_coded_bytes = 16u << 20;  ///< of one OUTPUT buffer
   /// For all MMAP buffers of a session, copies of USERPTR buffers and their lists of pages, the packet that
   /// is decoded, and the bitstream that is kept to continue decoding after a drain (History: at most a
@@ -24,8 +25,9 @@ struct SessionOptions {
 
 }  // namespace ffmpeg
 
+/// What the decoder offers, and what its guest may take.
 struct FfmpegDecoderOptions {
-  ffmpeg::SessionOptions session;
+  ffmpeg::SessionOptions session;  ///< of each open file
   /// The compressed formats to offer (V4L2_PIX_FMT_*), in this order; those that cannot be decoded here are
   /// left out. Empty: all that can. Leaving some out is useful: v4l2-compliance 1.30 does not know AV1, and
   /// does not recognise a device that offers it as a decoder; and it considers Motion-JPEG a different kind

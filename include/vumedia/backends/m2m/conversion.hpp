@@ -21,8 +21,9 @@ namespace vumedia::backends::m2m {
 template <class E>
 class Conversion {
  public:
-  using Queue = v4l2::BufferQueue;
+  using Queue = v4l2::BufferQueue;  ///< of V4L2 buffers
 
+  /// `file` outlives it; `engine` is copied.
   Conversion(const E& engine, File& file)
       : file_(file),
         engine_(engine),
@@ -32,6 +33,8 @@ class Conversion {
   Conversion(const Conversion&) = delete;
   Conversion& operator=(const Conversion&) = delete;
 
+  /// See Instance.
+  ///@{
   [[nodiscard]] static constexpr BufferLimits buffer_limits() noexcept {
     constexpr std::uint32_t most = Formats::most_bytes(max_pixels<E>());
     return {most, most};
@@ -54,6 +57,7 @@ class Conversion {
     if (resumed) schedule();
     return resumed;
   }
+  ///@}
 
  private:
   struct JobChore final : media::Chore {

@@ -18,11 +18,11 @@ namespace vumedia::backends::m2m {
 /// at any time, so what is read from it is never trusted, and read once if it is used to find an address.
 template <class Byte>
 struct Picture {
-  const v4l2::PixelFormat& format;
-  std::uint32_t width = 0;
-  std::uint32_t height = 0;
-  const v4l2::Layout& layout;
-  std::span<Byte> bytes;  ///< as many as the layout has
+  const v4l2::PixelFormat& format;  ///< of the samples
+  std::uint32_t width = 0;          ///< pixels of a line
+  std::uint32_t height = 0;         ///< lines
+  const v4l2::Layout& layout;       ///< of the lines
+  std::span<Byte> bytes;            ///< as many as the layout has
 
   /// Line `y` of a component, without what pads it: `y` < layout.components[component].lines.
   [[nodiscard]] std::span<Byte> line(std::size_t component, std::size_t y) const noexcept {
@@ -30,8 +30,8 @@ struct Picture {
     return bytes.subspan(place.offset + y * place.stride, place.width_bytes);
   }
 };
-using Source = Picture<const std::byte>;
-using Target = Picture<std::byte>;
+using Source = Picture<const std::byte>;  ///< a picture to be converted
+using Target = Picture<std::byte>;        ///< where the result goes
 
 /// `output_formats` and `capture_formats`: the formats that go in and come out (V4L2_PIX_FMT_*), in the order
 /// in which they are offered. The first is the default.

@@ -31,9 +31,9 @@ struct File {
   /// CAPTURE's format has changed.
   void send_source_change() { send(v4l2::source_change_event()); }
 
-  media::Context context;
-  v4l2::Subscriptions subscriptions;
-  Queues queues;
+  media::Context context;             ///< what the device does for it
+  v4l2::Subscriptions subscriptions;  ///< its events
+  Queues queues;                      ///< its buffers
 };
 
 }  // namespace vumedia::backends::m2m

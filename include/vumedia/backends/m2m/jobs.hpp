@@ -20,8 +20,9 @@ namespace vumedia::backends::m2m {
 /// a next() job.
 class Jobs {
  public:
-  using Queue = v4l2::BufferQueue;
+  using Queue = v4l2::BufferQueue;  ///< of V4L2 buffers
 
+  /// A buffer of each queue, for one picture.
   struct Job {
     std::uint64_t number = 0;  ///< that no other job of the file has
     std::uint32_t from = 0;    ///< buffers of OUTPUT
@@ -33,6 +34,7 @@ class Jobs {
   Jobs(const Jobs&) = delete;
   Jobs& operator=(const Jobs&) = delete;
 
+  /// The queue streams now.
   void started(const Queue& queue) noexcept {
     if (queues_.is_output(queue)) {
       phase_.restart();

@@ -24,8 +24,8 @@ namespace vumedia::backends::m2m {
 
 /// What an engine says about the buffers of any format that it has.
 struct BufferLimits {
-  std::uint32_t output_bytes = 0;  ///< the largest that a guest may ask for
-  std::uint32_t capture_bytes = 0;
+  std::uint32_t output_bytes = 0;   ///< the largest that a guest may ask for
+  std::uint32_t capture_bytes = 0;  ///< likewise
   /// Whether an OUTPUT buffer may have no bytes. Otherwise one that claims that is taken for a full one.
   bool empty_output = false;
 };
@@ -34,7 +34,7 @@ struct BufferLimits {
 /// pages, and what the engine has (engine_bytes()).
 class Queues {
  public:
-  using Queue = v4l2::BufferQueue;
+  using Queue = v4l2::BufferQueue;  ///< of V4L2 buffers
 
   /// `mappings` is the device's budget for USERPTR buffers.
   Queues(media::Context context, const QueueTypes& types, const BufferLimits& limits, std::uint64_t max_bytes,
@@ -61,18 +61,24 @@ class Queues {
   Queues(const Queues&) = delete;
   Queues& operator=(const Queues&) = delete;
 
+  /// The types of the two.
   [[nodiscard]] const QueueTypes& types() const noexcept { return types_; }
+  /// The queue, which lasts as long as this.
+  ///@{
   [[nodiscard]] Queue& output() noexcept { return output_; }
   [[nodiscard]] const Queue& output() const noexcept { return output_; }
   [[nodiscard]] Queue& capture() noexcept { return capture_; }
   [[nodiscard]] const Queue& capture() const noexcept { return capture_; }
+  ///@}
   /// In the order of their mem_offsets.
   [[nodiscard]] std::array<Queue*, 2> both() noexcept { return {&output_, &capture_}; }
   /// Null for a type of neither.
   [[nodiscard]] Queue* find(std::uint32_t type) noexcept {
     return type == types_.output ? &output_ : type == types_.capture ? &capture_ : nullptr;
   }
+  /// Whether it is the OUTPUT queue.
   [[nodiscard]] bool is_output(const Queue& queue) const noexcept { return &queue == &output_; }
+  /// The one that `queue` is not.
   [[nodiscard]] const Queue& other(const Queue& queue) const noexcept {
     return is_output(queue) ? capture_ : output_;
   }
@@ -81,6 +87,7 @@ class Queues {
 
   // -- Memory
 
+  /// What the file may make us hold.
   [[nodiscard]] std::uint64_t max_bytes() const noexcept { return max_bytes_; }
   /// The engine's part of the file's bytes: it takes from this what it holds itself.
   [[nodiscard]] const std::shared_ptr<memory::Budget>& engine_bytes() const noexcept { return engine_bytes_; }

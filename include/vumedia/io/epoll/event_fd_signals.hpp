@@ -30,7 +30,7 @@ namespace vumedia::io::epoll {
 
 /// A signal that may be due. Its event fd stays open while it is.
 struct Signal : ListHook<Signal> {
-  int event_fd = -1;
+  int event_fd = -1;  ///< borrowed
 };
 
 /// Used by one thread.

@@ -21,7 +21,9 @@ class Notifier {
   }
 
   Notifier() = default;
+  /// Leaves `other` empty.
   Notifier(Notifier&& other) noexcept : Notifier() { take(other); }
+  /// Ends what this was before, and leaves `other` empty.
   Notifier& operator=(Notifier&& other) noexcept {
     if (this != &other) {
       flush();
@@ -31,7 +33,9 @@ class Notifier {
   }
   ~Notifier() { flush(); }
 
+  /// The event fd, still owned by this; -1 if it is empty.
   [[nodiscard]] int fd() const noexcept { return fd_.get(); }
+  /// Whether it has an event fd.
   [[nodiscard]] explicit operator bool() const noexcept { return signals_ != nullptr; }
 
   /// Does nothing on an empty notifier.

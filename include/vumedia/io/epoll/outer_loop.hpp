@@ -30,6 +30,7 @@ class OuterLoop {
     instance_ = std::move(instance);
     return {};
   }
+  /// Whether open() has succeeded.
   [[nodiscard]] bool is_open() const noexcept { return static_cast<bool>(instance_); }
   /// -1 if it is not open.
   [[nodiscard]] int fd() const noexcept { return instance_.get(); }

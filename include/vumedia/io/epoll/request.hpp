@@ -18,22 +18,27 @@
 
 namespace vumedia::io::epoll {
 
+/// What was started, with its arguments.
 struct Request {
+  /// As the Reactor's functions are called.
   enum class Kind : std::uint8_t { read, write, receive, send, poll, timer };
-  static constexpr std::uint32_t none = UINT32_MAX;
+  static constexpr std::uint32_t none = UINT32_MAX;  ///< a number that no request has
 
-  Operation* operation = nullptr;
-  Kind kind = Kind::timer;
-  int fd = -1;
-  std::uint32_t events = 0;  ///< of epoll, which has poll's numbers
-  void* memory = nullptr;    ///< bytes, or the msghdr of receive and send
-  std::size_t size = 0;      ///< of the bytes
-  TimePoint deadline{};      ///< of a timer
+  Operation* operation = nullptr;  ///< null: the number is free
+  Kind kind = Kind::timer;         ///< what is to be done
+  int fd = -1;                     ///< borrowed; -1 for a timer
+  std::uint32_t events = 0;        ///< of epoll, which has poll's numbers
+  void* memory = nullptr;          ///< bytes, or the msghdr of receive and send
+  std::size_t size = 0;            ///< of the bytes
+  TimePoint deadline{};            ///< of a timer
 
   /// For whoever keeps it until it is due: others of the same descriptor, or its place in the heap of timers.
   std::uint32_t next = none;
+  /// Likewise.
+  ///@{
   std::uint32_t previous = none;
   std::uint32_t place = none;
+  ///@}
 };
 
 /// All requests that are pending, under numbers that do not change. Memory is allocated only for more of them
@@ -50,13 +55,16 @@ class RequestTable {
     requests_[index] = request;
     return index;
   }
+  /// The number is free, and may be given to another request.
   void remove(std::uint32_t index) noexcept {
     requests_[index].operation = nullptr;
     requests_[index].next = free_;
     free_ = index;
   }
+  /// The request of a number that add() has returned.
   [[nodiscard]] Request& operator[](std::uint32_t index) noexcept { return requests_[index]; }
 
+  /// Calls `function(request)` for each that is pending.
   template <class Function>
   void for_each(Function function) noexcept {
     for (const Request& request : requests_) {

@@ -16,6 +16,7 @@ namespace vumedia::io::epoll {
 /// A binary heap of requests that are in `table`, each of which knows its place.
 class Timers {
  public:
+  /// `table` outlives it.
   explicit Timers(RequestTable& table) : table_(table) { heap_.reserve(64); }
 
   /// False if there is no memory.
@@ -29,6 +30,7 @@ class Timers {
     rise(heap_.size() - 1);
     return true;
   }
+  /// Removes a timer that is in the heap.
   void remove(std::uint32_t index) noexcept {
     const std::size_t place = table_[index].place;
     const std::uint32_t last = heap_.back();
@@ -39,6 +41,7 @@ class Timers {
     sink(table_[last].place);
   }
 
+  /// Whether there are none.
   [[nodiscard]] bool empty() const noexcept { return heap_.empty(); }
   /// The earliest deadline of all.
   [[nodiscard]] std::optional<TimePoint> deadline() const noexcept {

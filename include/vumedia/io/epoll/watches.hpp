@@ -33,8 +33,10 @@ namespace vumedia::io::epoll {
 /// The requests are in `table`, all with a descriptor.
 class Watches {
  public:
+  /// `table` outlives it.
   explicit Watches(RequestTable& table) : table_(table) { watches_.reserve(64); }
 
+  /// Makes the epoll instance; the error is the system's.
   [[nodiscard]] Result<> open() noexcept {
     epoll_.reset(::epoll_create1(EPOLL_CLOEXEC));
     if (!epoll_) return fail(errno);
@@ -75,6 +77,7 @@ class Watches {
   /// Whether a file was found that is no longer known here. Its place is taken by a new instance, whose
   /// descriptor is another. Fails if there are none left; then it is to be tried again.
   [[nodiscard]] bool has_stale() const noexcept { return stale_; }
+  /// Returns the instance from before, which an OuterLoop may still have.
   [[nodiscard]] Result<OwnedFd> close_stale() noexcept;
 
  private:

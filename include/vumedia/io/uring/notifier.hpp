@@ -47,6 +47,7 @@ class MessageRing {
     if (open_) io_uring_queue_exit(&ring_);
   }
 
+  /// The ring, borrowed.
   [[nodiscard]] int fd() const noexcept { return ring_.ring_fd; }
   /// Makes room for the next message's completion; the kernel has signalled for all that are there.
   void drop_completions() noexcept {
@@ -83,12 +84,14 @@ class Notifier {
   }
 
   Notifier() = default;
+  /// Leaves `other` empty.
   Notifier(Notifier&& other) noexcept
       : requests_(std::exchange(other.requests_, nullptr)),
         fd_(std::move(other.fd_)),
         ring_(std::move(other.ring_)),
         request_(other.request_),
         last_signal_(other.last_signal_) {}
+  /// Ends what this was before, and leaves `other` empty.
   Notifier& operator=(Notifier&& other) noexcept {
     if (this != &other) {
       flush();
@@ -102,7 +105,9 @@ class Notifier {
   }
   ~Notifier() { flush(); }
 
+  /// The event fd, still owned by this; -1 if it is empty.
   [[nodiscard]] int fd() const noexcept { return fd_.get(); }
+  /// Whether it has an event fd.
   [[nodiscard]] explicit operator bool() const noexcept { return requests_ != nullptr; }
 
   /// Does nothing on an empty notifier, or if the kernel has yet to take the last signal: until then no other

@@ -21,6 +21,7 @@
 
 namespace vumedia::io::uring {
 
+/// What was done since the start.
 struct Counters {
   std::uint64_t enters = 0;       ///< io_uring_enter calls
   std::uint64_t completions = 0;  ///< operations completed or cancelled
@@ -49,8 +50,12 @@ class Requests {
   [[nodiscard]] Outcome<> open(unsigned entries, bool for_other_loop) {
     return ring_.open(entries, for_other_loop);
   }
+  /// The ring that they go through.
+  ///@{
   [[nodiscard]] Ring& ring() noexcept { return ring_; }
   [[nodiscard]] const Ring& ring() const noexcept { return ring_; }
+  ///@}
+  /// Since the start.
   [[nodiscard]] const Counters& counters() const noexcept { return counters_; }
 
   /// A free entry of the submission queue, to be filled and given to start(). Submits first if there is none.
@@ -59,11 +64,13 @@ class Requests {
       make_room();
     return ring_.add();
   }
+  /// Submits, so that there is a free entry.
   [[gnu::cold, gnu::noinline]] void make_room() noexcept {
     while (ring_.full()) {
       if (submit() != 0) return ring_.forget_queued();
     }
   }
+  /// `operation` waits for the request in `sqe`, which entry() has returned.
   void start(Operation& operation, io_uring_sqe* sqe, Kind kind = Kind::plain) noexcept {
     assert(!operation.pending());
     // The tag is kept for cancel(), which has to name the request by its complete user_data.

@@ -25,6 +25,7 @@ class Ring {
 
   /// `entries` bounds what one system call submits. `for_other_loop`: see UringReactor.
   [[nodiscard]] Outcome<> open(unsigned entries, bool for_other_loop);
+  /// Whether open() has succeeded.
   [[nodiscard]] bool is_open() const noexcept { return open_; }
   /// Readable when something has completed.
   [[nodiscard]] int fd() const noexcept { return ring_.ring_fd; }
@@ -35,9 +36,11 @@ class Ring {
 
   /// Requests that the kernel has not taken.
   [[nodiscard]] unsigned queued() const noexcept { return ring_.sq.sqe_tail - head_; }
+  /// Whether there is no free entry.
   [[nodiscard]] bool full() const noexcept { return queued() >= ring_.sq.ring_entries; }
   /// Requests so far, counted from 1: those that the kernel has taken, and all.
   [[nodiscard]] std::uint64_t taken() const noexcept { return taken_; }
+  /// Likewise.
   [[nodiscard]] std::uint64_t last() const noexcept { return taken_ + queued(); }
 
   /// A free entry of a queue that is not full, to be filled before the next call of enter().
