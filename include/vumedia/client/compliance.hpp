@@ -172,6 +172,97 @@ inline Finding run_once(const Rule& rule, AnyGuest& guest, const Facts& facts, c
   return "";
 }
 
+// Examines one rule after another, each for what its scope says.
+class Examination {
+ public:
+  // What the arguments refer to outlives it.
+  Examination(AnyGuest& guest, const Facts& facts, const Options& options) noexcept
+      : guest_(guest), facts_(facts), options_(options) {}
+
+  [[nodiscard]] RuleResult examine(const Group& group, const Rule& rule) {
+    RuleResult result{&group, &rule, {}, {}};
+    switch (rule.scope) {
+      case Scope::device:
+        run(result, nullptr, 0);
+        break;
+      case Scope::m2m:
+        if (facts_.m2m && !facts_.stateful_decoder) run_in_common_memory(result);
+        break;
+      case Scope::decoder:
+        if (facts_.stateful_decoder) run_in_common_memory(result);
+        break;
+      default:
+        for (const Queue& queue : facts_.queues) run_for(result, queue);
+    }
+    if (result.runs.empty()) result.absent = what_is_absent(rule.scope, facts_);
+    return result;
+  }
+  // Why nothing more can be examined; empty while it can.
+  [[nodiscard]] const std::string& ended() const noexcept { return ended_; }
+
+  // Leaves the device as it was found.
+  void restore() {
+    Subject subject(guest_, facts_, settings_, nullptr, 0);
+    std::uint32_t session = 0;
+    if (!subject.open(session)) prepare(subject, nullptr);
+  }
+
+ private:
+  void run_for(RuleResult& result, const Queue& queue) {
+    const Scope scope = result.rule->scope;
+    if (scope == Scope::queue || (scope == Scope::video && is_video(queue.type))) {
+      run(result, &queue, 0);
+    } else if (scope == Scope::buffers || (scope == Scope::stream && !facts_.m2m) ||
+               (scope == Scope::capture && !facts_.m2m && !queue.output())) {
+      for (const std::uint32_t memory : memories) {
+        if (is_wanted(memory) && queue.has(memory)) run(result, &queue, memory);
+      }
+    }
+  }
+  // For a device with two queues.
+  void run_in_common_memory(RuleResult& result) {
+    const Queue* const output = facts_.queue(true);
+    const Queue* const capture = facts_.queue(false);
+    if (output == nullptr || capture == nullptr) return;
+    for (const std::uint32_t memory : memories) {
+      if (is_wanted(memory) && output->has(memory) && capture->has(memory)) run(result, nullptr, memory);
+    }
+  }
+  void run(RuleResult& result, const Queue* queue, std::uint32_t memory) {
+    if (!ended_.empty()) return;
+    Run run{queue != nullptr ? queue->type : 0, memory, {}};
+    run.finding = run_once(*result.rule, guest_, facts_, settings_, queue, memory);
+    if (guest_.error().code != 0) {
+      ended_ = guest_.error().message;
+      run.finding = failed("%s", ended_.c_str());
+    }
+    result.runs.push_back(std::move(run));
+  }
+  [[nodiscard]] bool is_wanted(std::uint32_t memory) const noexcept {
+    return memory == V4L2_MEMORY_MMAP ? options_.mmap : options_.userptr && !guest_.user_memory().empty();
+  }
+
+  static constexpr std::uint32_t memories[] = {V4L2_MEMORY_MMAP, V4L2_MEMORY_USERPTR};
+  AnyGuest& guest_;
+  const Facts& facts_;
+  const Options& options_;
+  const Settings settings_{options_.patience, options_.stream};
+  std::string ended_;
+};
+
+inline void count(Report& report, Verdict verdict) noexcept {
+  switch (verdict) {
+    case Verdict::passed:
+      ++report.passed;
+      break;
+    case Verdict::failed:
+      ++report.failed;
+      break;
+    case Verdict::not_applicable:
+      ++report.not_applicable;
+  }
+}
+
 }  // namespace detail
 
 /// Runs the rules that `options` name, one after another, and calls `on_result` after each.
@@ -183,77 +274,18 @@ inline Finding run_once(const Rule& rule, AnyGuest& guest, const Facts& facts, c
     report.ended = facts.error().message;
     return report;
   }
-  const Settings settings{options.patience, options.stream};
-  const auto wanted = [&](std::uint32_t memory) {
-    return memory == V4L2_MEMORY_MMAP ? options.mmap : options.userptr && !guest.user_memory().empty();
-  };
-
+  detail::Examination examination(guest, *facts, options);
   for (const Group& group : all_rules) {
     for (const Rule& rule : group.rules) {
       if (!is_named(rule, options.filter)) continue;
-      RuleResult result{&group, &rule, {}, {}};
-      const auto once = [&](const Queue* queue, std::uint32_t memory) {
-        if (!report.ended.empty()) return;
-        Run run{queue != nullptr ? queue->type : 0, memory, {}};
-        run.finding = detail::run_once(rule, guest, *facts, settings, queue, memory);
-        if (guest.error().code != 0) {
-          report.ended = guest.error().message;
-          run.finding = failed("%s", report.ended.c_str());
-        }
-        result.runs.push_back(std::move(run));
-      };
-      const auto each_memory = [&](const Queue* queue, const Queue& other) {
-        for (const std::uint32_t memory : {V4L2_MEMORY_MMAP, V4L2_MEMORY_USERPTR}) {
-          if (wanted(memory) && other.has(memory) && (queue == nullptr || queue->has(memory)))
-            once(queue, memory);
-        }
-      };
-      switch (rule.scope) {
-        case Scope::device:
-          once(nullptr, 0);
-          break;
-        case Scope::m2m:
-        case Scope::decoder:
-          if (rule.scope == Scope::decoder
-                  ? facts->stateful_decoder
-                  : facts->m2m && !facts->stateful_decoder && facts->queue(true) != nullptr) {
-            for (const std::uint32_t memory : {V4L2_MEMORY_MMAP, V4L2_MEMORY_USERPTR}) {
-              if (wanted(memory) && facts->queue(true)->has(memory) && facts->queue(false) != nullptr &&
-                  facts->queue(false)->has(memory))
-                once(nullptr, memory);
-            }
-          }
-          break;
-        default:
-          for (const Queue& queue : facts->queues) {
-            if (rule.scope == Scope::queue || (rule.scope == Scope::video && is_video(queue.type))) {
-              once(&queue, 0);
-            } else if (rule.scope == Scope::buffers || (rule.scope == Scope::stream && !facts->m2m) ||
-                       (rule.scope == Scope::capture && !facts->m2m && !queue.output())) {
-              each_memory(&queue, queue);
-            }
-          }
-      }
-      if (result.runs.empty()) result.absent = detail::what_is_absent(rule.scope, *facts);
-      switch (result.verdict()) {
-        case Verdict::passed:
-          ++report.passed;
-          break;
-        case Verdict::failed:
-          ++report.failed;
-          break;
-        case Verdict::not_applicable:
-          ++report.not_applicable;
-      }
-      report.results.push_back(std::move(result));
+      report.results.push_back(examination.examine(group, rule));
+      report.ended = examination.ended();
+      detail::count(report, report.results.back().verdict());
       if (on_result) on_result(report.results.back());
       if (!report.ended.empty()) return report;
     }
   }
-  // The device is left as it was found.
-  Subject subject(guest, *facts, settings, nullptr, 0);
-  std::uint32_t session = 0;
-  if (!subject.open(session)) detail::prepare(subject, nullptr);
+  examination.restore();
   return report;
 }
 
