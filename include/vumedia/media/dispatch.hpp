@@ -54,6 +54,7 @@ template <class B, class Tag>
 [[nodiscard]] consteval IoctlShape ioctl_shape() {
   return IoctlShape::missing;
 }
+/// How the backend B serves the ioctl of that tag.
 template <class B, class Tag>
 [[nodiscard]] consteval IoctlShape ioctl_shape() {
   using Payload = typename Tag::Payload;

@@ -290,6 +290,7 @@ Written Ioctls<H, B>::refuse_controls(Ioctls& self, Record& record, const virtio
   return static_cast<Written>(writer.written());
 }
 
+/// The functions, by the number of their ioctl. For this class alone.
 template <virtio::Host H, class B>
 struct Ioctls<H, B>::Table {
   /// Answers ENOTTY.

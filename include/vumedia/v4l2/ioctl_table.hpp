@@ -51,10 +51,11 @@ static_assert(sizeof(RemoveBuffers) == 64);
 /// code). `Payload` is what a backend is given: the same unless planes, controls or guest ranges follow.
 namespace body {
 
+/// What travels with an ioctl.
 template <class WireType, class PayloadType = WireType>
 struct Body {
-  using Wire = WireType;
-  using Payload = PayloadType;
+  using Wire = WireType;        ///< struct of the kernel's
+  using Payload = PayloadType;  ///< struct that a backend is given
 };
 
 /// Plain numbers. Buffer types and indices are unsigned, as V4L2 documents them.
@@ -95,12 +96,12 @@ inline constexpr std::size_t wire_size<void> = 0;
 /// The contents of a tag.
 template <std::uint32_t Number, Direction Way, Allowed Rule, class BodyType>
 struct Ioctl {
-  static constexpr std::uint32_t number = Number;
-  static constexpr Direction direction = Way;
-  static constexpr Allowed allowed = Rule;
-  using Body = BodyType;
-  using Wire = typename detail::BodyOf<BodyType>::Wire;
-  using Payload = typename detail::BodyOf<BodyType>::Payload;
+  static constexpr std::uint32_t number = Number;              ///< what a command names it by
+  static constexpr Direction direction = Way;                  ///< of the payload
+  static constexpr Allowed allowed = Rule;                     ///< to which files
+  using Body = BodyType;                                       ///< what travels with it
+  using Wire = typename detail::BodyOf<BodyType>::Wire;        ///< struct of the kernel's
+  using Payload = typename detail::BodyOf<BodyType>::Payload;  ///< struct that a backend is given
 
   /// The code as ioctl(2) takes it, and as a proxy passes it to the kernel.
   static constexpr unsigned long code =
@@ -255,7 +256,7 @@ inline constexpr auto ioctl_tags = boost::hana::tuple_t<
     tag::S_SELECTION, tag::DECODER_CMD, tag::TRY_DECODER_CMD, tag::ENUM_DV_TIMINGS, tag::QUERY_DV_TIMINGS,
     tag::DV_TIMINGS_CAP, tag::ENUM_FREQ_BANDS, tag::DBG_G_CHIP_INFO, tag::QUERY_EXT_CTRL, tag::REMOVE_BUFS>;
 
-inline constexpr auto uncarried_tags =
+inline constexpr auto uncarried_tags =  ///< those that are not carried
     boost::hana::tuple_t<uncarried::QUERYCAP, uncarried::DQBUF, uncarried::G_JPEGCOMP, uncarried::S_JPEGCOMP,
                          uncarried::LOG_STATUS, uncarried::DQEVENT>;
 
