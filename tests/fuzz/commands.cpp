@@ -7,6 +7,7 @@
 #include <functional>
 #include <iterator>
 #include <span>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -88,7 +89,7 @@ class Driver {
     open();
     for (int step = 0; step < 150 && !input_.empty(); ++step) act(input_.below(16));
     guest_.finish([](const auto&) {});
-    if (input_.flag()) guest_.reset();
+    if (input_.flag()) guest_.reset(true);
   }
 
  private:
@@ -118,8 +119,8 @@ class Driver {
       case 7:
         return send(bytes_of_input(40), input_.below(64));
       case 8:
-        if (input_.below(4) == 0) guest_.reset();
-        return;
+        if (input_.below(4) == 3) return guest_.reset(input_.flag());
+        return stream_up();
       default:
         return ioctl();
     }
@@ -208,6 +209,46 @@ class Driver {
         payload(command, number, size.in);
     }
     send(std::move(command), room);
+  }
+
+  // What a camera needs to deliver frames and events, as a client should do it.
+  void stream_up() {
+    if (guest_.sessions().empty()) open();
+    if (guest_.sessions().empty()) return;
+    const std::uint32_t id = session();
+    const std::uint32_t of = multiplanar_ ? V4L2_BUF_TYPE_VIDEO_CAPTURE_MPLANE : V4L2_BUF_TYPE_VIDEO_CAPTURE;
+    v4l2_format format{};
+    format.type = of;
+    format.fmt.pix.width = 320;
+    format.fmt.pix.height = 240;
+    format.fmt.pix.pixelformat = V4L2_PIX_FMT_YUYV;
+    plainly<tag::S_FMT>(id, format);
+    plainly<tag::SUBSCRIBE_EVENT>(id, v4l2_event_subscription{V4L2_EVENT_CTRL, V4L2_CID_BRIGHTNESS, 3, {}});
+    plainly<tag::REQBUFS>(id, v4l2_requestbuffers{4, of, V4L2_MEMORY_MMAP, 0, 0, {}});
+    for (std::uint32_t index = 0; index < 4; ++index) {
+      v4l2_buffer buffer{};
+      buffer.index = index;
+      buffer.type = of;
+      buffer.memory = V4L2_MEMORY_MMAP;
+      buffer.length = 1;
+      plainly<tag::QUERYBUF>(id, buffer);
+      plainly<tag::QBUF>(id, buffer);
+    }
+    plainly<tag::STREAMON>(id, of);
+    guest_.lend_events();
+  }
+  template <class Tag>
+  void plainly(std::uint32_t id, const typename Tag::Wire& payload) {
+    constexpr bool has_planes = std::is_same_v<typename Tag::Wire, v4l2_buffer>;
+    Bytes command;
+    append(command, wire::virtio_media_cmd_ioctl{{wire::cmd_ioctl, 0}, id, Tag::number});
+    append(command, payload);
+    if (has_planes && multiplanar_) append(command, v4l2_plane{});
+    const std::size_t room =
+        v4l2::carries_output<Tag> ? command.size() - sizeof(wire::virtio_media_cmd_ioctl) : 0;
+    guest_.send(command, sizeof(wire::virtio_media_resp_ioctl) + room);
+    guest_.kick();
+    guest_.take_answers(learn_);
   }
 
   // -- Payloads, to which the input adds

@@ -151,9 +151,10 @@ class FuzzGuest {
     for (const Answer& answer : batch) take(answer);
   }
 
-  void lend_events() {
+  void lend_events(std::size_t most = event_slots) {
     for (std::size_t i = 0; i < event_slots; ++i) {
-      if (lent_[i]) continue;
+      if (lent_[i] || most == 0) continue;
+      --most;
       const virtio::Piece piece{event_buffers_[i], wire::max_event_size, true};
       const auto head = host_.driver_queue(wire::eventq).add(std::span(&piece, 1));
       require(head.has_value(), "there is room for event buffers");
@@ -203,13 +204,13 @@ class FuzzGuest {
     host_.answer_shm();
     loop_.settle();
   }
-  // The driver is loaded anew: nothing of before is left.
-  void reset() {
+  // The driver is loaded anew: nothing of before is left. A VMM may take away what was mapped; then it
+  // refuses later to do so again.
+  void reset(bool unmaps) {
     host_.reset(device_);
     host_.held.clear();
-    host_.frontend.ranges.clear();  // a VMM does so
-    host_.frontend.requests.clear();
-    forgotten_ = 0;
+    if (unmaps) host_.frontend.ranges.clear();
+    if (unmaps) refuses_ = true;
     loop_.settle();
     for (Slot& slot : slots_) slot.used = false;
     by_head_.clear();
@@ -251,7 +252,8 @@ class FuzzGuest {
     std::size_t maps = 0, unmaps = 0;
     for (const auto& request : host_.frontend.requests) ++(request.map ? maps : unmaps);
     // Those that were refused, if any, make a difference.
-    require(maps - unmaps == host_.frontend.ranges.size() + forgotten_, "a frontend can do what it is asked");
+    require(refuses_ || maps - unmaps == host_.frontend.ranges.size() + forgotten_,
+            "a frontend can do what it is asked");
     if (host_.frontend.requests.size() > 64) {
       forgotten_ = 0 - host_.frontend.ranges.size();
       host_.frontend.requests.clear();
@@ -306,6 +308,7 @@ class FuzzGuest {
   memory::GuestAddress user_;
   std::set<std::uint32_t> sessions_, failed_;
   std::size_t forgotten_ = 0;
+  bool refuses_ = false;
 };
 
 }  // namespace vumedia::fuzz
