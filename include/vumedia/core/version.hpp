@@ -8,7 +8,7 @@
 /// For decisions that the preprocessor has to make.
 ///@{
 #define VUMEDIA_VERSION_MAJOR 0
-#define VUMEDIA_VERSION_MINOR 3
+#define VUMEDIA_VERSION_MINOR 4
 #define VUMEDIA_VERSION_PATCH 0
 ///@}
 
