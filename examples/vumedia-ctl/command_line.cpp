@@ -263,7 +263,7 @@ std::string complaint(const CLI::App& app, const CLI::ParseError& error) {
       std::string names;
       for (const CLI::App* const command : app.get_subcommands([](const CLI::App*) { return true; }))
         names.append(names.empty() ? "" : ", ").append(command->get_name());
-      return "there is no subcommand '" + word + "'; there are " + names;
+      return names.insert(0, "there is no subcommand '" + word + "'; there are ");
     }
   }
   std::string said = error.what();
