@@ -18,7 +18,7 @@ END {
     # A macro of this file alone.
     if (match(text, /^#define [A-Za-z_]+/) && substr(text, 9, RLENGTH - 8) in helper) inside = "macro"
     # An ioctl of the table (v4l2/ioctl_table.hpp), which a macro declares and the kernel describes.
-    if (match(text, /^VUMEDIA_IOCTL[A-Z_]*\([A-Z_]+/)) {
+    if (match(text, /^VUMEDIA_IOCTL(_OF_NEWER_KERNELS)?\([A-Z_]+/)) {
       name = substr(text, 1, RLENGTH)
       sub(/.*\(/, "", name)
       inside = "ioctl"

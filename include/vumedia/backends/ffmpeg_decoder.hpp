@@ -40,7 +40,7 @@ namespace vumedia::backends {
 /// Every open file decodes by itself. For the device's loop.
 class FfmpegDecoder : public M2m<ffmpeg::DecoderEngine> {
  public:
-  /// Formats that cannot be decoded here are left out of `options`.
+  /// Formats that cannot be decoded here are left out of `options`; open() answers ENODEV if none is left.
   explicit FfmpegDecoder(FfmpegDecoderOptions options = {}) : FfmpegDecoder(m2m_options(options), options) {}
 
  private:

@@ -60,15 +60,15 @@ struct M2mOptions {
 
 namespace m2m {
 
-/// The m2m::Instance of an engine: a Conversion, for a Converter.
+/// The part that an engine has in an open file: a Conversion, for a Converter.
 template <class E>
 struct InstanceOf {
-  using Type = Conversion<E>;  ///< see above
+  using Type = Conversion<E>;  ///< constructed for each file
 };
 /// That of an engine that brings its own.
 template <HasInstance E>
 struct InstanceOf<E> {
-  using Type = typename E::Instance;  ///< see above
+  using Type = typename E::Instance;  ///< constructed for each file
 };
 
 /// The ioctls that are the same for all devices.
@@ -111,7 +111,7 @@ class M2m : public m2m::CommonIoctls<M2m<Engine>, typename m2m::InstanceOf<Engin
     Session(const Session&) = delete;
     Session& operator=(const Session&) = delete;
 
-    v4l2::Priority priority;  ///< for the inherited ioctls
+    v4l2::Priority priority;  ///< for the ioctls of priorities
     Instance instance;        ///< the engine's part
     std::uint32_t& sessions;  ///< open files of the device
   };
@@ -203,7 +203,7 @@ class M2m : public m2m::CommonIoctls<M2m<Engine>, typename m2m::InstanceOf<Engin
 
   // -- What only this engine has
 
-  /// Those that the instance answers itself.
+  /// The ioctls that the instance answers itself. EBUSY: another file has a higher priority.
   template <class Tag>
     requires m2m::Answers<Instance, Tag>
   [[nodiscard]] Result<> ioctl(Session& session, Tag tag, typename Tag::Payload& payload) {
@@ -213,33 +213,39 @@ class M2m : public m2m::CommonIoctls<M2m<Engine>, typename m2m::InstanceOf<Engin
 
   // -- What the inherited ioctls ask for
 
-  /// For the inherited ioctls: see v4l2/event_ioctls.hpp.
+  /// The events that a client may subscribe to, besides those of controls.
   static constexpr auto event_types = m2m::event_types_of<drain_command, m2m::changes_source<Engine>()>();
-  /// For the inherited ioctls: see v4l2/control_ioctls.hpp.
+  /// For the inherited ioctls: the file's controls.
   [[nodiscard]] v4l2::Controls& controls_of(Session& session) noexcept
     requires m2m::HasControls<Instance>
   {
     return session.instance.controls();
   }
-  /// For the inherited ioctls: see v4l2/queue_ioctls.hpp.
-  ///@{
+  /// For the inherited ioctls: OUTPUT and CAPTURE, in the order of their mem_offsets.
   [[nodiscard]] std::array<Queue*, 2> queues_of(Session& session) noexcept { return session.queues.both(); }
+  /// For the inherited ioctls: where MMAP buffers come from, within the file's limit.
   [[nodiscard]] memory::Arenas& arenas_of(Session& session) noexcept { return session.queues.arenas(); }
+  /// For the inherited ioctls: bytes of a buffer's only plane, in the current format.
   [[nodiscard]] std::array<std::uint32_t, 1> plane_sizes(Session& session, const Queue& queue) noexcept {
     return {session.instance.formats().size_image(queue.type())};
   }
+  /// For the inherited ioctls: see Queues::may_allocate.
   [[nodiscard]] Result<> may_allocate(Session& session, Queue& queue, v4l2_requestbuffers& request) noexcept {
     return session.queues.may_allocate(queue, request, plane_sizes(session, queue)[0], bytes_needed(session));
   }
+  /// For the inherited ioctls: see Queues::may_allocate.
   [[nodiscard]] Result<> may_allocate(Session& session, Queue& queue, v4l2_create_buffers& request) noexcept {
     return session.queues.may_allocate(queue, request, bytes_needed(session));
   }
+  /// For the inherited ioctls: what the instance says to VIDIOC_QBUF; success if it has no say.
   [[nodiscard]] Result<> may_queue([[maybe_unused]] Session& session, [[maybe_unused]] const Queue& queue,
                                    [[maybe_unused]] const v4l2::BufferPayload& payload) {
     if constexpr (m2m::ChecksBuffers<Instance>) return session.instance.may_queue(queue, payload);
     return {};
   }
+  /// For the inherited ioctls: tells the instance of a buffer that was queued.
   void queued(Session& session, const Queue& queue) { session.instance.queued(queue); }
+  /// For the inherited ioctls: what the instance says to VIDIOC_STREAMON; success if it has no say.
   [[nodiscard]] Result<> may_start([[maybe_unused]] Session& session, [[maybe_unused]] const Queue& queue) {
     if constexpr (m2m::ChecksStart<Instance>) {
       if (queue.count() == 0) return fail(EINVAL);
@@ -247,16 +253,18 @@ class M2m : public m2m::CommonIoctls<M2m<Engine>, typename m2m::InstanceOf<Engin
     }
     return {};
   }
+  /// For the inherited ioctls: tells the instance that `queue` streams.
   void started(Session& session, const Queue& queue) { session.instance.started(queue); }
+  /// For the inherited ioctls: `queue` has stopped, and all its buffers are the guest's.
   void cancelled(Session& session, const Queue& queue) {
     session.instance.stopped(queue);
     session.queues.restart_sequence(queue);
   }
+  /// For the inherited ioctls: tells the instance that `count` buffers from `first` on are gone, or are new.
   void removed([[maybe_unused]] Session& session, [[maybe_unused]] const Queue& queue,
                [[maybe_unused]] std::uint32_t first, [[maybe_unused]] std::uint32_t count) {
     if constexpr (m2m::FollowsRemoval<Instance>) session.instance.removed(queue, first, count);
   }
-  ///@}
 
  private:
   [[nodiscard]] m2m::BufferLimits buffer_limits() const noexcept {

@@ -25,7 +25,7 @@
 
 namespace vumedia::client {
 
-/// Events that the device sends.
+/// The device has ended a session.
 struct ErrorEvent {
   std::uint32_t session = 0;  ///< its id
   int error = 0;              ///< the errno that the session has ended with
@@ -43,7 +43,7 @@ struct V4l2Event {
 /// Any of them.
 using Event = std::variant<ErrorEvent, DqbufEvent, V4l2Event>;
 
-/// One thread at a time may use it.
+/// The events of all sessions, in the order in which they came. One thread at a time may use it.
 class EventReceiver {
  public:
   /// Descriptors of the queue, and as many buffers.

@@ -10,7 +10,7 @@
 
 namespace vumedia::client {
 
-/// Guest memory that is contiguous for both.
+/// Memory that is contiguous in this process and for the device. It owns nothing.
 struct GuestArea {
   std::span<std::byte> bytes;    ///< in this process
   memory::GuestAddress address;  ///< where the device finds the first byte

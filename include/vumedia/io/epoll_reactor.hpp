@@ -2,9 +2,9 @@
 //
 // A command takes three system calls from kick to call: one that waits, one that reads the kick, and one that
 // signals. A descriptor stays registered between the completion of an operation and the start of the next
-// (io/epoll/watches.hpp); signals are sent together (io/epoll/event_fd_signals.hpp). As with io_uring, all
-// completions of a turn are gathered into a list before the first handler runs, so that a handler may cancel
-// or destroy any other operation, even a completed one.
+// (io/epoll/watches.hpp), and signals are sent together (io/epoll/event_fd_signals.hpp). As with io_uring,
+// all completions of a turn are gathered into a list before the first handler runs, so that a handler may
+// cancel or destroy any other operation, even a completed one.
 //
 // The laws are those of io/reactor.hpp. Needs Linux 5.8; from 5.11 on timers are as exact as the clock,
 // before that they round up to milliseconds.
@@ -44,7 +44,7 @@ namespace vumedia::io {
 /// A Reactor (io/reactor.hpp) of one thread, with its own epoll instance.
 class EpollReactor {
  public:
-  using Notifier = epoll::Notifier;  ///< see Reactor
+  using Notifier = epoll::Notifier;  ///< signals event fds of peers
 
   /// What it has done since it was created.
   struct Counters {
@@ -75,8 +75,7 @@ class EpollReactor {
         operation,
         {.kind = Request::Kind::read, .fd = fd, .events = EPOLLIN, .memory = in.data(), .size = in.size()});
   }
-  /// See Reactor.
-  ///@{
+  /// The limits are those of read().
   void write(Operation& operation, int fd, std::span<const std::byte> out) noexcept {
     // A write only reads, but shares its struct with a read.
     transfer(operation, {.kind = Request::Kind::write,
@@ -85,21 +84,25 @@ class EpollReactor {
                          .memory = const_cast<std::byte*>(out.data()),
                          .size = out.size()});
   }
+  /// Descriptors that come are `operation`'s, with MSG_CMSG_CLOEXEC. See ReceiveOperation.
   void receive(ReceiveOperation& operation, int fd, std::span<std::byte> in) noexcept {
     operation.lend_to(*this);
     transfer(operation,
              {.kind = Request::Kind::receive, .fd = fd, .events = EPOLLIN, .memory = &operation.prepare(in)});
   }
+  /// As sendmsg(2) with MSG_NOSIGNAL; `message`, and what it points at, stays until the operation completes.
   void send(Operation& operation, int fd, msghdr& message) noexcept {
     transfer(operation, {.kind = Request::Kind::send, .fd = fd, .events = EPOLLOUT, .memory = &message});
   }
+  /// One-shot poll(2) for `events` (POLLIN, ...); the result is the mask that was seen.
   void poll(Operation& operation, int fd, unsigned events) noexcept {
     wait_for(operation, {.kind = Request::Kind::poll, .fd = fd, .events = events});
   }
+  /// Completes with 0 once `deadline` has passed.
   void timer(Operation& operation, TimePoint deadline) noexcept;
 
+  /// The handler of `operation` will not run: it is idle at return. Does nothing if it is not pending.
   void cancel(Operation& operation) noexcept;
-  ///@}
 
   /// The way in from other threads; never null.
   [[nodiscard]] const std::shared_ptr<Inbox>& inbox() const noexcept { return inbox_; }

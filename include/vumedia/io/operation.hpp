@@ -24,7 +24,7 @@ class Operation : public ListHook<Operation> {
   /// errno.
   using Handler = void (*)(Operation& operation, std::int32_t result) noexcept;
 
-  /// `handler` is called with this operation.
+  /// `handler` is called with this operation, once for each start.
   explicit Operation(Handler handler) noexcept : Operation(handler, nullptr) {}
   Operation(const Operation&) = delete;
   Operation& operator=(const Operation&) = delete;

@@ -36,7 +36,7 @@ namespace vumedia::io {
 /// A Reactor (io/reactor.hpp) of one thread, with its own ring.
 class UringReactor {
  public:
-  using Notifier = uring::Notifier;  ///< see Reactor
+  using Notifier = uring::Notifier;  ///< signals event fds of peers
   using Counters = uring::Counters;  ///< what it has done since it was created
 
   /// Creates a ring for the calling thread, which must also run and destroy it. `entries` bounds what one
@@ -92,6 +92,7 @@ class UringReactor {
   void timer(Operation& operation, TimePoint deadline) noexcept;
 
   void cancel(Operation& operation) noexcept { requests_.cancel(operation); }
+  ///@}
 
   /// The way in from other threads; never null.
   [[nodiscard]] const std::shared_ptr<Inbox>& inbox() const noexcept { return inbox_; }
@@ -131,7 +132,9 @@ class UringReactor {
   /// reactor's. -1 if the reactor was not created for this.
   [[nodiscard]] int fd() const noexcept { return for_other_loop_ ? requests_.ring().fd() : -1; }
 
+  /// Since it was created.
   [[nodiscard]] const Counters& counters() const noexcept { return requests_.counters(); }
+  /// What users of the loop share.
   [[nodiscard]] Turn& turn() noexcept { return turn_; }
 
  private:

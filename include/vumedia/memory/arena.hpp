@@ -35,7 +35,7 @@ namespace vumedia::memory {
 /// mappings and sessions that still use the memory hold one each. Made by Arenas.
 class Block {
  public:
-  /// For Arenas.
+  /// For Arenas. `size` is the block's share of the budget, in bytes.
   Block(std::shared_ptr<Arena> arena, ShmOffset place, Share size, std::shared_ptr<Cleaner> cleaner) noexcept
       : arena_(std::move(arena)), place_(place), size_(std::move(size)), cleaner_(std::move(cleaner)) {}
   ~Block() {
@@ -102,12 +102,12 @@ class Arenas {
   /// What is left of blocks, and what was given to discard(): to be cleaned and freed.
   using Leavings = memory::Leavings;
 
-  /// From here on, what ends on this thread is kept until clean() is called on it, and counts as used until
-  /// then: blocks, and what was given to discard(). `dirtied(owner)` says so, from within destructors. What
-  /// ends on another thread is cleaned there at once.
+  /// Tells the owner that there is something to clean.
   using Dirty = Cleaner::Dirty;
-  /// Begins that on the calling thread, which is the loop's. `owner` outlives these arenas, or calls leave()
-  /// first.
+  /// From here on, what ends on the calling thread, the loop's, is kept until clean() is called on it, and
+  /// counts as used until then: blocks, and what was given to discard(). `dirtied(owner)` says so, from
+  /// within destructors; `owner` outlives these arenas, or calls leave() first. What ends on another thread
+  /// is cleaned there at once.
   void clean_later(Dirty dirtied, void* owner) noexcept { cleaner_->begin(dirtied, owner); }
   /// What is kept, to be cleaned without these arenas. They keep nothing any more.
   [[nodiscard]] Leavings leave() noexcept { return cleaner_->end(); }

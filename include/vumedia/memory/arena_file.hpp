@@ -47,9 +47,9 @@ class ArenaList {
     std::erase(arenas_, &arena);
   }
 
-  /// Counts bytes that come into use in the arenas, or go out of it.
+  /// Counts bytes that come into use in the arenas.
   void use(std::uint64_t bytes) noexcept { used_.fetch_add(bytes, std::memory_order_relaxed); }
-  /// Bytes that are used no more.
+  /// Counts bytes that go out of use.
   void free(std::uint64_t bytes) noexcept { used_.fetch_sub(bytes, std::memory_order_relaxed); }
   /// Bytes in use, of all arenas.
   [[nodiscard]] std::uint64_t used() const noexcept { return used_.load(std::memory_order_relaxed); }

@@ -53,8 +53,8 @@ class Region {
   /// short. Its mapping will be listed in `mapped`.
   [[nodiscard]] static Outcome<std::shared_ptr<const Region>> create(RegionSpec spec, std::size_t index,
                                                                      std::shared_ptr<MappedRanges> mapped);
-  /// Identifies the file it is a piece of: no two living files share these numbers.
-  /// By device and inode; device 0 stands for files that inodes cannot tell apart.
+  /// Identifies the file it is a piece of, by device and inode: no two living files share these numbers.
+  /// Device 0 stands for files that inodes cannot tell apart.
   struct File {
     /// Compared with those of another file.
     ///@{

@@ -23,11 +23,11 @@ namespace vumedia::memory {
 /// What is left of a block: its place in an arena, not all of which reads as zeros.
 class BlockRemains {
  public:
-  /// `size` is the block's share of the budget, which is kept until it is clean.
+  /// `size`, in bytes, is the block's share of the budget, which is kept until its place is clean.
   BlockRemains(std::shared_ptr<Arena> arena, ShmOffset place, Share size) noexcept
       : arena_(std::move(arena)), place_(place), size_(std::move(size)) {}
 
-  /// Pages that are to be cleared yet.
+  /// Pages that are yet to be cleared.
   [[nodiscard]] std::uint64_t pages_left() const noexcept { return (size_.count() - cleared_) / page_size; }
 
   /// Clears up to `pages` more pages. Returns whether it is done and the place is free.
@@ -70,11 +70,10 @@ class Leavings {
     } while (clean(work));
   }
 
-  /// Takes over what is to be cleaned.
-  ///@{
+  /// Takes over the place of a block, to be cleared.
   void add(BlockRemains remains) { blocks_.push_back(std::move(remains)); }
+  /// Takes over a mapping, to be unmapped.
   void add(ContiguousRange range) { ranges_.push_back(std::move(range)); }
-  ///@}
   /// Memory of so many bytes, let go of as a whole.
   void add(std::shared_ptr<const void> memory, std::size_t bytes) {
     memory_.push_back({std::move(memory), bytes});
@@ -146,7 +145,7 @@ class Cleaner {
     if (!dirty_.exchange(true, std::memory_order_relaxed)) dirtied_(owner_);
   }
 
-  /// Whether memory is kept that could be had after clean().
+  /// Whether something is kept. Any thread may ask.
   [[nodiscard]] bool dirty() const noexcept { return dirty_.load(std::memory_order_relaxed); }
   /// On the loop's thread. Whether there is more.
   bool clean(Work& work) noexcept {

@@ -32,7 +32,7 @@ enum class Direction : std::uint8_t { none = 0, write = 1, read = 2, read_write 
 /// Whether a file may be refused the ioctl because another file has a higher priority (priority.hpp).
 enum class Allowed : std::uint8_t { always, by_priority };
 
-/// payload.hpp: payloads that cannot travel as one plain struct.
+// payload.hpp: payloads that cannot travel as one plain struct.
 struct Buffer;
 struct BufferPayload;
 struct ExtControls;
@@ -51,29 +51,34 @@ static_assert(sizeof(RemoveBuffers) == 64);
 /// code). `Payload` is what a backend is given: the same unless planes, controls or guest ranges follow.
 namespace body {
 
-/// What travels with an ioctl.
+/// What the payloads of ioctls are made of. `WireType` is void if there is none.
 template <class WireType, class PayloadType = WireType>
 struct Body {
-  using Wire = WireType;        ///< struct of the kernel's
-  using Payload = PayloadType;  ///< struct that a backend is given
+  using Wire = WireType;        ///< what travels first
+  using Payload = PayloadType;  ///< what a backend is given
 };
 
-/// Plain numbers. Buffer types and indices are unsigned, as V4L2 documents them.
+/// A plain number. Buffer types and indices are unsigned, as V4L2 documents them.
+///@{
 struct Index : Body<std::uint32_t> {};
 struct BufferType : Body<std::uint32_t> {};
 struct PriorityLevel : Body<std::uint32_t> {};
 struct Switch : Body<std::int32_t> {};
 struct Standards : Body<v4l2_std_id> {};
+///@}
 
 /// A buffer with its planes; one that is handed over is followed by guest ranges, if its memory is USERPTR.
+///@{
 struct BufferWithPlanes : Body<v4l2_buffer, BufferPayload> {};
 struct QueuedBuffer : Body<v4l2_buffer, BufferPayload> {};
+///@}
 /// As DQBUF events carry it.
 struct DequeuedBuffer : Body<v4l2_buffer, Buffer> {};
 
 /// A list of controls, followed by guest ranges for those that are larger than a number.
 struct Controls : Body<v4l2_ext_controls, ExtControls> {};
 
+/// No payload.
 struct Nothing : Body<void> {};
 
 }  // namespace body
@@ -98,8 +103,8 @@ template <std::uint32_t Number, Direction Way, Allowed Rule, class BodyType>
 struct Ioctl {
   static constexpr std::uint32_t number = Number;              ///< what a command names it by
   static constexpr Direction direction = Way;                  ///< of the payload
-  static constexpr Allowed allowed = Rule;                     ///< to which files
-  using Body = BodyType;                                       ///< what travels with it
+  static constexpr Allowed allowed = Rule;                     ///< for files of lower priority
+  using Body = BodyType;                                       ///< one of `body`, or a struct of the kernel's
   using Wire = typename detail::BodyOf<BodyType>::Wire;        ///< struct of the kernel's
   using Payload = typename detail::BodyOf<BodyType>::Payload;  ///< struct that a backend is given
 
@@ -108,12 +113,13 @@ struct Ioctl {
       _IOC(static_cast<unsigned long>(Way), 'V', Number, detail::wire_size<Wire>);
 };
 
-/// Whether a payload follows the command, or the response.
+/// Whether a payload follows the command.
 template <class Tag>
 inline constexpr bool carries_input =
     Tag::direction == Direction::write || Tag::direction == Direction::read_write;
+/// Whether a payload follows the response.
 template <class Tag>
-inline constexpr bool carries_output =  ///< see carries_input
+inline constexpr bool carries_output =
     Tag::direction == Direction::read || Tag::direction == Direction::read_write;
 
 #define VUMEDIA_IOCTL_OF_NEWER_KERNELS(NAME, NUMBER, DIRECTION, ALLOWED, BODY)      \
@@ -256,7 +262,8 @@ inline constexpr auto ioctl_tags = boost::hana::tuple_t<
     tag::S_SELECTION, tag::DECODER_CMD, tag::TRY_DECODER_CMD, tag::ENUM_DV_TIMINGS, tag::QUERY_DV_TIMINGS,
     tag::DV_TIMINGS_CAP, tag::ENUM_FREQ_BANDS, tag::DBG_G_CHIP_INFO, tag::QUERY_EXT_CTRL, tag::REMOVE_BUFS>;
 
-inline constexpr auto uncarried_tags =  ///< those that are not carried
+/// The others, likewise: what logs know besides.
+inline constexpr auto uncarried_tags =
     boost::hana::tuple_t<uncarried::QUERYCAP, uncarried::DQBUF, uncarried::G_JPEGCOMP, uncarried::S_JPEGCOMP,
                          uncarried::LOG_STATUS, uncarried::DQEVENT>;
 

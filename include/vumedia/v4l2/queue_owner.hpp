@@ -21,22 +21,22 @@ namespace vumedia::v4l2 {
   if (auto valid = begin_request(queue.options(), request); !valid) return valid;
   return fail(EBUSY);
 }
-/// Likewise.
-///@{
+/// VIDIOC_CREATE_BUFS. A request of 0 buffers succeeds.
 [[nodiscard]] inline Result<> refuse_other(const BufferQueue& queue, v4l2_create_buffers& request) noexcept {
   const auto valid = begin_request(queue.options(), queue.count(), request);
   if (!valid || request.count == 0) return valid;
   return fail(EBUSY);
 }
+/// VIDIOC_REMOVE_BUFS. A request of 0 buffers succeeds.
 [[nodiscard]] inline Result<> refuse_other(const BufferQueue& queue, const RemoveBuffers& request) noexcept {
   if (request.type != queue.type()) return fail(EINVAL);
   if (request.count == 0) return {};
   return fail(EBUSY);
 }
+/// Any ioctl that names the queue by its type. EINVAL: it is not this queue's.
 [[nodiscard]] inline Result<> refuse_other(const BufferQueue& queue, std::uint32_t type) noexcept {
   return fail(type == queue.type() ? EBUSY : EINVAL);
 }
-///@}
 
 /// One owner at a time, or none. For the device's loop.
 template <class Session>

@@ -106,21 +106,20 @@ class Chain {
 
   // The rest is for the queue that fills it, as it follows the descriptors, and for nobody else.
 
-  /// In this order: where its segments are, its head, where the writable ones begin (after `size` bytes), and
-  /// the end of all (after `size` bytes, those before the writable ones included).
+  /// Where its segments begin. The calls come in the order in which they stand here.
   void use(const Segment* segments) noexcept { segments_ = segments; }
-  /// Likewise.
-  ///@{
+  /// Its head, which names it in Queue::push.
   void begin(std::uint16_t head) noexcept { head_ = head; }
+  /// Where the writable segments begin, after `size` bytes.
   void begin_writable(const Segment* first, std::uint32_t size) noexcept {
     first_writable_ = first;
     readable_size_ = size;
   }
+  /// The end of all segments, after `size` bytes, those before the writable ones included.
   void end(const Segment* end, std::uint32_t size) noexcept {
     end_ = end;
     writable_size_ = size - readable_size_;
   }
-  ///@}
 
  private:
   const Segment* segments_ = nullptr;

@@ -42,13 +42,13 @@ void take_raw(v4l2::BufferQueue& capture, Use use) {
   }
 }
 
-/// What the queue reports of the buffer.
-///@{
+/// How an OUTPUT buffer goes back to the guest: with an error if it could not be decoded as a whole.
 [[nodiscard]] inline v4l2::BufferQueue::Completion completion_of(const CodedBufferDone& done) noexcept {
   v4l2::BufferQueue::Completion completion;
   completion.error = done.damaged;
   return completion;
 }
+/// How a CAPTURE buffer goes back to the guest: with its frame's size, flags, field and stamp.
 [[nodiscard]] inline v4l2::BufferQueue::Completion completion_of(const FrameDone& done) noexcept {
   v4l2::BufferQueue::Completion completion;
   completion.bytesused[0] = done.bytes_used;
@@ -58,7 +58,6 @@ void take_raw(v4l2::BufferQueue& capture, Use use) {
   done.stamp.put(completion);
   return completion;
 }
-///@}
 
 /// The length of the buffer of `queue` that `payload` is about. Nothing if there is no such buffer.
 [[nodiscard]] inline std::optional<std::uint32_t> length_of(const v4l2::BufferQueue& queue,

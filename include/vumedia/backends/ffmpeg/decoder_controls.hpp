@@ -24,7 +24,7 @@ class DecoderControls {
   DecoderControls(const DecoderControls&) = delete;
   DecoderControls& operator=(const DecoderControls&) = delete;
 
-  /// All of them, for the inherited ioctls.
+  /// All of them, for the ioctls of controls; they live as long as this.
   [[nodiscard]] v4l2::Controls& all() noexcept { return controls_; }
 
   /// The controls say what the stream has.

@@ -34,17 +34,14 @@ namespace vumedia::backends::ffmpeg {
 /// An m2m::Engine.
 class DecoderEngine {
  public:
-  /// See m2m::Engine.
-  ///@{
-  static constexpr const char* card = "vumedia decoder";
-  static constexpr auto drain_command = m2m::DrainCommand::decoder;
-  static constexpr bool changes_source = true;
-  ///@}
+  static constexpr const char* card = "vumedia decoder";             ///< see m2m::HasCard
+  static constexpr auto drain_command = m2m::DrainCommand::decoder;  ///< VIDIOC_DECODER_CMD
+  static constexpr bool changes_source = true;                       ///< there is V4L2_EVENT_SOURCE_CHANGE
 
   /// The decoder of one file.
   class Instance;
 
-  /// Formats that cannot be decoded here are left out.
+  /// Formats that cannot be decoded here are left out of `options`. Makes threads if `options` has none.
   explicit DecoderEngine(FfmpegDecoderOptions options)
       : options_(std::move(options)), workers_(options_.workers) {
     if (workers_ == nullptr) workers_ = std::make_shared<Workers>(options_.max_workers);
@@ -62,14 +59,14 @@ class DecoderEngine {
     if (known_.empty()) return fail(ENODEV);
     return {};
   }
-  /// See m2m::Engine.
+  /// The bytes of the largest buffers that the size limits allow. OUTPUT buffers may be empty.
   [[nodiscard]] m2m::BufferLimits buffer_limits() const noexcept {
     return {most_coded_bytes(limits()), most_raw_bytes(limits()), true};
   }
 
   /// How the engines of all files decode.
   [[nodiscard]] const EngineOptions& options() const noexcept { return options_.session.engine; }
-  /// How large pictures and buffers may be.
+  /// How large pictures and OUTPUT buffers may be.
   [[nodiscard]] SizeLimits limits() const noexcept {
     return {options().codec.max_pixels, options_.session.max_coded_bytes};
   }
@@ -89,7 +86,7 @@ class DecoderEngine::Instance {
  public:
   using Queue = v4l2::BufferQueue;  ///< of V4L2 buffers
 
-  /// `notify`: notified() is due; called on any thread.
+  /// `device` and `file` outlive it. `notify`: notified() is due; any thread calls it.
   Instance(DecoderEngine& device, m2m::File& file, m2m::Notify notify)
       : file_(file),
         queues_(file.queues),
@@ -104,11 +101,10 @@ class DecoderEngine::Instance {
   /// The engine has reported that something happened.
   void notified() { (void)handle_events(nullptr); }
 
-  /// See m2m::Instance.
-  ///@{
+  /// The formats of both queues, as they are now.
   [[nodiscard]] DecoderFormats& formats() noexcept { return formats_; }
+  /// The file's controls, which live as long as this.
   [[nodiscard]] v4l2::Controls& controls() noexcept { return controls_.all(); }
-  ///@}
   /// Selections.
   template <class Tag>
     requires m2m::Answers<DecoderFormats, Tag>
@@ -116,23 +112,22 @@ class DecoderEngine::Instance {
     return formats_.ioctl(tag, payload);
   }
 
-  /// See m2m::Instance.
-  ///@{
+  /// Before VIDIOC_S_FMT. memory::again if the engine's earlier events take more turns of the loop.
   [[nodiscard]] Result<> may_set(const Queue& queue) {
     return queues_.is_output(queue) ? handle_events() : Result<>{};
   }
+  /// After VIDIOC_S_FMT: another OUTPUT format begins another stream.
   void was_set(const Queue& queue) {
     if (queues_.is_output(queue)) engine_.reset_stream();
   }
-  ///@}
 
   /// The bitstream that the engine keeps, or the largest packet if that is larger.
   [[nodiscard]] std::uint64_t bytes_needed() const noexcept {
     return std::max<std::uint64_t>(history_bytes_, formats_.coded().size_image);
   }
-  /// See m2m::Instance.
-  ///@{
+  /// Before VIDIOC_QBUF. EINVAL: the CAPTURE buffer is too small for a frame.
   [[nodiscard]] Result<> may_queue(const Queue& queue, const v4l2::BufferPayload& payload) const noexcept;
+  /// Hands the engine what `queue` has for it.
   void queued(const Queue& queue) {
     if (queues_.is_output(queue)) {
       pass_on_output();
@@ -140,20 +135,27 @@ class DecoderEngine::Instance {
       pass_on_capture();
     }
   }
+  /// CAPTURE buffers from `first` on are gone, or are new ones: the engine forgets them.
   void removed(const Queue& queue, std::uint32_t first, std::uint32_t count) {
     if (!queues_.is_output(queue)) engine_.forget_capture_buffers(first, count);
   }
 
+  /// Before VIDIOC_STREAMON. OUTPUT: see Engine::start_output. CAPTURE: EINVAL if none of its buffers holds a
+  /// frame; memory::again: see may_set().
   [[nodiscard]] Result<> may_start(const Queue& queue);
+  /// The queue streams: the engine gets the buffers that were queued before.
   void started(const Queue& queue);
+  /// The queue has stopped: the engine gives up its buffers, and events about them are dropped.
   void stopped(const Queue& queue);
 
+  /// V4L2_DEC_CMD_STOP. EBUSY while an earlier drain is not complete. memory::again: see may_set().
   [[nodiscard]] Result<> drain() {
     if (auto handled = handle_events(); !handled) return handled;
     return engine_.drain();
   }
+  /// V4L2_DEC_CMD_START. EBUSY: a drain is not complete, or no CAPTURE buffer holds a frame. memory::again:
+  /// see may_set().
   [[nodiscard]] Result<> resume();
-  ///@}
 
  private:
   [[nodiscard]] EngineOptions engine_options(EngineOptions options) const noexcept {

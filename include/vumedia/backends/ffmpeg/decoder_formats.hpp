@@ -31,15 +31,14 @@ class DecoderFormats {
     expect_picture();
   }
 
-  /// As the ioctl of that name. EINVAL ends the list.
-  ///@{
+  /// VIDIOC_ENUM_FMT. EINVAL: a type of neither queue, or nothing at that index.
   [[nodiscard]] Result<> enumerate(v4l2_fmtdesc& description) const {
     return enumerate_format(description, types_, known_, offered());
   }
+  /// VIDIOC_ENUM_FRAMESIZES. EINVAL: a format that neither queue offers, or another index than 0.
   [[nodiscard]] Result<> enumerate(v4l2_frmsizeenum& size) const {
     return enumerate_size(size, known_, offered());
   }
-  ///@}
   /// VIDIOC_G_FMT. EINVAL for a type of neither queue, also of the next ones.
   [[nodiscard]] Result<> get(v4l2_format& format) const {
     if (!types_.contains(format.type)) return fail(EINVAL);
@@ -70,11 +69,12 @@ class DecoderFormats {
     return format.type == types_.capture || adjusted(format) == coded_;
   }
 
-  /// VIDIOC_G_SELECTION: the visible part of the picture.
+  /// VIDIOC_G_SELECTION: the visible part of the picture, or its bounds. EINVAL: another type or target.
   [[nodiscard]] Result<> ioctl(v4l2::tag::G_SELECTION, v4l2_selection& selection) const {
     return get_selection(selection, picture_);
   }
-  /// Nothing is scaled or moved: requests are adjusted to the actual rectangle.
+  /// VIDIOC_S_SELECTION. Nothing is scaled or moved: requests are adjusted to the actual rectangle, or get
+  /// ERANGE if their flags do not allow that.
   [[nodiscard]] Result<> ioctl(v4l2::tag::S_SELECTION, v4l2_selection& selection) const;
 
   /// What S_FMT would set. `format.type` is one of the queues'.

@@ -33,31 +33,35 @@ class Conversion {
   Conversion(const Conversion&) = delete;
   Conversion& operator=(const Conversion&) = delete;
 
-  /// See Instance.
-  ///@{
+  /// Both queues: the bytes of the largest picture that the engine's formats can have.
   [[nodiscard]] static constexpr BufferLimits buffer_limits() noexcept {
     constexpr std::uint32_t most = Formats::most_bytes(max_pixels<E>());
     return {most, most};
   }
+  /// The formats of both queues, as they are now.
   [[nodiscard]] Formats& formats() noexcept { return formats_; }
 
+  /// Converts, on a later turn of the loop, if there is a buffer of each queue.
   void queued(const Queue&) noexcept { schedule(); }
+  /// The queue streams now; what waits in both queues is converted.
   void started(const Queue& queue) noexcept {
     jobs_.started(queue);
     schedule();
   }
+  /// The queue has stopped; the conversion that is under way is dropped.
   void stopped(const Queue& queue) noexcept { jobs_.stopped(queue); }
+  /// Pictures that are queued now are the last. EBUSY while an earlier drain is not complete.
   [[nodiscard]] Result<> drain() noexcept {
     const auto begun = jobs_.drain();
     if (begun) schedule();
     return begun;
   }
+  /// Goes on after a drain. EBUSY until LAST has come.
   [[nodiscard]] Result<> resume() noexcept {
     const auto resumed = jobs_.resume();
     if (resumed) schedule();
     return resumed;
   }
-  ///@}
 
  private:
   struct JobChore final : media::Chore {

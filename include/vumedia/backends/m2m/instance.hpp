@@ -31,7 +31,7 @@ using Notify = std::move_only_function<void()>;
 ///   // VIDIOC_S_FMT of a queue that has no buffers.
 ///   Result<> set(v4l2_format&, bool other_is_busy);
 ///   // Whether setting this leaves the format of the other queue as it is. If not, VIDIOC_S_FMT answers
-///   EBUSY // while that queue has buffers.
+///   // EBUSY while that queue has buffers.
 ///   bool keeps_other(const v4l2_format&) const;
 ///   // The bytes of a buffer of the queue of this type.
 ///   std::uint32_t size_image(std::uint32_t type) const;

@@ -34,7 +34,7 @@ class Jobs {
   Jobs(const Jobs&) = delete;
   Jobs& operator=(const Jobs&) = delete;
 
-  /// The queue streams now.
+  /// The queue streams now, which ends the pause after a drain.
   void started(const Queue& queue) noexcept {
     if (queues_.is_output(queue)) {
       phase_.restart();

@@ -17,7 +17,7 @@ struct QueueTypes {
     if (multiplanar) return {};
     return {V4L2_BUF_TYPE_VIDEO_OUTPUT, V4L2_BUF_TYPE_VIDEO_CAPTURE};
   }
-  /// Whether it is one of the two.
+  /// Whether it is one of the two; any number may be asked about.
   [[nodiscard]] constexpr bool contains(std::uint32_t type) const noexcept {
     return type == output || type == capture;
   }

@@ -63,20 +63,21 @@ class Queues {
 
   /// The types of the two.
   [[nodiscard]] const QueueTypes& types() const noexcept { return types_; }
-  /// The queue, which lasts as long as this.
-  ///@{
+  /// Takes pictures, or coded data; it lives as long as this.
   [[nodiscard]] Queue& output() noexcept { return output_; }
+  /// The same.
   [[nodiscard]] const Queue& output() const noexcept { return output_; }
+  /// Gives pictures, or coded data; it lives as long as this.
   [[nodiscard]] Queue& capture() noexcept { return capture_; }
+  /// The same.
   [[nodiscard]] const Queue& capture() const noexcept { return capture_; }
-  ///@}
   /// In the order of their mem_offsets.
   [[nodiscard]] std::array<Queue*, 2> both() noexcept { return {&output_, &capture_}; }
   /// Null for a type of neither.
   [[nodiscard]] Queue* find(std::uint32_t type) noexcept {
     return type == types_.output ? &output_ : type == types_.capture ? &capture_ : nullptr;
   }
-  /// Whether it is the OUTPUT queue.
+  /// Whether it is the OUTPUT queue. `queue` is one of the two.
   [[nodiscard]] bool is_output(const Queue& queue) const noexcept { return &queue == &output_; }
   /// The one that `queue` is not.
   [[nodiscard]] const Queue& other(const Queue& queue) const noexcept {
@@ -87,7 +88,7 @@ class Queues {
 
   // -- Memory
 
-  /// What the file may make us hold.
+  /// How many bytes the file may make us hold.
   [[nodiscard]] std::uint64_t max_bytes() const noexcept { return max_bytes_; }
   /// The engine's part of the file's bytes: it takes from this what it holds itself.
   [[nodiscard]] const std::shared_ptr<memory::Budget>& engine_bytes() const noexcept { return engine_bytes_; }

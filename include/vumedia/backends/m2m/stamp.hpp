@@ -21,7 +21,7 @@ struct Stamp {
     return {output.timestamp_ns, output.timecode,
             output.flags & (V4L2_BUF_FLAG_TIMECODE | V4L2_BUF_FLAG_TSTAMP_SRC_MASK)};
   }
-  /// Gives them to a CAPTURE buffer, with what else is set there.
+  /// Gives them to a CAPTURE buffer; its other flags stay set.
   void put(v4l2::BufferCompletion& capture) const noexcept {
     capture.timestamp_ns = timestamp_ns;
     capture.timecode = timecode;

@@ -21,9 +21,9 @@ class Notifier {
   }
 
   Notifier() = default;
-  /// Leaves `other` empty.
+  /// Leaves `other` empty; a signal that is due stays due.
   Notifier(Notifier&& other) noexcept : Notifier() { take(other); }
-  /// Ends what this was before, and leaves `other` empty.
+  /// Sends what is due, closes the event fd it had, and leaves `other` empty.
   Notifier& operator=(Notifier&& other) noexcept {
     if (this != &other) {
       flush();

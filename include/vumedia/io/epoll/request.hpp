@@ -20,7 +20,7 @@ namespace vumedia::io::epoll {
 
 /// What was started, with its arguments.
 struct Request {
-  /// As the Reactor's functions are called.
+  /// What is to be done: the functions of a Reactor.
   enum class Kind : std::uint8_t { read, write, receive, send, poll, timer };
   static constexpr std::uint32_t none = UINT32_MAX;  ///< a number that no request has
 
@@ -34,11 +34,8 @@ struct Request {
 
   /// For whoever keeps it until it is due: others of the same descriptor, or its place in the heap of timers.
   std::uint32_t next = none;
-  /// Likewise.
-  ///@{
-  std::uint32_t previous = none;
-  std::uint32_t place = none;
-  ///@}
+  std::uint32_t previous = none;  ///< likewise
+  std::uint32_t place = none;     ///< likewise
 };
 
 /// All requests that are pending, under numbers that do not change. Memory is allocated only for more of them
@@ -55,16 +52,16 @@ class RequestTable {
     requests_[index] = request;
     return index;
   }
-  /// The number is free, and may be given to another request.
+  /// Frees the number of a request, which may be given to another.
   void remove(std::uint32_t index) noexcept {
     requests_[index].operation = nullptr;
     requests_[index].next = free_;
     free_ = index;
   }
-  /// The request of a number that add() has returned.
+  /// The request of a number that add() has returned; the reference is good until the next add().
   [[nodiscard]] Request& operator[](std::uint32_t index) noexcept { return requests_[index]; }
 
-  /// Calls `function(request)` for each that is pending.
+  /// Calls `function(request)` for each that is pending, in no particular order.
   template <class Function>
   void for_each(Function function) noexcept {
     for (const Request& request : requests_) {

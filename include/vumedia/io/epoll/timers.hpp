@@ -41,7 +41,7 @@ class Timers {
     sink(table_[last].place);
   }
 
-  /// Whether there are none.
+  /// Whether no timer is pending.
   [[nodiscard]] bool empty() const noexcept { return heap_.empty(); }
   /// The earliest deadline of all.
   [[nodiscard]] std::optional<TimePoint> deadline() const noexcept {

@@ -36,7 +36,7 @@ class Watches {
   /// `table` outlives it.
   explicit Watches(RequestTable& table) : table_(table) { watches_.reserve(64); }
 
-  /// Makes the epoll instance; the error is the system's.
+  /// Makes the epoll instance; the error is the system's, such as EMFILE.
   [[nodiscard]] Result<> open() noexcept {
     epoll_.reset(::epoll_create1(EPOLL_CLOEXEC));
     if (!epoll_) return fail(errno);
@@ -60,9 +60,9 @@ class Watches {
   /// Brings the kernel's knowledge of the descriptor in line with who waits.
   void settle(int fd) noexcept;
 
-  /// What wait() has found.
+  /// How many descriptors one wait() can find ready.
   static constexpr std::size_t most_events = 64;
-  /// `timeout` is null to wait for as long as it takes. Returns 0 or an errno; ready() has what was found.
+  /// `timeout` is null to wait for as long as it takes. Returns 0 or an errno.
   [[nodiscard]] int wait(const timespec* timeout) noexcept;
   /// Calls `function(index, events)` for each request whose descriptor was found ready, in the order in which
   /// they began to wait; it may remove the request.
@@ -74,10 +74,10 @@ class Watches {
     seen_ = 0;
   }
 
-  /// Whether a file was found that is no longer known here. Its place is taken by a new instance, whose
-  /// descriptor is another. Fails if there are none left; then it is to be tried again.
+  /// Whether a file was found that is no longer known here, so that close_stale() is due.
   [[nodiscard]] bool has_stale() const noexcept { return stale_; }
-  /// Returns the instance from before, which an OuterLoop may still have.
+  /// Moves all others to a new instance, whose descriptor is another. Returns the former one, to be taken out
+  /// where it is watched. If it fails, for want of descriptors or memory, it is to be tried again.
   [[nodiscard]] Result<OwnedFd> close_stale() noexcept;
 
  private:

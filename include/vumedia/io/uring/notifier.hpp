@@ -66,6 +66,7 @@ class MessageRing {
 ///  - O_NONBLOCK: a write that must not wait. A full counter refuses it; its reader has enough to wake up
 ///    for.
 ///  - otherwise: a message to a MessageRing.
+///
 /// It is destroyed before the Requests, on their thread.
 class Notifier {
  public:
@@ -91,7 +92,7 @@ class Notifier {
         ring_(std::move(other.ring_)),
         request_(other.request_),
         last_signal_(other.last_signal_) {}
-  /// Ends what this was before, and leaves `other` empty.
+  /// Submits what is due, closes the event fd it had, and leaves `other` empty.
   Notifier& operator=(Notifier&& other) noexcept {
     if (this != &other) {
       flush();

@@ -64,13 +64,13 @@ class Requests {
       make_room();
     return ring_.add();
   }
-  /// Submits, so that there is a free entry.
+  /// Submits until an entry is free. If the kernel refuses, what is queued is forgotten.
   [[gnu::cold, gnu::noinline]] void make_room() noexcept {
     while (ring_.full()) {
       if (submit() != 0) return ring_.forget_queued();
     }
   }
-  /// `operation` waits for the request in `sqe`, which entry() has returned.
+  /// `operation` waits for the request in `sqe`, which next_sqe() has returned. `kind` says what it is of.
   void start(Operation& operation, io_uring_sqe* sqe, Kind kind = Kind::plain) noexcept {
     assert(!operation.pending());
     // The tag is kept for cancel(), which has to name the request by its complete user_data.

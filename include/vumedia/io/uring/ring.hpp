@@ -38,9 +38,9 @@ class Ring {
   [[nodiscard]] unsigned queued() const noexcept { return ring_.sq.sqe_tail - head_; }
   /// Whether there is no free entry.
   [[nodiscard]] bool full() const noexcept { return queued() >= ring_.sq.ring_entries; }
-  /// Requests so far, counted from 1: those that the kernel has taken, and all.
+  /// How many requests the kernel has taken so far.
   [[nodiscard]] std::uint64_t taken() const noexcept { return taken_; }
-  /// Likewise.
+  /// The position of the request that was added last, among all so far, counted from 1.
   [[nodiscard]] std::uint64_t last() const noexcept { return taken_ + queued(); }
 
   /// A free entry of a queue that is not full, to be filled before the next call of enter().
