@@ -121,8 +121,9 @@ TEST_P(DecoderUserptrTest, LeavesNoMappingBehind) {
     guest.session = guest.guest.open();
   }
   guest.guest.close(guest.session);
-  ASSERT_TRUE(guest.run_until([&] { return settings.workers->running() == 0; }));
-  EXPECT_EQ(budget.used(), 0u);
+  // What a closed file leaves is unmapped a part a turn.
+  EXPECT_TRUE(guest.run_until([&] { return settings.workers->running() == 0 && budget.used() == 0; }))
+      << budget.used() << " mappings are left";
   guest.session = guest.guest.open();
 }
 
