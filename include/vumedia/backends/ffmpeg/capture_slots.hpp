@@ -12,6 +12,7 @@
 
 #include <vumedia/backends/ffmpeg/layout.hpp>
 #include <vumedia/backends/ffmpeg/monitor.hpp>
+#include <vumedia/backends/ffmpeg/reference_order.hpp>
 
 extern "C" {
 #include <libavutil/buffer.h>
@@ -142,6 +143,7 @@ class CaptureSlots {
     if (slot == nullptr) return {};
     auto lease = std::make_unique<Lease>(Lease{monitor_, *slot});
     auto* const data = reinterpret_cast<std::uint8_t*>((*slot)->memory.data);
+    before_references(lease.get());
     AVBufferRef* const buffer = av_buffer_create(data, size, &CaptureSlots::release, lease.get(), 0);
     if (buffer == nullptr) return {};
     // From here on the reference owns the lease.
@@ -226,6 +228,7 @@ class CaptureSlots {
   };
 
   static void release(void* opaque, std::uint8_t*) noexcept {
+    after_references(opaque);
     const std::unique_ptr<Lease> lease(static_cast<Lease*>(opaque));
     const std::lock_guard lock(lease->monitor->mutex);
     lease->slot->users--;

@@ -14,6 +14,7 @@
 
 #include <vumedia/backends/ffmpeg/formats.hpp>
 #include <vumedia/backends/ffmpeg/interruption.hpp>
+#include <vumedia/backends/ffmpeg/reference_order.hpp>
 #include <vumedia/core/log.hpp>
 #include <vumedia/core/result.hpp>
 #include <vumedia/memory/budget.hpp>
@@ -189,9 +190,11 @@ class Codec {
     std::unique_ptr<memory::Share> share(new (std::nothrow) memory::Share(std::move(*taken)));
     auto* const data = static_cast<std::uint8_t*>(av_malloc(size));
     const auto release = [](void* opaque, std::uint8_t* memory) {
+      after_references(opaque);
       av_free(memory);
       delete static_cast<memory::Share*>(opaque);
     };
+    before_references(share.get());
     AVBufferRef* const buffer =
         share == nullptr || data == nullptr ? nullptr : av_buffer_create(data, size, release, share.get(), 0);
     if (buffer == nullptr) {
