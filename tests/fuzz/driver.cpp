@@ -63,7 +63,9 @@ class Driver {
 
  private:
   struct File {
-    std::map<std::uint32_t, bool> queued;  // by index
+    // By index: how often it is to come back. More than once if the driver queues it while the event that gives
+    // it back waits for room, which the driver cannot know.
+    std::map<std::uint32_t, int> queued;
     std::map<std::uint32_t, std::uint32_t> offsets;
     std::map<std::uint32_t, std::uint64_t> addresses;  // where they were mapped last
     bool streaming = false;
@@ -177,7 +179,7 @@ class Driver {
     file.queued.clear();
     file.offsets.clear();
     file.addresses.clear();
-    for (std::uint32_t i = 0; asked != 0 && i < request.count; ++i) file.queued[i] = false;
+    for (std::uint32_t i = 0; asked != 0 && i < request.count; ++i) file.queued[i] = 0;
   }
   [[nodiscard]] bool others_have_buffers(std::uint32_t id) const {
     return std::ranges::any_of(
@@ -190,15 +192,14 @@ class Driver {
     buffer.memory = V4L2_MEMORY_MMAP;
     // The event of a buffer that is filled at once comes before the answer.
     const bool had = file.queued.contains(index);
-    const bool was = had && file.queued[index];
-    if (had) file.queued[index] = true;
+    const bool was = had && file.queued[index] != 0;
+    if (had) ++file.queued[index];
     const int status = ioctl<tag::QBUF>(id, buffer);
     if (status != 0) {
-      if (had) file.queued[index] = was && file.queued[index];
+      if (had && file.queued[index] != 0) --file.queued[index];
       return require(!had || was || file.failed, "a buffer of the guest's can be queued");
     }
     require(had, "what is queued exists");
-    // One that waits for an event buffer is not known to have come back.
   }
   void stream(std::uint32_t id, File& file, bool on) {
     tag::BufferType of = type;
@@ -210,7 +211,7 @@ class Driver {
     file.streaming = on;
     if (on) return;
     // Events of before have been taken; more do not come.
-    for (auto& [index, queued] : file.queued) queued = false;
+    for (auto& [index, queued] : file.queued) queued = 0;
   }
   void query(std::uint32_t id, File& file, std::uint32_t index) {
     v4l2_buffer buffer{};
@@ -221,7 +222,7 @@ class Driver {
     if (status != 0) return require(file.failed, "a buffer that exists can be queried");
     file.offsets[index] = buffer.m.offset;
     if ((buffer.flags & V4L2_BUF_FLAG_QUEUED) != 0)
-      require(file.queued[index], "a buffer of the guest's is not queued");
+      require(file.queued[index] != 0, "a buffer of the guest's is not queued");
   }
   void map(std::uint32_t id, File& file) {
     if (file.offsets.empty()) return;
@@ -311,7 +312,7 @@ class Driver {
     if (head.event != wire::event_dqbuf) return;
     const auto event = read_as<wire::virtio_media_event_dqbuf>(bytes);
     const auto buffer = file.queued.find(event.buffer.index);
-    require(buffer != file.queued.end() && std::exchange(buffer->second, false), "a buffer comes back once");
+    require(buffer != file.queued.end() && buffer->second-- > 0, "a buffer comes back once");
     require(event.buffer.bytesused <= event.buffer.length, "no more is used than there is");
     require(std::int64_t{event.buffer.sequence} > file.sequence, "frames have their order");
     file.sequence = event.buffer.sequence;
@@ -328,7 +329,7 @@ class Driver {
     const auto waits = [&] {
       return std::ranges::any_of(files_, [](const auto& file) {
         return file.second.streaming && !file.second.failed &&
-               std::ranges::any_of(file.second.queued, [](const auto& buffer) { return buffer.second; });
+               std::ranges::any_of(file.second.queued, [](const auto& buffer) { return buffer.second > 0; });
       });
     };
     for (int i = 0; i < 64 && waits(); ++i) {
