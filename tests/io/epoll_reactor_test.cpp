@@ -14,6 +14,7 @@
 
 #include <io/reactor_guarantees.hpp>
 #include <io/reactor_laws.hpp>
+#include <netinet/in.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -277,6 +278,76 @@ TEST(EpollReactor, FindsMoreReadyThanItAsksForAtOnce) {
   for (const OwnedFd& event : events) add(event);
   settle(*reactor);
   for (const auto& probe : probes) EXPECT_EQ(probe->calls, 1);
+}
+
+// ---- Conditions that no transfer takes away
+
+// A UDP socket that has heard that nobody listens where it sends. Its error queue, which no receive empties,
+// keeps a copy.
+OwnedFd socket_with_an_error_queue() {
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size = sizeof address;
+  OwnedFd socket(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  OwnedFd gone(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  const int on = 1;
+  EXPECT_EQ(::bind(gone.get(), reinterpret_cast<sockaddr*>(&address), size), 0);
+  EXPECT_EQ(::getsockname(gone.get(), reinterpret_cast<sockaddr*>(&address), &size), 0);
+  gone.reset();
+  EXPECT_EQ(::setsockopt(socket.get(), IPPROTO_IP, IP_RECVERR, &on, sizeof on), 0);
+  EXPECT_EQ(::connect(socket.get(), reinterpret_cast<sockaddr*>(&address), size), 0);
+  EXPECT_EQ(::send(socket.get(), "x", 1, 0), 1);
+  pollfd state{socket.get(), 0, 0};
+  EXPECT_EQ(::poll(&state, 1, vumedia::test::poll_patience), 1);
+  return socket;
+}
+
+TEST(EpollReactor, EndsAReceiveOnASocketThatHasAnErrorForGood) {
+  const auto reactor = make_reactor();
+  const OwnedFd socket = socket_with_an_error_queue();
+  std::array<std::byte, 8> in{};
+  ReceiveProbe first, second;
+  reactor->receive(first.operation(), socket.get(), in);
+  settle(*reactor);
+  EXPECT_EQ(first.result, -ECONNREFUSED) << "the error itself is told once";
+  reactor->receive(second.operation(), socket.get(), in);
+  for (int turn = 0; turn < 100 && second.calls == 0; ++turn) ASSERT_TRUE(reactor->run_once(true));
+  EXPECT_EQ(second.calls, 1);
+  EXPECT_EQ(second.result, -EIO);
+}
+
+// Two that wait for one socket hear of its error at the same time; only one of them is told it.
+TEST(EpollReactor, DoesNotEndAReceiveForAnErrorThatAnotherHasTaken) {
+  const auto reactor = make_reactor();
+  const OwnedFd socket = socket_with_an_error_queue();
+  std::array<std::byte, 256> in{}, control{};
+  iovec bytes{in.data(), in.size()};
+  msghdr message{};
+  message.msg_iov = &bytes;
+  message.msg_iovlen = 1;
+  message.msg_control = control.data();
+  message.msg_controllen = control.size();
+  EXPECT_GT(::recvmsg(socket.get(), &message, MSG_ERRQUEUE | MSG_DONTWAIT), 0);
+  int error = 0;
+  socklen_t size = sizeof error;
+  EXPECT_EQ(::getsockopt(socket.get(), SOL_SOCKET, SO_ERROR, &error, &size), 0);
+  ReceiveProbe first, second;
+  reactor->receive(first.operation(), socket.get(), std::span(in).first(8));
+  reactor->receive(second.operation(), socket.get(), std::span(in).last(8));
+  settle(*reactor);
+  EXPECT_EQ(first.calls + second.calls, 0);
+  // Another datagram that nobody takes: an error, and a copy of it, which is taken out at once.
+  EXPECT_EQ(::send(socket.get(), "x", 1, 0), 1);
+  message.msg_controllen = control.size();
+  pollfd state{socket.get(), 0, 0};
+  EXPECT_EQ(::poll(&state, 1, vumedia::test::poll_patience), 1);
+  const int off = 0;
+  EXPECT_EQ(::setsockopt(socket.get(), IPPROTO_IP, IP_RECVERR, &off, sizeof off), 0) << "empties the queue";
+  settle(*reactor);
+  EXPECT_EQ(first.result, -ECONNREFUSED);
+  EXPECT_EQ(second.calls, 0);
+  reactor->cancel(second.operation());
 }
 
 // ---- Where more is forbidden. A filter is for good, so each has a thread.

@@ -84,7 +84,8 @@ class EpollReactor {
                          .memory = const_cast<std::byte*>(out.data()),
                          .size = out.size()});
   }
-  /// Descriptors that come are `operation`'s, with MSG_CMSG_CLOEXEC. See ReceiveOperation.
+  /// Descriptors that come are `operation`'s, with MSG_CMSG_CLOEXEC. See ReceiveOperation. EIO if nothing can
+  /// be received and the socket has an error condition that stays; likewise for the other transfers.
   void receive(ReceiveOperation& operation, int fd, std::span<std::byte> in) noexcept {
     operation.lend_to(*this);
     transfer(operation,
@@ -335,7 +336,12 @@ inline void EpollReactor::gather() noexcept {
     std::int32_t result = static_cast<std::int32_t>(events);
     if (request.kind != Request::Kind::poll) {
       result = try_transfer(request, epoll::Readiness::seen);
-      if (result == -EAGAIN) return;
+      if (result == -EAGAIN) {
+        // Somebody else was faster, or the descriptor has a condition that no transfer takes away, such as a
+        // socket's error queue, and would be found ready forever.
+        if ((events & request.events) != 0 || !epoll::detail::is_ready(request.fd, 0)) return;
+        result = -EIO;
+      }
     }
     Operation& operation = *request.operation;
     watches_.remove(index);
