@@ -97,12 +97,37 @@ TEST_F(DeviceRequestsTest, ListTheSharedMemoryRegions) {
   EXPECT_EQ(config.size[3], 0U);
 }
 
+struct ChannelHost {
+  void open_channel(OwnedFd fd) { channel = std::move(fd); }
+  OwnedFd channel;
+};
+
+TEST(ChannelRequests, RefuseWhatIsNoUnixStreamSocket) {
+  ChannelHost host;
+  ChannelRequests<ChannelHost> group(host);
+  int datagrams[2], packets[2];
+  ASSERT_EQ(::socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, datagrams), 0);
+  ASSERT_EQ(::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, packets), 0);
+  const OwnedFd peers[] = {OwnedFd(datagrams[1]), OwnedFd(packets[1])};
+  const OwnedFd others[] = {
+      OwnedFd(datagrams[0]),
+      OwnedFd(packets[0]),
+      OwnedFd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)),
+      OwnedFd(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0)),
+      io::test::event_fd(),
+      io::test::pipe_pair().first,
+  };
+  for (const OwnedFd& other : others) {
+    ASSERT_TRUE(other);
+    EXPECT_EQ(text_of(call<request::SetBackendReqFd>(group, {}, {}, with(other))),
+              "refused 22: the descriptor for the back-end's channel is not a Unix stream socket");
+  }
+  EXPECT_FALSE(host.channel);
+}
+
 TEST(ChannelRequests, HandOverTheDescriptor) {
-  struct Host {
-    void open_channel(OwnedFd fd) { channel = std::move(fd); }
-    OwnedFd channel;
-  } host;
-  ChannelRequests<Host> group(host);
+  ChannelHost host;
+  ChannelRequests<ChannelHost> group(host);
   const auto [here, there] = io::test::socket_pair();
   EXPECT_EQ(text_of(call<request::SetBackendReqFd>(group, {}, {}, with(there))), "done");
   EXPECT_TRUE(host.channel);

@@ -410,7 +410,7 @@ TEST(HostileFrontend, ConnectsWhenDescriptorsAreUsedUp) {
 
 // -- The channel.
 
-// Descriptors that are not stream sockets, and streams of other kinds: the channel is useless, but the
+// Descriptors that are not Unix stream sockets are refused, those that are but are of no use are taken, and the
 // session lives.
 TEST(HostileFrontend, GivesAnotherFileForTheChannel) {
   int pipe[2], datagrams[2], packets[2], streams[2];
@@ -425,6 +425,7 @@ TEST(HostileFrontend, GivesAnotherFileForTheChannel) {
   struct Kind {
     const char* name;
     OwnedFd fd;
+    bool taken = false;
     bool usable = false;
   };
   Kind kinds[] = {
@@ -432,11 +433,11 @@ TEST(HostileFrontend, GivesAnotherFileForTheChannel) {
       {"event fd", std::move(*make_event_fd())},
       {"directory", OwnedFd(::open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC))},
       {"pipe", OwnedFd(pipe[0])},
-      {"listening socket", listen_on(address, length)},
+      {"listening socket", listen_on(address, length), true},
       {"TCP socket that is not connected", OwnedFd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0))},
       {"datagrams", OwnedFd(datagrams[0])},
       {"packets", OwnedFd(packets[0])},
-      {"non-blocking stream", OwnedFd(streams[0]), true},
+      {"non-blocking stream", OwnedFd(streams[0]), true, true},
   };
   BackendThread backend;
   Vmm vmm(backend.connect());
@@ -446,10 +447,14 @@ TEST(HostileFrontend, GivesAnotherFileForTheChannel) {
   for (const Kind& kind : kinds) {
     SCOPED_TRACE(kind.name);
     ASSERT_TRUE(kind.fd);
-    const Header header{number(request::SetBackendReqFd::number), flag::version, 0};
+    const Header header{number(request::SetBackendReqFd::number), flag::version | flag::need_reply, 0};
     const int fd = kind.fd.get();
     ASSERT_TRUE(io::send_message(vmm.frontend.fd(), bytes_of(header), std::span(&fd, 1)));
-    ASSERT_TRUE(vmm.frontend.get_status());
+    std::array<std::byte, sizeof(Header) + sizeof(U64)> reply{};
+    ASSERT_EQ(::recv(vmm.frontend.fd(), reply.data(), reply.size(), MSG_WAITALL), ssize_t{sizeof reply});
+    std::uint64_t answer = 0;
+    std::memcpy(&answer, reply.data() + sizeof(Header), sizeof answer);
+    EXPECT_EQ(answer == 0, kind.taken);
     backend.run([&] { backend.device().map({0, file.get(), 0, {0}, page_size, true}); });
     EXPECT_EQ(vmm.echo(kind.name), kind.name);
     if (kind.usable) {
