@@ -352,9 +352,13 @@ TEST(EpollReactor, DoesNotEndAReceiveForAnErrorThatAnotherHasTaken) {
 
 // ---- Where more is forbidden. A filter is for good, so each has a thread.
 
-TEST(EpollReactor, SignalsByWritingWhereAsynchronousIoIsForbidden) {
+class EpollReactorForbidden : public ::testing::TestWithParam<long> {};
+INSTANTIATE_TEST_SUITE_P(AsynchronousIo, EpollReactorForbidden,
+                         ::testing::Values(__NR_io_setup, __NR_io_submit));
+
+TEST_P(EpollReactorForbidden, SignalsByWritingInstead) {
   std::thread([] {
-    ASSERT_TRUE(forbid_system_call(__NR_io_setup, ENOSYS));
+    ASSERT_TRUE(forbid_system_call(GetParam(), ENOSYS));
     const auto reactor = make_reactor();
     const OwnedFd event = event_fd(EFD_NONBLOCK);
     auto notifier = reactor->make_notifier(std::move(*event.duplicate()));
