@@ -375,6 +375,31 @@ TEST_P(EpollReactorForbidden, SignalsByWritingInstead) {
   }).join();
 }
 
+TEST(EpollReactor, ReadsAndWritesWhereTheCallsWithFlagsAreForbidden) {
+  for (const int error : {EPERM, ENOSYS}) {
+    std::thread([error] {
+      ASSERT_TRUE(forbid_system_call(__NR_preadv2, error));
+      ASSERT_TRUE(forbid_system_call(__NR_pwritev2, error));
+      const auto reactor = make_reactor();
+      const OwnedFd event = event_fd(0);
+      std::uint64_t count = 0, more = 2;
+      Probe read, write;
+      reactor->read(read.operation(), event.get(), bytes_of(count));
+      settle(*reactor);
+      EXPECT_EQ(read.calls, 0) << "it waits";
+      reactor->write(write.operation(), event.get(), bytes_of(more));
+      settle(*reactor);
+      EXPECT_EQ(write.result, 8);
+      EXPECT_EQ(read.result, 8);
+      EXPECT_EQ(count, 2U);
+      bool posted = false;
+      reactor->inbox()->post([&] { posted = true; });
+      settle(*reactor);
+      EXPECT_TRUE(posted);
+    }).join();
+  }
+}
+
 TEST(EpollReactor, KnowsEventFdsWithoutProc) {
   std::thread([] {
     ASSERT_TRUE(forbid_system_call(__NR_readlink, ENOENT));

@@ -107,12 +107,18 @@ template <class Call>
   return ::poll(&state, 1, 0) > 0;
 }
 
+// Whether the file does not know how to go on without waiting, or a sandbox does not know that call.
+[[nodiscard]] inline bool is_refusal(std::int32_t result) noexcept {
+  return result == -EOPNOTSUPP || result == -EPERM || result == -ENOSYS;
+}
+
 }  // namespace detail
 
 /// Carries out a read, write, receive or send. Returns its result, or -EAGAIN if it would have to wait.
 ///
 /// Descriptors of peers may be without O_NONBLOCK, and the flag is theirs to change, so each call says that
-/// it must not wait. Where a file does not know how, its readiness is looked at just before.
+/// it must not wait. Where a file does not know how, or the call is forbidden, its readiness is
+/// looked at just before.
 [[nodiscard]] inline std::int32_t transfer(const Request& request, Readiness readiness) noexcept {
   constexpr std::size_t most = 0x7ffff000;
   const int fd = request.fd;
@@ -127,7 +133,7 @@ template <class Call>
       std::int32_t result = -EOPNOTSUPP;
       if (readiness != Readiness::always)
         result = detail::result_of([&] { return ::preadv2(fd, &bytes, 1, -1, RWF_NOWAIT); });
-      if (result != -EOPNOTSUPP) return result;
+      if (!detail::is_refusal(result)) return result;
       if (readiness != Readiness::always && !detail::is_ready(fd, POLLIN)) return -EAGAIN;
       return detail::result_of([&] { return ::read(fd, bytes.iov_base, bytes.iov_len); });
     }
@@ -135,7 +141,7 @@ template <class Call>
       std::int32_t result = -EOPNOTSUPP;
       if (readiness != Readiness::always)
         result = detail::result_of([&] { return ::pwritev2(fd, &bytes, 1, -1, RWF_NOWAIT); });
-      if (result != -EOPNOTSUPP) return result;
+      if (!detail::is_refusal(result)) return result;
       if (readiness != Readiness::always && !detail::is_ready(fd, POLLOUT)) return -EAGAIN;
       return detail::result_of([&] { return ::write(fd, bytes.iov_base, bytes.iov_len); });
     }
