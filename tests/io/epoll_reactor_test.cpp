@@ -400,6 +400,31 @@ TEST(EpollReactor, ReadsAndWritesWhereTheCallsWithFlagsAreForbidden) {
   }
 }
 
+TEST(EpollReactor, TriesSignalsAgainThatTheKernelHadNoMemoryFor) {
+  for (const int error : {EAGAIN, ENOMEM}) {
+    const auto reactor = std::move(*EpollReactor::create_for_other_loop());
+    const OwnedFd event = event_fd(0);
+    auto notifier = reactor->make_notifier(std::move(*event.duplicate()));
+    ASSERT_TRUE(notifier);
+    settle(*reactor);
+    std::thread([&] {
+      ASSERT_TRUE(forbid_system_call(__NR_io_submit, error));
+      notifier->signal();
+      // Nothing else is to happen, so each would wait forever.
+      EXPECT_EQ(reactor->run_once(true).value_or(1), 0U);
+      pollfd waits{reactor->fd(), POLLIN, 0};
+      EXPECT_EQ(::poll(&waits, 1, vumedia::test::poll_patience), 1);
+      EXPECT_EQ(reactor->run_once(false).value_or(1), 0U);
+      EXPECT_EQ(take(event), 0U);
+    }).join();
+    // The filter was that thread's.
+    settle(*reactor);
+    EXPECT_EQ(take(event), 1U);
+    pollfd waits{reactor->fd(), POLLIN, 0};
+    EXPECT_EQ(::poll(&waits, 1, 0), 0) << "nothing is to be done any more";
+  }
+}
+
 TEST(EpollReactor, KnowsEventFdsWithoutProc) {
   std::thread([] {
     ASSERT_TRUE(forbid_system_call(__NR_readlink, ENOENT));

@@ -127,8 +127,8 @@ class EpollReactor {
   }
 
   /// One turn: sends signals, runs the handlers of what has completed, and returns how many ran. With `wait`,
-  /// it waits for at least one completion, unless a signal interrupts. The inbox is served too. Errors are
-  /// those of run().
+  /// it waits for at least one completion, unless a signal interrupts, or event fds could not be signalled for
+  /// want of memory and are to be tried again. The inbox is served too. Errors are those of run().
   ///
   /// Another loop drives the reactor with this and fd(): before each wait it calls run_once(false) until that
   /// returns 0.
@@ -167,6 +167,7 @@ class EpollReactor {
 
   [[nodiscard]] int take_turn(bool wait, std::size_t& count) noexcept;
   [[nodiscard]] int wait_for_events(bool wait) noexcept;
+  [[nodiscard]] std::optional<TimePoint> next_turn() const noexcept;
   void gather() noexcept;
   void gather_timers() noexcept;
   std::size_t run_ready() noexcept;
@@ -293,7 +294,7 @@ inline Result<std::size_t> EpollReactor::run_once(bool wait) noexcept {
   std::size_t count = 0;
   if (const int error = take_turn(wait, count); error != 0) [[unlikely]]
     return fail(error);
-  if (outer_.is_open()) outer_.set_deadline(timers_.deadline());
+  if (outer_.is_open()) outer_.set_deadline(next_turn());
   return count;
 }
 
@@ -313,11 +314,21 @@ inline int EpollReactor::take_turn(bool wait, std::size_t& count) noexcept {
   return 0;
 }
 
+// When the next turn is due at the latest, if ever.
+inline std::optional<TimePoint> EpollReactor::next_turn() const noexcept {
+  std::optional<TimePoint> deadline = timers_.deadline();
+  if (signals_.has_due()) [[unlikely]] {
+    const TimePoint again = Clock::now() + std::chrono::milliseconds(1);
+    if (!deadline || again < *deadline) deadline = again;
+  }
+  return deadline;
+}
+
 inline int EpollReactor::wait_for_events(bool wait) noexcept {
   ++counters_.waits;
   timespec timeout{};
   if (wait) {
-    const std::optional<TimePoint> deadline = timers_.deadline();
+    const std::optional<TimePoint> deadline = next_turn();
     if (!deadline) return watches_.wait(nullptr);
     const TimePoint now = Clock::now();
     // Does not overflow: the clock's times are not negative.

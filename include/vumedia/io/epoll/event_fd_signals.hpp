@@ -77,6 +77,8 @@ class EventFdSignals {
   void flush() noexcept {
     if (!due_.empty()) send_due();
   }
+  /// Whether flush() has left some, for which the kernel has no memory at present.
+  [[nodiscard]] bool has_due() const noexcept { return !due_.empty(); }
   /// System calls made to send.
   [[nodiscard]] std::uint64_t calls() const noexcept { return calls_; }
 
