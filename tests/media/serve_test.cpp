@@ -134,6 +134,30 @@ TEST(Serve, LeavesSignalsAloneWhereItIsAskedTo) {
   ASSERT_EQ(::sigaction(SIGTERM, &before, nullptr), 0);
 }
 
+// Sends a signal when its guest has left, which is after the loop has found its reason to stop.
+struct Signalling : Named {
+  using Named::Named;
+  Signalling(const Signalling&) = delete;
+  Signalling& operator=(const Signalling&) = delete;
+  ~Signalling() { EXPECT_EQ(::raise(SIGTERM), 0); }
+};
+
+TEST(Serve, LeavesASignalThatItDidNotStopFor) {
+  static std::atomic<int> seen;
+  seen = 0;
+  struct sigaction action{}, before{};
+  action.sa_handler = [](int) { ++seen; };
+  ASSERT_EQ(::sigaction(SIGTERM, &action, &before), 0);
+  std::array<int, 2> pair{-1, -1};
+  ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair.data()), 0);
+  OwnedFd(pair[1]).reset();  // the frontend has left already
+  auto listener = io::Listener::inherited(pair[0]);
+  ASSERT_TRUE(listener) << listener.error().message;
+  EXPECT_TRUE(serve<Signalling>(std::move(*listener), {}, std::string("signals")));
+  EXPECT_EQ(seen, 1);
+  ASSERT_EQ(::sigaction(SIGTERM, &before, nullptr), 0);
+}
+
 TEST(Serve, AConnectedSocketUntilItsFrontendLeaves) {
   std::array<int, 2> pair{-1, -1};
   ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair.data()), 0);

@@ -125,7 +125,8 @@ template <class D, io::Reactor R = io::UringReactor, class... Arguments>
   const Result<> ran = (*reactor)->run();
   // Nobody is to connect to a device that is ending.
   listener.remove_file();
-  if (signals != nullptr) signals->take();
+  // One that comes after another reason to stop is not ours, and acts as it would without us.
+  if (signals != nullptr && !by_signal.pending()) signals->take();
   if (!ran) return system_failure(ran.error().value, "the loop cannot go on");
   return {};
 }
