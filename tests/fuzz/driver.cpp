@@ -63,8 +63,8 @@ class Driver {
 
  private:
   struct File {
-    // By index: how often it is to come back. More than once if the driver queues it while the event that gives
-    // it back waits for room, which the driver cannot know.
+    // By index: how often it is to come back. More than once if the driver queues it while the event that
+    // gives it back waits for room, which the driver cannot know.
     std::map<std::uint32_t, int> queued;
     std::map<std::uint32_t, std::uint32_t> offsets;
     std::map<std::uint32_t, std::uint64_t> addresses;  // where they were mapped last
@@ -319,6 +319,8 @@ class Driver {
     const auto place = file.addresses.find(event.buffer.index);
     if (place == file.addresses.end() || !mapped_.contains(place->second) || event.buffer.bytesused == 0)
       return;
+    // It may have its next frame already.
+    if (buffer->second != 0) return;
     const std::byte* const frame = guest_.host().frontend.at(place->second, sizeof(std::uint32_t));
     require(
         frame != nullptr && read_as<std::uint32_t>({frame, sizeof(std::uint32_t)}) == event.buffer.sequence,

@@ -410,8 +410,8 @@ TEST(HostileFrontend, ConnectsWhenDescriptorsAreUsedUp) {
 
 // -- The channel.
 
-// Descriptors that are not Unix stream sockets are refused, those that are but are of no use are taken, and the
-// session lives.
+// Descriptors that are not Unix stream sockets are refused, those that are but are of no use are taken, and
+// the session lives.
 TEST(HostileFrontend, GivesAnotherFileForTheChannel) {
   int pipe[2], datagrams[2], packets[2], streams[2];
   ASSERT_EQ(::pipe2(pipe, O_CLOEXEC), 0);

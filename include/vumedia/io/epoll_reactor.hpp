@@ -127,8 +127,8 @@ class EpollReactor {
   }
 
   /// One turn: sends signals, runs the handlers of what has completed, and returns how many ran. With `wait`,
-  /// it waits for at least one completion, unless a signal interrupts, or event fds could not be signalled for
-  /// want of memory and are to be tried again. The inbox is served too. Errors are those of run().
+  /// it waits for at least one completion, unless a signal interrupts, or event fds could not be signalled
+  /// for want of memory and are to be tried again. The inbox is served too. Errors are those of run().
   ///
   /// Another loop drives the reactor with this and fd(): before each wait it calls run_once(false) until that
   /// returns 0.
