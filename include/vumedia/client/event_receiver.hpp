@@ -143,8 +143,11 @@ inline std::optional<Event> EventReceiver::read(std::span<const std::byte> bytes
       }
       break;
     case wire::event_event:
-      if (wire::virtio_media_event_event event; read(event))
-        return V4l2Event{event.hdr.session_id, event.event};
+      if (wire::virtio_media_event_event event; read(event)) {
+        V4l2Event kept{event.hdr.session_id, {}};
+        kept.event = event.event;
+        return kept;
+      }
       break;
     default:
       break;
